@@ -1,0 +1,123 @@
+"""Reading a model config, whatever form it comes in, with errors that name the field."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flopwatch.errors import ConfigError
+
+_LARGEST_DIMENSION = 2**40
+_LARGEST_FILE_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of a config under Hugging Face's names."""
+
+    model_type: str
+    values: Mapping[str, Any]
+
+    def size(self, name: str, default: int | None = None) -> int:
+        """A dimension: a positive int.
+
+        Args:
+            name: The field, by its Hugging Face name.
+            default: What Hugging Face takes where the field is absent; without one the field is required.
+
+        Raises:
+            ConfigError: If the field is missing or is not a positive whole number.
+        """
+        value = self.values.get(name)
+        if value is None:
+            if default is None:
+                raise ConfigError(
+                    f"the {self.model_type} config lacks {name!r}, which its FLOPs depend on; add it to the config"
+                )
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < _LARGEST_DIMENSION:
+            raise self.unusable(name, "a positive whole number")
+        return value
+
+    def optional_size(self, name: str, default: int | None = None) -> int | None:
+        """A dimension that may be null; `default` stands in only where the field is absent altogether."""
+        if name not in self.values:
+            return default
+        return None if self.values[name] is None else self.size(name)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """A boolean, null being its default.
+
+        Raises:
+            ConfigError: If the field is anything but true, false or null.
+        """
+        value = self.values.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.unusable(name, "true or false")
+        return value
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Refuse a config that sets a field whose work the closed form does not count.
+
+        Raises:
+            ConfigError: If the field is set to anything but null, false or zero.
+        """
+        if self.values.get(name):
+            raise ConfigError(
+                f"the {self.model_type} config sets {name}={self.values[name]!r}: {reason}, which is not counted here"
+            )
+
+    def unusable(self, name: str, expected: str) -> ConfigError:
+        """The error for a field that holds the wrong kind of thing."""
+        return ConfigError(f"the {self.model_type} config needs {expected} for {name!r}, got {self.values[name]!r}")
+
+
+def read_mapping(source: object) -> dict[str, Any]:
+    """Turn any form of config into a plain dict.
+
+    Args:
+        source: A path to `config.json` or to its folder, a mapping, a dataclass, a Hugging Face config, or any object
+            with attributes.
+
+    Raises:
+        ConfigError: If it is none of these, or a file that is not a JSON object.
+    """
+    if isinstance(source, (str, Path)):
+        return _read_file(Path(source))
+    if isinstance(source, Mapping):
+        return dict(source)
+    if dataclasses.is_dataclass(source) and not isinstance(source, type):
+        values = {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
+    elif callable(getattr(source, "to_dict", None)):
+        values = dict(source.to_dict())  # type: ignore[attr-defined]
+    elif hasattr(source, "__dict__"):
+        values = dict(vars(source))
+    else:
+        raise ConfigError(
+            f"expected a model config (a path, mapping, dataclass or Hugging Face config), got {type(source).__name__}"
+        )
+    model_type = getattr(source, "model_type", None)
+    return {"model_type": model_type, **values} if model_type else values
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        if path.stat().st_size > _LARGEST_FILE_BYTES:
+            raise ConfigError(f"expected a config of a few kB, got {path} with {path.stat().st_size:,} bytes")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"expected a config.json or its folder, found no file at {path}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"expected JSON in {path}, got something else: {str(error)[:200]}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"expected a JSON object in {path}, got a {type(values).__name__}")
+    return values

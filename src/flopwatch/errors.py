@@ -1,0 +1,35 @@
+"""The errors that a user can cause, each saying what was expected, what came and what to do."""
+
+from __future__ import annotations
+
+
+class FlopwatchError(Exception):
+    """Base of every error that flopwatch raises on purpose; its text is one line meant for the user."""
+
+
+class ConfigError(FlopwatchError):
+    """A model config that cannot be turned into an exact count."""
+
+
+class UnknownModelError(ConfigError):
+    """A `model_type` without a closed form."""
+
+
+class UnknownDeviceError(FlopwatchError):
+    """A device, or a precision of a device, without a known peak."""
+
+
+class QuantityError(FlopwatchError):
+    """A text that should hold an amount, a duration or a budget, and does not."""
+
+
+class ArgumentError(FlopwatchError):
+    """An argument of `FlopWatch` that cannot be used."""
+
+
+class RunFileError(FlopwatchError):
+    """A run file that does not exist or holds nothing readable."""
+
+
+class DriverError(FlopwatchError):
+    """The NVIDIA driver did not answer."""

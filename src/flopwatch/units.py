@@ -1,0 +1,139 @@
+"""Text to base units and back: the one place where prefixes, percent and rounding exist."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+
+from flopwatch.errors import QuantityError
+
+SI_PREFIXES = {
+    "": 1,
+    "K": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "P": 10**15,
+    "E": 10**18,
+    "Z": 10**21,
+    "Y": 10**24,
+    "R": 10**27,
+}
+COUNT_PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12, "Q": 10**15}
+SECONDS_PER_MINUTE, SECONDS_PER_HOUR, SECONDS_PER_DAY = 60, 3600, 86_400
+UNKNOWN = "n/a"
+
+_NUMBER = re.compile(r"(?P<number>[+-]?(?:\d[\d_,]*)?\.?\d+(?:[eE][+-]?\d+)?)\s*(?P<word>[^\d\s].*)?", re.DOTALL)
+_LARGEST_EXPONENT = 60
+
+
+def split_number(text: str) -> tuple[Decimal, str]:
+    """Split "1.4T tokens" into the exact number 1.4 and the word "T tokens".
+
+    Raises:
+        QuantityError: If the text does not start with a plain finite number.
+    """
+    match = _NUMBER.fullmatch(text.strip())
+    if match is None:
+        raise QuantityError(f"expected a number with a unit, like '1.4T', got {text!r}")
+    try:
+        number = Decimal(re.sub("[_,]", "", match["number"]))
+    except InvalidOperation:
+        raise QuantityError(f"expected a number with a unit, like '1.4T', got {text!r}") from None
+    if number and abs(number.adjusted()) > _LARGEST_EXPONENT:
+        raise QuantityError(f"expected a number below 1e{_LARGEST_EXPONENT}, got {text!r}")
+    return number, (match["word"] or "").strip()
+
+
+def parse_count(text: str, prefixes: dict[str, int] = COUNT_PREFIXES) -> int:
+    """Read a positive whole count: "300B" is 300_000_000_000.
+
+    Raises:
+        QuantityError: If the text is not a positive whole number with at most one of the prefixes.
+    """
+    number, prefix = split_number(text)
+    if prefix.upper() not in prefixes:
+        known = ", ".join(name for name in prefixes if name)
+        raise QuantityError(f"expected a number with one of the suffixes {known}, got {text!r}")
+    return positive_whole(number * prefixes[prefix.upper()], text)
+
+
+def positive_whole(number: Decimal, text: str) -> int:
+    """Turn an exact decimal into an int.
+
+    Raises:
+        QuantityError: If it is zero, negative or not whole.
+    """
+    if number <= 0 or number != number.to_integral_value():
+        raise QuantityError(f"expected a positive whole amount, got {text!r}")
+    return int(number)
+
+
+def _scaled(value: float, prefixes: dict[str, int]) -> tuple[str, str]:
+    chosen = ""
+    for prefix, factor in prefixes.items():
+        if abs(float(f"{value:.3g}")) >= factor:
+            chosen = prefix
+    return format_plain(value / prefixes[chosen]), chosen
+
+
+def format_plain(value: float | None, digits: int = 3) -> str:
+    """Round to significant digits without an exponent where that stays readable: 0.4123 is "0.412"."""
+    if value is None:
+        return UNKNOWN
+    text = f"{value:.{digits}g}"
+    if "e" in text:
+        return f"{value:.0f}" if 1 <= abs(value) < 1e6 else text
+    return text
+
+
+def format_count(value: float | None) -> str:
+    """Print a count the way the field writes it: 1.4e12 is "1.4T"."""
+    if value is None:
+        return UNKNOWN
+    number, prefix = _scaled(value, COUNT_PREFIXES)
+    return f"{number}{prefix}"
+
+
+def format_si(value: float | None, unit: str) -> str:
+    """Print an amount with its SI prefix: (3.14e23, "FLOPs") is "314 ZFLOPs"."""
+    if value is None:
+        return UNKNOWN
+    number, prefix = _scaled(value, SI_PREFIXES)
+    return f"{number} {prefix.replace('K', 'k')}{unit}"
+
+
+def format_percent(fraction: float | None) -> str:
+    """Print a fraction as percent: 0.4123 is "41.2%"."""
+    return UNKNOWN if fraction is None else f"{100 * fraction:.3g}%"
+
+
+def format_duration(seconds: float | None) -> str:
+    """Print a duration in its two largest units: 93_784 is "1d 2h"."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 0:
+        return f"-{format_duration(-seconds)}"
+    if seconds < SECONDS_PER_MINUTE:
+        return f"{format_plain(seconds)}s" if seconds < 59.95 else "1m 00s"
+    whole = round(seconds)
+    days, rest = divmod(whole, SECONDS_PER_DAY)
+    hours, rest = divmod(rest, SECONDS_PER_HOUR)
+    minutes, rest = divmod(rest, SECONDS_PER_MINUTE)
+    if days:
+        return f"{days:,}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {rest:02d}s"
+
+
+def format_clock(hertz: float | None) -> str:
+    """Print a clock in MHz, as drivers do."""
+    return UNKNOWN if hertz is None else f"{hertz / 1e6:.0f} MHz"
+
+
+def format_usd(amount: float | None) -> str:
+    """Print an amount of money: 1234.5 is "$1,235"."""
+    if amount is None:
+        return UNKNOWN
+    return f"${amount:,.2f}" if amount < 1000 else f"${amount:,.0f}"
