@@ -1,0 +1,70 @@
+"""A measured peak for devices that have no datasheet row: the best matrix multiplication that a short benchmark saw."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from flopwatch.components import matmul_flops
+from flopwatch.units import format_si
+
+_SIZES = (512, 1024, 2048)
+_SECONDS_PER_SIZE = 0.4
+_FEWEST_RUNS = 3
+_DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16}
+TORCH_DTYPES = {**_DTYPES, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class MeasuredPeak:
+    """The fastest square matrix multiplication seen, and how it was measured."""
+
+    flops_per_second: float
+    source: str
+
+
+def measure_peak(dtype: str, device: torch.device) -> MeasuredPeak:
+    """Run square matrix multiplications for about a second and keep the fastest.
+
+    It is a floor of what the device can do, not a datasheet value: an MFU against it can pass 1.
+
+    Args:
+        dtype: fp64, fp32, tf32, fp16 or bf16.
+        device: Where to run; it is synchronised, so call this before training.
+
+    Raises:
+        KeyError: For a precision that a plain matrix multiplication cannot have.
+    """
+    torch_dtype = TORCH_DTYPES[dtype]
+    rates = {size: matmul_flops(size, size, size) / _best_seconds(size, torch_dtype, device) for size in _SIZES}
+    best = max(rates, key=lambda size: rates[size])
+    where = f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else str(device)
+    source = f"measured: {best} x {best} {dtype} matmul at {format_si(rates[best], 'FLOP/s')} on {where}"
+    return MeasuredPeak(rates[best], source)
+
+
+def _best_seconds(size: int, dtype: torch.dtype, device: torch.device) -> float:
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(size, size, generator=generator).to(device, dtype) for _ in range(2))
+    out = torch.empty(size, size, dtype=dtype, device=device)
+    best, runs, started = float("inf"), 0, time.perf_counter()
+    while runs < _FEWEST_RUNS or time.perf_counter() - started < _SECONDS_PER_SIZE:
+        best = min(best, _seconds_of_one(left, right, out))
+        runs += 1
+    return best
+
+
+def _seconds_of_one(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> float:
+    _wait_for(out.device)
+    started = time.perf_counter()
+    with torch.no_grad():
+        torch.mm(left, right, out=out)
+    _wait_for(out.device)
+    return time.perf_counter() - started
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

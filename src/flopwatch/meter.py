@@ -1,0 +1,96 @@
+"""The ledger of a run: whole numbers in, windows and totals out. It knows no Trainer, clock, file or device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from flopwatch.records import Totals
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Work between two moments; `None` where a part of it could not be counted."""
+
+    flops: int | None = 0
+    tokens: int | None = 0
+    samples: int | None = 0
+    batches: int = 0
+    steps: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            flops=_add(self.flops, other.flops),
+            tokens=_add(self.tokens, other.tokens),
+            samples=_add(self.samples, other.samples),
+            batches=self.batches + other.batches,
+            steps=self.steps + other.steps,
+        )
+
+
+def _add(left: int | None, right: int | None) -> int | None:
+    return None if left is None or right is None else left + right
+
+
+class Meter:
+    """Adds up the batches of this process and the totals of the whole run.
+
+    Work goes in with `add` and `step`, is taken out with `take` (where several processes train, their counts are then
+    summed) and is booked with `book`.
+
+    Args:
+        totals: What the run had done before, for a resumed run.
+    """
+
+    def __init__(self, totals: Totals | None = None) -> None:
+        self.totals = totals or Totals()
+        self._flops: int | None = 0
+        self._tokens: int | None = 0
+        self._samples: int | None = 0
+        self._batches = 0
+        self._steps = 0
+
+    def add(self, flops: int | None, tokens: int | None, samples: int | None) -> None:
+        """Add a micro-batch; an amount that is not known makes its total unknown, since the rest would be too small."""
+        self._flops = _add(self._flops, flops)
+        self._tokens = _add(self._tokens, tokens)
+        self._samples = _add(self._samples, samples)
+        self._batches += 1
+
+    def step(self) -> None:
+        """Note that an optimizer step was done."""
+        self._steps += 1
+
+    @property
+    def pending_steps(self) -> int:
+        """Optimizer steps since the last `take`."""
+        return self._steps
+
+    def take(self) -> Counts:
+        """Everything since the last call, of this process alone."""
+        counts = Counts(self._flops, self._tokens, self._samples, self._batches, self._steps)
+        self._flops = self._tokens = self._samples = self._batches = self._steps = 0
+        return counts
+
+    def book(self, counts: Counts, device_seconds: float) -> Totals:
+        """Add counts of all processes to the totals and return these."""
+        self.totals = replace(
+            self.totals,
+            flops=_add(self.totals.flops, counts.flops),
+            tokens=_add(self.totals.tokens, counts.tokens),
+            samples=_add(self.totals.samples, counts.samples),
+            batches=self.totals.batches + counts.batches,
+            steps=self.totals.steps + counts.steps,
+            device_seconds=self.totals.device_seconds + device_seconds,
+        )
+        return self.totals
+
+    def state_dict(self) -> dict[str, Any]:
+        """The totals as plain numbers, for a checkpoint; only what was booked is in it."""
+        return asdict(self.totals)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from the totals of a checkpoint; unknown entries are left out."""
+        known = {name: state[name] for name in asdict(Totals()) if name in state}
+        self.totals = Totals(**known)

@@ -1,0 +1,99 @@
+"""The numbers that a logger receives: their names, what each means, and how each is made from a window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from flopwatch import rates, units
+from flopwatch.budget import Projection
+from flopwatch.records import Device, Totals, Window
+
+FEWEST_CLOCK_SAMPLES = 3
+
+METRICS: Mapping[str, str] = MappingProxyType(
+    {
+        "perf/mfu": "model FLOPs / seconds / devices / peak over the window, 0 to 1",
+        "perf/mfu_at_clock": "the same against SMs x FLOPs per clock and SM x mean SM clock of the window",
+        "perf/run_mfu": "model FLOPs of the whole run / all wall time since its start / devices / peak",
+        "perf/device_tflops_per_sec": "model TFLOP/s of one device over the window",
+        "perf/tokens_per_sec": "tokens per second of all devices over the window, padding included",
+        "perf/step_seconds": "seconds per optimizer step over the window, validation and checkpoints left out",
+        "perf/data_wait_frac": "share of the window that the training loop waited for the data loader",
+        "budget/flops": "model FLOPs so far, all devices, restarts included",
+        "budget/tokens": "tokens so far, all devices, restarts included, padding included",
+        "budget/device_hours": "devices x hours of the run's processes so far",
+        "budget/usd": "device_hours x the price that was given",
+        "budget/fraction": "share used of the budget that will be reached first",
+        "budget/hours_left": "hours to the budget that will be reached first, at the recent pace",
+        "gpu/sm_clock_mhz": "mean SM clock of this node's first device over the window",
+        "gpu/sm_clock_mhz_min": "lowest SM clock seen in the window",
+    }
+)
+
+
+def mfu(window: Window, device: Device) -> float | None:
+    """MFU of a window, against the peak."""
+    return rates.utilization(window.flops, window.seconds, device.count, device.peak_flops_per_second)
+
+
+def mfu_at_clock(window: Window, device: Device) -> float | None:
+    """MFU of a window, against what the device could do at the clock that it ran at; absent below three samples."""
+    if window.sm_clock_hz is None or device.flops_per_clock is None or window.clock_samples < FEWEST_CLOCK_SAMPLES:
+        return None
+    peak = device.flops_per_clock * window.sm_clock_hz
+    return rates.utilization(window.flops, window.seconds, device.count, peak)
+
+
+def run_mfu(totals: Totals, wall_seconds: float | None, device: Device) -> float | None:
+    """MFU of the whole run over all its wall time: start-up, validation, checkpoints and interruptions included."""
+    return rates.utilization(totals.flops, wall_seconds, device.count, device.peak_flops_per_second)
+
+
+def logger_metrics(
+    window: Window,
+    device: Device,
+    totals: Totals,
+    *,
+    run_seconds: float | None,
+    projection: Projection | None = None,
+    usd_per_device_hour: float | None = None,
+    prefix: str = "",
+) -> dict[str, float]:
+    """What to log at the end of a window.
+
+    Args:
+        window: The window.
+        device: The device and its peak.
+        totals: The run's totals at the window's end.
+        run_seconds: Wall time since the run first started.
+        projection: Where the run stands against its nearest budget.
+        usd_per_device_hour: Price of a device hour.
+        prefix: A word put before every section.
+
+    Returns:
+        Values by key; a key whose value is unknown is absent.
+    """
+    device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
+    device_rate = rates.per_second(rates.fraction(window.flops, device.count), window.seconds)
+    seconds_left = projection.seconds_left if projection else None
+    clock_known = window.clock_samples > 0
+    values: dict[str, float | None] = {
+        "perf/mfu": mfu(window, device),
+        "perf/mfu_at_clock": mfu_at_clock(window, device),
+        "perf/run_mfu": run_mfu(totals, run_seconds, device),
+        "perf/device_tflops_per_sec": None if device_rate is None else device_rate / units.SI_PREFIXES["T"],
+        "perf/tokens_per_sec": rates.per_second(window.tokens, window.seconds),
+        "perf/step_seconds": rates.fraction(window.seconds, window.steps),
+        "perf/data_wait_frac": rates.fraction(window.data_wait_seconds, window.seconds),
+        "budget/flops": None if totals.flops is None else float(totals.flops),
+        "budget/tokens": None if totals.tokens is None else float(totals.tokens),
+        "budget/device_hours": device_hours,
+        "budget/usd": None if usd_per_device_hour is None else device_hours * usd_per_device_hour,
+        "budget/fraction": projection.fraction if projection else None,
+        "budget/hours_left": None if seconds_left is None else seconds_left / units.SECONDS_PER_HOUR,
+        "gpu/sm_clock_mhz": window.sm_clock_hz / 1e6 if clock_known and window.sm_clock_hz else None,
+        "gpu/sm_clock_mhz_min": window.sm_clock_hz_min / 1e6 if clock_known and window.sm_clock_hz_min else None,
+    }
+    start = f"{prefix}/" if prefix else ""
+    return {f"{start}{key}": value for key, value in values.items() if value is not None}

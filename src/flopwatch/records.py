@@ -1,0 +1,243 @@
+"""What a run writes down: frozen records, one JSON object each, that later versions can still read.
+
+A run file is a list of such objects: one `start`, one `work` once the first batch has been counted, a `window` about
+every ten seconds, an `end`. All amounts are in base units (FLOPs, seconds, Hz); unknown is null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+from flopwatch.errors import RunFileError
+
+SCHEMA = 1
+Verification = Literal["parameters equal", "formula only", "withheld"]
+Status = Literal["finished", "interrupted", "failed"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """The hardware that a run used and the peak that its MFU is held against.
+
+    `flops_per_clock` is of one whole device at the run's precision; `peak_source` says where the peak is from.
+    """
+
+    name: str
+    count: int
+    dtype: str | None = None
+    peak_flops_per_second: float | None = None
+    peak_source: str | None = None
+    flops_per_clock: float | None = None
+    sm_count: int | None = None
+    uuid: str | None = None
+    driver: str | None = None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over a whole run, over all its devices and restarts; `None` once a part of the work could not be counted."""
+
+    flops: int | None = 0
+    tokens: int | None = 0
+    samples: int | None = 0
+    batches: int = 0
+    steps: int = 0
+    device_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class BudgetLine:
+    """A budget in its base unit."""
+
+    amount: float
+    unit: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first record of a process: what is about to run, on what, and from which totals it goes on.
+
+    `started_at` is when the run first started, restarts included; `time` is when this process did (unix seconds).
+    """
+
+    run_id: str
+    time: float
+    started_at: float
+    step: int
+    device: Device
+    totals: Totals = field(default_factory=Totals)
+    name: str | None = None
+    budgets: tuple[BudgetLine, ...] = ()
+    precision: str | None = None
+    strategy: str | None = None
+    usd_per_device_hour: float | None = None
+    resumed_from: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class WorkRow:
+    """One component's share of the first batch."""
+
+    name: str
+    parameters: int
+    forward_flops: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """How the work of a batch is counted, shown on the first batch of one device."""
+
+    verification: Verification
+    note: str
+    model_type: str | None = None
+    parameters: int | None = None
+    active_parameters: int | None = None
+    attention: str | None = None
+    sequences: int | None = None
+    seq_len: int | None = None
+    forward_flops: int | None = None
+    training_flops: int | None = None
+    components: tuple[WorkRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of training between two optimizer steps, about ten seconds long; work is of all devices together.
+
+    `seconds` is time in the training loop (waiting for data included, validation and checkpoints left out);
+    `wall_seconds` is all time; `total_*` are the run's totals at its end. The first window holds the first step alone,
+    with its compilation and warm-up.
+    """
+
+    step: int
+    ended_at: float
+    seconds: float
+    wall_seconds: float
+    data_wait_seconds: float
+    steps: int
+    batches: int
+    flops: int | None
+    tokens: int | None
+    samples: int | None
+    total_flops: int | None
+    total_tokens: int | None
+    total_device_seconds: float
+    first: bool = False
+    sm_clock_hz: float | None = None
+    sm_clock_hz_min: float | None = None
+    clock_samples: int = 0
+    budget_fraction: float | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a reader of the run should know, in one sentence."""
+
+    time: float
+    message: str
+
+
+@dataclass(frozen=True)
+class End:
+    """The last record of a process: how it ended, the run's totals and this process's seconds by kind."""
+
+    status: Status
+    time: float
+    step: int
+    totals: Totals
+    seconds: Mapping[str, float]
+
+
+Record = Start | Work | Window | Event | End
+KINDS: Mapping[str, type[Any]] = {"start": Start, "work": Work, "window": Window, "event": Event, "end": End}
+_KIND_OF = {cls: kind for kind, cls in KINDS.items()}
+_T = TypeVar("_T")
+
+
+def to_json(record: Record) -> str:
+    """One line of JSON, without a line break."""
+    return json.dumps({"kind": _KIND_OF[type(record)], **dataclasses.asdict(record)}, separators=(",", ":"))
+
+
+def from_json(line: str) -> Record | None:
+    """The record that a line holds, `None` for a kind that this version does not know.
+
+    Raises:
+        RunFileError: If the line is not a record, or is from a newer schema.
+    """
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        raise RunFileError("not a line of JSON") from None
+    if not isinstance(values, dict) or not isinstance(values.get("kind"), str):
+        raise RunFileError("not a record of a run file")
+    cls = KINDS.get(values["kind"])
+    if cls is None:
+        return None
+    if cls is Start and isinstance(values.get("schema"), int) and values["schema"] > SCHEMA:
+        raise RunFileError(
+            f"written with schema {values['schema']}, this flopwatch reads up to {SCHEMA}; install a newer flopwatch"
+        )
+    return typing.cast(Record, _build(cls, values))
+
+
+@cache
+def _fields(cls: type[Any]) -> tuple[tuple[str, Any, bool], ...]:
+    hints = typing.get_type_hints(cls)
+    return tuple(
+        (
+            each.name,
+            hints[each.name],
+            each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING,
+        )
+        for each in dataclasses.fields(cls)
+    )
+
+
+def _build(cls: type[_T], values: Mapping[str, Any]) -> _T:
+    arguments = {}
+    for name, hint, required in _fields(cls):
+        if name in values:
+            arguments[name] = _value(hint, values[name], f"{cls.__name__}.{name}")
+        elif required:
+            raise RunFileError(f"a {cls.__name__} record lacks {name!r}")
+    return cls(**arguments)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _value(next(arm for arm in typing.get_args(hint) if arm is not type(None)), value, where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_value(typing.get_args(hint)[0], item, where) for item in value)
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return _build(typing.cast(type[Any], hint), value)
+    if not _fits(hint, origin, value):
+        raise RunFileError(f"{where} holds {str(value)[:60]!r}, which is not a {getattr(hint, '__name__', hint)}")
+    return value
+
+
+def _fits(hint: Any, origin: Any, value: Any) -> bool:
+    if origin is Literal:
+        return value in typing.get_args(hint)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        inner = typing.get_args(hint)[1]
+        return isinstance(value, dict) and all(_fits(inner, None, item) for item in value.values())
+    if isinstance(value, bool):
+        return hint is bool
+    if hint is float:
+        return isinstance(value, (int, float))
+    return isinstance(hint, type) and isinstance(value, hint)

@@ -1,0 +1,29 @@
+"""Reports as text, JSON and HTML: one function per form, `render(report) -> str`, all printing the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from flopwatch.report import Report
+
+
+def _text(report: Report) -> str:
+    from flopwatch.render import text
+
+    return text.render(report)
+
+
+def _json(report: Report) -> str:
+    from flopwatch.render import json
+
+    return json.render(report)
+
+
+def _html(report: Report) -> str:
+    from flopwatch.render import html
+
+    return html.render(report)
+
+
+RENDERERS: Mapping[str, Callable[[Report], str]] = MappingProxyType({"text": _text, "json": _json, "html": _html})

@@ -1,0 +1,133 @@
+"""The lines of a report as label and text, shared by every renderer that is read by people."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from flopwatch import units
+from flopwatch.records import Device, Work
+from flopwatch.report import Report
+
+Line = tuple[str, str]
+
+_KINDS = {
+    "setup": "start-up, until the first batch",
+    "training": "training steps",
+    "data_wait": "waiting for data",
+    "validation": "validation",
+    "checkpoint": "saving checkpoints",
+    "other": "other, outside the training loop",
+    "interruption": "interruption between two processes",
+}
+
+
+def headline(report: Report) -> list[Line]:
+    """The few numbers that come first."""
+    return [
+        ("MFU", units.format_percent(report.mfu)),
+        ("run MFU", units.format_percent(report.run_mfu)),
+        ("FLOPs", units.format_si(report.totals.flops, "FLOPs")),
+        ("tokens", units.format_count(report.totals.tokens)),
+        ("wall time", units.format_duration(report.wall_seconds)),
+        ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
+    ]
+
+
+def run_lines(report: Report) -> list[Line]:
+    """What ran, on what, against which peak."""
+    started = datetime.fromtimestamp(report.started_at, timezone.utc)
+    lines = [
+        ("run", report.name or report.run_id),
+        ("status", f"{report.status} at step {report.step:,}"),
+        ("started", started.strftime("%Y-%m-%d %H:%M:%S UTC")),
+        ("devices", f"{report.device.count} x {report.device.name}"),
+        ("precision", report.precision or units.UNKNOWN),
+        ("peak of one device", peak_text(report.device)),
+        ("strategy", report.strategy or units.UNKNOWN),
+    ]
+    if report.device.driver:
+        lines.append(("driver", report.device.driver))
+    if report.processes > 1:
+        lines.append(("processes", f"{report.processes}, each resumed from the one before"))
+    return lines
+
+
+def peak_text(device: Device) -> str:
+    """The peak with its precision and source, or that there is none."""
+    if device.peak_flops_per_second is None:
+        return f"{units.UNKNOWN}, so there is no MFU: {device.peak_source or 'no peak is known'}"
+    peak = units.format_si(device.peak_flops_per_second, "FLOP/s")
+    return f"{peak} dense {device.dtype or ''} ({device.peak_source})".replace("  ", " ")
+
+
+def work_lines(work: Work | None) -> list[Line]:
+    """How the work was counted."""
+    if work is None:
+        return [("counted", "nothing: the run ended before its first batch did")]
+    if work.verification == "withheld":
+        return [("counted", f"no FLOPs: {work.note}")]
+    return [
+        ("model", f"{work.model_type}, {units.format_count(work.parameters)} parameters"),
+        ("FLOPs counted", "from the config: exact matrix multiplications, LM head included, no recomputation"),
+        ("attention convention", f"{work.attention}: {_ATTENTION.get(work.attention or '', '')}"),
+        ("checked", work.note),
+        ("first batch", f"{work.sequences} sequences x {work.seq_len} tokens on each device"),
+        ("model FLOPs per token", units.format_si(flops_per_token(work), "FLOPs")),
+    ]
+
+
+_ATTENTION = {
+    "causal": "only the pairs that the model's masks and windows keep",
+    "full": "all pairs, as PaLM and nanoGPT count",
+}
+
+
+def flops_per_token(work: Work) -> float | None:
+    """Training FLOPs per token of the first batch."""
+    if work.training_flops is None or not work.sequences or not work.seq_len:
+        return None
+    return work.training_flops / (work.sequences * work.seq_len)
+
+
+def speed_lines(report: Report) -> list[Line]:
+    """Means over the run, warm-up left out."""
+    lines = [
+        ("MFU", f"{units.format_percent(report.mfu)} (training loop, warm-up left out)"),
+        ("run MFU", f"{units.format_percent(report.run_mfu)} (all wall time)"),
+    ]
+    if report.mfu_at_clock is not None:
+        lines.append(("MFU at clock", f"{units.format_percent(report.mfu_at_clock)} (at the SM clock that was run)"))
+    if report.sm_clock_hz is not None:
+        lines.append(("mean SM clock", units.format_clock(report.sm_clock_hz)))
+    lines += [
+        ("tokens/s", units.format_count(report.tokens_per_second)),
+        ("step", units.format_duration(report.step_seconds)),
+        ("waiting for data", f"{units.format_percent(report.data_wait_fraction)} of the training loop"),
+        ("total FLOPs", units.format_si(report.totals.flops, "FLOPs")),
+        ("total tokens", units.format_count(report.totals.tokens)),
+        ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
+    ]
+    if report.usd is not None:
+        lines.append(("money", units.format_usd(report.usd)))
+    lines += [(f"budget of {each.text}", f"{units.format_percent(each.fraction)} used") for each in report.budgets]
+    return lines
+
+
+def time_lines(report: Report) -> list[tuple[str, float, float | None]]:
+    """Where wall time went: what, seconds, share."""
+    total = sum(report.seconds.values())
+    return [
+        (_KINDS.get(kind, kind), seconds, seconds / total if total else None)
+        for kind, seconds in sorted(report.seconds.items(), key=lambda item: -item[1])
+    ]
+
+
+def component_lines(work: Work | None) -> list[tuple[str, int, int, float | None]]:
+    """The per-component table of the first batch: name, parameters, forward FLOPs, share of FLOPs."""
+    if work is None:
+        return []
+    total = sum(row.forward_flops for row in work.components)
+    return [
+        (row.name, row.parameters, row.forward_flops, row.forward_flops / total if total else None)
+        for row in work.components
+    ]

@@ -1,0 +1,128 @@
+"""The report as one HTML page that needs no network: style, script and data inside. The only user of jinja2 and plotly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jinja2
+import plotly.io
+import plotly.offline
+
+from flopwatch import units
+from flopwatch.render import facts
+from flopwatch.report import Point, Report
+
+_MOST_POINTS = 2000
+_COLOURS = {"mfu": "#0072B2", "mfu_at_clock": "#D55E00", "flops": "#009E73", "budget": "#888888"}
+_CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
+
+
+def render(report: Report) -> str:
+    """The page; everything that a user supplied is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("flopwatch.render"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    charts = [chart for chart in (_mfu_chart(report), _flops_chart(report)) if chart is not None]
+    return environment.get_template("report.html.j2").render(
+        title=report.name or report.run_id,
+        report=report,
+        headline=facts.headline(report),
+        tables=[
+            ("The run", facts.run_lines(report)),
+            ("Speed and totals", facts.speed_lines(report)),
+            ("How the work was counted", facts.work_lines(report.work)),
+        ],
+        times=facts.time_lines(report),
+        components=facts.component_lines(report.work),
+        charts=charts,
+        plotly_script=plotly.offline.get_plotlyjs() if charts else "",
+        units=units,
+    )
+
+
+def thinned(points: Sequence[tuple[float, float]], most: int = _MOST_POINTS) -> list[tuple[float, float]]:
+    """At most so many points, the lowest and highest of every stretch among them."""
+    if len(points) <= most:
+        return list(points)
+    stretch = -(-len(points) * 2 // most)
+    kept = []
+    for first in range(0, len(points), stretch):
+        part = points[first : first + stretch]
+        low, high = min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])
+        kept += [low] if low == high else sorted((low, high))
+    return kept
+
+
+def _time_axis(report: Report) -> tuple[float, str]:
+    longest = report.points[-1].seconds
+    if longest > 2 * units.SECONDS_PER_DAY:
+        return units.SECONDS_PER_DAY, "days since start"
+    if longest > 2 * units.SECONDS_PER_HOUR:
+        return units.SECONDS_PER_HOUR, "hours since start"
+    return (units.SECONDS_PER_MINUTE, "minutes since start") if longest > 120 else (1, "seconds since start")
+
+
+def _series(report: Report, value: Callable[[Point], float | None]) -> list[tuple[float, float]]:
+    scale, _ = _time_axis(report)
+    return thinned(
+        [(point.seconds / scale, float(y)) for point in report.points if (y := value(point)) is not None]
+    )
+
+
+def _line(name: str, colour: str, points: list[tuple[float, float]], hover: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if len(points) <= 60 else "lines",
+        "name": name,
+        "x": [x for x, _ in points],
+        "y": [y for _, y in points],
+        "line": {"color": colour, "width": 2},
+        "hovertemplate": hover,
+    }
+
+
+def _mfu_chart(report: Report) -> str | None:
+    if not report.points:
+        return None
+    lines = []
+    mfu = _series(report, lambda point: None if point.first else point.mfu)
+    if mfu:
+        lines.append(_line("MFU", _COLOURS["mfu"], mfu, "%{y:.2%}<extra>MFU</extra>"))
+    at_clock = _series(report, lambda point: None if point.first else point.mfu_at_clock)
+    if at_clock:
+        lines.append(_line("MFU at clock", _COLOURS["mfu_at_clock"], at_clock, "%{y:.2%}<extra>MFU at clock</extra>"))
+    if not lines:
+        return None
+    return _chart(report, lines, {"title": {"text": "MFU"}, "tickformat": ".0%", "rangemode": "tozero"})
+
+
+def _flops_chart(report: Report) -> str | None:
+    if not report.points:
+        return None
+    points = _series(report, lambda point: point.total_flops)
+    if not points:
+        return None
+    lines = [_line("FLOPs so far", _COLOURS["flops"], points, "%{y:.3s}FLOPs<extra></extra>")]
+    for budget in report.budgets:
+        if budget.unit == "flops":
+            ends = [(points[0][0], float(budget.amount)), (points[-1][0], float(budget.amount))]
+            lines.append(_line(f"budget {budget.text}", _COLOURS["budget"], ends, "%{y:.3s}FLOPs<extra>budget</extra>"))
+    return _chart(report, lines, {"title": {"text": "model FLOPs so far"}, "exponentformat": "SI", "rangemode": "tozero"})
+
+
+def _chart(report: Report, lines: list[dict[str, Any]], y_axis: dict[str, Any]) -> str:
+    layout = {
+        "xaxis": {"title": {"text": _time_axis(report)[1]}, "rangemode": "tozero", "gridcolor": "rgba(128,128,128,.25)"},
+        "yaxis": {"gridcolor": "rgba(128,128,128,.25)", "automargin": True, **y_axis},
+        "margin": {"l": 60, "r": 16, "t": 16, "b": 48},
+        "height": 320,
+        "showlegend": len(lines) > 1,
+        "legend": {"orientation": "h", "y": 1.12},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "color": "#808080"},
+        "hovermode": "x unified",
+    }
+    figure = {"data": lines, "layout": layout}
+    return str(plotly.io.to_html(figure, config=_CONFIG, include_plotlyjs=False, full_html=False, validate=False))

@@ -1,0 +1,228 @@
+"""From the records of a run to its report: plain values, each computed once, for every renderer to print."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+from flopwatch import metrics, rates, units
+from flopwatch.records import Device, Event, Totals, Window, Work
+from flopwatch.runfile import Run, Segment
+
+REPORT_SCHEMA = 1
+INTERRUPTION = "interruption"
+ReportStatus = Literal["finished", "interrupted", "failed", "killed or still running"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One window in the time line; seconds are since the run's first start."""
+
+    seconds: float
+    step: int
+    mfu: float | None
+    mfu_at_clock: float | None
+    tokens_per_second: float | None
+    total_flops: int | None
+    sm_clock_hz: float | None
+    first: bool
+
+
+@dataclass(frozen=True)
+class BudgetStanding:
+    """A budget and how much of it is used."""
+
+    text: str
+    amount: float
+    unit: str
+    fraction: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The efficiency of a run.
+
+    `mfu` and the other means leave out the first window of every process (compilation, warm-up) and all time outside the
+    training loop; `run_mfu` leaves out nothing. `seconds` is wall time by kind and adds up to `wall_seconds`, except for
+    a killed process, whose last kinds are not known.
+    """
+
+    run_id: str
+    name: str | None
+    status: ReportStatus
+    started_at: float
+    wall_seconds: float
+    step: int
+    processes: int
+    device: Device
+    precision: str | None
+    strategy: str | None
+    work: Work | None
+    totals: Totals
+    mfu: float | None
+    mfu_at_clock: float | None
+    run_mfu: float | None
+    tokens_per_second: float | None
+    step_seconds: float | None
+    data_wait_fraction: float | None
+    sm_clock_hz: float | None
+    usd: float | None
+    budgets: tuple[BudgetStanding, ...]
+    seconds: Mapping[str, float]
+    points: tuple[Point, ...]
+    events: tuple[Event, ...]
+    notes: tuple[str, ...]
+    versions: Mapping[str, str]
+    schema: int = REPORT_SCHEMA
+
+
+def summarize(run: Run) -> Report:
+    """Compute the report of a run.
+
+    Args:
+        run: As `runfile.read_run` returns it.
+    """
+    first, last = run.segments[0], run.segments[-1]
+    start = last.start
+    totals, step, ended_at = _standing(last)
+    wall_seconds = max(ended_at - start.started_at, 0.0)
+    steady = [(segment.start.device, window) for segment in run.segments for window in segment.windows if not window.first]
+    windows = [window for _, window in steady]
+    seconds_in_loop = sum(window.seconds for window in windows)
+    clocked = [window for window in windows if window.sm_clock_hz is not None]
+    device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
+    price = start.usd_per_device_hour
+    return Report(
+        run_id=start.run_id,
+        name=start.name,
+        status=last.end.status if last.end else "killed or still running",
+        started_at=start.started_at,
+        wall_seconds=wall_seconds,
+        step=step,
+        processes=len(run.segments),
+        device=start.device,
+        precision=start.precision,
+        strategy=start.strategy,
+        work=last.work or next((each.work for each in reversed(run.segments) if each.work), None),
+        totals=totals,
+        mfu=_mean_utilization((window, device.count, device.peak_flops_per_second) for device, window in steady),
+        mfu_at_clock=_mean_utilization(
+            (window, device.count, _peak_at_clock(window, device)) for device, window in steady
+        ),
+        run_mfu=_run_mfu(run, totals, wall_seconds),
+        tokens_per_second=rates.per_second(_sum(window.tokens for window in windows), seconds_in_loop),
+        step_seconds=rates.fraction(seconds_in_loop, sum(window.steps for window in windows)),
+        data_wait_fraction=rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop),
+        sm_clock_hz=rates.fraction(
+            sum((window.sm_clock_hz or 0.0) * window.clock_samples for window in clocked),
+            sum(window.clock_samples for window in clocked),
+        ),
+        usd=None if price is None else device_hours * price,
+        budgets=tuple(
+            BudgetStanding(each.text, each.amount, each.unit, _used(each.unit, each.amount, totals, step, wall_seconds))
+            for each in start.budgets
+        ),
+        seconds=_seconds_by_kind(run),
+        points=tuple(_points(run, first.start.started_at)),
+        events=tuple(event for segment in run.segments for event in segment.events),
+        notes=run.notes,
+        versions=start.versions,
+    )
+
+
+def _standing(segment: Segment) -> tuple[Totals, int, float]:
+    if segment.end is not None:
+        return segment.end.totals, segment.end.step, segment.end.time
+    if not segment.windows:
+        return segment.start.totals, segment.start.step, segment.start.time
+    last = segment.windows[-1]
+    at_start = segment.start.totals
+    totals = replace(
+        at_start,
+        flops=last.total_flops,
+        tokens=last.total_tokens,
+        samples=_sum([at_start.samples, *(window.samples for window in segment.windows)]),
+        batches=at_start.batches + sum(window.batches for window in segment.windows),
+        steps=at_start.steps + sum(window.steps for window in segment.windows),
+        device_seconds=last.total_device_seconds,
+    )
+    return totals, last.step, last.ended_at
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    total = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
+
+
+def _mean_utilization(parts: Iterable[tuple[Window, int, float | None]]) -> float | None:
+    """All FLOPs over all capacity; absent as soon as one window's work or peak is unknown."""
+    flops, capacity = 0, 0.0
+    for window, devices, peak in parts:
+        if window.flops is None or peak is None:
+            return None
+        flops += window.flops
+        capacity += window.seconds * devices * peak
+    return rates.fraction(flops, capacity)
+
+
+def _peak_at_clock(window: Window, device: Device) -> float | None:
+    if window.sm_clock_hz is None or device.flops_per_clock is None:
+        return None
+    return device.flops_per_clock * window.sm_clock_hz if window.clock_samples >= metrics.FEWEST_CLOCK_SAMPLES else None
+
+
+def _run_mfu(run: Run, totals: Totals, wall_seconds: float) -> float | None:
+    devices = {(each.start.device.count, each.start.device.peak_flops_per_second) for each in run.segments}
+    if len(devices) > 1:
+        return None
+    return metrics.run_mfu(totals, wall_seconds, run.segments[-1].start.device)
+
+
+def _used(unit: str, amount: float, totals: Totals, step: int, wall_seconds: float) -> float | None:
+    used = {
+        "flops": totals.flops,
+        "tokens": totals.tokens,
+        "samples": totals.samples,
+        "steps": step,
+        "seconds": wall_seconds,
+    }
+    return rates.fraction(used.get(unit), amount)
+
+
+def _seconds_by_kind(run: Run) -> dict[str, float]:
+    seconds: Counter[str] = Counter()
+    for segment in run.segments:
+        if segment.end is not None:
+            seconds.update(segment.end.seconds)
+        elif segment.windows:
+            in_loop = sum(window.seconds - window.data_wait_seconds for window in segment.windows)
+            waiting = sum(window.data_wait_seconds for window in segment.windows)
+            rest = segment.windows[-1].ended_at - segment.start.time - in_loop - waiting
+            seconds.update({"training": in_loop, "data_wait": waiting, "other": max(rest, 0.0)})
+    for earlier, later in pairwise(run.segments):
+        _, _, ended_at = _standing(earlier)
+        seconds[INTERRUPTION] += max(later.start.time - ended_at, 0.0)
+    return dict(seconds)
+
+
+def _points(run: Run, started_at: float) -> Iterable[Point]:
+    for segment in run.segments:
+        device = segment.start.device
+        for window in segment.windows:
+            yield Point(
+                seconds=window.ended_at - started_at,
+                step=window.step,
+                mfu=metrics.mfu(window, device),
+                mfu_at_clock=metrics.mfu_at_clock(window, device),
+                tokens_per_second=rates.per_second(window.tokens, window.seconds),
+                total_flops=window.total_flops,
+                sm_clock_hz=window.sm_clock_hz,
+                first=window.first,
+            )
