@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from flopwatch.components import Architecture, Batch
+from flopwatch.components import Architecture, Batch, ComponentRow
 
 Convention = Literal["model", "6nd"]
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
@@ -54,3 +54,14 @@ def forward_flops(architecture: Architecture, batch: Batch, convention: Conventi
     if convention == "6nd":
         return rule_of_thumb_forward_flops(architecture.active_parameters(), batch.tokens)
     return architecture.forward_flops(batch)
+
+
+def rows(architecture: Architecture, batch: Batch, convention: Convention) -> list[ComponentRow]:
+    """The per-component table re-weighted by a convention; it adds up to the convention's own forward FLOPs."""
+    exact = architecture.rows(batch)
+    if convention == "6nd":
+        return [
+            ComponentRow(row.name, row.parameters, rule_of_thumb_forward_flops(row.parameters, batch.tokens))
+            for row in exact
+        ]
+    return exact

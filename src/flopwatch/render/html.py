@@ -23,7 +23,8 @@ def render(report: Report) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("flopwatch.render"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    charts = [chart for chart in (_mfu_chart(report), _flops_chart(report)) if chart is not None]
+    drawn = (("MFU over time", _mfu_chart(report)), ("FLOPs so far", _flops_chart(report)))
+    charts = [(heading, chart) for heading, chart in drawn if chart is not None]
     return environment.get_template("report.html.j2").render(
         title=report.name or report.run_id,
         report=report,

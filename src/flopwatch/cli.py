@@ -1,0 +1,169 @@
+"""The command line: `flopwatch estimate`, `flopwatch gpus`, `flopwatch report`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from flopwatch import nvml
+from flopwatch.architectures import architecture_of
+from flopwatch.chips import DTYPES, find_chip
+from flopwatch.components import Batch
+from flopwatch.conventions import CONVENTIONS, DESCRIPTIONS
+from flopwatch.errors import ArgumentError, DriverError, FlopwatchError
+from flopwatch.estimate import Plan, estimate
+from flopwatch.units import parse_count
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+_FORMATS = {"text": "txt", "json": "json", "html": "html"}
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command.
+
+    Args:
+        argv: Arguments without the program's name.
+
+    Returns:
+        0 if it was done, 1 after a known failure (one line on stderr), 2 for wrong usage.
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as exit_:
+        return DONE if exit_.code in (0, None) else WRONG_USAGE
+    try:
+        arguments.command(arguments)
+        sys.stdout.flush()
+    except FlopwatchError as error:
+        print(f"flopwatch: {error}", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return FAILED
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("flopwatch", description="FLOPs, peaks and efficiency of training runs.")
+    parser.add_argument("--version", action="version", version=f"flopwatch {version('flopwatch')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_estimate(commands.add_parser("estimate", help="FLOPs, time, GPU-hours and money of a run, from a config"))
+    _add_gpus(commands.add_parser("gpus", help="this machine's GPUs, or one by name, with their peaks"))
+    _add_report(commands.add_parser("report", help="the efficiency report of a run"))
+    return parser
+
+
+def _add_estimate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", type=Path, help="a Hugging Face config.json or its folder")
+    parser.add_argument("--seq-len", required=True, metavar="N", help="tokens per sequence")
+    parser.add_argument("--batch", default="1", metavar="B", help="sequences (default 1)")
+    parser.add_argument("--attention", choices=("causal", "full"), default="causal", help="pairs counted")
+    conventions = "; ".join(f"{name}: {DESCRIPTIONS[name]}" for name in CONVENTIONS)
+    parser.add_argument("--convention", choices=CONVENTIONS, default="model", help=conventions)
+    parser.add_argument("--tokens", metavar="15T", help="tokens of the whole run")
+    parser.add_argument("--gpu", metavar="NAME", help="as the driver names it, like 'NVIDIA H100 80GB HBM3'")
+    parser.add_argument("--count", default="1", metavar="N", help="number of GPUs (default 1)")
+    parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="precision of the peak (default bf16)")
+    parser.add_argument("--mfu", type=float, help="utilization to plan with, like 0.4; needed with --gpu")
+    parser.add_argument("--usd-per-gpu-hour", type=float, metavar="USD", help="price of a GPU-hour")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(command=_estimate)
+
+
+def _estimate(arguments: argparse.Namespace) -> None:
+    from flopwatch.render import estimate as rendered
+
+    if arguments.gpu is not None and arguments.mfu is None:
+        raise ArgumentError("expected --mfu with --gpu, the utilization to plan with; published runs reach 0.3 to 0.5")
+    if arguments.gpu is None and (arguments.mfu is not None or arguments.usd_per_gpu_hour is not None):
+        raise ArgumentError("expected --gpu with --mfu and --usd-per-gpu-hour: the device that they are for")
+    result = estimate(
+        architecture_of(arguments.config),
+        Batch(parse_count(arguments.batch), parse_count(arguments.seq_len)),
+        attention=arguments.attention,
+        convention=arguments.convention,
+        tokens=None if arguments.tokens is None else parse_count(arguments.tokens),
+        plan=None
+        if arguments.gpu is None
+        else Plan(
+            arguments.gpu, arguments.dtype, parse_count(arguments.count), arguments.mfu, arguments.usd_per_gpu_hour
+        ),
+    )
+    print((rendered.render_json if arguments.json else rendered.render_text)(result), end="")
+
+
+def _add_gpus(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", help="answer for a device name, without hardware")
+    parser.add_argument("--dtype", choices=DTYPES, help="precision of the peak (default: the chip's own first)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(command=_gpus)
+
+
+def _gpus(arguments: argparse.Namespace) -> None:
+    from flopwatch.render import gpus as rendered
+
+    if arguments.name is not None:
+        rows = [rendered.chip_facts(arguments.name, find_chip(arguments.name), arguments.dtype)]
+    else:
+        try:
+            rows = [rendered.gpu_facts(gpu, arguments.dtype) for gpu in nvml.list_gpus()]
+        except DriverError as error:
+            print(f"no NVIDIA GPU: {error}", file=sys.stderr)
+            rows = []
+    if arguments.json:
+        print(rendered.render_json(rows), end="")
+    elif rows:
+        print(rendered.render_text(rows), end="")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run file or a folder with one")
+    parser.add_argument("--format", choices=tuple(_FORMATS), help="default: by the ending of FILE, else text")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write here instead of to the terminal")
+    parser.set_defaults(command=_report)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from flopwatch.render import RENDERERS
+    from flopwatch.report import summarize
+    from flopwatch.runfile import read_run
+
+    form = arguments.format or _form_of(arguments.output)
+    if arguments.output is not None and len(arguments.runs) > 1:
+        raise ArgumentError(f"expected one RUN with -o, got {len(arguments.runs)}")
+    for path in arguments.runs:
+        run_ = read_run(path)
+        output = arguments.output
+        if output is None and form == "html":
+            output = run_.path.with_name(run_.path.stem.replace("run", "report", 1) + ".html")
+        page = RENDERERS[form](summarize(run_))
+        if output is None:
+            print(page, end="")
+        else:
+            _write(output, page)
+
+
+def _form_of(output: Path | None) -> str:
+    if output is None:
+        return "text"
+    endings = {f".{ending}": form for form, ending in _FORMATS.items()} | {".htm": "html"}
+    return endings.get(output.suffix.lower(), "text")
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ArgumentError(f"cannot write {path}: {error.strerror}; choose another file with -o") from None
+    print(path)

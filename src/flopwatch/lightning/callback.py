@@ -1,0 +1,261 @@
+"""`FlopWatch`: checks its arguments, then forwards Lightning's hooks to the session of the running fit."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from flopwatch.architectures import architecture_of
+from flopwatch.budget import Budget, parse_budget
+from flopwatch.errors import ArgumentError
+from flopwatch.lightning.counting import BatchShape
+from flopwatch.lightning.session import Options, Session
+from flopwatch.lightning.timing import Stopwatch
+from flopwatch.records import Status
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback as _Callback
+else:
+    _PACKAGES = ("pytorch_lightning", "lightning.pytorch")
+
+    def _callback_base() -> type:
+        """Callback of every Lightning that is imported already, so that it is one for each; else of the first found."""
+        loaded = [sys.modules[name].Callback for name in _PACKAGES if hasattr(sys.modules.get(name), "Callback")]
+        if not loaded:
+            found = next((name for name in _PACKAGES if importlib.util.find_spec(name.partition(".")[0])), None)
+            if found is None:
+                raise ImportError("FlopWatch needs Lightning; run `pip install flopwatch[lightning]`")
+            loaded = [importlib.import_module(found).Callback]
+        return loaded[0] if len(loaded) == 1 else type("_Callback", tuple(loaded), {})
+
+    import importlib.util
+
+    _Callback = _callback_base()
+
+_logger = logging.getLogger("flopwatch")
+
+
+def _survives(hook: Callable[..., None]) -> Callable[..., None]:
+    """Keep errors of ours away from training: the first one is logged and ends the session."""
+
+    @functools.wraps(hook)
+    def guarded(self: FlopWatch, *arguments: Any, **named: Any) -> None:
+        if self._session is None or self._session.finished:
+            return
+        try:
+            hook(self, *arguments, **named)
+        except Exception as error:
+            self._give_up(hook.__name__, error)
+
+    return guarded
+
+
+class FlopWatch(_Callback):
+    """Logs live MFU, FLOPs and time to a budget, and writes a report at the end.
+
+    Add it to `Trainer(callbacks=[FlopWatch()])`. Numbers go to every logger of the Trainer about every ten seconds, to
+    the progress bar, and to a run file from which the report is made. What cannot be known exactly is left out, with one
+    message that says why and what to do. Once training has begun, nothing in here can stop it.
+
+    Args:
+        budget: What the run may use: "1.4T tokens", "3.14e23 FLOPs", "50K steps", "2 days", or several of them. By
+            default the Trainer's own `max_steps`, `max_epochs` and `max_time`.
+        config: The model's config (Hugging Face config, mapping, dataclass or path), if it is not on the module.
+        peak_flops_per_second: Peak of one device in FLOP/s, or "measured" for a short benchmark at the start. By default
+            the datasheet's dense value for the device and precision.
+        attention: "causal" counts the pairs that the model's masks keep, "full" all pairs.
+        batch_shape: Function from a batch to (sequences, tokens per sequence), for batches that hold no plain token ids.
+        every_n_seconds: How long a window lasts.
+        every_n_steps: End a window at every multiple of so many optimizer steps instead.
+        usd_per_device_hour: Price of one device for one hour, for `budget/usd`.
+        dirpath: Folder of the run file and the report; by default a new one in `default_root_dir/flopwatch`.
+        report: Whether to write `report.html` at the end.
+        prefix: Word put before every key that is logged.
+
+    Raises:
+        ArgumentError: If an argument cannot be used.
+        QuantityError: If a budget cannot be read.
+        ConfigError: If `config` cannot be counted.
+
+    Example::
+
+        trainer = Trainer(callbacks=[FlopWatch(budget="1.4T tokens")], logger=WandbLogger())
+    """
+
+    def __init__(
+        self,
+        budget: str | list[str] | None = None,
+        *,
+        config: Any | None = None,
+        peak_flops_per_second: float | Literal["measured"] | None = None,
+        attention: Literal["causal", "full"] = "causal",
+        batch_shape: BatchShape | None = None,
+        every_n_seconds: float = 10.0,
+        every_n_steps: int | None = None,
+        usd_per_device_hour: float | None = None,
+        dirpath: str | Path | None = None,
+        report: bool = True,
+        prefix: str = "",
+    ) -> None:
+        super().__init__()
+        if attention not in ("causal", "full"):
+            raise ArgumentError(f"expected attention='causal' or 'full', got {attention!r}")
+        if batch_shape is not None and not callable(batch_shape):
+            raise ArgumentError(f"expected a function for batch_shape, got {batch_shape!r}")
+        if peak_flops_per_second != "measured":
+            _check_positive("peak_flops_per_second", peak_flops_per_second, "a number of FLOP/s or 'measured'")
+        _check_positive("every_n_seconds", every_n_seconds, "a number of seconds")
+        _check_positive("every_n_steps", every_n_steps, "a number of steps", whole=True)
+        _check_positive("usd_per_device_hour", usd_per_device_hour, "a price")
+        if config is not None:
+            architecture_of(config)
+        if not isinstance(prefix, str):
+            raise ArgumentError(f"expected a word for prefix, got {prefix!r}")
+        self._options = Options(
+            budgets=_budgets(budget),
+            config=config,
+            peak_flops_per_second=peak_flops_per_second,
+            attention=attention,
+            batch_shape=batch_shape,
+            every_n_seconds=every_n_seconds,
+            every_n_steps=every_n_steps,
+            usd_per_device_hour=usd_per_device_hour,
+            dirpath=None if dirpath is None else Path(dirpath),
+            report=report,
+            prefix=prefix.strip("/"),
+        )
+        self.from_environment = False
+        self._session: Session | None = None
+        self._state: dict[str, Any] = {}
+
+    @property
+    def state_key(self) -> str:
+        """Name of the state in checkpoints; another one for the plugin's, so that it never clashes with the script's."""
+        return "FlopWatch (environment)" if self.from_environment else "FlopWatch"
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Start the clock of a fit."""
+        if stage != "fit" or self._yields_to_another(trainer):
+            return
+        if self._session is not None and not self._state:
+            self._state = self._session.state_dict()
+        _show_messages()
+        self._session = Session(self._options, trainer, Stopwatch())
+
+    @_survives
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Find the model, the device and the ranks."""
+        self._live.prepare(pl_module)
+
+    @_survives
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Go on from a checkpoint, if there is one, and open the files."""
+        self._live.begin(self._state)
+        self._state = {}
+
+    @_survives
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Note that training time begins."""
+        self._live.batch_started()
+
+    @_survives
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count the batch."""
+        self._live.batch_ended(batch)
+
+    @_survives
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Note that validation time begins."""
+        self._live.enter("validation")
+
+    @_survives
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Note that validation time ends."""
+        self._live.leave("validation")
+
+    @_survives
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Close the books and write the report."""
+        self._live.finish("finished")
+
+    @_survives
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Close the books and write the report of what was done."""
+        stopped = isinstance(exception, KeyboardInterrupt) or "SIGTERM" in type(exception).__name__
+        status: Status = "interrupted" if stopped else "failed"
+        self._live.finish(status)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The run's totals, so that a resumed run goes on from them."""
+        if self._session is None:
+            return dict(self._state)
+        try:
+            return self._session.state_dict()
+        except Exception as error:
+            self._give_up("state_dict", error)
+            return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep a checkpoint's totals until training starts."""
+        self._state = dict(state_dict)
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Take the state of the other `FlopWatch`, where a run was started with one and is resumed with the other."""
+        states = checkpoint.get("callbacks", {})
+        if self.state_key not in states:
+            other = next((state for key, state in states.items() if str(key).startswith("FlopWatch")), None)
+            if other:
+                self.load_state_dict(other)
+
+    @property
+    def _live(self) -> Session:
+        assert self._session is not None
+        return self._session
+
+    def _give_up(self, hook: str, error: Exception) -> None:
+        _logger.warning(
+            "flopwatch stopped measuring, training goes on: %s in %s: %s", type(error).__name__, hook, str(error)[:300]
+        )
+        _logger.debug("where it happened", exc_info=error)
+        try:
+            self._live.abandon()
+        except Exception:
+            _logger.debug("and letting go failed too", exc_info=True)
+
+    def _yields_to_another(self, trainer: Any) -> bool:
+        """Whether a second one is here: the plugin's goes, and of the script's own only the first one works."""
+        watches = [each for each in trainer.callbacks if isinstance(each, FlopWatch)]
+        chosen = next((each for each in watches if not each.from_environment), watches[0] if watches else self)
+        return chosen is not self
+
+
+def _budgets(budget: str | Sequence[str] | None) -> tuple[Budget, ...]:
+    texts = [budget] if isinstance(budget, str) else list(budget or [])
+    wrong = next((each for each in texts if not isinstance(each, str)), None)
+    if wrong is not None:
+        raise ArgumentError(f"expected a budget like '1.4T tokens' or a list of them, got {wrong!r}")
+    return tuple(parse_budget(text) for text in texts)
+
+
+def _check_positive(name: str, value: Any, expected: str, whole: bool = False) -> None:
+    if value is None:
+        return
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not (math.isfinite(value) and value > 0):
+        raise ArgumentError(f"expected {expected} above zero for {name}, got {value!r}")
+
+
+def _show_messages() -> None:
+    """Let our few lines reach the terminal, as Lightning does with its own, unless the user handles them."""
+    if not _logger.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("flopwatch: %(message)s"))
+        _logger.addHandler(handler)
+        _logger.setLevel(logging.INFO)
+        _logger.propagate = False

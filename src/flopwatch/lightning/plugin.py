@@ -1,0 +1,82 @@
+"""Entry point of Lightning's callback factories: `FLOPWATCH=1 python train.py` monitors a script that knows nothing of it.
+
+The variable holds 1, or options of `FlopWatch` as `name=value`, separated by semicolons. Without it nothing is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from flopwatch.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from flopwatch.lightning.callback import FlopWatch
+
+VARIABLE = "FLOPWATCH"
+_OFF, _ON = ("", "0", "false", "off", "no"), ("1", "true", "on", "yes")
+
+
+def callbacks() -> list[FlopWatch]:
+    """The callbacks to add to every Trainer: one `FlopWatch` if the variable asks for it, none otherwise.
+
+    Raises:
+        ArgumentError: If the variable holds something else than options of `FlopWatch`.
+    """
+    text = os.environ.get(VARIABLE, "").strip()
+    if text.lower() in _OFF:
+        return []
+    from flopwatch.lightning.callback import FlopWatch
+
+    watch = FlopWatch(**parse_options(text))
+    watch.from_environment = True
+    return [watch]
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """Read "budget=1.4T tokens; every_n_seconds=30" into arguments of `FlopWatch`.
+
+    Raises:
+        ArgumentError: If an option is not one of those, or its value is not of its kind.
+    """
+    if text.lower() in _ON:
+        return {}
+    options: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or name not in _OPTIONS:
+            known = ", ".join(_OPTIONS)
+            raise ArgumentError(f"expected {VARIABLE}=1 or options like 'budget=1.4T tokens', of {known}; got {part!r}")
+        try:
+            options[name] = _OPTIONS[name](value)
+        except ValueError:
+            raise ArgumentError(f"expected a {_OPTIONS[name].__name__} for {name} in {VARIABLE}, got {value!r}") from None
+    return options
+
+
+def _number(text: str) -> float:
+    return float(text)
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in _ON + _OFF:
+        raise ValueError(text)
+    return text.lower() in _ON
+
+
+def _number_or_measured(text: str) -> float | str:
+    return text if text == "measured" else float(text)
+
+
+_OPTIONS: dict[str, Any] = {
+    "budget": str,
+    "config": str,
+    "peak_flops_per_second": _number_or_measured,
+    "attention": str,
+    "every_n_seconds": _number,
+    "every_n_steps": int,
+    "usd_per_device_hour": _number,
+    "dirpath": str,
+    "report": _switch,
+    "prefix": str,
+}

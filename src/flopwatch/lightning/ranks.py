@@ -1,0 +1,76 @@
+"""Summing counts over the processes of a run, on the CPU, so that no device is ever waited for."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from flopwatch.meter import Counts
+
+_TIMEOUT = timedelta(seconds=120)
+_DIGIT_BITS = 30
+_DIGITS = 4
+_logger = logging.getLogger("flopwatch")
+
+
+class Ranks:
+    """The processes of a run.
+
+    Work is counted once per data-parallel replica: ranks that share a replica (tensor parallel) see the same batch, so
+    their sum is divided by how many they are.
+
+    Args:
+        strategy: The Trainer's strategy.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, strategy: Any, world_size: int) -> None:
+        self.world_size = world_size
+        replicas = (getattr(strategy, "distributed_sampler_kwargs", None) or {}).get("num_replicas", world_size)
+        self._ranks_per_replica = world_size // replicas if replicas and world_size % replicas == 0 else 0
+        self._group = self._own_group() if world_size > 1 else None
+        self.broken = world_size > 1 and (self._group is None or not self._ranks_per_replica)
+
+    def _own_group(self) -> Any:
+        if not dist.is_available() or not dist.is_initialized():
+            _logger.warning("this strategy has no process group to sum over; totals of all ranks are not known")
+            return None
+        return dist.new_group(backend="gloo", timeout=_TIMEOUT)
+
+    def total(self, counts: Counts, seconds: float) -> tuple[Counts, float]:
+        """Sum the work of all ranks and take the mean of their seconds; all ranks call this at the same step.
+
+        Steps and batches stay each rank's own. If the ranks do not answer, sums are unknown from then on.
+        """
+        if self.world_size == 1:
+            return counts, seconds
+        if not self.broken:
+            try:
+                microseconds = round(seconds * 1e6)
+                *sums, all_microseconds = self._sums([counts.flops, counts.tokens, counts.samples, microseconds])
+                replicated = [None if each is None else each // self._ranks_per_replica for each in sums]
+                mean = (all_microseconds or 0) / 1e6 / self.world_size
+                return Counts(*replicated, counts.batches, counts.steps), mean
+            except RuntimeError as error:
+                self.broken = True
+                _logger.warning("ranks could not be summed: %s; totals are unknown from here on", str(error)[:200])
+        return Counts(None, None, None, counts.batches, counts.steps), seconds
+
+    def _sums(self, amounts: list[int | None]) -> list[int | None]:
+        """Exact sums: every amount travels as digits of 30 bits, which cannot overflow below eight billion ranks."""
+        rows = [[int(amount is None), *_digits(amount or 0)] for amount in amounts]
+        tensor = torch.tensor(rows, dtype=torch.int64)
+        dist.all_reduce(tensor, group=self._group)
+        return [None if unknown else _number(digits) for unknown, *digits in tensor.tolist()]
+
+
+def _digits(amount: int) -> list[int]:
+    return [amount >> (_DIGIT_BITS * place) & (2**_DIGIT_BITS - 1) for place in range(_DIGITS)]
+
+
+def _number(digits: list[int]) -> int:
+    return sum(digit << (_DIGIT_BITS * place) for place, digit in enumerate(digits))

@@ -1,0 +1,123 @@
+"""Which kind of time every second was: a stack of kinds over one clock, fed by Lightning's hooks and profiler actions."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+Kind = Literal["setup", "training", "data_wait", "validation", "checkpoint", "other"]
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Lap:
+    """Time since the last lap: in the training loop, waiting for data within it, and altogether."""
+
+    seconds: float
+    data_wait_seconds: float
+    wall_seconds: float
+
+
+class Stopwatch:
+    """Books every second from its making on under exactly one kind.
+
+    Kinds nest: a checkpoint saved during validation is a checkpoint's time, and then validation's again.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Clock = time.perf_counter) -> None:
+        self._clock = clock
+        self._kinds: list[Kind] = ["setup"]
+        self._booked: Counter[Kind] = Counter()
+        self._since = self._started = self._lap_started = clock()
+        self._lap_booked: Counter[Kind] = Counter()
+
+    def become(self, kind: Kind) -> None:
+        """Replace the outermost kind."""
+        self._book()
+        self._kinds[0] = kind
+
+    def enter(self, kind: Kind) -> None:
+        """Begin a kind inside the present one."""
+        self._book()
+        self._kinds.append(kind)
+
+    def leave(self, kind: Kind) -> None:
+        """End a kind and whatever is still open inside it; nothing happens if it was never begun."""
+        self._book()
+        if kind in self._kinds[1:]:
+            del self._kinds[self._kinds.index(kind, 1) :]
+
+    def inside(self, kind: Kind) -> bool:
+        """Whether a kind is open."""
+        return kind in self._kinds
+
+    def lap(self) -> Lap:
+        """Close a lap."""
+        now = self._book()
+        spent = Counter(self._booked)
+        spent.subtract(self._lap_booked)
+        wall_seconds = now - self._lap_started
+        self._lap_booked, self._lap_started = Counter(self._booked), now
+        return Lap(spent["training"] + spent["data_wait"], spent["data_wait"], wall_seconds)
+
+    def lap_seconds(self) -> float:
+        """Wall time since the last lap."""
+        return self._clock() - self._lap_started
+
+    def seconds_by_kind(self) -> dict[str, float]:
+        """Everything booked so far; the values add up to `elapsed_seconds`."""
+        self._book()
+        return {kind: seconds for kind, seconds in self._booked.items() if seconds}
+
+    def elapsed_seconds(self) -> float:
+        """Wall time since the stopwatch was made."""
+        return self._clock() - self._started
+
+    def _book(self) -> float:
+        now = self._clock()
+        self._booked[self._kinds[-1]] += now - self._since
+        self._since = now
+        return now
+
+
+class ProfilerTap:
+    """Listens to a Lightning profiler's actions, whichever profiler the user has, and tells the stopwatch.
+
+    Args:
+        profiler: The Trainer's profiler; it goes on working as before.
+        stopwatch: What to tell.
+    """
+
+    _ACTIONS: Mapping[str, Kind] = MappingProxyType(
+        {"[_TrainingEpochLoop].train_dataloader_next": "data_wait", "save_checkpoint": "checkpoint"}
+    )
+
+    def __init__(self, profiler: Any, stopwatch: Stopwatch) -> None:
+        self._profiler = profiler
+        self._stopwatch = stopwatch
+        self._start, self._stop = profiler.start, profiler.stop
+        profiler.start, profiler.stop = self._on_start, self._on_stop
+
+    def remove(self) -> None:
+        """Give the profiler its own methods back."""
+        for name in ("start", "stop"):
+            self._profiler.__dict__.pop(name, None)
+
+    def _on_start(self, action_name: str) -> None:
+        kind = self._ACTIONS.get(action_name)
+        if kind is not None:
+            self._stopwatch.enter(kind)
+        self._start(action_name)
+
+    def _on_stop(self, action_name: str) -> None:
+        self._stop(action_name)
+        kind = self._ACTIONS.get(action_name)
+        if kind is not None:
+            self._stopwatch.leave(kind)

@@ -1,0 +1,19 @@
+"""What is particular to Weights & Biases; wandb itself is not imported, its run objects are enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def is_wandb(logger: Any) -> bool:
+    """Whether a Lightning logger writes to Weights & Biases."""
+    return any(base.__name__ == "WandbLogger" for base in type(logger).__mro__)
+
+
+def write_summary(logger: Any, values: Mapping[str, float | str | None]) -> None:
+    """Put totals and means into the run's summary, under names that no logged metric has (those are reset on resume)."""
+    summary = logger.experiment.summary
+    for name, value in values.items():
+        if value is not None:
+            summary[f"flopwatch/{name}"] = value
