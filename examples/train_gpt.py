@@ -1,7 +1,7 @@
 """Train a small byte-level GPT on the source of Python's standard library, watched by flopwatch.
 
-It needs no download, no account and no network. On a CPU it takes about three minutes; on a GPU the same script logs MFU
-against the datasheet peak. Stop it with Ctrl-C and go on with `--resume`: the totals continue.
+It needs no download, no account and no network. On a CPU it takes about three minutes; on a GPU the same script logs
+MFU against the datasheet peak. Stop it with Ctrl-C and go on with `--resume`: the totals continue.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def find_chip(name: str) -> Chip:
     """The chip whose driver name this is.
 
     Args:
-        name: As `nvidia-smi -L`, NVML or `torch.cuda.get_device_name` prints it; "NVIDIA " and "Tesla " may be left out.
+        name: As NVML or `torch.cuda.get_device_name` gives it; "NVIDIA " and "Tesla " may be left out.
 
     Raises:
         UnknownDeviceError: If no row carries exactly this name; the nearest names are listed.

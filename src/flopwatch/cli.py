@@ -136,7 +136,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from flopwatch.render import RENDERERS
     from flopwatch.report import summarize
-    from flopwatch.runfile import read_run
+    from flopwatch.runfile import read_run, report_path
 
     form = arguments.format or _form_of(arguments.output)
     if arguments.output is not None and len(arguments.runs) > 1:
@@ -145,7 +145,7 @@ def _report(arguments: argparse.Namespace) -> None:
         run_ = read_run(path)
         output = arguments.output
         if output is None and form == "html":
-            output = run_.path.with_name(run_.path.stem.replace("run", "report", 1) + ".html")
+            output = report_path(run_.path, "html")
         page = RENDERERS[form](summarize(run_))
         if output is None:
             print(page, end="")

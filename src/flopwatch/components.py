@@ -1,8 +1,9 @@
 """The arithmetic of a model: small frozen parts that give their parameters and their FLOPs from the same fields.
 
-A multiply-add is two FLOPs. Counted are matrix multiplications; looking up an embedding, norms, activations, softmax and
-residual additions are not (they are below a percent of any model here, and no published convention counts them all).
-Because parameters and FLOPs come from the same fields, a parameter count that equals the live model's proves the fields.
+A multiply-add is two FLOPs. Counted are matrix multiplications; looking up an embedding, norms, activations, softmax
+and residual additions are not (they are below a percent of any model here, and no published convention counts them
+all). Because parameters and FLOPs come from the same fields, a parameter count that equals the live model's proves
+the fields.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Linear:
     tied: bool = False
 
     def parameters(self) -> int:
-        """in * out, and the bias."""
+        """Weight (in * out) and bias."""
         weight = 0 if self.tied else self.in_features * self.out_features
         return weight + (self.out_features if self.bias else 0)
 
@@ -98,7 +99,7 @@ class Embedding:
     features: int
 
     def parameters(self) -> int:
-        """rows * features."""
+        """One vector of features for each row."""
         return self.rows * self.features
 
     def forward_flops(self, batch: Batch) -> int:

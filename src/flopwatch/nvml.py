@@ -1,4 +1,4 @@
-"""What the NVIDIA driver says, through the one query function that every call goes through. The only user of `pynvml`."""
+"""What the NVIDIA driver says, through one query function for every call. The only user of `pynvml`."""
 
 from __future__ import annotations
 

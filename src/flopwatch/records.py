@@ -207,7 +207,7 @@ def _fields(cls: type[Any]) -> tuple[tuple[str, Any, bool], ...]:
 
 def _build(cls: type[_T], values: Mapping[str, Any]) -> _T:
     arguments = {}
-    for name, hint, required in _fields(cls):
+    for name, hint, required in _fields(typing.cast(Any, cls)):
         if name in values:
             arguments[name] = _value(hint, values[name], f"{cls.__name__}.{name}")
         elif required:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -45,9 +45,9 @@ class BudgetStanding:
 class Report:
     """The efficiency of a run.
 
-    `mfu` and the other means leave out the first window of every process (compilation, warm-up) and all time outside the
-    training loop; `run_mfu` leaves out nothing. `seconds` is wall time by kind and adds up to `wall_seconds`, except for
-    a killed process, whose last kinds are not known.
+    `mfu` and the other means leave out the first window of every process (compilation, warm-up) and all time outside
+    the training loop; `run_mfu` leaves out nothing. `seconds` is wall time by kind and adds up to `wall_seconds`; of a
+    killed process only the kinds that its windows hold are known, the rest is "other".
     """
 
     run_id: str
@@ -89,7 +89,9 @@ def summarize(run: Run) -> Report:
     start = last.start
     totals, step, ended_at = _standing(last)
     wall_seconds = max(ended_at - start.started_at, 0.0)
-    steady = [(segment.start.device, window) for segment in run.segments for window in segment.windows if not window.first]
+    steady = [
+        (segment.start.device, window) for segment in run.segments for window in segment.windows if not window.first
+    ]
     windows = [window for _, window in steady]
     seconds_in_loop = sum(window.seconds for window in windows)
     clocked = [window for window in windows if window.sm_clock_hz is not None]
@@ -197,15 +199,18 @@ def _used(unit: str, amount: float, totals: Totals, step: int, wall_seconds: flo
 
 
 def _seconds_by_kind(run: Run) -> dict[str, float]:
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for segment in run.segments:
         if segment.end is not None:
-            seconds.update(segment.end.seconds)
+            for kind, amount in segment.end.seconds.items():
+                seconds[kind] += amount
         elif segment.windows:
             in_loop = sum(window.seconds - window.data_wait_seconds for window in segment.windows)
             waiting = sum(window.data_wait_seconds for window in segment.windows)
             rest = segment.windows[-1].ended_at - segment.start.time - in_loop - waiting
-            seconds.update({"training": in_loop, "data_wait": waiting, "other": max(rest, 0.0)})
+            seconds["training"] += in_loop
+            seconds["data_wait"] += waiting
+            seconds["other"] += max(rest, 0.0)
     for earlier, later in pairwise(run.segments):
         _, _, ended_at = _standing(earlier)
         seconds[INTERRUPTION] += max(later.start.time - ended_at, 0.0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from flopwatch.errors import RunFileError
@@ -53,6 +55,26 @@ class RunFileWriter:
         except OSError as error:
             self.error = error
             _logger.warning("no run file is written: %s: %s; training goes on", self.path, error.strerror or error)
+
+
+def new_run_file(dirpath: Path | None, root: Path) -> Path:
+    """A path that does not exist yet: in the user's folder, or in a new one below `root`, named by the time of day."""
+    if dirpath is not None:
+        names = (f"run{suffix}.jsonl" for suffix in _suffixes())
+        return next(path for name in names if not (path := dirpath / name).exists())
+    now = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folders = (root / "flopwatch" / f"{now}{suffix}" for suffix in _suffixes())
+    return next(folder for folder in folders if not folder.exists()) / FILE_NAME
+
+
+def _suffixes() -> Iterator[str]:
+    yield ""
+    yield from (f"-{number}" for number in itertools.count(2))
+
+
+def report_path(run_file: Path, ending: str) -> Path:
+    """Where the report of a run file goes: `report.html` beside `run.jsonl`."""
+    return run_file.with_name(f"{run_file.stem.replace('run', 'report', 1)}.{ending}")
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,13 @@ def format_percent(fraction: float | None) -> str:
     return UNKNOWN if fraction is None else f"{100 * fraction:.3g}%"
 
 
+def format_share(fraction: float | None) -> str:
+    """Print a part of a whole, to a tenth of a percent: 0.00003 is "<0.1%"."""
+    if fraction is None:
+        return UNKNOWN
+    return "<0.1%" if 0 < fraction < 0.0005 else f"{100 * fraction:.1f}%"
+
+
 def format_duration(seconds: float | None) -> str:
     """Print a duration in its two largest units: 93_784 is "1d 2h"."""
     if seconds is None:

@@ -12,7 +12,7 @@ def is_wandb(logger: Any) -> bool:
 
 
 def write_summary(logger: Any, values: Mapping[str, float | str | None]) -> None:
-    """Put totals and means into the run's summary, under names that no logged metric has (those are reset on resume)."""
+    """Put totals and means into the run's summary, under names that no logged metric has: those reset on resume."""
     summary = logger.experiment.summary
     for name, value in values.items():
         if value is not None:

@@ -1,7 +1,7 @@
 """The closed forms against an independent count: torch's FlopCounterMode over the real Hugging Face classes.
 
-The counter runs on the meta device with eager attention, where it sees every product and neither masks nor windows: so it
-is compared with the `full` attention convention. What masks keep is proved in `tests/test_components.py`.
+The counter runs on the meta device with eager attention, where it sees every product and neither masks nor windows, so
+it is compared with the `full` attention convention. What masks keep is proved in `tests/test_components.py`.
 """
 
 import pytest
@@ -85,7 +85,7 @@ def build(model_type: str, fields: dict) -> transformers.PreTrainedModel:
 
 
 def count(model: torch.nn.Module, batch: Batch) -> tuple[int, int]:
-    """(forward, forward + backward) FLOPs by torch's counter; the 4-D mask keeps transformers off data-dependent code."""
+    """(forward, forward + backward) FLOPs by torch's counter; a 4-D mask keeps transformers off data-dependent code."""
     tokens = torch.zeros(batch.sequences, batch.seq_len, dtype=torch.long, device="meta")
     mask = torch.zeros(batch.sequences, 1, batch.seq_len, batch.seq_len, device="meta")
     masks = {"full_attention": mask, "sliding_attention": mask}
@@ -145,8 +145,8 @@ def test_windows_sit_on_the_layers_that_transformers_gives_them(name, global_lay
     config = transformers.AutoConfig.for_model(model_type, **fields)
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
     assert kinds.count("full_attention") == global_layers
-    # One layer's two products at T = 40: 2 * heads * (e + v) * pairs, with window 16: 16 * 17 / 2 + 24 * 16 = 520 pairs,
-    # globally 40 * 41 / 2 = 820 pairs.
+    # One layer's two products at T = 40: 2 * heads * (e + v) * pairs. With window 16: 16 * 17 / 2 + 24 * 16 = 520
+    # pairs, globally 40 * 41 / 2 = 820 pairs.
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     per_pair = 2 * config.num_attention_heads * 2 * head_dim
     expected = per_pair * (520 * kinds.count("sliding_attention") + 820 * global_layers)

@@ -17,9 +17,7 @@ def gpt2(fields: Fields) -> Architecture:
     embedding, head = blocks.embedding_and_head(fields, hidden, tied_default=True)
     positions = fields.size("n_positions")
     layer = (
-        blocks.attention(
-            hidden, heads, heads, blocks.head_dim(fields, hidden, heads), qkv_bias=True, output_bias=True
-        ),
+        blocks.attention(hidden, heads, heads, blocks.head_dim(fields, hidden, heads), qkv_bias=True, output_bias=True),
         blocks.plain_mlp(hidden, inner),
         blocks.norms(2, hidden, bias=True),
     )
@@ -42,9 +40,7 @@ def gpt_neox(fields: Fields) -> Architecture:
     bias = fields.flag("attention_bias", True)
     embedding, head = blocks.embedding_and_head(fields, hidden, tied_default=False)
     layer = (
-        blocks.attention(
-            hidden, heads, heads, blocks.head_dim(fields, hidden, heads), qkv_bias=bias, output_bias=bias
-        ),
+        blocks.attention(hidden, heads, heads, blocks.head_dim(fields, hidden, heads), qkv_bias=bias, output_bias=bias),
         blocks.plain_mlp(hidden, fields.size("intermediate_size")),
         blocks.norms(2, hidden, bias=True),
     )
@@ -67,9 +63,7 @@ def opt(fields: Fields) -> Architecture:
     embedding, head = blocks.embedding_and_head(fields, width, tied_default=True)
     positions = fields.size("max_position_embeddings")
     layer = (
-        blocks.attention(
-            hidden, heads, heads, blocks.head_dim(fields, hidden, heads), qkv_bias=bias, output_bias=bias
-        ),
+        blocks.attention(hidden, heads, heads, blocks.head_dim(fields, hidden, heads), qkv_bias=bias, output_bias=bias),
         blocks.plain_mlp(hidden, fields.size("ffn_dim"), bias=bias),
         blocks.norms(2, hidden, bias=True, affine=affine),
     )

@@ -105,9 +105,7 @@ def _qwen_windows(fields: Fields) -> list[tuple[int | None, int]]:
 def qwen2(fields: Fields) -> Architecture:
     """Qwen 2 and 2.5 (arXiv 2407.10671): biases on q, k and v."""
     head_dim, groups = _standard_heads(fields)
-    return _decoder(
-        fields, head_dim=head_dim, key_value_heads=groups, windows=_qwen_windows(fields), qkv_bias=True
-    )
+    return _decoder(fields, head_dim=head_dim, key_value_heads=groups, windows=_qwen_windows(fields), qkv_bias=True)
 
 
 def qwen3(fields: Fields) -> Architecture:

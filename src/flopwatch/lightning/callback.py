@@ -46,7 +46,7 @@ def _survives(hook: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(hook)
     def guarded(self: FlopWatch, *arguments: Any, **named: Any) -> None:
-        if self._session is None or self._session.finished:
+        if self._idle:
             return
         try:
             hook(self, *arguments, **named)
@@ -60,17 +60,17 @@ class FlopWatch(_Callback):
     """Logs live MFU, FLOPs and time to a budget, and writes a report at the end.
 
     Add it to `Trainer(callbacks=[FlopWatch()])`. Numbers go to every logger of the Trainer about every ten seconds, to
-    the progress bar, and to a run file from which the report is made. What cannot be known exactly is left out, with one
-    message that says why and what to do. Once training has begun, nothing in here can stop it.
+    the progress bar, and to a run file from which the report is made. What cannot be known exactly is left out, with
+    one message that says why and what to do. Once training has begun, nothing in here can stop it.
 
     Args:
         budget: What the run may use: "1.4T tokens", "3.14e23 FLOPs", "50K steps", "2 days", or several of them. By
             default the Trainer's own `max_steps`, `max_epochs` and `max_time`.
         config: The model's config (Hugging Face config, mapping, dataclass or path), if it is not on the module.
-        peak_flops_per_second: Peak of one device in FLOP/s, or "measured" for a short benchmark at the start. By default
-            the datasheet's dense value for the device and precision.
+        peak_flops_per_second: Peak of one device in FLOP/s, or "measured" for a short benchmark at the start. By
+            default the datasheet's dense value for the device and precision.
         attention: "causal" counts the pairs that the model's masks keep, "full" all pairs.
-        batch_shape: Function from a batch to (sequences, tokens per sequence), for batches that hold no plain token ids.
+        batch_shape: Function from a batch to (sequences, tokens per sequence), for batches without plain token ids.
         every_n_seconds: How long a window lasts.
         every_n_steps: End a window at every multiple of so many optimizer steps instead.
         usd_per_device_hour: Price of one device for one hour, for `budget/usd`.
@@ -131,33 +131,36 @@ class FlopWatch(_Callback):
             prefix=prefix.strip("/"),
         )
         self.from_environment = False
+        self._stopwatch = Stopwatch()
         self._session: Session | None = None
         self._state: dict[str, Any] = {}
+        self._idle = True
 
     @property
     def state_key(self) -> str:
-        """Name of the state in checkpoints; another one for the plugin's, so that it never clashes with the script's."""
+        """Name of the state in checkpoints; the plugin's has its own, so that it never clashes with the script's."""
         return "FlopWatch (environment)" if self.from_environment else "FlopWatch"
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Start the clock of a fit."""
-        if stage != "fit" or self._yields_to_another(trainer):
+        """Start the clock of a fit; a second fit of the same Trainer goes on from the first one's totals."""
+        self._idle = stage != "fit" or self._yields_to_another(trainer)
+        if self._idle:
             return
-        if self._session is not None and not self._state:
-            self._state = self._session.state_dict()
         _show_messages()
-        self._session = Session(self._options, trainer, Stopwatch())
+        self._stopwatch = Stopwatch()
+        if self._session is not None:
+            self._state = self._session.state_dict()
+            self._session = None
 
     @_survives
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Find the model, the device and the ranks."""
-        self._live.prepare(pl_module)
+        self._session = Session(self._options, trainer, pl_module, self._stopwatch)
 
     @_survives
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Go on from a checkpoint, if there is one, and open the files."""
         self._live.begin(self._state)
-        self._state = {}
 
     @_survives
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -183,13 +186,16 @@ class FlopWatch(_Callback):
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the books and write the report."""
         self._live.finish("finished")
+        self._idle = True
 
     @_survives
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Close the books and write the report of what was done."""
         stopped = isinstance(exception, KeyboardInterrupt) or "SIGTERM" in type(exception).__name__
         status: Status = "interrupted" if stopped else "failed"
-        self._live.finish(status)
+        if self._session is not None:
+            self._session.finish(status)
+        self._idle = True
 
     def state_dict(self) -> dict[str, Any]:
         """The run's totals, so that a resumed run goes on from them."""
@@ -223,8 +229,10 @@ class FlopWatch(_Callback):
             "flopwatch stopped measuring, training goes on: %s in %s: %s", type(error).__name__, hook, str(error)[:300]
         )
         _logger.debug("where it happened", exc_info=error)
+        self._idle = True
         try:
-            self._live.abandon()
+            if self._session is not None:
+                self._session.abandon()
         except Exception:
             _logger.debug("and letting go failed too", exc_info=True)
 

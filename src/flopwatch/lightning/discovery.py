@@ -1,20 +1,17 @@
-"""What a training script has without saying so: the model's config, the shape of a batch, the precision, the device."""
+"""What a training script has without saying so: the model's config and the shape of its batches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from flopwatch import nvml
 from flopwatch.architectures import architecture_of
-from flopwatch.chips import Dtype, find_chip
 from flopwatch.components import Architecture, Batch
-from flopwatch.errors import ConfigError, DriverError, FlopwatchError, UnknownDeviceError
-from flopwatch.records import Device
+from flopwatch.errors import ConfigError
 
 SHARDING_STRATEGIES = ("FSDPStrategy", "DeepSpeedStrategy")
 
@@ -29,7 +26,7 @@ class FoundModel:
 
 
 def find_model(module: nn.Module, config: object | None) -> FoundModel:
-    """Find the model's config: the one passed in, `module.config`, `module.model.config`, any child's, `module.hparams`.
+    """Find the config: the one passed in, `module.config`, `module.model.config`, any child's, `module.hparams`.
 
     Raises:
         ConfigError: If there is none, or the first one found cannot be counted.
@@ -178,74 +175,4 @@ def reconcile(counted: Batch | None, sure: bool, probe: InputProbe | None) -> tu
     shapes = ", ".join(f"{each.sequences} x {each.seq_len}" for each in seen[:4])
     return None, (
         f"the batch holds {counted.sequences} x {counted.seq_len} tokens but the model was fed {shapes}; {hint}"
-    )
-
-
-def dtype_of(trainer: Any, module: nn.Module) -> Dtype | None:
-    """The precision of the run's matrix multiplications, `None` where it is not known.
-
-    The strategy's own mixed precision counts first (its compute dtype, not its reduce dtype), then the Trainer's mixed
-    precision, then the dtype that the weights have.
-    """
-    mixed = getattr(trainer.strategy, "mixed_precision", None)
-    precision = str(getattr(trainer.precision_plugin, "precision", ""))
-    if getattr(mixed, "param_dtype", None) is not None:
-        return _dtype_name(mixed.param_dtype, trainer)
-    if "TransformerEngine" in type(trainer.precision_plugin).__name__:
-        return "fp8"
-    if precision.endswith("-mixed"):
-        return {"16-mixed": "fp16", "bf16-mixed": "bf16"}.get(precision)  # type: ignore[return-value]
-    if any(base.__name__ == "FSDPModule" for each in module.modules() for base in type(each).__mro__):
-        return None
-    weights = {each.dtype for each in module.parameters() if each.dim() >= 2}
-    return _dtype_name(weights.pop(), trainer) if len(weights) == 1 else None
-
-
-def _dtype_name(dtype: torch.dtype, trainer: Any) -> Dtype | None:
-    names: dict[torch.dtype, Dtype] = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float64: "fp64"}
-    if dtype != torch.float32:
-        return names.get(dtype)
-    on_cuda = trainer.strategy.root_device.type == "cuda"
-    return "tf32" if on_cuda and torch.get_float32_matmul_precision() != "highest" else "fp32"
-
-
-def describe_device(device: torch.device, count: int, dtype: Dtype | None) -> Device:
-    """Identity of the run's device and its datasheet peak; what is not known says so in `peak_source`."""
-    if device.type != "cuda":
-        name = "CPU" if device.type == "cpu" else device.type
-        return Device(name, count, dtype, peak_source=f"a {name} has no datasheet peak; give peak_flops_per_second")
-    properties = torch.cuda.get_device_properties(device)
-    sm_count = int(properties.multi_processor_count)
-    uuid = None if getattr(properties, "uuid", None) is None else str(properties.uuid)
-    base = Device(properties.name, count, dtype, sm_count=sm_count, uuid=uuid, driver=_driver())
-    return with_datasheet_peak(base)
-
-
-def _driver() -> str | None:
-    try:
-        return nvml.driver_version()
-    except DriverError:
-        return None
-
-
-def with_datasheet_peak(device: Device) -> Device:
-    """The same device with its datasheet peak, or with the reason why there is none."""
-    try:
-        if device.dtype is None:
-            raise UnknownDeviceError("the run's precision is not known; give peak_flops_per_second")
-        dtype: Dtype = device.dtype  # type: ignore[assignment]
-        chip = find_chip(device.name)
-        if chip.sm_count is not None and device.sm_count is not None and chip.sm_count != device.sm_count:
-            raise UnknownDeviceError(
-                f"{device.name} should have {chip.sm_count} SMs, this one has {device.sm_count}; it is a slice or another"
-                " model; give peak_flops_per_second"
-            )
-        peak = chip.peak_flops_per_second(dtype)
-    except FlopwatchError as error:
-        return replace(device, peak_source=str(error))
-    return replace(
-        device,
-        peak_flops_per_second=peak,
-        peak_source=f"datasheet: {chip.source}",
-        flops_per_clock=chip.flops_per_clock(dtype, device.sm_count),
     )

@@ -1,6 +1,7 @@
-"""Entry point of Lightning's callback factories: `FLOPWATCH=1 python train.py` monitors a script that knows nothing of it.
+"""Entry point of Lightning's callback factories: `FLOPWATCH=1 python train.py` monitors an unchanged script.
 
-The variable holds 1, or options of `FlopWatch` as `name=value`, separated by semicolons. Without it nothing is imported.
+The variable holds 1, or options of `FlopWatch` as `name=value` with semicolons between them. Without it nothing is
+imported.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def parse_options(text: str) -> dict[str, Any]:
         try:
             options[name] = _OPTIONS[name](value)
         except ValueError:
-            raise ArgumentError(f"expected a {_OPTIONS[name].__name__} for {name} in {VARIABLE}, got {value!r}") from None
+            raise ArgumentError(
+                f"expected a {_OPTIONS[name].__name__} for {name} in {VARIABLE}, got {value!r}"
+            ) from None
     return options
 
 

@@ -52,9 +52,9 @@ class Ranks:
             try:
                 microseconds = round(seconds * 1e6)
                 *sums, all_microseconds = self._sums([counts.flops, counts.tokens, counts.samples, microseconds])
-                replicated = [None if each is None else each // self._ranks_per_replica for each in sums]
+                flops, tokens, samples = (None if each is None else each // self._ranks_per_replica for each in sums)
                 mean = (all_microseconds or 0) / 1e6 / self.world_size
-                return Counts(*replicated, counts.batches, counts.steps), mean
+                return Counts(flops, tokens, samples, counts.batches, counts.steps), mean
             except RuntimeError as error:
                 self.broken = True
                 _logger.warning("ranks could not be summed: %s; totals are unknown from here on", str(error)[:200])

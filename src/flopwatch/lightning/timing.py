@@ -1,9 +1,9 @@
-"""Which kind of time every second was: a stack of kinds over one clock, fed by Lightning's hooks and profiler actions."""
+"""Which kind of time every second was: a stack of kinds over one clock, fed by hooks and profiler actions."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 Kind = Literal["setup", "training", "data_wait", "validation", "checkpoint", "other"]
 Clock = Callable[[], float]
+_IN_LOOP: tuple[Kind, Kind] = ("training", "data_wait")
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Stopwatch:
     def __init__(self, clock: Clock = time.perf_counter) -> None:
         self._clock = clock
         self._kinds: list[Kind] = ["setup"]
-        self._booked: Counter[Kind] = Counter()
+        self._booked: dict[Kind, float] = defaultdict(float)
         self._since = self._started = self._lap_started = clock()
-        self._lap_booked: Counter[Kind] = Counter()
+        self._lap_booked: dict[Kind, float] = {}
 
     def become(self, kind: Kind) -> None:
         """Replace the outermost kind."""
@@ -61,11 +62,10 @@ class Stopwatch:
     def lap(self) -> Lap:
         """Close a lap."""
         now = self._book()
-        spent = Counter(self._booked)
-        spent.subtract(self._lap_booked)
+        training, data_wait = (self._booked[kind] - self._lap_booked.get(kind, 0.0) for kind in _IN_LOOP)
         wall_seconds = now - self._lap_started
-        self._lap_booked, self._lap_started = Counter(self._booked), now
-        return Lap(spent["training"] + spent["data_wait"], spent["data_wait"], wall_seconds)
+        self._lap_booked, self._lap_started = dict(self._booked), now
+        return Lap(training + data_wait, data_wait, wall_seconds)
 
     def lap_seconds(self) -> float:
         """Wall time since the last lap."""

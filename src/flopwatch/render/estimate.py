@@ -57,7 +57,7 @@ def render_text(result: Estimate) -> str:
 
 
 def _share(flops: int, result: Estimate) -> str:
-    return units.format_percent(flops / result.forward_flops)
+    return units.format_share(flops / result.forward_flops)
 
 
 def _lines(result: Estimate) -> list[tuple[str, str]]:

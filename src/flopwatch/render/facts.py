@@ -102,14 +102,14 @@ def speed_lines(report: Report) -> list[Line]:
     lines += [
         ("tokens/s", units.format_count(report.tokens_per_second)),
         ("step", units.format_duration(report.step_seconds)),
-        ("waiting for data", f"{units.format_percent(report.data_wait_fraction)} of the training loop"),
+        ("waiting for data", f"{units.format_share(report.data_wait_fraction)} of the training loop"),
         ("total FLOPs", units.format_si(report.totals.flops, "FLOPs")),
         ("total tokens", units.format_count(report.totals.tokens)),
         ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
     ]
     if report.usd is not None:
         lines.append(("money", units.format_usd(report.usd)))
-    lines += [(f"budget of {each.text}", f"{units.format_percent(each.fraction)} used") for each in report.budgets]
+    lines += [(f"budget of {each.text}", f"{units.format_share(each.fraction)} used") for each in report.budgets]
     return lines
 
 

@@ -46,7 +46,7 @@ def chip_facts(name: str, chip: Chip, dtype: Dtype | None) -> Facts:
     Raises:
         UnknownDeviceError: If it has no confirmed figure for the precision.
     """
-    chosen = dtype or next(iter(chip.peaks))
+    chosen = next(iter(chip.peaks)) if dtype is None else dtype
     return {
         "name": name,
         "peak_flops_per_second": chip.peak_flops_per_second(chosen),

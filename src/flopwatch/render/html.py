@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs no network: style, script and data inside. The only user of jinja2 and plotly."""
+"""The report as one HTML page that needs no network. The only user of jinja2 and plotly."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ def _time_axis(report: Report) -> tuple[float, str]:
 
 def _series(report: Report, value: Callable[[Point], float | None]) -> list[tuple[float, float]]:
     scale, _ = _time_axis(report)
-    return thinned(
-        [(point.seconds / scale, float(y)) for point in report.points if (y := value(point)) is not None]
-    )
+    return thinned([(point.seconds / scale, float(y)) for point in report.points if (y := value(point)) is not None])
 
 
 def _line(name: str, colour: str, points: list[tuple[float, float]], hover: str) -> dict[str, Any]:
@@ -109,12 +107,18 @@ def _flops_chart(report: Report) -> str | None:
         if budget.unit == "flops":
             ends = [(points[0][0], float(budget.amount)), (points[-1][0], float(budget.amount))]
             lines.append(_line(f"budget {budget.text}", _COLOURS["budget"], ends, "%{y:.3s}FLOPs<extra>budget</extra>"))
-    return _chart(report, lines, {"title": {"text": "model FLOPs so far"}, "exponentformat": "SI", "rangemode": "tozero"})
+    return _chart(
+        report, lines, {"title": {"text": "model FLOPs so far"}, "exponentformat": "SI", "rangemode": "tozero"}
+    )
 
 
 def _chart(report: Report, lines: list[dict[str, Any]], y_axis: dict[str, Any]) -> str:
     layout = {
-        "xaxis": {"title": {"text": _time_axis(report)[1]}, "rangemode": "tozero", "gridcolor": "rgba(128,128,128,.25)"},
+        "xaxis": {
+            "title": {"text": _time_axis(report)[1]},
+            "rangemode": "tozero",
+            "gridcolor": "rgba(128,128,128,.25)",
+        },
         "yaxis": {"gridcolor": "rgba(128,128,128,.25)", "automargin": True, **y_axis},
         "margin": {"l": 60, "r": 16, "t": 16, "b": 48},
         "height": 320,

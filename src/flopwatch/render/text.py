@@ -32,7 +32,7 @@ def summary_lines(report: Report) -> list[str]:
         f" wall time; peak of one device: {against}",
         f"{units.format_si(report.totals.flops, 'FLOPs')}, {units.format_count(report.totals.tokens)} tokens, {steps},"
         f" {units.format_count(report.tokens_per_second)} tokens/s on {device.count} x {device.name}",
-        "time: " + ", ".join(f"{label} {units.format_percent(share)}" for label, _, share in facts.time_lines(report)),
+        "time: " + ", ".join(f"{label} {units.format_share(share)}" for label, _, share in facts.time_lines(report)),
     ]
 
 
@@ -42,7 +42,7 @@ def _section(title: str, lines: list[facts.Line]) -> str:
 
 def _time_table(report: Report) -> str:
     lines = [
-        (label, f"{units.format_duration(seconds)}  {units.format_percent(share)}")
+        (label, f"{units.format_duration(seconds)}  {units.format_share(share)}")
         for label, seconds, share in facts.time_lines(report)
     ]
     return _section("Where wall time went", lines) if lines else ""
@@ -50,7 +50,7 @@ def _time_table(report: Report) -> str:
 
 def _component_table(report: Report) -> str:
     rows = [
-        (name, f"{parameters:,}", units.format_si(flops, "FLOPs"), units.format_percent(share))
+        (name, f"{parameters:,}", units.format_si(flops, "FLOPs"), units.format_share(share))
         for name, parameters, flops, share in facts.component_lines(report.work)
     ]
     if not rows:

@@ -1,0 +1,96 @@
+"""What is written once about a run: its start record, the loggers' hyperparameters, the final summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib import metadata
+from typing import Any
+
+from flopwatch import units
+from flopwatch.budget import Budget
+from flopwatch.records import BudgetLine, Device, Start, Totals, Work
+from flopwatch.render.facts import flops_per_token
+from flopwatch.report import Report
+
+_PACKAGES = ("flopwatch", "torch", "pytorch-lightning", "lightning", "wandb", "nvidia-ml-py")
+
+
+def start_record(
+    trainer: Any,
+    device: Device,
+    budgets: tuple[Budget, ...],
+    totals: Totals,
+    *,
+    run_id: str,
+    name: str,
+    started_at: float,
+    seconds_since_start: float,
+    usd_per_device_hour: float | None,
+    resumed_from: str | None,
+) -> Start:
+    """The record that a process begins its run file with."""
+    return Start(
+        run_id=run_id,
+        time=time.time() - seconds_since_start,
+        started_at=started_at,
+        step=trainer.global_step,
+        device=device,
+        totals=totals,
+        name=name,
+        budgets=tuple(BudgetLine(each.amount, each.unit, str(each)) for each in budgets),
+        precision=str(getattr(trainer.precision_plugin, "precision", "")) or None,
+        strategy=type(trainer.strategy).__name__,
+        usd_per_device_hour=usd_per_device_hour,
+        resumed_from=resumed_from,
+        versions=versions(),
+    )
+
+
+def hyperparameters(work: Work, device: Device, budgets: tuple[Budget, ...]) -> dict[str, Any]:
+    """What was counted and against what; unknown is absent."""
+    facts = {
+        "model_type": work.model_type,
+        "parameters": work.parameters,
+        "attention": work.attention,
+        "verification": work.verification,
+        "training_flops_per_token": flops_per_token(work),
+        "device": device.name,
+        "device_count": device.count,
+        "dtype": device.dtype,
+        "peak_flops_per_second": device.peak_flops_per_second,
+        "peak_source": device.peak_source,
+        "driver": device.driver,
+        "budget": ", ".join(str(budget) for budget in budgets) or None,
+        "versions": versions(),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def summary(report: Report) -> dict[str, float | str | None]:
+    """Totals and means, under names that no logged metric has."""
+    totals = report.totals
+    return {
+        "mfu_mean": report.mfu,
+        "mfu_at_clock_mean": report.mfu_at_clock,
+        "run_mfu": report.run_mfu,
+        "tokens_per_sec_mean": report.tokens_per_second,
+        "flops_total": None if totals.flops is None else float(totals.flops),
+        "tokens_total": None if totals.tokens is None else float(totals.tokens),
+        "device_hours_total": totals.device_seconds / units.SECONDS_PER_HOUR,
+        "wall_seconds": report.wall_seconds,
+        "status": report.status,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape the numbers."""
+    found = {package: _version(package) for package in _PACKAGES}
+    return {"python": sys.version.split()[0], **{name: version for name, version in found.items() if version}}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
