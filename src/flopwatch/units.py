@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 
 from flopwatch.errors import QuantityError
 
@@ -23,26 +23,25 @@ COUNT_PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12, "Q": 1
 SECONDS_PER_MINUTE, SECONDS_PER_HOUR, SECONDS_PER_DAY = 60, 3600, 86_400
 UNKNOWN = "n/a"
 
-_NUMBER = re.compile(r"(?P<number>[+-]?(?:\d[\d_,]*)?\.?\d+(?:[eE][+-]?\d+)?)\s*(?P<word>[^\d\s].*)?", re.DOTALL)
-_LARGEST_EXPONENT = 60
+_NUMBER = re.compile(
+    r"(?P<number>[+-]?(?:\d[\d_,]*)?\.?\d+(?:[eE](?P<exponent>[+-]?\d{1,3}))?)\s*(?P<word>[^\d\s].*)?",
+    re.ASCII | re.DOTALL,
+)
+_LONGEST_NUMBER = 60
 
 
-def split_number(text: str) -> tuple[Decimal, str]:
+def split_number(text: str) -> tuple[Fraction, str]:
     """Split "1.4T tokens" into the exact number 1.4 and the word "T tokens".
 
     Raises:
-        QuantityError: If the text does not start with a plain finite number.
+        QuantityError: If the text does not start with a plain number of at most 60 digits.
     """
     match = _NUMBER.fullmatch(text.strip())
     if match is None:
         raise QuantityError(f"expected a number with a unit, like '1.4T', got {text!r}")
-    try:
-        number = Decimal(re.sub("[_,]", "", match["number"]))
-    except InvalidOperation:
-        raise QuantityError(f"expected a number with a unit, like '1.4T', got {text!r}") from None
-    if number and abs(number.adjusted()) > _LARGEST_EXPONENT:
-        raise QuantityError(f"expected a number below 1e{_LARGEST_EXPONENT}, got {text!r}")
-    return number, (match["word"] or "").strip()
+    if len(match["number"]) > _LONGEST_NUMBER or abs(int(match["exponent"] or 0)) > _LONGEST_NUMBER:
+        raise QuantityError(f"expected a number of at most {_LONGEST_NUMBER} digits, got {text[:100]!r}")
+    return Fraction(re.sub("[_,]", "", match["number"])), (match["word"] or "").strip()
 
 
 def parse_count(text: str, prefixes: dict[str, int] = COUNT_PREFIXES) -> int:
@@ -58,13 +57,13 @@ def parse_count(text: str, prefixes: dict[str, int] = COUNT_PREFIXES) -> int:
     return positive_whole(number * prefixes[prefix.upper()], text)
 
 
-def positive_whole(number: Decimal, text: str) -> int:
-    """Turn an exact decimal into an int.
+def positive_whole(number: Fraction, text: str) -> int:
+    """Turn an exact number into an int.
 
     Raises:
         QuantityError: If it is zero, negative or not whole.
     """
-    if number <= 0 or number != number.to_integral_value():
+    if number <= 0 or number.denominator != 1:
         raise QuantityError(f"expected a positive whole amount, got {text!r}")
     return int(number)
 

@@ -60,6 +60,19 @@ def peak_text(device: Device) -> str:
     return f"{peak} dense {device.dtype or ''} ({device.peak_source})".replace("  ", " ")
 
 
+def no_mfu_reason(report: Report) -> str | None:
+    """Why there is no MFU, `None` if there is one."""
+    if report.mfu is not None:
+        return None
+    if report.work is None:
+        return "the run ended before its first batch did"
+    if report.work.verification == "withheld":
+        return report.work.note
+    if report.device.peak_flops_per_second is None:
+        return report.device.peak_source
+    return "no step was finished after the first one, which is warm-up"
+
+
 def work_lines(work: Work | None) -> list[Line]:
     """How the work was counted."""
     if work is None:

@@ -24,16 +24,35 @@ def render(report: Report) -> str:
 
 def summary_lines(report: Report) -> list[str]:
     """Three lines for the end of a run."""
-    device = report.device
-    against = facts.peak_text(device)
-    steps = f"{report.step:,} steps in {units.format_duration(report.wall_seconds)}"
-    return [
+    return [_mfu_summary(report), _totals_summary(report), _time_summary(report)]
+
+
+def _mfu_summary(report: Report) -> str:
+    reason = facts.no_mfu_reason(report)
+    if reason is not None:
+        return f"no MFU: {reason}"
+    kind = (report.device.peak_source or "").partition(":")[0]
+    peak = units.format_si(report.device.peak_flops_per_second, "FLOP/s")
+    return (
         f"MFU {units.format_percent(report.mfu)} in the training loop, {units.format_percent(report.run_mfu)} over all"
-        f" wall time; peak of one device: {against}",
-        f"{units.format_si(report.totals.flops, 'FLOPs')}, {units.format_count(report.totals.tokens)} tokens, {steps},"
-        f" {units.format_count(report.tokens_per_second)} tokens/s on {device.count} x {device.name}",
-        "time: " + ", ".join(f"{label} {units.format_share(share)}" for label, _, share in facts.time_lines(report)),
-    ]
+        f" wall time, of {peak} dense {report.device.dtype} per device ({kind})"
+    )
+
+
+def _totals_summary(report: Report) -> str:
+    parts = [f"{report.step:,} steps in {units.format_duration(report.wall_seconds)}"]
+    if report.totals.flops:
+        parts.insert(0, units.format_si(report.totals.flops, "FLOPs"))
+    if report.totals.tokens:
+        parts += [f"{units.format_count(report.totals.tokens)} tokens"]
+    if report.tokens_per_second is not None:
+        parts += [f"{units.format_count(report.tokens_per_second)} tokens/s"]
+    return f"{', '.join(parts)} on {report.device.count} x {report.device.name}"
+
+
+def _time_summary(report: Report) -> str:
+    shares = (f"{label} {units.format_share(share)}" for label, _, share in facts.time_lines(report))
+    return f"wall time: {', '.join(shares)}"
 
 
 def _section(title: str, lines: list[facts.Line]) -> str:

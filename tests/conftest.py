@@ -1,0 +1,69 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+class FakeDriver:
+    """A compiled NVML library and the file that its answers come from."""
+
+    def __init__(self, library: Path, folder: Path):
+        self._library = library
+        self.state = folder / "state"
+        self.log = folder / "calls"
+        self.set()
+
+    def set(self, **values):
+        lines = (f"{key.replace('__', '.')}={value}\n" for key, value in values.items())
+        self.state.write_text("".join(lines))
+
+    def environment(self):
+        return {
+            "LD_LIBRARY_PATH": str(self._library.parent),
+            "FAKE_NVML_STATE": str(self.state),
+            "FAKE_NVML_LOG": str(self.log),
+        }
+
+    def calls(self):
+        return [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+
+@pytest.fixture(scope="session")
+def fake_nvml_library(tmp_path_factory):
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("the fake driver needs a C compiler")
+    library = tmp_path_factory.mktemp("nvml") / "libnvidia-ml.so.1"
+    source = HERE / "fake_driver" / "fake_nvml.c"
+    command = [compiler, "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o", str(library), str(source)]
+    subprocess.run(command, check=True)
+    return library
+
+
+@pytest.fixture
+def fake_driver(fake_nvml_library, tmp_path):
+    return FakeDriver(fake_nvml_library, tmp_path)
+
+
+@pytest.fixture
+def python(tmp_path):
+    """Run a script in a process of its own, in an empty folder; returns the finished process."""
+
+    def run(script, *arguments, environment=None, timeout=180, cwd=None):
+        import os
+
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "FLOPWATCH"))}
+        return subprocess.run(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            env={**clean, "WANDB_ERROR_REPORTING": "false", **(environment or {})},
+            cwd=cwd or tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

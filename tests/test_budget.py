@@ -1,0 +1,72 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flopwatch.budget import Budget, parse_budget, project
+from flopwatch.errors import FlopwatchError, QuantityError
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [
+        ("3.14e23 FLOPs", 314 * 10**21, "flops"),
+        ("314 ZFLOPs", 314 * 10**21, "flops"),
+        ("1 EFLOP", 10**18, "flops"),
+        ("2 T FLOPs", 2 * 10**12, "flops"),
+        ("1.4T tokens", 1_400_000_000_000, "tokens"),
+        ("300B tokens", 300 * 10**9, "tokens"),
+        ("1 token", 1, "tokens"),
+        ("2M samples", 2_000_000, "samples"),
+        ("50K steps", 50_000, "steps"),
+        ("2 days", 172_800.0, "seconds"),
+        ("36h", 129_600.0, "seconds"),
+        ("90 min", 5400.0, "seconds"),
+        ("1.5 hours", 5400.0, "seconds"),
+    ],
+)
+def test_budgets_as_people_write_them(text, amount, unit):
+    assert parse_budget(text) == Budget(amount, unit)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1.4T apples", "-1 tokens", "-1.4T FLOPs", "0 tokens", "tokens", "", "1.5 tokens", "1.4T", "3e15 FLOP/s", "5 m"]
+    + ["1e99 tokens", "nan tokens", "1.4 T T tokens", "1.4T tokens per day", "days", "1e-3 FLOPs", "tokens 5"],
+)
+def test_what_is_no_budget_is_refused_in_one_line(text):
+    with pytest.raises(QuantityError) as error:
+        parse_budget(text)
+    assert "\n" not in str(error.value)
+    assert repr(text) in str(error.value)
+
+
+@given(st.text())
+def test_any_text_is_a_positive_budget_or_a_known_error(text):
+    try:
+        assert parse_budget(text).amount > 0
+    except FlopwatchError:
+        pass
+
+
+def test_time_left_is_what_remains_over_the_pace():
+    # 1000 tokens, 400 done, 30 a second: 600 / 30 = 20 s.
+    projection = project([Budget(1000, "tokens")], {"tokens": 400}, {"tokens": 30.0})
+    assert (projection.fraction, projection.seconds_left) == (0.4, 20.0)
+
+
+def test_the_budget_reached_first_is_the_one_that_counts():
+    budgets = [Budget(1000, "tokens"), Budget(100, "steps")]
+    # Tokens: 500 / 10 = 50 s. Steps: 20 / 1 = 20 s.
+    projection = project(budgets, {"tokens": 500, "steps": 80}, {"tokens": 10.0, "steps": 1.0})
+    assert (projection.budget.unit, projection.seconds_left) == ("steps", 20.0)
+
+
+def test_unknown_work_and_unknown_pace_give_no_time():
+    assert project([Budget(10, "flops")], {"flops": None}, {"flops": 1.0}) is None
+    assert project([Budget(10, "steps")], {"steps": 4}, {}).seconds_left is None
+    assert project([], {"steps": 4}, {"steps": 1.0}) is None
+
+
+def test_a_reached_budget_has_no_time_left_and_its_fraction_is_not_clamped():
+    projection = project([Budget(10, "steps")], {"steps": 12}, {"steps": 1.0})
+    assert (projection.fraction, projection.seconds_left) == (1.2, 0.0)

@@ -1,0 +1,52 @@
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flopwatch.meter import Counts, Meter
+from flopwatch.records import Totals
+
+batches = st.lists(st.tuples(st.integers(0, 10**25), st.integers(0, 10**9), st.integers(0, 10**4)), max_size=20)
+
+
+def test_batches_and_steps_add_up():
+    meter = Meter()
+    meter.add(100, 10, 2)
+    meter.add(50, 5, 1)
+    meter.step()
+    assert meter.take() == Counts(150, 15, 3, batches=2, steps=1)
+    assert meter.take() == Counts()
+
+
+def test_an_uncounted_batch_makes_its_total_unknown_for_good():
+    meter = Meter()
+    meter.add(None, 10, 2)
+    meter.add(50, 5, 1)
+    assert meter.take() == Counts(None, 15, 3, batches=2)
+    meter.book(Counts(None, 15, 3, 2, 0), 1.0)
+    meter.book(Counts(50, 5, 1, 1, 0), 1.0)
+    assert meter.totals == Totals(flops=None, tokens=20, samples=4, batches=3, steps=0, device_seconds=2.0)
+
+
+@given(batches, st.integers(0, 20))
+def test_a_run_split_by_a_checkpoint_equals_the_run_in_one(work, split):
+    def book(meter, part):
+        for amounts in part:
+            meter.add(*amounts)
+            meter.step()
+        meter.book(meter.take(), float(len(part)))
+
+    whole = Meter()
+    book(whole, work)
+    first = Meter()
+    book(first, work[:split])
+    resumed = Meter()
+    resumed.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    book(resumed, work[split:])
+    assert resumed.totals == whole.totals
+
+
+def test_a_state_of_another_version_is_read_as_far_as_it_is_known():
+    meter = Meter()
+    meter.load_state_dict({"flops": 7, "joules": 3})
+    assert meter.totals == Totals(flops=7)
