@@ -37,6 +37,16 @@ def mfu(window: Window, device: Device) -> float | None:
     return rates.utilization(window.flops, window.seconds, device.count, device.peak_flops_per_second)
 
 
+def doubt(value: float | None, device: Device) -> str | None:
+    """What to check where an MFU above 1 was computed; it is shown as it is."""
+    if value is None or value <= 1:
+        return None
+    return (
+        f"the MFU is above 100%: check the peak ({device.peak_source}), whether matrix multiplications run in"
+        f" {device.dtype}, and the number of devices ({device.count})"
+    )
+
+
 def mfu_at_clock(window: Window, device: Device) -> float | None:
     """MFU of a window, against what the device could do at the clock that it ran at; absent below three samples."""
     if window.sm_clock_hz is None or device.flops_per_clock is None or window.clock_samples < FEWEST_CLOCK_SAMPLES:

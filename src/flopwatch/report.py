@@ -97,6 +97,8 @@ def summarize(run: Run) -> Report:
     clocked = [window for window in windows if window.sm_clock_hz is not None]
     device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
     price = start.usd_per_device_hour
+    mfu = _mean_utilization((window, device.count, device.peak_flops_per_second) for device, window in steady)
+    doubt = metrics.doubt(mfu, start.device)
     return Report(
         run_id=start.run_id,
         name=start.name,
@@ -110,7 +112,7 @@ def summarize(run: Run) -> Report:
         strategy=start.strategy,
         work=last.work or next((each.work for each in reversed(run.segments) if each.work), None),
         totals=totals,
-        mfu=_mean_utilization((window, device.count, device.peak_flops_per_second) for device, window in steady),
+        mfu=mfu,
         mfu_at_clock=_mean_utilization(
             (window, device.count, _peak_at_clock(window, device)) for device, window in steady
         ),
@@ -130,7 +132,7 @@ def summarize(run: Run) -> Report:
         seconds=_seconds_by_kind(run),
         points=tuple(_points(run, first.start.started_at)),
         events=tuple(event for segment in run.segments for event in segment.events),
-        notes=run.notes,
+        notes=(*run.notes, doubt) if doubt else run.notes,
         versions=start.versions,
     )
 

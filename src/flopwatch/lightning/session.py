@@ -88,6 +88,7 @@ class Session:
         self._bounds: Bounds | None = None
         self._output: _Output | None = None
         self._sampler: ClockSampler | None = None
+        self._doubted = False
         self.finished = False
 
     def begin(self, state: Mapping[str, Any]) -> None:
@@ -284,7 +285,12 @@ class Session:
             prefix=self._options.prefix,
         )
         output.loggers.log_metrics(values, self._axis)
-        output.progress.show(_progress_words(metrics.mfu(window, self._device), projection))
+        mfu = metrics.mfu(window, self._device)
+        output.progress.show(_progress_words(mfu, projection))
+        doubt = metrics.doubt(mfu, self._device)
+        if doubt and not self._doubted:
+            self._doubted = True
+            _logger.warning("%s", doubt)
 
     def _project(self) -> Projection | None:
         if self._bounds is None:

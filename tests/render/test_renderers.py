@@ -1,0 +1,126 @@
+import dataclasses
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from flopwatch.records import Device
+from flopwatch.render import RENDERERS
+from flopwatch.render.html import thinned
+from flopwatch.render.text import summary_lines
+from flopwatch.report import summarize
+from flopwatch.runfile import read_run
+from tests import samples
+from tests.test_runfile import write
+
+RUNS = {
+    "empty": [samples.start()],
+    "healthy": samples.healthy_run(),
+    "killed": samples.healthy_run()[:4],
+    "no device": [samples.start(device=Device("CPU", 1, "fp32", peak_source="a CPU has no datasheet peak"))],
+}
+
+
+@pytest.fixture(params=RUNS)
+def report(request, tmp_path):
+    return summarize(read_run(write(tmp_path / "run.jsonl", RUNS[request.param])))
+
+
+@pytest.fixture
+def healthy(tmp_path):
+    return summarize(read_run(write(tmp_path / "run.jsonl", samples.healthy_run())))
+
+
+class Page(HTMLParser):
+    """Collects the text that a reader sees, and everything that the page would load."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.seen, self.loads, self._skip = [], [], 0
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self._skip += tag in ("script", "style")
+        self.loads += [value for name, value in attributes if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        self._skip -= tag in ("script", "style")
+
+    def handle_data(self, data):
+        if not self._skip:
+            self.seen.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.seen).split())
+
+
+@pytest.mark.parametrize("form", RENDERERS)
+def test_every_form_renders_every_run(report, form):
+    page = RENDERERS[form](report)
+    assert page.endswith("\n") or page.rstrip().endswith("</html>")
+    assert "None" not in (Page(page).text if form == "html" else page)
+
+
+def test_the_summary_is_three_lines(report):
+    assert len(summary_lines(report)) == 3
+    assert not any("\n" in line for line in summary_lines(report))
+
+
+def test_the_forms_agree(healthy):
+    text, page = RENDERERS["text"](healthy), Page(RENDERERS["html"](healthy)).text
+    values = json.loads(RENDERERS["json"](healthy))
+    assert values["mfu"] == healthy.mfu
+    assert values["totals"]["flops"] == 16_800 * 10**12
+    for shown in ("40%", "24%", "16.8 PFLOPs", "8.4K", "1 PFLOP/s dense bf16", "layers.mlp", "75.0%", "a note of the run"):
+        assert shown in text, shown
+        assert shown in page, shown
+
+
+def test_a_ratio_never_stands_without_its_peak_precision_and_convention(healthy):
+    for form in ("text", "html"):
+        page = RENDERERS[form](healthy)
+        for said in ("1 PFLOP/s dense bf16 (datasheet: a sheet)", "causal: only the pairs", "parameters exactly"):
+            assert said in page.replace("&#39;", "'"), (form, said)
+
+
+def test_no_mfu_says_why(tmp_path):
+    records = [*RUNS["no device"], samples.WORK]
+    report = summarize(read_run(write(tmp_path / "run.jsonl", records)))
+    assert summary_lines(report)[0] == "no MFU: a CPU has no datasheet peak"
+
+
+def test_the_page_needs_no_network(healthy):
+    assert Page(RENDERERS["html"](healthy)).loads == []
+
+
+def test_what_a_user_named_cannot_become_script(tmp_path):
+    evil = "</script><script>alert(1)</script>"
+    device = dataclasses.replace(samples.H100, name=evil)
+    records = [samples.start(name=evil, device=device), *samples.healthy_run()[1:]]
+    records[0] = dataclasses.replace(
+        records[0], budgets=(dataclasses.replace(records[0].budgets[0], text=evil),), versions={evil: evil}
+    )
+    page = RENDERERS["html"](summarize(read_run(write(tmp_path / "run.jsonl", records))))
+    assert evil not in page
+    assert "<script>alert" not in page
+    assert "alert(1)" in Page(page).text
+
+
+def test_an_mfu_above_one_is_shown_as_it_is(tmp_path):
+    records = [samples.start(), samples.WORK, samples.window(10, 1010.0, 22_600 * 10**12)]
+    report = summarize(read_run(write(tmp_path / "run.jsonl", records)))
+    for form in ("text", "html"):
+        assert "113%" in RENDERERS[form](report)
+        assert "the MFU is above 100%: check the peak (datasheet: a sheet)" in RENDERERS[form](report)
+
+
+def test_thinning_keeps_the_extremes_and_the_order():
+    points = [(float(x), float(x % 97)) for x in range(50_000)]
+    points[31_234] = (31_234.0, -5.0)
+    points[40_000] = (40_000.0, 500.0)
+    kept = thinned(points, 1000)
+    assert len(kept) <= 1000
+    assert kept == sorted(kept)
+    assert {(31_234.0, -5.0), (40_000.0, 500.0)} <= set(kept)
+    assert thinned(points[:900], 1000) == points[:900]

@@ -1,0 +1,88 @@
+"""Hand-made runs whose numbers can be checked by eye."""
+
+from flopwatch.records import BudgetLine, Device, End, Event, Start, Totals, Window, Work, WorkRow
+
+H100 = Device(
+    name="NVIDIA H100 80GB HBM3",
+    count=2,
+    dtype="bf16",
+    peak_flops_per_second=1000e12,
+    peak_source="datasheet: a sheet",
+    flops_per_clock=500_000.0,
+    sm_count=132,
+    uuid="cafe",
+    driver="580.95.05",
+)
+WORK = Work(
+    verification="parameters equal",
+    note="the config gives the live module's 1,000 parameters exactly",
+    model_type="llama",
+    parameters=1000,
+    active_parameters=1000,
+    attention="causal",
+    sequences=4,
+    seq_len=100,
+    forward_flops=8_000,
+    training_flops=24_000,
+    components=(WorkRow("layers.mlp", 600, 6_000), WorkRow("lm_head", 400, 2_000)),
+)
+TERA = 10**12
+
+
+def start(**changes):
+    values = {
+        "run_id": "20260101-000000",
+        "time": 1000.0,
+        "started_at": 1000.0,
+        "step": 0,
+        "device": H100,
+        "name": "GPT",
+        "budgets": (BudgetLine(100_000 * TERA, "flops", "100 PFLOPs"), BudgetLine(40, "steps", "40 steps")),
+        "precision": "bf16-mixed",
+        "strategy": "DDPStrategy",
+        "versions": {"flopwatch": "0.1.0"},
+    }
+    return Start(**{**values, **changes})
+
+
+def window(step, ended_at, flops=8_000 * TERA, **changes):
+    """Ten steps in ten seconds of training and two of validation: 8e15 / 10 s / 2 devices / 1e15 is an MFU of 0.4."""
+    values = {
+        "step": step,
+        "ended_at": ended_at,
+        "seconds": 10.0,
+        "wall_seconds": 12.0,
+        "data_wait_seconds": 1.0,
+        "steps": 10,
+        "batches": 10,
+        "flops": flops,
+        "tokens": 4_000,
+        "samples": 40,
+        "total_flops": flops * step // 10,
+        "total_tokens": 400 * step,
+        "total_device_seconds": 2.0 * (ended_at - 1000.0),
+        "sm_clock_hz": 1.6e9,
+        "sm_clock_hz_min": 1.5e9,
+        "clock_samples": 10,
+    }
+    return Window(**{**values, **changes})
+
+
+def end(step=21, at=1035.0, status="finished"):
+    return End(
+        status=status,
+        time=at,
+        step=step,
+        totals=Totals(16_800 * TERA, 8_400, 84, 21, 21, 2 * (at - 1000.0)),
+        seconds={"setup": 4.0, "training": 22.0, "data_wait": 3.0, "validation": 4.0, "checkpoint": 1.5, "other": 0.5},
+    )
+
+
+def healthy_run():
+    """One warm-up step that took five seconds, then two windows of ten steps."""
+    warm_up = window(
+        1, 1009.0, 800 * TERA, seconds=5.0, wall_seconds=5.0, steps=1, batches=1, tokens=400, samples=4, first=True
+    )
+    first = window(11, 1021.0, total_flops=8_800 * TERA)
+    second = window(21, 1033.0, total_flops=16_800 * TERA)
+    return [start(), WORK, warm_up, first, Event(1025.0, "a note of the run"), second, end()]

@@ -1,0 +1,199 @@
+import json
+
+import pytest
+
+from flopwatch.cli import DONE, FAILED, WRONG_USAGE, main
+from tests import samples
+from tests.test_components import LLAMA
+from tests.test_conventions import GPT3
+from tests.test_runfile import write
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(GPT3))
+    return path
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    return write(tmp_path / "runs" / "run.jsonl", samples.healthy_run())
+
+
+PLAN = ["--tokens", "300B", "--gpu", "NVIDIA H100 80GB HBM3", "--count", "1024", "--mfu", "0.4"]
+
+
+def test_estimate_answers_the_napkin_question(config, capsys):
+    assert main(["estimate", str(config), "--seq-len", "2048", *PLAN]) == DONE
+    out = capsys.readouterr().out
+    for said in ("174,604,259,328 parameters", "3.186e+23 FLOPs for 300B tokens", "989 TFLOP/s dense bf16", "9d 2h"):
+        assert said in out, said
+    assert "223,596" in out
+    assert "n/a (give --usd-per-gpu-hour)" in out
+
+
+def test_estimate_as_json_has_the_stable_keys(config, capsys):
+    arguments = ["estimate", str(config), "--seq-len", "2048", "--batch", "4", *PLAN, "--usd-per-gpu-hour", "2.5"]
+    assert main([*arguments, "--json"]) == DONE
+    values = json.loads(capsys.readouterr().out)
+    stable = "model_type method parameters active_parameters attention batch seq_len forward_flops training_flops"
+    stable += " hardware_flops training_flops_per_token components tokens total_training_flops gpu dtype"
+    stable += " peak_flops_per_second count mfu seconds gpu_hours usd"
+    assert set(stable.split()) <= set(values)
+    assert isinstance(values["total_training_flops"], int)
+    assert sum(row["forward_flops"] for row in values["components"]) == values["forward_flops"]
+    assert sum(row["parameters"] for row in values["components"]) == values["parameters"]
+    assert (values["method"], values["attention"], values["batch"]) == ("config", "causal", 4)
+
+
+def test_the_6nd_convention_prints_the_exact_value_beside(config, capsys):
+    assert main(["estimate", str(config), "--seq-len", "2048", "--convention", "6nd", "--tokens", "300B"]) == DONE
+    out = capsys.readouterr().out
+    assert "3.143e+23" in out
+    assert "3.186e+23" in out
+
+
+def test_a_folder_with_a_config_will_do(config, capsys):
+    assert main(["estimate", str(config.parent), "--seq-len", "16"]) == DONE
+    assert "gpt2" in capsys.readouterr().out
+
+
+BAD_CONFIGS = {
+    "unknown model": ({"model_type": "transmogrifier"}, "no closed form for model_type 'transmogrifier'; known are gemma"),
+    "no model type": ({"n_embd": 12}, "expected a config with a 'model_type'"),
+    "missing field": ({key: LLAMA[key] for key in LLAMA if key != "hidden_size"}, "config lacks 'hidden_size'"),
+    "text for a number": ({**LLAMA, "hidden_size": "64"}, "a positive whole number for 'hidden_size', got '64'"),
+    "negative": ({**LLAMA, "num_hidden_layers": -1}, "a positive whole number for 'num_hidden_layers', got -1"),
+    "heads do not divide": ({**LLAMA, "hidden_size": 65}, "65 is not a multiple of its 4 attention heads"),
+    "groups do not divide": ({**LLAMA, "num_key_value_heads": 3}, "not a multiple of num_key_value_heads=3"),
+    "flag is text": ({**LLAMA, "attention_bias": "yes"}, "true or false for 'attention_bias', got 'yes'"),
+    "another head": ({**LLAMA, "architectures": ["LlamaForTokenClassification"]}, "LlamaForTokenClassification"),
+    "cross-attention": ({**GPT3, "add_cross_attention": True}, "cross-attention"),
+    "bidirectional": ({**LLAMA, "model_type": "gemma", "use_bidirectional_attention": True}, "both directions"),
+    "layer types": ({**LLAMA, "model_type": "qwen2", "layer_types": ["full_attention"]}, "a list of 3 entries"),
+    "kind of layer": ({**LLAMA, "model_type": "qwen2", "layer_types": ["linear_attention"] * 3}, "'full_attention' or"),
+    "composite": ({"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}}, "pass its 'text_config'"),
+    "a list": ([1, 2], "expected a JSON object"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CONFIGS)
+def test_a_bad_config_is_one_clear_line(name, tmp_path, capsys):
+    config, said = BAD_CONFIGS[name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert_known_failure(["estimate", str(tmp_path), "--seq-len", "8"], said, capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--seq-len", "0"], "positive whole amount, got '0'"),
+        (["--seq-len", "-5"], "got '-5'"),
+        (["--seq-len", "8", "--batch", "many"], "expected a number"),
+        (["--seq-len", "8", "--tokens", "1.4X"], "one of the suffixes K, M, B, T, Q, got '1.4X'"),
+        (["--seq-len", "8", "--gpu", "H1000", "--mfu", "0.4"], "no peak known for a device named 'H1000'"),
+        (["--seq-len", "8", "--gpu", "Tesla T4", "--mfu", "0.4"], "no bf16 peak for Tesla T4; known are fp16"),
+        (["--seq-len", "8", "--gpu", "NVIDIA H200"], "expected --mfu with --gpu"),
+        (["--seq-len", "8", "--mfu", "0.4"], "expected --gpu with --mfu"),
+        (["--seq-len", "8", "--gpu", "NVIDIA H200", "--mfu", "40"], "at most 1, like 0.4, got 40"),
+        (["--seq-len", "4096"], "2048 learned positions"),
+    ],
+)
+def test_bad_arguments_of_estimate_are_one_clear_line(arguments, said, config, capsys):
+    assert_known_failure(["estimate", str(config), *arguments], said, capsys)
+
+
+def test_files_that_are_no_config_are_one_clear_line(tmp_path, capsys):
+    assert_known_failure(["estimate", str(tmp_path / "no"), "--seq-len", "8"], "found no file at", capsys)
+    (tmp_path / "bad.json").write_text("{")
+    assert_known_failure(["estimate", str(tmp_path / "bad.json"), "--seq-len", "8"], "expected JSON in", capsys)
+    (tmp_path / "bin.json").write_bytes(b"\xff\xfe\x00" * 10)
+    assert_known_failure(["estimate", str(tmp_path / "bin.json"), "--seq-len", "8"], "expected JSON in", capsys)
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert_known_failure(["estimate", str(tmp_path / "deep.json"), "--seq-len", "8"], "expected JSON in", capsys)
+
+
+def assert_known_failure(arguments, said, capsys):
+    assert main(arguments) == FAILED
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("flopwatch: ")
+    assert captured.err.count("\n") == 1
+    assert said in captured.err
+
+
+def test_gpus_by_name(capsys):
+    assert main(["gpus", "--name", "NVIDIA H100 80GB HBM3", "--json"]) == DONE
+    (gpu,) = json.loads(capsys.readouterr().out)["gpus"]
+    assert (gpu["peak_flops_per_second"], gpu["dtype"], gpu["sm_count"]) == (989.4e12, "bf16", 132)
+    assert main(["gpus", "--name", "Tesla T4"]) == DONE
+    assert "65 TFLOP/s dense" in capsys.readouterr().out
+    assert_known_failure(["gpus", "--name", "RTX A1000"], "nearest are", capsys)
+
+
+def test_gpus_of_this_machine_through_the_driver(python, fake_driver):
+    fake_driver.set(count=2, name__1="NVIDIA Foo")
+    script = "import sys; from flopwatch.cli import main; sys.exit(main(sys.argv[1:]))"
+    result = python(script, "gpus", "--json", environment=fake_driver.environment())
+    known, unknown = json.loads(result.stdout)["gpus"]
+    assert (known["peak_flops_per_second"], known["sm_clock_hz"], known["index"]) == (989.4e12, 1980e6, 0)
+    assert unknown["peak_flops_per_second"] is None
+    assert "no peak known for a device named 'NVIDIA Foo'" in unknown["source"]
+    text = python(script, "gpus", environment=fake_driver.environment()).stdout
+    assert "GPU 1     NVIDIA Foo" in text
+    assert "1980 MHz of 1980 MHz" in text
+
+
+def test_gpus_without_a_driver_is_normal(python):
+    script = "import sys; from flopwatch.cli import main; sys.exit(main(sys.argv[1:]))"
+    result = python(script, "gpus", "--json")
+    assert (result.returncode, json.loads(result.stdout)) == (DONE, {"gpus": []})
+    assert result.stderr.count("\n") == 1
+
+
+def test_report_in_every_form(run_file, tmp_path, capsys):
+    assert main(["report", str(run_file.parent)]) == DONE
+    assert "run MFU" in capsys.readouterr().out
+    assert main(["report", str(run_file), "--format", "json"]) == DONE
+    assert json.loads(capsys.readouterr().out)["mfu"] == pytest.approx(0.4)
+    assert main(["report", str(run_file), "--format", "html"]) == DONE
+    assert capsys.readouterr().out.strip() == str(run_file.with_name("report.html"))
+    assert main(["report", str(run_file), "-o", str(tmp_path / "new" / "my.html")]) == DONE
+    assert (tmp_path / "new" / "my.html").read_text().startswith("<!doctype html>")
+    capsys.readouterr()
+    assert main(["report", str(run_file), str(run_file)]) == DONE
+    assert capsys.readouterr().out.count("flopwatch report\n") == 2
+
+
+def test_bad_reports_are_one_clear_line(run_file, tmp_path, capsys):
+    assert_known_failure(["report", str(tmp_path / "no")], "found nothing at", capsys)
+    assert_known_failure(["report", str(run_file), str(run_file), "-o", "x"], "expected one RUN with -o, got 2", capsys)
+    assert_known_failure(["report", str(run_file), "-o", str(run_file / "x")], "cannot write", capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["estimate"], ["estimate", "x"], ["gpus", "--dtype", "bf32"], ["report"]]
+)
+def test_wrong_usage_is_exit_code_2(arguments, capsys):
+    assert main(arguments) == WRONG_USAGE
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_help_and_version_are_done(capsys):
+    assert main(["--version"]) == DONE
+    assert capsys.readouterr().out.startswith("flopwatch 0.1")
+    for command in ("estimate", "gpus", "report"):
+        assert main([command, "--help"]) == DONE
+
+
+def test_a_closed_pipe_is_no_failure(python, config):
+    script = f"""
+import subprocess, sys
+command = [sys.executable, "-m", "flopwatch.cli"]
+code = "import sys; from flopwatch.cli import main; sys.exit(main(['estimate', {str(config)!r}, '--seq-len', '8']))"
+process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+process.stdout.close()
+print(process.wait(), process.stderr.read())
+"""
+    assert python(script).stdout == "0 b''\n"

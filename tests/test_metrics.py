@@ -1,0 +1,61 @@
+import pytest
+
+from flopwatch.budget import Budget, Projection
+from flopwatch.metrics import METRICS, logger_metrics, mfu_at_clock
+from flopwatch.records import Device, Totals
+from tests import samples
+
+TOTALS = Totals(flops=10**16, tokens=5000, samples=50, batches=10, steps=10, device_seconds=7200.0)
+PROJECTION = Projection(Budget(100, "steps"), 0.25, 1800.0)
+
+
+def logged(window=None, device=samples.H100, totals=TOTALS, **changes):
+    arguments = {"run_seconds": 20.0, "projection": PROJECTION, "usd_per_device_hour": 3.0}
+    return logger_metrics(window or samples.window(10, 1010.0), device, totals, **{**arguments, **changes})
+
+
+def test_every_value_by_hand():
+    assert logged() == pytest.approx(
+        {
+            "perf/mfu": 0.4,  # 8e15 FLOPs / 10 s / 2 devices / 1e15
+            "perf/mfu_at_clock": 0.5,  # 4e14 FLOP/s of 500,000 a clock x 1.6 GHz = 8e14
+            "perf/run_mfu": 0.25,  # 1e16 / 20 s / 2 / 1e15
+            "perf/device_tflops_per_sec": 400.0,
+            "perf/tokens_per_sec": 400.0,
+            "perf/step_seconds": 1.0,
+            "perf/data_wait_frac": 0.1,
+            "budget/flops": 1e16,
+            "budget/tokens": 5000.0,
+            "budget/device_hours": 2.0,
+            "budget/usd": 6.0,
+            "budget/fraction": 0.25,
+            "budget/hours_left": 0.5,
+            "gpu/sm_clock_mhz": 1600.0,
+            "gpu/sm_clock_mhz_min": 1500.0,
+        }
+    )
+
+
+def test_the_documented_keys_are_those_that_are_logged():
+    assert set(logged()) == set(METRICS)
+    sections = [key.split("/")[0] for key in METRICS]
+    assert all(sections.count(section) <= 9 for section in sections)
+    assert all(len(key) <= 30 for key in METRICS)
+
+
+def test_what_is_unknown_is_absent():
+    window = samples.window(10, 1010.0, 0, sm_clock_hz=None, sm_clock_hz_min=None, clock_samples=0)
+    unknown = Totals(flops=None, tokens=None, samples=None, device_seconds=7200.0)
+    window = type(window)(**{**vars(window), "flops": None, "tokens": None})
+    left = logged(window, Device("CPU", 1), unknown, projection=None, usd_per_device_hour=None)
+    assert set(left) == {"perf/step_seconds", "perf/data_wait_frac", "budget/device_hours"}
+
+
+@pytest.mark.parametrize(("samples_taken", "known"), [(2, False), (3, True)])
+def test_mfu_at_clock_needs_three_samples(samples_taken, known):
+    window = samples.window(10, 1010.0, clock_samples=samples_taken)
+    assert (mfu_at_clock(window, samples.H100) is not None) == known
+
+
+def test_a_prefix_goes_before_the_section():
+    assert "mine/perf/mfu" in logged(prefix="mine")

@@ -1,0 +1,66 @@
+import dataclasses
+import json
+
+import pytest
+
+from flopwatch.errors import RunFileError
+from flopwatch.records import KINDS, SCHEMA, Window, from_json, to_json
+from tests import samples
+
+RECORDS = samples.healthy_run()
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_there_and_back(record):
+    assert from_json(to_json(record)) == record
+    assert "\n" not in to_json(record)
+
+
+def test_flops_are_integers_however_large():
+    record = dataclasses.replace(RECORDS[-1].totals, flops=10**30 + 1)
+    line = to_json(dataclasses.replace(RECORDS[-1], totals=record))
+    assert json.loads(line)["totals"]["flops"] == 10**30 + 1
+    assert from_json(line).totals.flops == 10**30 + 1
+
+
+def test_a_line_of_an_older_version_opens_with_defaults():
+    values = json.loads(to_json(samples.window(10, 1010.0)))
+    for added_later in ("clock_samples", "sm_clock_hz", "budget_fraction"):
+        del values[added_later]
+    assert from_json(json.dumps(values)) == samples.window(10, 1010.0, clock_samples=0, sm_clock_hz=None)
+
+
+def test_a_line_of_a_newer_version_opens_without_what_is_unknown():
+    values = json.loads(to_json(samples.window(10, 1010.0)))
+    assert from_json(json.dumps({**values, "joules": 5})) == samples.window(10, 1010.0)
+    assert from_json('{"kind":"dream"}') is None
+
+
+def test_a_newer_schema_is_refused():
+    with pytest.raises(RunFileError, match=f"schema {SCHEMA + 1}.*install a newer flopwatch"):
+        from_json(to_json(samples.start(schema=SCHEMA + 1)))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "not a line of JSON"),
+        ('{"kind":"window","st', "not a line of JSON"),
+        ("[" * 100_000, "not a line of JSON"),
+        ("[1, 2]", "not a record"),
+        ('{"step":1}', "not a record"),
+        ('{"kind":"window"}', "a Window record lacks 'step'"),
+        (to_json(samples.window(1, 1.0)).replace('"step":1', '"step":"x"'), "Window.step holds 'x'"),
+        (to_json(samples.window(1, 1.0)).replace('"step":1', '"step":true'), "Window.step holds 'True'"),
+        (to_json(samples.end()).replace('"finished"', '"dreaming"'), "End.status"),
+        (to_json(samples.end()).replace('"setup":4.0', '"setup":"x"'), "End.seconds"),
+    ],
+)
+def test_what_is_no_record_says_why(line, said):
+    with pytest.raises(RunFileError, match=said.replace("[", r"\[")):
+        from_json(line)
+
+
+def test_every_kind_has_a_sample():
+    assert {type(record) for record in RECORDS} == set(KINDS.values())
+    assert Window in KINDS.values()

@@ -1,0 +1,84 @@
+import dataclasses
+
+import pytest
+
+from flopwatch.records import Totals
+from flopwatch.report import summarize
+from flopwatch.runfile import read_run
+from tests import samples
+from tests.test_runfile import write
+
+TERA = 10**12
+
+
+def report_of(tmp_path, records, name="run.jsonl"):
+    return summarize(read_run(write(tmp_path / name, records)))
+
+
+def test_a_healthy_run_by_hand(tmp_path):
+    report = report_of(tmp_path, samples.healthy_run())
+    # Two windows of 8e15 FLOPs in 10 s on 2 devices of 1e15, warm-up left out: 0.4. At 1.6 GHz: 0.5.
+    assert report.mfu == pytest.approx(0.4)
+    assert report.mfu_at_clock == pytest.approx(0.5)
+    # 1.68e16 FLOPs in 35 s of wall time: 1.68e16 / 35 / 2e15 = 0.24.
+    assert report.run_mfu == pytest.approx(0.24)
+    assert (report.tokens_per_second, report.step_seconds, report.data_wait_fraction) == (400.0, 1.0, 0.1)
+    assert (report.wall_seconds, report.step, report.status) == (35.0, 21, "finished")
+    assert report.sm_clock_hz == pytest.approx(1.6e9)
+    assert sum(report.seconds.values()) == report.wall_seconds
+    # 1.68e16 of 1e17 FLOPs; 21 of 40 steps.
+    assert [budget.fraction for budget in report.budgets] == [pytest.approx(0.168), 0.525]
+    assert [(point.seconds, point.mfu) for point in report.points] == [(9.0, 0.08), (21.0, 0.4), (33.0, 0.4)]
+
+
+def test_a_killed_run_has_the_totals_of_its_last_window(tmp_path):
+    report = report_of(tmp_path, samples.healthy_run()[:-1])
+    assert report.status == "killed or still running"
+    assert report.totals == Totals(16_800 * TERA, 8_400, 84, 21, 21, 66.0)
+    assert report.wall_seconds == 33.0
+    assert sum(report.seconds.values()) == pytest.approx(report.wall_seconds)
+
+
+def test_an_empty_run_knows_nothing_and_breaks_nothing(tmp_path):
+    report = report_of(tmp_path, [samples.start()])
+    assert (report.mfu, report.run_mfu, report.points, report.work) == (None, None, (), None)
+
+
+def test_a_run_of_warm_up_alone_has_no_steady_mfu(tmp_path):
+    report = report_of(tmp_path, samples.healthy_run()[:3])
+    assert report.mfu is None
+    assert report.totals.flops is not None
+
+
+def test_one_uncounted_window_withholds_the_mean(tmp_path):
+    records = samples.healthy_run()
+    records[3] = dataclasses.replace(records[3], flops=None)
+    assert report_of(tmp_path, records).mfu is None
+
+
+def test_a_resumed_run_adds_the_interruption(tmp_path):
+    first = write(tmp_path / "a" / "run.jsonl", samples.healthy_run())
+    totals = samples.end().totals
+    resumed = samples.start(time=1065.0, step=21, totals=totals, resumed_from=str(first.resolve()))
+    later = samples.window(31, 1080.0, total_flops=24_800 * TERA, total_tokens=12_400, total_device_seconds=100.0)
+    report = report_of(tmp_path, [resumed, later], "b/run.jsonl")
+    assert report.processes == 2
+    assert report.seconds["interruption"] == 30.0
+    assert report.wall_seconds == 80.0
+    assert report.totals.flops == 24_800 * TERA
+    assert report.totals.steps == 31
+    # Three windows of 8e15 FLOPs in 10 s each.
+    assert report.mfu == pytest.approx(0.4)
+    # 2.48e16 / 80 s / 2e15.
+    assert report.run_mfu == pytest.approx(0.155)
+
+
+def test_another_device_after_a_restart_keeps_the_mean_and_withholds_run_mfu(tmp_path):
+    first = write(tmp_path / "a" / "run.jsonl", samples.healthy_run())
+    bigger = dataclasses.replace(samples.H100, count=4)
+    resumed = samples.start(time=1065.0, step=21, device=bigger, resumed_from=str(first.resolve()))
+    later = samples.window(31, 1080.0, 16_000 * TERA)
+    report = report_of(tmp_path, [resumed, later], "b/run.jsonl")
+    # (8 + 8 + 16) PFLOPs over 10 s x (2 + 2 + 4) devices of 1 PFLOP/s: 32 / 80.
+    assert report.mfu == pytest.approx(0.4)
+    assert report.run_mfu is None
