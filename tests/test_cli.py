@@ -60,7 +60,10 @@ def test_a_folder_with_a_config_will_do(config, capsys):
 
 
 BAD_CONFIGS = {
-    "unknown model": ({"model_type": "transmogrifier"}, "no closed form for model_type 'transmogrifier'; known are gemma"),
+    "unknown model": (
+        {"model_type": "transmogrifier"},
+        "no closed form for model_type 'transmogrifier'; known are gemma",
+    ),
     "no model type": ({"n_embd": 12}, "expected a config with a 'model_type'"),
     "missing field": ({key: LLAMA[key] for key in LLAMA if key != "hidden_size"}, "config lacks 'hidden_size'"),
     "text for a number": ({**LLAMA, "hidden_size": "64"}, "a positive whole number for 'hidden_size', got '64'"),

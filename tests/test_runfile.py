@@ -64,7 +64,12 @@ def test_a_half_written_last_line_is_dropped_with_a_note(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "no start record"), (b"hello\n", "line 1"), (b"\x00\xff" * 5000, "line 1"), (b'{"kind":"dream"}\n', "no start")],
+    [
+        (b"", "no start record"),
+        (b"hello\n", "line 1"),
+        (b"\x00\xff" * 5000, "line 1"),
+        (b'{"kind":"dream"}\n', "no start"),
+    ],
 )
 def test_foreign_files_are_a_clear_error(tmp_path, content, said):
     (tmp_path / "run.jsonl").write_bytes(content)

@@ -15,7 +15,9 @@ def test_counts_are_exact(text, value):
     assert units.parse_count(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "B", "-3B", "0", "1.5", "3X", "1.4T apples", "nan", "inf", "1e99", "--2", "1..2", "٣"])
+@pytest.mark.parametrize(
+    "text", ["", "B", "-3B", "0", "1.5", "3X", "1.4T apples", "nan", "inf", "1e99", "--2", "1..2", "٣"]
+)
 def test_what_is_no_count_is_refused_with_the_text_in_the_message(text):
     with pytest.raises(QuantityError) as error:
         units.parse_count(text)

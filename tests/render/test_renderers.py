@@ -72,7 +72,16 @@ def test_the_forms_agree(healthy):
     values = json.loads(RENDERERS["json"](healthy))
     assert values["mfu"] == healthy.mfu
     assert values["totals"]["flops"] == 16_800 * 10**12
-    for shown in ("40%", "24%", "16.8 PFLOPs", "8.4K", "1 PFLOP/s dense bf16", "layers.mlp", "75.0%", "a note of the run"):
+    for shown in (
+        "40%",
+        "24%",
+        "16.8 PFLOPs",
+        "8.4K",
+        "1 PFLOP/s dense bf16",
+        "layers.mlp",
+        "75.0%",
+        "a note of the run",
+    ):
         assert shown in text, shown
         assert shown in page, shown
 

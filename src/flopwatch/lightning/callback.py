@@ -8,6 +8,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +18,7 @@ from flopwatch.errors import ArgumentError
 from flopwatch.lightning.counting import BatchShape
 from flopwatch.lightning.session import Options, Session
 from flopwatch.lightning.timing import Stopwatch
-from flopwatch.records import Status
+from flopwatch.records import Status, Totals
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback as _Callback
@@ -39,6 +40,7 @@ else:
     _Callback = _callback_base()
 
 _logger = logging.getLogger("flopwatch")
+_UNKNOWN_TOTALS = asdict(Totals(flops=None, tokens=None, samples=None))
 
 
 def _survives(hook: Callable[..., None]) -> Callable[..., None]:
@@ -135,6 +137,7 @@ class FlopWatch(_Callback):
         self._session: Session | None = None
         self._state: dict[str, Any] = {}
         self._idle = True
+        self._failed = False
 
     @property
     def state_key(self) -> str:
@@ -149,8 +152,8 @@ class FlopWatch(_Callback):
         _show_messages()
         self._stopwatch = Stopwatch()
         if self._session is not None:
-            self._state = self._session.state_dict()
-            self._session = None
+            self._state = self.state_dict()
+        self._session, self._failed = None, False
 
     @_survives
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
@@ -198,14 +201,16 @@ class FlopWatch(_Callback):
         self._idle = True
 
     def state_dict(self) -> dict[str, Any]:
-        """The run's totals, so that a resumed run goes on from them."""
+        """The run's totals, so that a resumed run goes on from them; unknown after an error of ours."""
+        if self._failed:
+            return {**self._state, "totals": _UNKNOWN_TOTALS}
         if self._session is None:
             return dict(self._state)
         try:
             return self._session.state_dict()
         except Exception as error:
             self._give_up("state_dict", error)
-            return {}
+            return self.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a checkpoint's totals until training starts."""
@@ -229,7 +234,7 @@ class FlopWatch(_Callback):
             "flopwatch stopped measuring, training goes on: %s in %s: %s", type(error).__name__, hook, str(error)[:300]
         )
         _logger.debug("where it happened", exc_info=error)
-        self._idle = True
+        self._idle = self._failed = True
         try:
             if self._session is not None:
                 self._session.abandon()
@@ -244,10 +249,11 @@ class FlopWatch(_Callback):
 
 
 def _budgets(budget: str | Sequence[str] | None) -> tuple[Budget, ...]:
-    texts = [budget] if isinstance(budget, str) else list(budget or [])
-    wrong = next((each for each in texts if not isinstance(each, str)), None)
-    if wrong is not None:
-        raise ArgumentError(f"expected a budget like '1.4T tokens' or a list of them, got {wrong!r}")
+    if budget is None:
+        return ()
+    texts = [budget] if isinstance(budget, str) else budget
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(each, str) for each in texts):
+        raise ArgumentError(f"expected a budget like '1.4T tokens' or a list of them, got {budget!r}")
     return tuple(parse_budget(text) for text in texts)
 
 

@@ -95,9 +95,8 @@ class Session:
         """Training is about to start: go on from a checkpoint's state, open the files, start sampling."""
         trainer = self._trainer
         self._last_step = trainer.global_step
-        if state:
-            self._meter.load_state_dict(state["totals"])
-            self._started_at = float(state["started_at"])
+        self._meter.load_state_dict(state.get("totals", {}))
+        self._started_at = float(state.get("started_at", self._started_at))
         self._bounds = Bounds(trainer, self._options.budgets)
         if not trainer.is_global_zero:
             return

@@ -1,0 +1,454 @@
+"""A real Trainer, mostly on a clock that the test moves, so that every number can be computed by hand."""
+
+import json
+import logging
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
+from pytorch_lightning.profilers import SimpleProfiler
+from torch.utils.data import DataLoader
+
+import flopwatch.lightning.callback as callback_module
+from flopwatch import FlopWatch
+from flopwatch.errors import FlopwatchError
+from flopwatch.lightning.timing import Stopwatch
+from flopwatch.runfile import read_run
+from tests.lightning.models import CONFIG, FLOPS_PER_BATCH, SEQ_LEN, SEQUENCES, TOKENS_PER_BATCH, MemoryLogger
+from tests.lightning.models import TinyGPT, Tokens, loader, trainer
+
+PEAK = 1e6
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(callback_module, "Stopwatch", lambda: Stopwatch(clock))
+    return clock
+
+
+def segment(tmp_path):
+    return read_run(tmp_path).segments[-1]
+
+
+def fit(tmp_path, watch, model=None, data=None, **changes):
+    trainer(tmp_path, watch, **changes).fit(model or TinyGPT(), data if data is not None else loader())
+    return segment(tmp_path)
+
+
+def test_every_number_of_a_plain_run(tmp_path, clock):
+    logger = MemoryLogger()
+    model = TinyGPT(lambda index: clock.advance(0.5))
+    watch = FlopWatch(peak_flops_per_second=PEAK, every_n_seconds=2)
+    run = fit(tmp_path, watch, model, max_steps=9, logger=logger)
+    # One step is warm-up; then a window ends after every four steps of half a second.
+    assert [(window.step, window.steps, window.seconds, window.first) for window in run.windows] == [
+        (1, 1, 0.5, True),
+        (5, 4, 2.0, False),
+        (9, 4, 2.0, False),
+    ]
+    assert [window.flops for window in run.windows] == [FLOPS_PER_BATCH * steps for steps in (1, 4, 4)]
+    assert run.windows[-1].total_tokens == 9 * TOKENS_PER_BATCH
+    assert run.end.totals.flops == 9 * FLOPS_PER_BATCH
+    assert run.end.totals.samples == 9 * SEQUENCES
+    (first_step, first), (second_step, second) = logger.ours()
+    # Lightning's own axis counts from zero: the row of optimizer step 5 is at 4.
+    assert (first_step, second_step) == (4, 8)
+    assert first["perf/mfu"] == pytest.approx(4 * FLOPS_PER_BATCH / 2.0 / PEAK)
+    assert first["perf/step_seconds"] == 0.5
+    assert first["perf/tokens_per_sec"] == 4 * TOKENS_PER_BATCH / 2.0
+    assert first["budget/flops"] == 5 * FLOPS_PER_BATCH
+    # Budget: the Trainer's nine steps; four left at two a second.
+    assert first["budget/fraction"] == pytest.approx(5 / 9)
+    assert first["budget/hours_left"] == pytest.approx(2.0 / 3600)
+    assert second["budget/fraction"] == 1.0
+    assert second["budget/hours_left"] == 0.0
+
+
+class SlowCheckpoint(ModelCheckpoint):
+    """Saving advances the clock inside Lightning's own `save_checkpoint`."""
+
+    def __init__(self, clock, seconds, **named):
+        super().__init__(**named)
+        self.clock, self.seconds = clock, seconds
+
+    def state_dict(self):
+        self.clock.advance(self.seconds)
+        return super().state_dict()
+
+
+class SlowLoader:
+    def __init__(self, clock, seconds, batches=100):
+        self.clock, self.seconds, self.batches = clock, seconds, batches
+
+    def __iter__(self):
+        for index, batch in enumerate(loader(self.batches)):
+            self.clock.advance(self.seconds if index > 1 else 0)
+            yield batch
+
+
+def test_validation_and_checkpoints_do_not_dent_mfu(tmp_path, clock):
+    logger = MemoryLogger()
+    model = TinyGPT(lambda index: clock.advance(1.0))
+    model.validation_step = lambda batch, batch_idx: clock.advance(10.0)
+    watch = FlopWatch(peak_flops_per_second=PEAK, every_n_steps=1)
+    saving = SlowCheckpoint(clock, 30.0, dirpath=tmp_path / "checkpoints", every_n_train_steps=4, save_top_k=-1)
+    changes = {"max_steps": 9, "logger": logger, "enable_checkpointing": True, "val_check_interval": 3}
+    one = trainer(tmp_path, watch, saving, limit_val_batches=1, num_sanity_val_steps=1, **changes)
+    one.fit(model, loader(), loader())
+    run = segment(tmp_path)
+    mfus = {round(row["perf/mfu"] * PEAK) for _, row in logger.ours()}
+    assert mfus == {FLOPS_PER_BATCH}, "every window is one second of one step"
+    # Sanity check 10 s, then validation after steps 3, 6 and 9; checkpoints after 4 and 8.
+    assert run.end.seconds == {"validation": 40.0, "training": 9.0, "checkpoint": 60.0}
+    # The time left counts what recurs: after step 8, windows 2 to 8 took 7 s of training, 20 s of validation (after 3
+    # and 6) and 30 s of saving (after 4), 57 s for 7 steps; one step is left.
+    left = [row["budget/hours_left"] * 3600 for _, row in logger.ours()]
+    assert left[6] == pytest.approx(57 / 7)
+
+
+def test_waiting_for_data_is_its_own_kind(tmp_path, clock):
+    logger = MemoryLogger()
+    model = TinyGPT(lambda index: clock.advance(0.75))
+    watch = FlopWatch(peak_flops_per_second=PEAK, every_n_steps=4)
+    run = fit(tmp_path, watch, model, SlowLoader(clock, 0.25), max_steps=8, logger=logger)
+    last = logger.ours()[-1][1]
+    assert last["perf/data_wait_frac"] == pytest.approx(0.25)
+    assert last["perf/mfu"] * PEAK == pytest.approx(FLOPS_PER_BATCH)
+    assert run.end.seconds["training"] == 8 * 0.75
+
+
+def test_accumulation_counts_every_micro_batch_and_steps_once(tmp_path, clock):
+    model = TinyGPT(lambda index: clock.advance(1.0))
+    watch = FlopWatch(every_n_steps=2)
+    run = fit(tmp_path, watch, model, max_steps=4, accumulate_grad_batches=4)
+    assert run.end.totals.steps == 4
+    assert run.end.totals.batches == 16
+    assert run.end.totals.flops == 16 * FLOPS_PER_BATCH
+    assert [(window.step, window.batches, window.seconds) for window in run.windows] == [
+        (1, 4, 4.0),
+        (2, 4, 4.0),
+        (4, 8, 8.0),
+    ]
+
+
+def test_variable_shapes_are_counted_one_by_one(tmp_path):
+    shapes = [(2, 16), (1, 8), (3, 32), (2, 16)]
+    batches = [tuple(torch.zeros(2, *shape, dtype=torch.long)) for shape in shapes]
+    run = fit(tmp_path, FlopWatch(), data=DataLoader(batches, batch_size=None), max_steps=4)
+    # Per token (2 * 768 + 256) * 2 = 3,584 FLOPs, per pair 64: x 3 for training.
+    expected = sum(3 * b * (3584 * t + 64 * t * (t + 1) // 2) for b, t in shapes)
+    assert run.end.totals.flops == expected
+    assert run.end.totals.tokens == sum(b * t for b, t in shapes)
+
+
+def as_mapping(rows):
+    inputs, targets = zip(*rows, strict=True)
+    return {"labels": torch.stack(targets), "input_ids": torch.stack(inputs)}
+
+
+def as_one_tensor(rows):
+    return torch.stack([torch.cat([inputs, targets[-1:]]) for inputs, targets in rows])
+
+
+class Reader(TinyGPT):
+    """Takes mappings, single tensors whose last token is a target only, or pairs."""
+
+    def _loss(self, batch):
+        if isinstance(batch, dict):
+            batch = batch["input_ids"], batch["labels"]
+        elif isinstance(batch, torch.Tensor):
+            batch = batch[:, :-1], batch[:, 1:]
+        return super()._loss(batch)
+
+
+@pytest.mark.parametrize("collate", [as_mapping, as_one_tensor, None])
+def test_the_shape_is_the_one_that_reaches_the_model(tmp_path, collate):
+    data = DataLoader(Tokens(), batch_size=SEQUENCES, collate_fn=collate)
+    run = fit(tmp_path, FlopWatch(), Reader(), data)
+    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert run.end.totals.tokens == 10 * TOKENS_PER_BATCH
+    assert (run.work.sequences, run.work.seq_len) == (SEQUENCES, SEQ_LEN)
+
+
+def test_a_batch_shape_function_decides(tmp_path):
+    data = DataLoader([{"text": torch.zeros(3, 8, dtype=torch.long)}] * 10, batch_size=None)
+    model = TinyGPT()
+    model._loss = lambda batch: TinyGPT._loss(model, (batch["text"], batch["text"]))
+    run = fit(tmp_path, FlopWatch(batch_shape=lambda batch: batch["text"].shape), model, data, max_steps=5)
+    assert run.end.totals.tokens == 5 * 24
+    assert run.end.totals.flops == 5 * 3 * 3 * (3584 * 8 + 64 * 36)
+
+
+class TwoForwards(TinyGPT):
+    def _loss(self, batch):
+        return super()._loss(batch) + super()._loss(batch)
+
+
+class Half(TinyGPT):
+    def _loss(self, batch):
+        return super()._loss(tuple(each[:, ::2] for each in batch))
+
+
+def frozen():
+    model = TinyGPT()
+    model.wpe.requires_grad_(False)
+    return model
+
+
+def with_a_stranger():
+    model = TinyGPT()
+    model.teacher = torch.nn.Linear(3, 3)
+    return model
+
+
+def without_config():
+    model = TinyGPT()
+    model.config = None
+    model.hparams.clear()
+    return model
+
+
+def nested_with_a_stranger():
+    import pytorch_lightning as pl
+
+    class Outer(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model, self.extra = TinyGPT(), torch.nn.Linear(2, 2)
+
+        def training_step(self, batch, index):
+            return self.model._loss(batch)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    return Outer()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (TwoForwards, "the model was fed 2 x 16, 2 x 16"),
+        (Half, "the model was fed 2 x 8"),
+        (frozen, "some parameters are frozen"),
+        (with_a_stranger, "describes 2,272 parameters, the module has 2,284"),
+        (nested_with_a_stranger, "6 parameters outside of the model that module.model.config describes"),
+        (without_config, "no config with a 'model_type' on the module"),
+    ],
+)
+def test_what_would_be_a_wrong_number_is_withheld_and_said(tmp_path, caplog, make, said):
+    logger = MemoryLogger()
+    run = fit(tmp_path, FlopWatch(peak_flops_per_second=PEAK, every_n_steps=2), make(), logger=logger)
+    assert run.work.verification == "withheld"
+    assert said in run.work.note
+    assert run.end.totals.flops is None
+    assert not any("perf/mfu" in row or "budget/flops" in row for _, row in logger.ours())
+    assert "perf/step_seconds" in logger.ours()[0][1]
+    assert caplog.text.count("no FLOPs and no MFU") == 1
+
+
+def test_a_config_argument_and_hparams_will_do(tmp_path):
+    model = without_config()
+    run = fit(tmp_path / "a", FlopWatch(config=CONFIG), model)
+    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+    model = TinyGPT()
+    model.config = None
+    run = fit(tmp_path / "b", FlopWatch(), model)
+    assert "module.hparams" in run.work.note
+    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+
+
+def test_a_hugging_face_model_is_found_without_being_told(tmp_path):
+    import pytorch_lightning as pl
+    import transformers
+
+    config = transformers.LlamaConfig(
+        vocab_size=32, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+
+    class Wrapper(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = transformers.LlamaForCausalLM(config)
+
+        def training_step(self, batch, index):
+            return self.model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    data = DataLoader(Tokens(), batch_size=SEQUENCES, collate_fn=as_mapping)
+    run = fit(tmp_path, FlopWatch(attention="full"), Wrapper(), data, max_steps=3)
+    # Per token: 4 * 64 + 3 * 8 * 16 + 8 * 32 = 896 multiply-adds; 16 * 16 pairs x 2 heads x 8 x 2 = 8,192 FLOPs.
+    assert run.end.totals.flops == 3 * 3 * SEQUENCES * (896 * 2 * 16 + 8192)
+    assert run.work.verification == "parameters equal"
+    assert (run.work.attention, run.work.model_type) == ("full", "llama")
+
+
+def test_a_compiled_model_is_counted(tmp_path):
+    import pytorch_lightning as pl
+
+    class Wrapper(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = torch.compile(TinyGPT(), backend="eager")
+
+        def training_step(self, batch, index):
+            logits = self.model(batch[0])
+            return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[1].flatten())
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    run = fit(tmp_path, FlopWatch(), Wrapper(), max_steps=4)
+    assert run.end.totals.flops == 4 * FLOPS_PER_BATCH
+    assert run.work.verification == "parameters equal"
+
+
+def test_without_a_peak_there_is_no_mfu_and_flops_are_still_counted(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    logger = MemoryLogger()
+    run = fit(tmp_path, FlopWatch(every_n_steps=2), logger=logger)
+    assert run.start.device.peak_flops_per_second is None
+    assert not any("perf/mfu" in row for _, row in logger.ours())
+    assert logger.ours()[-1][1]["budget/flops"] == 10 * FLOPS_PER_BATCH
+    assert caplog.text.count("no MFU: a CPU has no datasheet peak; give peak_flops_per_second") >= 1
+
+
+def test_a_measured_peak_says_that_it_is_measured(tmp_path):
+    run = fit(tmp_path, FlopWatch(peak_flops_per_second="measured"), max_steps=2)
+    assert run.start.device.peak_flops_per_second > 1e8
+    assert run.start.device.peak_source.startswith("measured: ")
+    assert run.start.device.dtype == "fp32"
+
+
+def test_an_mfu_above_one_is_logged_as_it_is_with_one_warning(tmp_path, clock, caplog):
+    logger = MemoryLogger()
+    model = TinyGPT(lambda index: clock.advance(1.0))
+    fit(tmp_path, FlopWatch(peak_flops_per_second=FLOPS_PER_BATCH / 1.25, every_n_steps=2), model, logger=logger)
+    assert logger.ours()[-1][1]["perf/mfu"] == pytest.approx(1.25)
+    assert caplog.text.count("the MFU is above 100%") == 1
+
+
+@pytest.mark.parametrize(
+    ("budget", "fraction"),
+    [(f"{20 * TOKENS_PER_BATCH} tokens", 0.5), (f"{40 * FLOPS_PER_BATCH} FLOPs", 0.25), ("40 samples", 0.5)],
+)
+def test_budgets(tmp_path, clock, budget, fraction):
+    logger = MemoryLogger()
+    model = TinyGPT(lambda index: clock.advance(1.0))
+    run = fit(tmp_path, FlopWatch(budget, every_n_steps=5), model, logger=logger)
+    last = logger.ours()[-1][1]
+    assert last["budget/fraction"] == fraction
+    # Ten steps in ten seconds used the fraction; the rest takes as long in proportion.
+    assert last["budget/hours_left"] * 3600 == pytest.approx(10 * (1 - fraction) / fraction)
+    assert run.windows[-1].budget_fraction == fraction
+
+
+def test_the_trainers_own_limits_are_the_default_budget(tmp_path):
+    run = fit(tmp_path / "epochs", FlopWatch(), data=loader(6), max_steps=-1, max_epochs=2, accumulate_grad_batches=3)
+    assert [(line.amount, line.unit) for line in run.start.budgets] == [(4, "steps")]
+    run = fit(tmp_path / "time", FlopWatch(), max_steps=-1, max_epochs=1, data=loader(5), max_time={"hours": 2})
+    budgets = [(line.amount, line.unit) for line in run.start.budgets]
+    assert budgets[0] == (5, "steps")
+    assert budgets[1] == (pytest.approx(7200, abs=1), "seconds")
+
+
+def test_facts_go_to_the_hyperparameters_once(tmp_path):
+    logger = MemoryLogger()
+    fit(tmp_path, FlopWatch(peak_flops_per_second=PEAK), logger=logger)
+    (facts,) = [params["flopwatch"] for params in logger.facts if "flopwatch" in params]
+    assert facts["training_flops_per_token"] == FLOPS_PER_BATCH / TOKENS_PER_BATCH
+    assert (facts["peak_flops_per_second"], facts["dtype"], facts["attention"]) == (PEAK, "fp32", "causal")
+    assert facts["versions"]["torch"] == torch.__version__
+
+
+def test_the_report_is_written_and_said(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    fit(tmp_path, FlopWatch(peak_flops_per_second=PEAK, dirpath=tmp_path / "own"))
+    assert {path.name for path in (tmp_path / "own").iterdir()} == {"run.jsonl", "report.html"}
+    # 10 steps of 2 sequences of 198,144 FLOPs are 3.96 MFLOPs.
+    assert "3.96 MFLOPs, 10 steps in" in caplog.text
+    assert f"written: {tmp_path / 'own' / 'report.html'}" in caplog.text
+    fit(tmp_path, FlopWatch(dirpath=tmp_path / "own", report=False))
+    assert {path.name for path in (tmp_path / "own").iterdir()} == {"run.jsonl", "report.html", "run-2.jsonl"}
+
+
+def test_the_users_profiler_works_on(tmp_path):
+    profiler = SimpleProfiler()
+    fit(tmp_path, FlopWatch(), profiler=profiler)
+    assert len(profiler.recorded_durations["[_TrainingEpochLoop].train_dataloader_next"]) == 10
+    assert "start" not in profiler.__dict__
+
+
+def test_a_copy_of_the_module_holds_nothing_of_ours(tmp_path):
+    run = fit(tmp_path, FlopWatch(), max_steps=3)
+    assert run.end.totals.steps == 3
+    averaged = WeightAveraging()
+    trainer(tmp_path / "b", FlopWatch(), averaged, max_steps=3).fit(TinyGPT(), loader())
+    assert segment(tmp_path / "b").end.totals.flops == 3 * FLOPS_PER_BATCH
+
+
+def test_fitting_twice_goes_on_from_the_first_totals(tmp_path):
+    watch = FlopWatch()
+    one = trainer(tmp_path, watch, max_steps=4)
+    model = TinyGPT()
+    one.fit(model, loader())
+    one.fit_loop.epoch_loop.max_steps = 10
+    one.fit(model, loader())
+    run = read_run(tmp_path)
+    assert [each.end.totals.steps for each in run.segments] == [4, 10]
+    assert run.segments[-1].end.totals.flops == 10 * FLOPS_PER_BATCH
+
+
+def test_validate_and_test_are_left_alone(tmp_path):
+    one = trainer(tmp_path, FlopWatch())
+    one.validate(TinyGPT(), loader(3), verbose=False)
+    assert list(tmp_path.rglob("*.jsonl")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"budget": "1.4T apples"}, "got '1.4T apples'"),
+        ({"budget": "-5 tokens"}, "expected a positive budget"),
+        ({"budget": 5}, "expected a budget like"),
+        ({"budget": [5]}, "expected a budget like"),
+        ({"peak_flops_per_second": 0}, "above zero for peak_flops_per_second, got 0"),
+        ({"peak_flops_per_second": True}, "got True"),
+        ({"peak_flops_per_second": "fast"}, "a number of FLOP/s or 'measured' above zero"),
+        ({"every_n_seconds": -1}, "above zero for every_n_seconds, got -1"),
+        ({"every_n_seconds": float("nan")}, "every_n_seconds, got nan"),
+        ({"every_n_steps": 1.5}, "every_n_steps, got 1.5"),
+        ({"usd_per_device_hour": -1}, "usd_per_device_hour, got -1"),
+        ({"attention": "flash"}, "expected attention='causal' or 'full', got 'flash'"),
+        ({"batch_shape": (1, 2)}, "expected a function for batch_shape"),
+        ({"config": {"model_type": "x"}}, "no closed form for model_type 'x'"),
+        ({"config": "/nowhere/config.json"}, "found no file at"),
+        ({"prefix": 3}, "expected a word for prefix"),
+    ],
+)
+def test_a_wrong_argument_fails_at_once(arguments, said):
+    with pytest.raises(FlopwatchError) as error:
+        FlopWatch(**arguments)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_json_of_the_run_file_is_plain(tmp_path):
+    fit(tmp_path, FlopWatch(peak_flops_per_second=PEAK))
+    (path,) = tmp_path.rglob("run.jsonl")
+    kinds = [json.loads(line)["kind"] for line in path.read_text().splitlines()]
+    assert kinds == ["start", "work", "window", "window", "end"]

@@ -1,0 +1,158 @@
+"""`FLOPWATCH=1 python train.py` on a script that knows nothing of flopwatch, and LightningCLI."""
+
+from pathlib import Path
+
+import pytest
+
+from flopwatch.errors import ArgumentError
+from flopwatch.lightning import plugin
+from flopwatch.runfile import read_run
+from tests.lightning.models import FLOPS_PER_BATCH
+
+ROOT = str(Path(__file__).parents[2])
+PLAIN = f"""
+import sys
+sys.path.insert(0, {ROOT!r})
+from tests.lightning.models import TinyGPT, loader, trainer
+trainer(sys.argv[1], max_steps=6).fit(TinyGPT(), loader())
+"""
+WITH_ITS_OWN = PLAIN.replace("trainer(sys.argv[1]", "from flopwatch import FlopWatch; trainer(sys.argv[1], FlopWatch()")
+RESUMED = f"""
+import sys
+sys.path.insert(0, {ROOT!r})
+from pytorch_lightning.callbacks import ModelCheckpoint
+from tests.lightning.models import TinyGPT, loader, trainer
+folder, steps, checkpoint = sys.argv[1], int(sys.argv[2]), (sys.argv[3:] or [None])[0]
+saving = ModelCheckpoint(folder, every_n_train_steps=3, filename="{{step}}")
+one = trainer(folder, saving, *eval(sys.argv[4] if len(sys.argv) > 4 else "()"), max_steps=steps, enable_checkpointing=True)
+one.fit(TinyGPT(), loader(), ckpt_path=checkpoint)
+"""
+OTHER_PACKAGE = """
+import sys
+import lightning.pytorch as pl, torch
+class Module(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2)
+    def training_step(self, batch, index):
+        return self.layer(batch).sum()
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+data = torch.utils.data.DataLoader(torch.ones(40, 2), batch_size=2)
+pl.Trainer(max_steps=6, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
+           default_root_dir=sys.argv[1]).fit(Module(), data)
+"""
+
+
+@pytest.mark.parametrize(
+    ("variable", "files"), [("1", 1), ("budget=1M tokens; every_n_steps=2", 1), ("0", 0), (None, 0)]
+)
+def test_an_unchanged_script_is_watched_on_request(python, tmp_path, variable, files):
+    environment = {} if variable is None else {"FLOPWATCH": variable}
+    result = python(PLAIN, tmp_path, environment=environment)
+    assert result.returncode == 0, result.stderr
+    assert len(list(tmp_path.rglob("run.jsonl"))) == files
+    if variable and ";" in variable:
+        (segment,) = read_run(tmp_path).segments
+        assert segment.start.budgets[0].text == "1M tokens"
+        assert [window.step for window in segment.windows] == [1, 2, 4, 6]
+        assert segment.end.totals.flops == 6 * FLOPS_PER_BATCH
+
+
+def test_a_script_with_its_own_keeps_its_own(python, tmp_path):
+    result = python(WITH_ITS_OWN, tmp_path, environment={"FLOPWATCH": "every_n_steps=1"})
+    assert result.returncode == 0, result.stderr
+    (path,) = tmp_path.rglob("run.jsonl")
+    assert len(read_run(path).segments[0].windows) == 2
+
+
+def test_lightning_pytorch_is_watched_too(python, tmp_path):
+    result = python(OTHER_PACKAGE, tmp_path, environment={"FLOPWATCH": "1"})
+    assert result.returncode == 0, result.stderr
+    assert read_run(tmp_path).segments[0].end.totals.steps == 6
+
+
+def test_a_run_started_with_the_variable_is_resumed_with_the_callback_and_back(python, tmp_path):
+    watched = {"FLOPWATCH": "1"}
+    assert python(RESUMED, tmp_path / "a", 3, environment=watched).returncode == 0
+    own = "[__import__('flopwatch').FlopWatch()]"
+    result = python(RESUMED, tmp_path / "b", 6, tmp_path / "a" / "step=3.ckpt", own)
+    assert result.returncode == 0, result.stderr
+    assert read_run(tmp_path / "b").segments[-1].end.totals.flops == 6 * FLOPS_PER_BATCH
+    result = python(RESUMED, tmp_path / "c", 9, tmp_path / "b" / "step=6.ckpt", environment=watched)
+    assert read_run(tmp_path / "c").segments[-1].end.totals.flops == 9 * FLOPS_PER_BATCH
+
+
+def test_a_wrong_option_fails_before_training(python, tmp_path):
+    result = python(PLAIN, tmp_path, environment={"FLOPWATCH": "bugdet=3"})
+    assert result.returncode != 0
+    assert "got 'bugdet=3'" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("1", {}),
+        ("TRUE", {}),
+        ("budget = 1.4T tokens ;", {"budget": "1.4T tokens"}),
+        ("peak_flops_per_second=measured;report=no", {"peak_flops_per_second": "measured", "report": False}),
+        ("peak_flops_per_second=989e12;every_n_steps=5", {"peak_flops_per_second": 989e12, "every_n_steps": 5}),
+    ],
+)
+def test_options_are_read(text, options):
+    assert plugin.parse_options(text) == options
+
+
+@pytest.mark.parametrize(
+    "text", ["2", "budget", "x=1", "every_n_steps=a", "report=maybe", "peak_flops_per_second=fast"]
+)
+def test_wrong_options_say_what_was_expected(text):
+    with pytest.raises(ArgumentError, match="FLOPWATCH"):
+        plugin.parse_options(text)
+
+
+def test_the_options_are_arguments_of_the_callback():
+    import inspect
+
+    from flopwatch import FlopWatch
+
+    assert set(plugin._OPTIONS) <= set(inspect.signature(FlopWatch).parameters)
+
+
+def test_lightning_cli_takes_it_from_yaml(python, tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        """
+trainer:
+  max_steps: 4
+  logger: false
+  enable_checkpointing: false
+  enable_progress_bar: false
+  accelerator: cpu
+  callbacks:
+    - class_path: flopwatch.FlopWatch
+      init_args:
+        budget: 1M tokens
+        peak_flops_per_second: 1.0e+12
+"""
+    )
+    script = f"""
+import sys
+sys.path.insert(0, {ROOT!r})
+from pytorch_lightning.cli import LightningCLI
+from pytorch_lightning import LightningDataModule
+from tests.lightning.models import TinyGPT, loader
+class Module(TinyGPT):
+    def __init__(self):
+        super().__init__()
+class Data(LightningDataModule):
+    def train_dataloader(self):
+        return loader()
+sys.argv = ["main", "fit", "--config", "config.yaml"]
+LightningCLI(Module, Data, save_config_callback=None)
+"""
+    result = python(script)
+    assert result.returncode == 0, result.stderr
+    (segment,) = read_run(tmp_path).segments
+    assert segment.start.budgets[0].text == "1M tokens"
+    assert segment.start.device.peak_flops_per_second == 1e12
+    assert segment.end.totals.flops == 4 * FLOPS_PER_BATCH

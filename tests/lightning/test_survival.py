@@ -1,0 +1,156 @@
+"""Whatever goes wrong in flopwatch or in what it writes to, training ends as it would have ended without it."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from flopwatch import FlopWatch
+from flopwatch.lightning import session as session_module
+from flopwatch.lightning.session import Session
+from flopwatch.render import RENDERERS
+from flopwatch.runfile import read_run
+from tests.lightning.models import FLOPS_PER_BATCH, MemoryLogger, TinyGPT, loader, trainer
+
+
+def break_(*arguments, **named):
+    raise RuntimeError("broken on purpose")
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["__init__", "begin", "batch_started", "batch_ended", "enter", "leave", "finish", "_close_window", "_publish"]
+    + ["state_dict", "_describe_work", "_release"],
+)
+def test_an_error_of_ours_is_logged_once_and_training_goes_on(tmp_path, monkeypatch, caplog, method):
+    monkeypatch.setattr(Session, method, break_)
+    model, steps = TinyGPT(), []
+    model.at_batch = steps.append
+    one = trainer(tmp_path, FlopWatch(every_n_steps=1), max_steps=6, val_check_interval=2, enable_checkpointing=True)
+    one.fit(model, loader(), loader(2))
+    assert len(steps) == 6
+    assert caplog.text.count("flopwatch stopped measuring, training goes on: RuntimeError") == 1
+    assert "get_metrics" not in (one.progress_bar_callback.__dict__ if one.progress_bar_callback else {})
+
+
+@pytest.mark.parametrize("broken", ["report", "counter"])
+def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch, broken):
+    if broken == "report":
+        monkeypatch.setattr(session_module, "summarize", break_)
+    else:
+        original = Session._publish
+
+        def publish(self, window, output):
+            original(self, window, output)
+            if window.step == 5:
+                break_()
+
+        monkeypatch.setattr(Session, "_publish", publish)
+    trainer(tmp_path, FlopWatch(every_n_steps=1)).fit(TinyGPT(), loader())
+    (segment,) = read_run(tmp_path).segments
+    assert segment.windows[-1].total_flops == (10 if broken == "report" else 5) * FLOPS_PER_BATCH
+
+
+class BrokenLogger(MemoryLogger):
+    def log_metrics(self, metrics, step=None):
+        raise ConnectionResetError("the service is gone")
+
+
+def test_a_broken_logger_is_left_alone_and_the_others_get_everything(tmp_path, caplog):
+    good, bad = MemoryLogger(), BrokenLogger()
+    trainer(tmp_path, FlopWatch(every_n_steps=1), logger=[bad, good]).fit(TinyGPT(), loader())
+    assert len(good.ours()) == 9
+    assert caplog.text.count("BrokenLogger failed") == 2
+    assert "left alone from here on" in caplog.text
+
+
+def test_the_users_exception_is_the_users(tmp_path):
+    def at_batch(index):
+        if index == 4:
+            raise ValueError("out of patience")
+
+    with pytest.raises(ValueError, match="out of patience"):
+        trainer(tmp_path, FlopWatch(every_n_steps=1)).fit(TinyGPT(at_batch), loader())
+    (segment,) = read_run(tmp_path).segments
+    assert (segment.end.status, segment.end.step) == ("failed", 4)
+    assert segment.end.totals.flops == 4 * FLOPS_PER_BATCH
+    assert len(list(tmp_path.rglob("report.html"))) == 1
+
+
+def test_an_exception_before_training_leaves_nothing_behind(tmp_path, caplog):
+    class Doomed(TinyGPT):
+        def configure_optimizers(self):
+            raise ValueError("no optimizer")
+
+    with pytest.raises(ValueError, match="no optimizer"):
+        trainer(tmp_path, FlopWatch()).fit(Doomed(), loader())
+    assert "flopwatch stopped measuring" not in caplog.text
+    assert list(tmp_path.rglob("*.jsonl")) == []
+
+
+def test_a_folder_that_cannot_be_written_costs_the_files_alone(tmp_path, caplog):
+    (tmp_path / "taken").write_text("")
+    logger = MemoryLogger()
+    watch = FlopWatch(dirpath=tmp_path / "taken", every_n_steps=1)
+    trainer(tmp_path, watch, logger=logger).fit(TinyGPT(), loader())
+    assert len(logger.ours()) == 9
+    assert caplog.text.count("no run file is written") == 1
+
+
+SLOW_FIT = """
+import sys, time
+sys.path.insert(0, {root!r})
+from flopwatch import FlopWatch
+from tests.lightning.models import TinyGPT, loader, trainer
+trainer({folder!r}, FlopWatch(every_n_steps=5), max_steps=100_000).fit(TinyGPT(lambda index: time.sleep(0.01)), loader(100_000))
+"""
+
+
+def start_slow_fit(tmp_path):
+    root = str(__import__("pathlib").Path(__file__).parents[2])
+    script = SLOW_FIT.format(root=root, folder=str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.time() + 120
+    while time.time() < deadline:
+        files = list(tmp_path.rglob("run.jsonl"))
+        if files and files[0].read_text().count('"window"') >= 4:
+            return process
+        time.sleep(0.05)
+    raise AssertionError(process.stderr.read())
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "interrupted"), (signal.SIGKILL, None)]
+)
+def test_a_signal_leaves_a_readable_run_file_and_a_report(tmp_path, number, status):
+    process = start_slow_fit(tmp_path)
+    os.kill(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    run = read_run(tmp_path)
+    (segment,) = run.segments
+    assert segment.windows[-1].total_flops == segment.windows[-1].step * FLOPS_PER_BATCH
+    from flopwatch.report import summarize
+
+    assert "<html" in RENDERERS["html"](summarize(run))
+    if status is None:
+        assert segment.end is None
+        return
+    assert segment.end.status == status
+    assert segment.end.totals.flops == segment.end.step * FLOPS_PER_BATCH
+    assert len(list(tmp_path.rglob("report.html"))) == 1
+    assert "written:" in errors
+
+
+def test_no_thread_is_left_behind(tmp_path):
+    import threading
+
+    before = threading.active_count()
+    trainer(tmp_path, FlopWatch(every_n_steps=1)).fit(TinyGPT(), loader())
+    assert threading.active_count() == before
+    assert logging.getLogger("flopwatch") is not None
