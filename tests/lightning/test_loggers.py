@@ -1,0 +1,87 @@
+"""Real loggers: W&B offline, CSV, TensorBoard, several at once, and the progress bar."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from pytorch_lightning.callbacks import RichProgressBar, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from flopwatch import FlopWatch
+from flopwatch.metrics import METRICS
+from tests import wandb_log
+from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH, TinyGPT, loader, trainer
+
+ROOT = str(Path(__file__).parents[2])
+KEYS = {key for key in METRICS if not key.startswith("gpu/")} - {"perf/mfu_at_clock", "budget/usd"}
+WANDB = f"""
+import sys
+sys.path.insert(0, {ROOT!r})
+import wandb
+from pytorch_lightning.loggers import WandbLogger
+from flopwatch import FlopWatch
+from tests.lightning.models import TinyGPT, loader, trainer
+class Model(TinyGPT):
+    def training_step(self, batch, index):
+        loss = super().training_step(batch, index)
+        self.log("train/loss", loss)
+        return loss
+logger = WandbLogger(offline=True, save_dir=sys.argv[1], project="p")
+watch = FlopWatch(peak_flops_per_second=1e9, every_n_steps=2)
+trainer(sys.argv[1], watch, logger=logger, log_every_n_steps=2, max_steps=10).fit(Model(), loader())
+wandb.finish()
+"""
+
+
+def test_wandb_offline_gets_every_row_on_lightnings_axis(python, tmp_path):
+    result = python(WANDB, tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = wandb_log.history(tmp_path)
+    ours = [row for row in rows if "perf/mfu" in row]
+    theirs = [row for row in rows if "train/loss" in row]
+    # Warm-up is step 1; windows end at steps 2, 4, ... 10, which Lightning's axis calls 1, 3, ... 9.
+    assert [row["trainer/global_step"] for row in ours] == [1, 3, 5, 7, 9]
+    assert {row["trainer/global_step"] for row in theirs} == {1, 3, 5, 7, 9}
+    assert [row["budget/flops"] for row in ours] == [steps * FLOPS_PER_BATCH for steps in (2, 4, 6, 8, 10)]
+    assert {key for key in ours[-1] if "/" in key and not key.startswith("trainer/")} == KEYS
+    summary = wandb_log.summary(tmp_path)
+    assert summary["flopwatch/flops_total"] == 10 * FLOPS_PER_BATCH
+    assert summary["flopwatch/status"] == "finished"
+    assert 0 < summary["flopwatch/mfu_mean"]
+    config = wandb_log.config(tmp_path)["flopwatch"]
+    assert (config["peak_flops_per_second"], config["peak_source"]) == (1e9, "given by the user")
+    assert config["training_flops_per_token"] == FLOPS_PER_BATCH / TOKENS_PER_BATCH
+
+
+def test_csv_and_tensorboard_at_once_get_the_same(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    loggers = [CSVLogger(tmp_path, name="csv"), TensorBoardLogger(tmp_path, name="tb")]
+    watch = FlopWatch(peak_flops_per_second=1e9, every_n_steps=5, prefix="mine")
+    trainer(tmp_path, watch, logger=loggers).fit(TinyGPT(), loader())
+    rows = list(csv.DictReader(Path(loggers[0].log_dir, "metrics.csv").open()))
+    assert [(row["step"], float(row["mine/budget/flops"])) for row in rows] == [
+        ("4", 5.0 * FLOPS_PER_BATCH),
+        ("9", 10.0 * FLOPS_PER_BATCH),
+    ]
+    events = EventAccumulator(loggers[1].log_dir).Reload().Scalars("mine/budget/flops")
+    assert [(event.step, event.value) for event in events] == [(4, 5.0 * FLOPS_PER_BATCH), (9, 10.0 * FLOPS_PER_BATCH)]
+
+
+@pytest.mark.parametrize("bar", [TQDMProgressBar, RichProgressBar])
+def test_the_progress_bar_shows_mfu_and_time_left(tmp_path, bar, capsys):
+    seen = []
+
+    class Spy(bar):
+        def on_train_batch_end(self, trainer, *arguments):
+            super().on_train_batch_end(trainer, *arguments)
+            seen.append(self.get_metrics(trainer, trainer.lightning_module))
+
+    watch = FlopWatch(peak_flops_per_second=1e9, every_n_steps=2)
+    one = trainer(tmp_path, Spy(), watch, enable_progress_bar=True)
+    one.fit(TinyGPT(), loader())
+    words = [{key: row[key] for key in ("mfu", "left") if key in row} for row in seen]
+    assert words[0] == {}
+    assert words[-1]["mfu"].endswith("%")
+    assert words[-1]["left"] in ("0s", words[-2]["left"])
+    assert "get_metrics" not in one.progress_bar_callback.__dict__
