@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in runs/")
     arguments = parser.parse_args()
 
+    RUNS.mkdir(exist_ok=True)
     pl.seed_everything(0)
     config = GPTConfig()
     train, validation = (
