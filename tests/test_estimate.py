@@ -55,6 +55,11 @@ def test_an_unknown_gpu_is_refused():
         estimate(architecture_of(LLAMA), Batch(1, 50), plan=Plan("H1000", "bf16", 1, 0.4))
 
 
+def test_a_batch_without_tokens_is_refused():
+    with pytest.raises(ArgumentError, match="at least one token, got 0 x 50"):
+        estimate(architecture_of(LLAMA), Batch(0, 50))
+
+
 def test_a_sequence_beyond_learned_positions_is_refused():
     with pytest.raises(ArgumentError, match="2048 learned positions, got sequences of 2049"):
         estimate(architecture_of(GPT3), Batch(1, 2049))

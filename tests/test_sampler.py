@@ -72,7 +72,6 @@ def test_a_hanging_call_does_not_hold_up_the_end(python, fake_driver):
 
 
 def test_without_samples_nothing_is_known(python):
-    result = python(
-        "from flopwatch.sampler import ClockSampler; s = ClockSampler('cafe', 0.01); s.start(); s.stop(); print(s.take())"
-    )
+    script = "from flopwatch.sampler import ClockSampler; s = ClockSampler('cafe', 0.01); s.start(); s.stop()"
+    result = python(f"{script}; print(s.take())")
     assert result.stdout == "ClockSamples(count=0, mean_hz=None, min_hz=None)\n"

@@ -37,18 +37,18 @@ def attended_pairs(seq_len: int, *, causal: bool, window: int | None = None) -> 
 
 @dataclass(frozen=True)
 class Batch:
-    """The work of one forward pass: so many sequences of so many tokens each, padding included.
+    """The work of one forward pass: so many sequences of so many tokens each, padding included; zero is no work.
 
     Raises:
-        ValueError: If either is not a positive whole number.
+        ValueError: If either is negative.
     """
 
     sequences: int
     seq_len: int
 
     def __post_init__(self) -> None:
-        if self.sequences < 1 or self.seq_len < 1:
-            raise ValueError(f"expected a batch of at least one token, got {self.sequences} x {self.seq_len}")
+        if self.sequences < 0 or self.seq_len < 0:
+            raise ValueError(f"expected a batch of no less than no tokens, got {self.sequences} x {self.seq_len}")
 
     @property
     def tokens(self) -> int:

@@ -88,9 +88,12 @@ def estimate(
         plan: Hardware; its time is for the whole run if `tokens` is given, else for one batch.
 
     Raises:
-        ArgumentError: If the sequence is longer than the model's learned positions, or the plan makes no sense.
+        ArgumentError: If there are no tokens, the sequence is longer than the model's learned positions, or the plan
+            makes no sense.
         UnknownDeviceError: If the planned GPU has no known peak.
     """
+    if not batch.tokens:
+        raise ArgumentError(f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}")
     if architecture.max_seq_len is not None and batch.seq_len > architecture.max_seq_len:
         raise ArgumentError(
             f"this {architecture.model_type} has {architecture.max_seq_len} learned positions, got sequences of"

@@ -25,9 +25,10 @@ def load_example():
 example = load_example()
 CONFIG = example.GPTConfig(vocab_size=32, n_positions=32, n_embd=8, n_layer=2, n_head=2)
 
-# Forward FLOPs of one 16-token sequence of CONFIG by hand. Per token and layer: q, k, v, o 4 * 8 * 8 = 256 multiply-adds,
-# MLP 8 * 8 * 8 = 512; head 8 * 32 = 256: (2 * 768 + 256) * 2 FLOPs * 16 tokens = 57,344. Core per layer: 2 heads x
-# (4 + 4) x 2 FLOPs x 16 * 17 / 2 pairs = 4,352; two layers 8,704. Training is three times the forward.
+# Forward FLOPs of one 16-token sequence of CONFIG by hand. Per token and layer: q, k, v, o 4 * 8 * 8 = 256
+# multiply-adds, MLP 8 * 8 * 8 = 512; head 8 * 32 = 256: (2 * 768 + 256) * 2 FLOPs * 16 tokens = 57,344.
+# Core per layer: 2 heads x (4 + 4) x 2 FLOPs x 16 * 17 / 2 pairs = 4,352; two layers 8,704. Training is three times
+# the forward.
 FLOPS_PER_SEQUENCE = 3 * (57_344 + 8_704)
 FLOPS_PER_BATCH = SEQUENCES * FLOPS_PER_SEQUENCE
 TOKENS_PER_BATCH = SEQUENCES * SEQ_LEN

@@ -14,8 +14,18 @@ from flopwatch import FlopWatch
 from flopwatch.errors import FlopwatchError
 from flopwatch.lightning.timing import Stopwatch
 from flopwatch.runfile import read_run
-from tests.lightning.models import CONFIG, FLOPS_PER_BATCH, SEQ_LEN, SEQUENCES, TOKENS_PER_BATCH, MemoryLogger
-from tests.lightning.models import TinyGPT, Tokens, loader, trainer
+from tests.lightning.models import (
+    CONFIG,
+    FLOPS_PER_BATCH,
+    SEQ_LEN,
+    SEQUENCES,
+    TOKENS_PER_BATCH,
+    MemoryLogger,
+    TinyGPT,
+    Tokens,
+    loader,
+    trainer,
+)
 
 PEAK = 1e6
 
@@ -189,6 +199,42 @@ def test_a_batch_shape_function_decides(tmp_path):
     run = fit(tmp_path, FlopWatch(batch_shape=lambda batch: batch["text"].shape), model, data, max_steps=5)
     assert run.end.totals.tokens == 5 * 24
     assert run.end.totals.flops == 5 * 3 * 3 * (3584 * 8 + 64 * 36)
+
+
+def test_a_batch_without_tokens_is_no_work_and_said_once(tmp_path, caplog):
+    class Patient(TinyGPT):
+        def _loss(self, batch):
+            return super()._loss(batch) if batch[0].numel() else self.wte.weight.sum()
+
+    full, empty = (tuple(torch.zeros(2, 2, length, dtype=torch.long)) for length in (16, 0))
+    data = DataLoader([full, empty, full, empty], batch_size=None)
+    run = fit(tmp_path, FlopWatch(), Patient(), data, max_steps=4)
+    assert run.end.totals.flops == 2 * FLOPS_PER_BATCH
+    assert caplog.text.count("a batch without tokens came (2 x 0)") == 1
+
+
+def test_a_batch_that_cannot_be_read_makes_the_totals_unknown_from_there_on(tmp_path, caplog):
+    class Patient(TinyGPT):
+        def _loss(self, batch):
+            return super()._loss(batch) if isinstance(batch, list) else self.wte.weight.sum()
+
+    good, odd = list(torch.zeros(2, 2, 16, dtype=torch.long)), {"x": torch.zeros(2)}
+    run = fit(
+        tmp_path,
+        FlopWatch(every_n_steps=1),
+        Patient(),
+        DataLoader([good, good, odd, good], batch_size=None),
+        max_steps=4,
+    )
+    assert [window.total_flops for window in run.windows] == [FLOPS_PER_BATCH, 2 * FLOPS_PER_BATCH, None, None]
+    assert caplog.text.count("a batch came whose shape cannot be told") == 1
+
+
+def test_a_batch_shape_function_that_fails_is_survived(tmp_path, caplog):
+    run = fit(tmp_path, FlopWatch(batch_shape=lambda batch: batch["nothing"]))
+    assert run.work.verification == "withheld"
+    assert run.end.totals.steps == 10
+    assert caplog.text.count("batch_shape failed") == 1
 
 
 class TwoForwards(TinyGPT):

@@ -21,7 +21,7 @@ LONG = torch.zeros(3, 8, dtype=torch.long)
         (LONG.float(), (None, False)),
         (LONG.bool(), (None, False)),
         (LONG[0], (None, False)),
-        (LONG[:0], (None, False)),
+        (LONG[:0], (Batch(0, 8), False)),
         ({"pixel_values": LONG}, (None, False)),
         ((), (None, False)),
         (None, (None, False)),

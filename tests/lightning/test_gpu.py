@@ -1,4 +1,4 @@
-"""A fit whose clocks come through NVIDIA's real binding from the fake driver; the CUDA device itself is stood in for."""
+"""A fit whose clocks come through NVIDIA's real binding from the fake driver; only the CUDA device is stood in for."""
 
 import json
 from pathlib import Path

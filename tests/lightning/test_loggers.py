@@ -47,7 +47,7 @@ def test_wandb_offline_gets_every_row_on_lightnings_axis(python, tmp_path):
     summary = wandb_log.summary(tmp_path)
     assert summary["flopwatch/flops_total"] == 10 * FLOPS_PER_BATCH
     assert summary["flopwatch/status"] == "finished"
-    assert 0 < summary["flopwatch/mfu_mean"]
+    assert summary["flopwatch/mfu_mean"] > 0
     config = wandb_log.config(tmp_path)["flopwatch"]
     assert (config["peak_flops_per_second"], config["peak_source"]) == (1e9, "given by the user")
     assert config["training_flops_per_token"] == FLOPS_PER_BATCH / TOKENS_PER_BATCH
@@ -59,7 +59,7 @@ def test_csv_and_tensorboard_at_once_get_the_same(tmp_path):
     loggers = [CSVLogger(tmp_path, name="csv"), TensorBoardLogger(tmp_path, name="tb")]
     watch = FlopWatch(peak_flops_per_second=1e9, every_n_steps=5, prefix="mine")
     trainer(tmp_path, watch, logger=loggers).fit(TinyGPT(), loader())
-    rows = list(csv.DictReader(Path(loggers[0].log_dir, "metrics.csv").open()))
+    rows = list(csv.DictReader(Path(loggers[0].log_dir, "metrics.csv").read_text().splitlines()))
     assert [(row["step"], float(row["mine/budget/flops"])) for row in rows] == [
         ("4", 5.0 * FLOPS_PER_BATCH),
         ("9", 10.0 * FLOPS_PER_BATCH),
@@ -78,10 +78,10 @@ def test_the_progress_bar_shows_mfu_and_time_left(tmp_path, bar, capsys):
             seen.append(self.get_metrics(trainer, trainer.lightning_module))
 
     watch = FlopWatch(peak_flops_per_second=1e9, every_n_steps=2)
-    one = trainer(tmp_path, Spy(), watch, enable_progress_bar=True)
+    one = trainer(tmp_path, watch, Spy(), enable_progress_bar=True)
     one.fit(TinyGPT(), loader())
     words = [{key: row[key] for key in ("mfu", "left") if key in row} for row in seen]
     assert words[0] == {}
     assert words[-1]["mfu"].endswith("%")
-    assert words[-1]["left"] in ("0s", words[-2]["left"])
+    assert words[-1]["left"] == "0s"
     assert "get_metrics" not in one.progress_bar_callback.__dict__

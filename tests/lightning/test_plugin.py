@@ -24,7 +24,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from tests.lightning.models import TinyGPT, loader, trainer
 folder, steps, checkpoint = sys.argv[1], int(sys.argv[2]), (sys.argv[3:] or [None])[0]
 saving = ModelCheckpoint(folder, every_n_train_steps=3, filename="{{step}}")
-one = trainer(folder, saving, *eval(sys.argv[4] if len(sys.argv) > 4 else "()"), max_steps=steps, enable_checkpointing=True)
+own = eval(sys.argv[4]) if len(sys.argv) > 4 else []
+one = trainer(folder, saving, *own, max_steps=steps, enable_checkpointing=True)
 one.fit(TinyGPT(), loader(), ckpt_path=checkpoint)
 """
 OTHER_PACKAGE = """

@@ -106,7 +106,8 @@ import sys, time
 sys.path.insert(0, {root!r})
 from flopwatch import FlopWatch
 from tests.lightning.models import TinyGPT, loader, trainer
-trainer({folder!r}, FlopWatch(every_n_steps=5), max_steps=100_000).fit(TinyGPT(lambda index: time.sleep(0.01)), loader(100_000))
+model = TinyGPT(lambda index: time.sleep(0.01))
+trainer({folder!r}, FlopWatch(every_n_steps=5), max_steps=100_000).fit(model, loader(100_000))
 """
 
 

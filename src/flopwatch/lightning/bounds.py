@@ -21,6 +21,7 @@ class Bounds:
     def __init__(self, trainer: Any, budgets: tuple[Budget, ...]) -> None:
         self._timer = None if budgets else _timer(trainer)
         self.budgets = budgets or _trainers_budgets(trainer, self._timer)
+        self.last_step = next((budget.amount for budget in self.budgets if budget.unit == "steps"), None)
 
     def project(self, totals: Totals, step: int, devices: int, recent: Iterable[Window]) -> Projection | None:
         """Where the run stands, at the pace of the recent windows."""

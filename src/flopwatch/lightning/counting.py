@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from flopwatch.lightning import discovery
 from flopwatch.records import Work, WorkRow
 
 BatchShape = Callable[[Any], tuple[int, int]]
+Amounts = tuple[int | None, int | None, int | None]
+_logger = logging.getLogger("flopwatch")
 
 
 class BatchCounter:
@@ -41,6 +44,7 @@ class BatchCounter:
         self._probe: discovery.InputProbe | None = None
         self._shorter_by: int | None = 0
         self._flops_of: dict[Batch, int] = {}
+        self._said: set[str] = set()
         self._formula_only = strategy in discovery.SHARDING_STRATEGIES
         try:
             found = discovery.find_model(module, config)
@@ -62,23 +66,40 @@ class BatchCounter:
             if self._shorter_by is None:
                 self.note = why if self._architecture is not None else self.note
                 self._architecture = None
-        return self._work(self.shape(batch))
+        return self._work(self._shape(batch))
 
-    def shape(self, batch: Any) -> Batch | None:
-        """The shape of a batch as the model sees it, `None` if it cannot be told."""
-        stated, _ = self._stated_shape(batch)
-        if stated is None or self._shorter_by is None or stated.seq_len <= self._shorter_by:
-            return None
-        return Batch(stated.sequences, stated.seq_len - self._shorter_by) if self._shorter_by else stated
+    def count(self, batch: Any) -> Amounts:
+        """Training FLOPs, tokens and sequences of a batch on one device; `None` for what cannot be told."""
+        shape = self._shape(batch)
+        if shape is None:
+            self._say("a batch came whose shape cannot be told; FLOPs and tokens are unknown from here on")
+            return None, None, None
+        if not shape.tokens:
+            self._say(f"a batch without tokens came ({shape.sequences} x {shape.seq_len}); it counts as no work")
+        return self._flops(shape), shape.tokens, shape.sequences
 
-    def flops(self, shape: Batch | None) -> int | None:
-        """Training FLOPs of a batch of this shape on one device; computed once for every shape."""
-        if shape is None or self._architecture is None:
+    def _say(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            _logger.warning("%s", message)
+
+    def _flops(self, shape: Batch) -> int | None:
+        """FLOPs of this shape, computed once."""
+        if self._architecture is None:
             return None
         flops = self._flops_of.get(shape)
         if flops is None:
             flops = self._flops_of[shape] = self._architecture.training_flops(shape)
         return flops
+
+    def _shape(self, batch: Any) -> Batch | None:
+        """The shape of a batch as the model sees it."""
+        if self._shorter_by is None:
+            return None
+        stated, _ = self._stated_shape(batch)
+        if stated is None or not self._shorter_by:
+            return stated
+        return Batch(stated.sequences, max(stated.seq_len - self._shorter_by, 0))
 
     def remove(self) -> None:
         """Take the probe away, if the first batch never ended."""
@@ -86,15 +107,19 @@ class BatchCounter:
             self._probe.remove()
 
     def _stated_shape(self, batch: Any) -> tuple[Batch | None, bool]:
-        if self._batch_shape is not None:
+        if self._batch_shape is None:
+            return discovery.shape_of(batch)
+        try:
             sequences, seq_len = self._batch_shape(batch)
             return Batch(int(sequences), int(seq_len)), True
-        return discovery.shape_of(batch)
+        except Exception as error:
+            self._say(f"batch_shape failed: {type(error).__name__}: {str(error)[:200]}")
+            return None, False
 
     def _work(self, shape: Batch | None) -> Work:
         architecture = self._architecture
         if architecture is None or shape is None:
-            return Work("withheld", self.note)
+            return Work("withheld", self.note if architecture is None else "the first batch's shape cannot be told")
         rows = (WorkRow(row.name, row.parameters, row.forward_flops) for row in architecture.rows(shape))
         return Work(
             verification="formula only" if self._formula_only else "parameters equal",

@@ -110,9 +110,9 @@ def _is_tokens(value: Any) -> bool:
     )
 
 
-def _batch(tokens: torch.Tensor) -> Batch | None:
+def _batch(tokens: torch.Tensor) -> Batch:
     sequences, seq_len = tokens.shape
-    return Batch(int(sequences), int(seq_len)) if sequences and seq_len else None
+    return Batch(int(sequences), int(seq_len))
 
 
 class InputProbe:
@@ -138,9 +138,8 @@ class InputProbe:
 
     def _look(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         tokens = next((each for each in (*arguments, *named.values()) if _is_tokens(each)), None)
-        shape = None if tokens is None else _batch(tokens)
-        if shape is not None and torch.is_grad_enabled():
-            self.seen.append(shape)
+        if tokens is not None and torch.is_grad_enabled():
+            self.seen.append(_batch(tokens))
 
 
 def _probe_target(found: FoundModel) -> nn.Module | None:

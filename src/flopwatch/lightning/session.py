@@ -134,9 +134,7 @@ class Session:
         if self._first_batch:
             self._first_batch = False
             self._describe_work(self._counter.first(batch))
-        shape = self._counter.shape(batch)
-        flops = self._counter.flops(shape)
-        self._meter.add(flops, shape.tokens if shape else None, shape.sequences if shape else None)
+        self._meter.add(*self._counter.count(batch))
         step: int = self._trainer.global_step
         if step == self._last_step:
             return
@@ -208,7 +206,7 @@ class Session:
 
     def _window_is_due(self, step: int) -> bool:
         """Whether this step ends a window: by steps where ranks must agree, by the clock where there is one rank."""
-        if self._first_window:
+        if self._first_window or (self._bounds is not None and step == self._bounds.last_step):
             return True
         if self._options.every_n_steps is not None:
             return step % self._options.every_n_steps == 0

@@ -26,7 +26,7 @@ def headline(report: Report) -> list[Line]:
     return [
         ("MFU", units.format_percent(report.mfu)),
         ("run MFU", units.format_percent(report.run_mfu)),
-        ("FLOPs", units.format_si(report.totals.flops, "FLOPs")),
+        ("model FLOPs", units.format_si(report.totals.flops, "FLOPs")),
         ("tokens", units.format_count(report.totals.tokens)),
         ("wall time", units.format_duration(report.wall_seconds)),
         ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
@@ -37,7 +37,7 @@ def run_lines(report: Report) -> list[Line]:
     """What ran, on what, against which peak."""
     started = datetime.fromtimestamp(report.started_at, timezone.utc)
     lines = [
-        ("run", report.name or report.run_id),
+        ("run", f"{report.name}, {report.run_id}" if report.name else report.run_id),
         ("status", f"{report.status} at step {report.step:,}"),
         ("started", started.strftime("%Y-%m-%d %H:%M:%S UTC")),
         ("devices", f"{report.device.count} x {report.device.name}"),

@@ -15,7 +15,7 @@ from flopwatch.report import Point, Report
 
 _MOST_POINTS = 2000
 _COLOURS = {"mfu": "#0072B2", "mfu_at_clock": "#D55E00", "flops": "#009E73", "budget": "#888888"}
-_CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
+_CONFIG = {"displayModeBar": False, "responsive": True}
 
 
 def render(report: Report) -> str:
