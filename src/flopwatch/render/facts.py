@@ -33,6 +33,17 @@ def headline(report: Report) -> list[Line]:
     ]
 
 
+def headline_basis(report: Report) -> str:
+    """What the headline's MFU is held against and how its FLOPs were counted, in one line."""
+    reason = no_mfu_reason(report)
+    if reason is not None or report.work is None:
+        return f"No MFU: {reason}."
+    return (
+        f"MFU is against a peak of {peak_text(report.device)} per device; FLOPs are counted from the {report.work.model_type}"
+        f" config with {report.work.attention} attention, {report.work.verification}."
+    )
+
+
 def run_lines(report: Report) -> list[Line]:
     """What ran, on what, against which peak."""
     started = datetime.fromtimestamp(report.started_at, timezone.utc)

@@ -29,6 +29,7 @@ def render(report: Report) -> str:
         title=report.name or report.run_id,
         report=report,
         headline=facts.headline(report),
+        basis=facts.headline_basis(report),
         tables=[
             ("The run", facts.run_lines(report)),
             ("Speed and totals", facts.speed_lines(report)),
