@@ -1,10 +1,13 @@
 """Real processes over gloo."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
-from flopwatch.lightning.ranks import _digits, _number
+from flopwatch.lightning.ranks import _digits, _number, all_arrive
 from flopwatch.runfile import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 
@@ -60,6 +63,30 @@ def test_two_processes_count_both_ranks_work_once_and_resume(ddp, tmp_path):
     resumed = read_run(tmp_path / "b").segments[-1]
     assert resumed.start.totals.flops == 2 * 4 * FLOPS_PER_BATCH
     assert resumed.end.totals.flops == 2 * 8 * FLOPS_PER_BATCH
+
+
+def arrivals(delays, seconds, world_size):
+    """What each rank is told, when it comes after its delay."""
+    store = dist.HashStore()
+
+    def rank(delay):
+        time.sleep(delay)
+        return all_arrive(store, "flopwatch/0", world_size, seconds)
+
+    with ThreadPoolExecutor(len(delays)) as pool:
+        return list(pool.map(rank, delays))
+
+
+def test_all_ranks_find_each_other():
+    assert arrivals([0.0, 0.3, 0.1, 0.0], 20.0, 4) == [True] * 4
+
+
+def test_a_missing_rank_holds_nobody_up():
+    assert arrivals([0.0, 0.1, 0.0], 0.5, 4) == [False] * 3
+
+
+def test_a_rank_that_comes_too_late_agrees_with_those_that_gave_up():
+    assert arrivals([0.0, 1.5], 0.3, 2) == [False, False]
 
 
 @pytest.mark.parametrize("amount", [0, 1, 2**30 - 1, 2**30, 10**25, 2**120 - 1])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import time
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed import distributed_c10d
 
 from flopwatch.meter import Counts
 
 _TIMEOUT = timedelta(seconds=120)
+_ARRIVAL_SECONDS = 60.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
+_sessions = itertools.count()
 _DIGIT_BITS = 30
 _DIGITS = 4
 _logger = logging.getLogger("flopwatch")
@@ -38,6 +44,10 @@ class Ranks:
     def _own_group(self) -> Any:
         if not dist.is_available() or not dist.is_initialized():
             _logger.warning("this strategy has no process group to sum over; totals of all ranks are not known")
+            return None
+        store = distributed_c10d._get_default_store()
+        if not all_arrive(store, f"flopwatch/{next(_sessions)}", self.world_size, _ARRIVAL_SECONDS):
+            _logger.warning("flopwatch is not on every rank; totals of all ranks are not known")
             return None
         return dist.new_group(backend="gloo", timeout=_TIMEOUT)
 
@@ -66,6 +76,26 @@ class Ranks:
         tensor = torch.tensor(rows, dtype=torch.int64)
         dist.all_reduce(tensor, group=self._group)
         return [None if unknown else _number(digits) for unknown, *digits in tensor.tolist()]
+
+
+def all_arrive(store: Any, key: str, world_size: int, seconds: float) -> bool:
+    """Whether every rank calls this within the time; all ranks get the same answer, late ones too, and none hangs.
+
+    Making a group waits for every rank, which would never end if flopwatch were only on some.
+
+    Args:
+        store: What the ranks share.
+        key: The same on every rank, used once.
+        world_size: Number of ranks.
+        seconds: How long to wait for the others.
+    """
+    deadline = time.monotonic() + seconds
+    here, pause = store.add(f"{key}/here", 1), _FIRST_PAUSE_SECONDS
+    while here < world_size and time.monotonic() < deadline:
+        time.sleep(pause)
+        here, pause = store.add(f"{key}/here", 0), min(2 * pause, _LONGEST_PAUSE_SECONDS)
+    vote = "go" if here >= world_size else "stop"
+    return bool(store.compare_set(f"{key}/decision", "", vote) == b"go")
 
 
 def _digits(amount: int) -> list[int]:

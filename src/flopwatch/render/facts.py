@@ -39,8 +39,8 @@ def headline_basis(report: Report) -> str:
     if reason is not None or report.work is None:
         return f"No MFU: {reason}."
     return (
-        f"MFU is against a peak of {peak_text(report.device)} per device; FLOPs are counted from the {report.work.model_type}"
-        f" config with {report.work.attention} attention, {report.work.verification}."
+        f"MFU is against a peak of {peak_text(report.device)} per device; FLOPs are counted from the"
+        f" {report.work.model_type} config with {report.work.attention} attention, {report.work.verification}."
     )
 
 
