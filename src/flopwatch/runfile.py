@@ -104,7 +104,7 @@ def find_run_file(path: Path) -> Path:
         RunFileError: If there is none.
     """
     if path.is_dir():
-        found = sorted(path.rglob("*.jsonl"), key=lambda each: each.stat().st_mtime)
+        found = sorted(path.rglob("run*.jsonl"), key=lambda each: each.stat().st_mtime)
         if not found:
             raise RunFileError(f"expected a flopwatch run file ({FILE_NAME}) in {path}, found none")
         return found[-1]

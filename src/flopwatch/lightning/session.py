@@ -119,6 +119,8 @@ class Session:
         if self._device.uuid is not None and self._device.driver is not None:
             self._sampler = ClockSampler(self._device.uuid)
             self._sampler.start()
+        elif self._device.sm_count is not None:
+            _logger.info("GPU clocks are not read: the driver's library (NVML) does not answer or torch gives no UUID")
         if self._device.peak_flops_per_second is None:
             _logger.info("no MFU: %s", self._device.peak_source)
         _logger.info("writing %s", path)
