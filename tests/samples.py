@@ -45,6 +45,11 @@ def start(**changes):
     return Start(**{**values, **changes})
 
 
+def totals(step, at, flops):
+    seconds = at - 1000.0
+    return Totals(flops, 400 * step, 4 * step, step, step, seconds, 2 * seconds)
+
+
 def window(step, ended_at, flops=8_000 * TERA, **changes):
     """Ten steps in ten seconds of training and two of validation: 8e15 / 10 s / 2 devices / 1e15 is an MFU of 0.4."""
     values = {
@@ -58,9 +63,7 @@ def window(step, ended_at, flops=8_000 * TERA, **changes):
         "flops": flops,
         "tokens": 4_000,
         "samples": 40,
-        "total_flops": flops * step // 10,
-        "total_tokens": 400 * step,
-        "total_device_seconds": 2.0 * (ended_at - 1000.0),
+        "totals": totals(step, ended_at, flops * step // 10),
         "sm_clock_hz": 1.6e9,
         "sm_clock_hz_min": 1.5e9,
         "clock_samples": 10,
@@ -73,7 +76,7 @@ def end(step=21, at=1035.0, status="finished"):
         status=status,
         time=at,
         step=step,
-        totals=Totals(16_800 * TERA, 8_400, 84, 21, 21, 2 * (at - 1000.0)),
+        totals=totals(step, at, 16_800 * TERA),
         seconds={"setup": 4.0, "training": 22.0, "data_wait": 3.0, "validation": 4.0, "checkpoint": 1.5, "other": 0.5},
     )
 
@@ -83,6 +86,6 @@ def healthy_run():
     warm_up = window(
         1, 1009.0, 800 * TERA, seconds=5.0, wall_seconds=5.0, steps=1, batches=1, tokens=400, samples=4, first=True
     )
-    first = window(11, 1021.0, total_flops=8_800 * TERA)
-    second = window(21, 1033.0, total_flops=16_800 * TERA)
+    first = window(11, 1021.0, totals=totals(11, 1021.0, 8_800 * TERA))
+    second = window(21, 1033.0, totals=totals(21, 1033.0, 16_800 * TERA))
     return [start(), WORK, warm_up, first, Event(1025.0, "a note of the run"), second, end()]

@@ -23,9 +23,17 @@ def test_an_uncounted_batch_makes_its_total_unknown_for_good():
     meter.add(None, 10, 2)
     meter.add(50, 5, 1)
     assert meter.take() == Counts(None, 15, 3, batches=2)
-    meter.book(Counts(None, 15, 3, 2, 0), 1.0)
-    meter.book(Counts(50, 5, 1, 1, 0), 1.0)
-    assert meter.totals == Totals(flops=None, tokens=20, samples=4, batches=3, steps=0, device_seconds=2.0)
+    meter.book(Counts(None, 15, 3, 2, 0), 1.0, 4)
+    meter.book(Counts(50, 5, 1, 1, 0), 1.0, 4)
+    assert meter.totals == Totals(None, 20, 4, batches=3, steps=0, seconds=2.0, device_seconds=8.0)
+
+
+def test_lost_flops_are_unknown_and_the_rest_is_kept():
+    meter = Meter()
+    meter.add(100, 10, 2)
+    meter.lose_flops()
+    meter.step(2)
+    assert meter.take() == Counts(None, 10, 2, batches=1, steps=2)
 
 
 @given(batches, st.integers(0, 20))
@@ -34,7 +42,7 @@ def test_a_run_split_by_a_checkpoint_equals_the_run_in_one(work, split):
         for amounts in part:
             meter.add(*amounts)
             meter.step()
-        meter.book(meter.take(), float(len(part)))
+        meter.book(meter.take(), float(len(part)), 8)
 
     whole = Meter()
     book(whole, work)

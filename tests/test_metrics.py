@@ -1,7 +1,7 @@
 import pytest
 
 from flopwatch.budget import Budget, Projection
-from flopwatch.metrics import METRICS, logger_metrics, mfu_at_clock
+from flopwatch.metrics import METRICS, capacity_flops, doubt, logger_metrics, mfu_at_clock
 from flopwatch.records import Device, Totals
 from tests import samples
 
@@ -10,7 +10,7 @@ PROJECTION = Projection(Budget(100, "steps"), 0.25, 1800.0)
 
 
 def logged(window=None, device=samples.H100, totals=TOTALS, **changes):
-    arguments = {"run_seconds": 20.0, "projection": PROJECTION, "usd_per_device_hour": 3.0}
+    arguments = {"capacity": 4e16, "projection": PROJECTION, "usd_per_device_hour": 3.0}
     return logger_metrics(window or samples.window(10, 1010.0), device, totals, **{**arguments, **changes})
 
 
@@ -19,7 +19,7 @@ def test_every_value_by_hand():
         {
             "perf/mfu": 0.4,  # 8e15 FLOPs / 10 s / 2 devices / 1e15
             "perf/mfu_at_clock": 0.5,  # 4e14 FLOP/s of 500,000 a clock x 1.6 GHz = 8e14
-            "perf/run_mfu": 0.25,  # 1e16 / 20 s / 2 / 1e15
+            "perf/run_mfu": 0.25,  # 1e16 of 20 s x 2 x 1e15
             "perf/device_tflops_per_sec": 400.0,
             "perf/tokens_per_sec": 400.0,
             "perf/step_seconds": 1.0,
@@ -47,7 +47,7 @@ def test_what_is_unknown_is_absent():
     window = samples.window(10, 1010.0, 0, sm_clock_hz=None, sm_clock_hz_min=None, clock_samples=0)
     unknown = Totals(flops=None, tokens=None, samples=None, device_seconds=7200.0)
     window = type(window)(**{**vars(window), "flops": None, "tokens": None})
-    left = logged(window, Device("CPU", 1), unknown, projection=None, usd_per_device_hour=None)
+    left = logged(window, Device("CPU", 1), unknown, capacity=None, projection=None, usd_per_device_hour=None)
     assert set(left) == {"perf/step_seconds", "perf/data_wait_frac", "budget/device_hours"}
 
 
@@ -59,3 +59,17 @@ def test_mfu_at_clock_needs_three_samples(samples_taken, known):
 
 def test_a_prefix_goes_before_the_section():
     assert "mine/perf/mfu" in logged(prefix="mine")
+
+
+def test_capacity_is_peak_times_devices_times_all_wall_time():
+    # 5e15 before, then 10 s of 2 devices of 1e15.
+    assert capacity_flops(5e15, 10.0, samples.H100) == 25e15
+    assert capacity_flops(None, 10.0, samples.H100) is None
+    assert capacity_flops(0.0, 10.0, Device("CPU", 1)) is None
+    assert capacity_flops(5e15, -3.0, samples.H100) == 5e15, "a clock that was set back takes nothing away"
+
+
+def test_doubt_is_for_mfu_above_one_alone():
+    assert doubt(None, samples.H100) is None
+    assert doubt(1.0, samples.H100) is None
+    assert "check the peak (datasheet: a sheet)" in doubt(1.01, samples.H100)

@@ -54,6 +54,9 @@ def test_a_newer_schema_is_refused():
         (to_json(samples.window(1, 1.0)).replace('"step":1', '"step":true'), "Window.step holds 'True'"),
         (to_json(samples.end()).replace('"finished"', '"dreaming"'), "End.status"),
         (to_json(samples.end()).replace('"setup":4.0', '"setup":"x"'), "End.seconds"),
+        (to_json(samples.end()).replace('"setup":4.0', '"setup":Infinity'), "End.seconds"),
+        (to_json(samples.end()).replace('"time":1035.0', '"time":NaN'), "End.time"),
+        (to_json(samples.end()).replace('"flops":16800000000000000', '"flops":1' + 400 * "0"), "Totals.flops"),
     ],
 )
 def test_what_is_no_record_says_why(line, said):

@@ -34,7 +34,7 @@ def test_a_healthy_run_by_hand(tmp_path):
 def test_a_killed_run_has_the_totals_of_its_last_window(tmp_path):
     report = report_of(tmp_path, samples.healthy_run()[:-1])
     assert report.status == "killed or still running"
-    assert report.totals == Totals(16_800 * TERA, 8_400, 84, 21, 21, 66.0)
+    assert report.totals == Totals(16_800 * TERA, 8_400, 84, 21, 21, 33.0, 66.0)
     assert report.wall_seconds == 33.0
     assert sum(report.seconds.values()) == pytest.approx(report.wall_seconds)
 
@@ -59,8 +59,11 @@ def test_one_uncounted_window_withholds_the_mean(tmp_path):
 def test_a_resumed_run_adds_the_interruption(tmp_path):
     first = write(tmp_path / "a" / "run.jsonl", samples.healthy_run())
     totals = samples.end().totals
-    resumed = samples.start(time=1065.0, step=21, totals=totals, resumed_from=str(first.resolve()))
-    later = samples.window(31, 1080.0, total_flops=24_800 * TERA, total_tokens=12_400, total_device_seconds=100.0)
+    # Until 1065 s the two devices could have done 65 s x 2 x 1e15.
+    resumed = samples.start(
+        time=1065.0, step=21, totals=totals, capacity_flops=130e15, resumed_from=str(first.resolve())
+    )
+    later = samples.window(31, 1080.0, totals=samples.totals(31, 1080.0, 24_800 * TERA))
     report = report_of(tmp_path, [resumed, later], "b/run.jsonl")
     assert report.processes == 2
     assert report.seconds["interruption"] == 30.0
@@ -73,12 +76,15 @@ def test_a_resumed_run_adds_the_interruption(tmp_path):
     assert report.run_mfu == pytest.approx(0.155)
 
 
-def test_another_device_after_a_restart_keeps_the_mean_and_withholds_run_mfu(tmp_path):
+def test_another_device_after_a_restart_counts_with_its_own_peak(tmp_path):
     first = write(tmp_path / "a" / "run.jsonl", samples.healthy_run())
     bigger = dataclasses.replace(samples.H100, count=4)
-    resumed = samples.start(time=1065.0, step=21, device=bigger, resumed_from=str(first.resolve()))
-    later = samples.window(31, 1080.0, 16_000 * TERA)
+    resumed = samples.start(
+        time=1065.0, step=21, device=bigger, capacity_flops=130e15, resumed_from=str(first.resolve())
+    )
+    later = samples.window(31, 1080.0, 16_000 * TERA, totals=samples.totals(31, 1080.0, 32_800 * TERA))
     report = report_of(tmp_path, [resumed, later], "b/run.jsonl")
     # (8 + 8 + 16) PFLOPs over 10 s x (2 + 2 + 4) devices of 1 PFLOP/s: 32 / 80.
     assert report.mfu == pytest.approx(0.4)
-    assert report.run_mfu is None
+    # 3.28e16 of 130e15 and 15 s x 4 x 1e15.
+    assert report.run_mfu == pytest.approx(32.8 / 190)

@@ -13,6 +13,7 @@ from flopwatch.units import format_si
 _SIZES = (512, 1024, 2048)
 _SECONDS_PER_SIZE = 0.4
 _FEWEST_RUNS = 3
+_SLOW_SECONDS = 0.5
 _DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16}
 TORCH_DTYPES = {**_DTYPES, "bf16": torch.bfloat16}
 
@@ -38,7 +39,12 @@ def measure_peak(dtype: str, device: torch.device) -> MeasuredPeak:
         KeyError: For a precision that a plain matrix multiplication cannot have.
     """
     torch_dtype = TORCH_DTYPES[dtype]
-    rates = {size: matmul_flops(size, size, size) / _best_seconds(size, torch_dtype, device) for size in _SIZES}
+    rates: dict[int, float] = {}
+    for size in _SIZES:
+        seconds = _best_seconds(size, torch_dtype, device)
+        rates[size] = matmul_flops(size, size, size) / seconds
+        if seconds > _SLOW_SECONDS:
+            break
     best = max(rates, key=lambda size: rates[size])
     where = f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else str(device)
     source = f"measured: {best} x {best} {dtype} matmul at {format_si(rates[best], 'FLOP/s')} on {where}"
@@ -46,14 +52,16 @@ def measure_peak(dtype: str, device: torch.device) -> MeasuredPeak:
 
 
 def _best_seconds(size: int, dtype: torch.dtype, device: torch.device) -> float:
-    generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(size, size, generator=generator).to(device, dtype) for _ in range(2))
+    generator = torch.Generator("cpu").manual_seed(0)
+    left, right = (torch.randn(size, size, generator=generator, device="cpu").to(device, dtype) for _ in range(2))
     out = torch.empty(size, size, dtype=dtype, device=device)
     best, runs, started = float("inf"), 0, time.perf_counter()
-    while runs < _FEWEST_RUNS or time.perf_counter() - started < _SECONDS_PER_SIZE:
+    while True:
         best = min(best, _seconds_of_one(left, right, out))
         runs += 1
-    return best
+        spent = time.perf_counter() - started
+        if spent > _SLOW_SECONDS or (runs >= _FEWEST_RUNS and spent > _SECONDS_PER_SIZE):
+            return best
 
 
 def _seconds_of_one(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> float:

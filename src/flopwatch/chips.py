@@ -60,13 +60,10 @@ class Chip:
         """
         if self.confidence == "low":
             raise UnknownDeviceError(
-                f"the peak of {self.names[0]} is not confirmed by any source we trust, so none is used;"
-                " give it as peak_flops_per_second"
+                f"the peak of {self.names[0]} is not confirmed by any source that we trust, so none is used"
             )
         if dtype not in self.peaks:
-            raise UnknownDeviceError(
-                f"no {dtype} peak for {self.names[0]}; known are {', '.join(self.peaks)}; give peak_flops_per_second"
-            )
+            raise UnknownDeviceError(f"no {dtype} peak for {self.names[0]}; known are {', '.join(self.peaks)}")
         return self.peaks[dtype]
 
     def flops_per_clock(self, dtype: Dtype, sm_count: int | None = None) -> float | None:
@@ -114,6 +111,15 @@ def _chip(row: dict[str, str]) -> Chip:
     )
 
 
+def _is_ambiguous(name: str, chip: Chip) -> bool:
+    """Whether a name without its vendor could be short for several chips: "H100" for the PCIe board as well."""
+    bare = normalized(name)
+    if " ".join(name.split()) in chip.names or " ".join(name.split()) != bare:
+        return False
+    others = (normalized(each) for other in all_chips() if other is not chip for each in other.names)
+    return any(other.startswith(f"{bare} ") for other in others)
+
+
 def find_chip(name: str) -> Chip:
     """The chip whose driver name this is.
 
@@ -124,9 +130,10 @@ def find_chip(name: str) -> Chip:
         UnknownDeviceError: If no row carries exactly this name; the nearest names are listed.
     """
     chip = _chips_by_name().get(normalized(name))
-    if chip is not None:
+    if chip is not None and not _is_ambiguous(name, chip):
         return chip
     known = {normalized(known).lower(): known for chip in all_chips() for known in chip.names}
     near = difflib.get_close_matches(normalized(name).lower(), known, n=3, cutoff=0.5)
+    near = near or [each for each in known if each.startswith(normalized(name).lower() + " ")]
     hint = f"; nearest are {', '.join(repr(known[match]) for match in near)}" if near else ""
-    raise UnknownDeviceError(f"no peak known for a device named {name!r}{hint}; give peak_flops_per_second")
+    raise UnknownDeviceError(f"no peak known for a device named {name!r}{hint}")

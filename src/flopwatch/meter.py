@@ -58,14 +58,13 @@ class Meter:
         self._samples = _add(self._samples, samples)
         self._batches += 1
 
-    def step(self) -> None:
-        """Note that an optimizer step was done."""
-        self._steps += 1
+    def step(self, count: int = 1) -> None:
+        """Note that so many optimizer steps were done."""
+        self._steps += count
 
-    @property
-    def pending_steps(self) -> int:
-        """Optimizer steps since the last `take`."""
-        return self._steps
+    def lose_flops(self) -> None:
+        """Note that the FLOPs since the last `take` are not what was added."""
+        self._flops = None
 
     def take(self) -> Counts:
         """Everything since the last call, of this process alone."""
@@ -73,8 +72,8 @@ class Meter:
         self._flops = self._tokens = self._samples = self._batches = self._steps = 0
         return counts
 
-    def book(self, counts: Counts, device_seconds: float) -> Totals:
-        """Add counts of all processes to the totals and return these."""
+    def book(self, counts: Counts, seconds: float, devices: int) -> Totals:
+        """Add counts of all processes, and the time that they took, to the totals and return these."""
         self.totals = replace(
             self.totals,
             flops=_add(self.totals.flops, counts.flops),
@@ -82,7 +81,8 @@ class Meter:
             samples=_add(self.totals.samples, counts.samples),
             batches=self.totals.batches + counts.batches,
             steps=self.totals.steps + counts.steps,
-            device_seconds=self.totals.device_seconds + device_seconds,
+            seconds=self.totals.seconds + seconds,
+            device_seconds=self.totals.device_seconds + seconds * devices,
         )
         return self.totals
 

@@ -55,9 +55,11 @@ def mfu_at_clock(window: Window, device: Device) -> float | None:
     return rates.utilization(window.flops, window.seconds, device.count, peak)
 
 
-def run_mfu(totals: Totals, wall_seconds: float | None, device: Device) -> float | None:
-    """MFU of the whole run over all its wall time: start-up, validation, checkpoints and interruptions included."""
-    return rates.utilization(totals.flops, wall_seconds, device.count, device.peak_flops_per_second)
+def capacity_flops(before: float | None, seconds: float, device: Device) -> float | None:
+    """What the run's devices could have done at their peak: `before` this process, and in its wall time so far."""
+    if before is None or device.peak_flops_per_second is None:
+        return None
+    return before + max(seconds, 0.0) * device.count * device.peak_flops_per_second
 
 
 def logger_metrics(
@@ -65,7 +67,7 @@ def logger_metrics(
     device: Device,
     totals: Totals,
     *,
-    run_seconds: float | None,
+    capacity: float | None,
     projection: Projection | None = None,
     usd_per_device_hour: float | None = None,
     prefix: str = "",
@@ -76,7 +78,7 @@ def logger_metrics(
         window: The window.
         device: The device and its peak.
         totals: The run's totals at the window's end.
-        run_seconds: Wall time since the run first started.
+        capacity: What the run's devices could have done at their peak in all wall time so far.
         projection: Where the run stands against its nearest budget.
         usd_per_device_hour: Price of a device hour.
         prefix: A word put before every section.
@@ -91,7 +93,7 @@ def logger_metrics(
     values: dict[str, float | None] = {
         "perf/mfu": mfu(window, device),
         "perf/mfu_at_clock": mfu_at_clock(window, device),
-        "perf/run_mfu": run_mfu(totals, run_seconds, device),
+        "perf/run_mfu": rates.fraction(totals.flops, capacity),
         "perf/device_tflops_per_sec": None if device_rate is None else device_rate / units.SI_PREFIXES["T"],
         "perf/tokens_per_sec": rates.per_second(window.tokens, window.seconds),
         "perf/step_seconds": rates.fraction(window.seconds, window.steps),

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from flopwatch.errors import RunFileError
 
 SCHEMA = 1
+_LARGEST_INT, _LARGEST_FLOAT = 10**60, 1e60
 Verification = Literal["parameters equal", "formula only", "withheld"]
 Status = Literal["finished", "interrupted", "failed"]
 
@@ -42,13 +43,17 @@ class Device:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over a whole run, over all its devices and restarts; `None` once a part of the work could not be counted."""
+    """Sums over a whole run, over all its devices and restarts; `None` once a part of the work could not be counted.
+
+    `seconds` is wall time of the run's processes, without the time between them; `device_seconds` is it times devices.
+    """
 
     flops: int | None = 0
     tokens: int | None = 0
     samples: int | None = 0
     batches: int = 0
     steps: int = 0
+    seconds: float = 0.0
     device_seconds: float = 0.0
 
 
@@ -66,6 +71,8 @@ class Start:
     """The first record of a process: what is about to run, on what, and from which totals it goes on.
 
     `started_at` is when the run first started, restarts included; `time` is when this process did (unix seconds).
+    `capacity_flops` is what the run's devices could have done at their peak before this process started, the time
+    between processes included.
     """
 
     run_id: str
@@ -74,6 +81,7 @@ class Start:
     step: int
     device: Device
     totals: Totals = field(default_factory=Totals)
+    capacity_flops: float | None = 0.0
     name: str | None = None
     budgets: tuple[BudgetLine, ...] = ()
     precision: str | None = None
@@ -115,8 +123,8 @@ class Window:
     """A stretch of training between two optimizer steps, about ten seconds long; work is of all devices together.
 
     `seconds` is time in the training loop (waiting for data included, validation and checkpoints left out);
-    `wall_seconds` is all time; `total_*` are the run's totals at its end. The first window holds the first step alone,
-    with its compilation and warm-up.
+    `wall_seconds` is all time; `totals` are the run's at its end. The first window holds the first step alone, with its
+    compilation and warm-up.
     """
 
     step: int
@@ -129,9 +137,7 @@ class Window:
     flops: int | None
     tokens: int | None
     samples: int | None
-    total_flops: int | None
-    total_tokens: int | None
-    total_device_seconds: float
+    totals: Totals
     first: bool = False
     sm_clock_hz: float | None = None
     sm_clock_hz_min: float | None = None
@@ -239,5 +245,7 @@ def _fits(hint: Any, origin: Any, value: Any) -> bool:
     if isinstance(value, bool):
         return hint is bool
     if hint is float:
-        return isinstance(value, (int, float))
+        return isinstance(value, (int, float)) and abs(value) < _LARGEST_FLOAT
+    if hint is int:
+        return isinstance(value, int) and abs(value) < _LARGEST_INT
     return isinstance(hint, type) and isinstance(value, hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -116,7 +116,9 @@ def summarize(run: Run) -> Report:
         mfu_at_clock=_mean_utilization(
             (window, device.count, _peak_at_clock(window, device)) for device, window in steady
         ),
-        run_mfu=_run_mfu(run, totals, wall_seconds),
+        run_mfu=rates.fraction(
+            totals.flops, metrics.capacity_flops(start.capacity_flops, ended_at - start.time, start.device)
+        ),
         tokens_per_second=rates.per_second(_sum(window.tokens for window in windows), seconds_in_loop),
         step_seconds=rates.fraction(seconds_in_loop, sum(window.steps for window in windows)),
         data_wait_fraction=rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop),
@@ -126,7 +128,7 @@ def summarize(run: Run) -> Report:
         ),
         usd=None if price is None else device_hours * price,
         budgets=tuple(
-            BudgetStanding(each.text, each.amount, each.unit, _used(each.unit, each.amount, totals, step, wall_seconds))
+            BudgetStanding(each.text, each.amount, each.unit, _used(each.unit, each.amount, totals, step))
             for each in start.budgets
         ),
         seconds=_seconds_by_kind(run),
@@ -143,17 +145,7 @@ def _standing(segment: Segment) -> tuple[Totals, int, float]:
     if not segment.windows:
         return segment.start.totals, segment.start.step, segment.start.time
     last = segment.windows[-1]
-    at_start = segment.start.totals
-    totals = replace(
-        at_start,
-        flops=last.total_flops,
-        tokens=last.total_tokens,
-        samples=_sum([at_start.samples, *(window.samples for window in segment.windows)]),
-        batches=at_start.batches + sum(window.batches for window in segment.windows),
-        steps=at_start.steps + sum(window.steps for window in segment.windows),
-        device_seconds=last.total_device_seconds,
-    )
-    return totals, last.step, last.ended_at
+    return last.totals, last.step, last.ended_at
 
 
 def _sum(values: Iterable[int | None]) -> int | None:
@@ -182,20 +174,13 @@ def _peak_at_clock(window: Window, device: Device) -> float | None:
     return device.flops_per_clock * window.sm_clock_hz if window.clock_samples >= metrics.FEWEST_CLOCK_SAMPLES else None
 
 
-def _run_mfu(run: Run, totals: Totals, wall_seconds: float) -> float | None:
-    devices = {(each.start.device.count, each.start.device.peak_flops_per_second) for each in run.segments}
-    if len(devices) > 1:
-        return None
-    return metrics.run_mfu(totals, wall_seconds, run.segments[-1].start.device)
-
-
-def _used(unit: str, amount: float, totals: Totals, step: int, wall_seconds: float) -> float | None:
+def _used(unit: str, amount: float, totals: Totals, step: int) -> float | None:
     used = {
         "flops": totals.flops,
         "tokens": totals.tokens,
         "samples": totals.samples,
         "steps": step,
-        "seconds": wall_seconds,
+        "seconds": totals.seconds,
     }
     return rates.fraction(used.get(unit), amount)
 
@@ -229,7 +214,7 @@ def _points(run: Run, started_at: float) -> Iterable[Point]:
                 mfu=metrics.mfu(window, device),
                 mfu_at_clock=metrics.mfu_at_clock(window, device),
                 tokens_per_second=rates.per_second(window.tokens, window.seconds),
-                total_flops=window.total_flops,
+                total_flops=window.totals.flops,
                 sm_clock_hz=window.sm_clock_hz,
                 first=window.first,
             )

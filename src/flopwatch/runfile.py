@@ -103,14 +103,17 @@ def find_run_file(path: Path) -> Path:
     Raises:
         RunFileError: If there is none.
     """
-    if path.is_dir():
-        found = sorted(path.rglob("run*.jsonl"), key=lambda each: each.stat().st_mtime)
-        if not found:
-            raise RunFileError(f"expected a flopwatch run file ({FILE_NAME}) in {path}, found none")
-        return found[-1]
-    if not path.is_file():
-        raise RunFileError(f"expected a run file or its folder, found nothing at {path}")
-    return path
+    try:
+        if path.is_dir():
+            found = sorted(path.rglob("run*.jsonl"), key=lambda each: each.stat().st_mtime)
+            if not found:
+                raise RunFileError(f"expected a flopwatch run file ({FILE_NAME}) in {path}, found none")
+            return found[-1]
+        if path.is_file():
+            return path
+    except OSError as error:
+        raise RunFileError(f"cannot look at {str(path)[:200]}: {error.strerror}; check the path") from None
+    raise RunFileError(f"expected a run file or its folder, found nothing at {path}")
 
 
 def read_run(path: Path) -> Run:
@@ -139,7 +142,10 @@ def read_run(path: Path) -> Run:
 def _earlier_file(path: Path, earlier: str) -> Path | None:
     name, folder = Path(earlier).name, Path(earlier).parent.name
     candidates = (Path(earlier), path.parent / name, path.parent.parent / folder / name)
-    return next((each for each in candidates if each.is_file() and each.resolve() != path.resolve()), None)
+    try:
+        return next((each for each in candidates if each.is_file() and each.resolve() != path.resolve()), None)
+    except OSError:
+        return None
 
 
 def _up_to(segment: Segment, step: int) -> Segment:

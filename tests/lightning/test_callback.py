@@ -69,7 +69,7 @@ def test_every_number_of_a_plain_run(tmp_path, clock):
         (9, 4, 2.0, False),
     ]
     assert [window.flops for window in run.windows] == [FLOPS_PER_BATCH * steps for steps in (1, 4, 4)]
-    assert run.windows[-1].total_tokens == 9 * TOKENS_PER_BATCH
+    assert run.windows[-1].totals.tokens == 9 * TOKENS_PER_BATCH
     assert run.end.totals.flops == 9 * FLOPS_PER_BATCH
     assert run.end.totals.samples == 9 * SEQUENCES
     (first_step, first), (second_step, second) = logger.ours()
@@ -226,7 +226,7 @@ def test_a_batch_that_cannot_be_read_makes_the_totals_unknown_from_there_on(tmp_
         DataLoader([good, good, odd, good], batch_size=None),
         max_steps=4,
     )
-    assert [window.total_flops for window in run.windows] == [FLOPS_PER_BATCH, 2 * FLOPS_PER_BATCH, None, None]
+    assert [window.totals.flops for window in run.windows] == [FLOPS_PER_BATCH, 2 * FLOPS_PER_BATCH, None, None]
     assert caplog.text.count("a batch came whose shape cannot be told") == 1
 
 

@@ -1,9 +1,10 @@
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from flopwatch.components import Batch
-from flopwatch.lightning.discovery import InputProbe, find_model, reconcile, shape_of
+from flopwatch.lightning.discovery import Probe, find_model, has_head, is_plain, reconcile, shape_of
 from tests.lightning.models import TinyGPT
 
 LONG = torch.zeros(3, 8, dtype=torch.long)
@@ -31,46 +32,49 @@ LONG = torch.zeros(3, 8, dtype=torch.long)
     ids=str,
 )
 def test_shapes_of_batches(batch, expected):
-    assert shape_of(batch) == expected
+    assert (shape_of(batch), is_plain(batch)) == expected
 
 
 def probe_seeing(*shapes):
     model = TinyGPT()
-    probe = InputProbe(find_model(model, None))
+    probe = Probe(find_model(model, None))
+    probe.attach()
     for shape in shapes:
         model(torch.zeros(*shape, dtype=torch.long))
-    probe.remove()
+    probe.detach()
     model(torch.zeros(5, 5, dtype=torch.long))
     return probe
 
 
-def test_the_probe_sees_what_the_model_is_fed_until_it_is_removed():
-    assert probe_seeing((2, 4), (3, 6)).seen == [Batch(2, 4), Batch(3, 6)]
+def test_the_probe_sees_what_the_model_is_fed_and_returns_while_it_is_attached():
+    probe = probe_seeing((2, 4), (3, 6))
+    assert probe.seen == [Batch(2, 4), Batch(3, 6)]
+    assert probe.saw_logits
 
 
 def test_the_probe_does_not_see_passes_without_gradients():
     model = TinyGPT()
-    probe = InputProbe(find_model(model, None))
+    probe = Probe(find_model(model, None))
+    probe.attach()
     with torch.no_grad():
         model(LONG)
     assert probe.seen == []
 
 
 @pytest.mark.parametrize(
-    ("counted", "sure", "seen", "shorter_by"),
+    ("counted", "seen", "shorter_by"),
     [
-        (Batch(2, 8), False, [(2, 8)], 0),
-        (Batch(2, 9), False, [(2, 8)], 1),
-        (Batch(2, 10), False, [(2, 8)], None),
-        (Batch(3, 8), True, [(2, 8)], None),
-        (Batch(2, 8), True, [(2, 8), (2, 8)], None),
-        (Batch(2, 8), True, [], 0),
-        (Batch(2, 8), False, [], None),
-        (None, False, [(2, 8)], None),
+        (Batch(2, 8), [Batch(2, 8)], 0),
+        (Batch(2, 9), [Batch(2, 8)], 1),
+        (Batch(2, 10), [Batch(2, 8)], None),
+        (Batch(3, 8), [Batch(2, 8)], None),
+        (Batch(2, 8), [Batch(2, 8), Batch(2, 8)], None),
+        (Batch(2, 8), [], None),
+        (None, [Batch(2, 8)], None),
     ],
 )
-def test_the_batch_and_what_was_seen_are_reconciled(counted, sure, seen, shorter_by):
-    found, sentence = reconcile(counted, sure, probe_seeing(*seen))
+def test_the_batch_and_what_was_seen_are_reconciled(counted, seen, shorter_by):
+    found, sentence = reconcile(counted, seen)
     assert found == shorter_by
     assert ("batch_shape" in sentence) == (shorter_by is None)
 
@@ -78,9 +82,27 @@ def test_the_batch_and_what_was_seen_are_reconciled(counted, sure, seen, shorter
 def test_nothing_is_hooked_inside_a_compiled_module():
     model = TinyGPT()
     model.blocks[0] = torch.compile(model.blocks[0], backend="eager")
-    probe = InputProbe(find_model(model, None))
-    assert not probe.active
-    assert not any(module._forward_pre_hooks for module in model.modules())
+    probe = Probe(find_model(model, None))
+    probe.attach()
+    assert not probe.possible
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("make", "known"),
+    [
+        (lambda config: transformers.GPT2LMHeadModel(config), True),
+        (lambda config: transformers.GPT2Model(config), False),
+        (lambda config: TinyGPT(), None),
+    ],
+)
+def test_a_tied_head_must_be_there_to_be_counted(make, known):
+    config = transformers.GPT2Config(vocab_size=32, n_positions=32, n_embd=8, n_layer=2, n_head=2)
+    outer = nn.Module()
+    outer.model = make(config)
+    found = find_model(outer, None)
+    assert found.architecture.parameters() == sum(parameter.numel() for parameter in outer.model.parameters())
+    assert has_head(found) is known
 
 
 def test_a_model_in_any_child_is_found():

@@ -52,7 +52,7 @@ def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch,
         monkeypatch.setattr(Session, "_publish", publish)
     trainer(tmp_path, FlopWatch(every_n_steps=1)).fit(TinyGPT(), loader())
     (segment,) = read_run(tmp_path).segments
-    assert segment.windows[-1].total_flops == (10 if broken == "report" else 5) * FLOPS_PER_BATCH
+    assert segment.windows[-1].totals.flops == (10 if broken == "report" else 5) * FLOPS_PER_BATCH
 
 
 class BrokenLogger(MemoryLogger):
@@ -135,7 +135,7 @@ def test_a_signal_leaves_a_readable_run_file_and_a_report(tmp_path, number, stat
     _, errors = process.communicate(timeout=60)
     run = read_run(tmp_path)
     (segment,) = run.segments
-    assert segment.windows[-1].total_flops == segment.windows[-1].step * FLOPS_PER_BATCH
+    assert segment.windows[-1].totals.flops == segment.windows[-1].step * FLOPS_PER_BATCH
     from flopwatch.report import summarize
 
     assert "<html" in RENDERERS["html"](summarize(run))

@@ -107,15 +107,15 @@ def read_mapping(source: object) -> dict[str, Any]:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    path = path / "config.json" if path.is_dir() else path
     try:
+        path = path / "config.json" if path.is_dir() else path
         if path.stat().st_size > _LARGEST_FILE_BYTES:
             raise ConfigError(f"expected a config of a few kB, got {path} with {path.stat().st_size:,} bytes")
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"expected a config.json or its folder, found no file at {path}") from None
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from None
+        raise ConfigError(f"cannot read {str(path)[:200]}: {error.strerror}; check the path") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"expected JSON in {path}, got something else: {str(error)[:200]}") from None
     if not isinstance(values, dict):

@@ -16,24 +16,21 @@ class Bounds:
     Args:
         trainer: The Trainer, with its data loaders set up.
         budgets: The user's; without any, the Trainer's steps (`max_steps` or `max_epochs`) and `max_time` count.
+        seconds: Wall time that the run's processes have used so far.
     """
 
-    def __init__(self, trainer: Any, budgets: tuple[Budget, ...]) -> None:
-        self._timer = None if budgets else _timer(trainer)
-        self.budgets = budgets or _trainers_budgets(trainer, self._timer)
+    def __init__(self, trainer: Any, budgets: tuple[Budget, ...], seconds: float) -> None:
+        self.budgets = budgets or _trainers_budgets(trainer, seconds)
         self.last_step = next((budget.amount for budget in self.budgets if budget.unit == "steps"), None)
 
-    def project(self, totals: Totals, step: int, devices: int, recent: Iterable[Window]) -> Projection | None:
+    def project(self, totals: Totals, step: int, recent: Iterable[Window]) -> Projection | None:
         """Where the run stands, at the pace of the recent windows."""
-        seconds = totals.device_seconds / devices
-        if self._timer is not None:
-            seconds = float(self._timer.time_elapsed("train"))
         done: dict[BudgetUnit, float | None] = {
             "flops": totals.flops,
             "tokens": totals.tokens,
             "samples": totals.samples,
             "steps": step,
-            "seconds": seconds,
+            "seconds": totals.seconds,
         }
         return project(self.budgets, done, recent_rates(list(recent)))
 
@@ -55,18 +52,18 @@ def recent_rates(windows: list[Window]) -> dict[BudgetUnit, float | None]:
     }
 
 
-def _timer(trainer: Any) -> Any | None:
-    timers = (each for each in trainer.callbacks if type(each).__name__ == "Timer")
-    return next((each for each in timers if each.time_remaining("train") is not None), None)
-
-
-def _trainers_budgets(trainer: Any, timer: Any | None) -> tuple[Budget, ...]:
+def _trainers_budgets(trainer: Any, seconds: float) -> tuple[Budget, ...]:
     budgets = []
     steps = float(trainer.max_steps)
-    if trainer.lightning_module.automatic_optimization:
+    if trainer.lightning_module.automatic_optimization and not _accumulation_varies(trainer):
         steps = float(trainer.estimated_stepping_batches)
     if 0 < steps < float("inf"):
         budgets.append(Budget(int(steps), "steps"))
-    if timer is not None:
-        budgets.append(Budget(timer.time_elapsed("train") + timer.time_remaining("train"), "seconds"))
+    left = [each.time_remaining("train") for each in trainer.callbacks if type(each).__name__ == "Timer"]
+    budgets += [Budget(seconds + each, "seconds") for each in left if each is not None]
     return tuple(budgets)
+
+
+def _accumulation_varies(trainer: Any) -> bool:
+    """Whether a GradientAccumulationScheduler changes the batches in a step, which Lightning's total misses."""
+    return any(len(getattr(each, "scheduling", None) or ()) > 1 for each in trainer.callbacks)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-import math
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +16,7 @@ from flopwatch.architectures import architecture_of
 from flopwatch.budget import Budget, parse_budget
 from flopwatch.errors import ArgumentError
 from flopwatch.lightning.counting import BatchShape
+from flopwatch.lightning.ranks import Ranks
 from flopwatch.lightning.session import Options, Session
 from flopwatch.lightning.timing import Stopwatch
 from flopwatch.records import Status, Totals
@@ -40,6 +41,7 @@ else:
     _Callback = _callback_base()
 
 _logger = logging.getLogger("flopwatch")
+_LARGEST = 1e60
 _UNKNOWN_TOTALS = asdict(Totals(flops=None, tokens=None, samples=None))
 
 
@@ -119,6 +121,8 @@ class FlopWatch(_Callback):
             architecture_of(config)
         if not isinstance(prefix, str):
             raise ArgumentError(f"expected a word for prefix, got {prefix!r}")
+        if not isinstance(report, bool):
+            raise ArgumentError(f"expected True or False for report, got {report!r}")
         self._options = Options(
             budgets=_budgets(budget),
             config=config,
@@ -128,16 +132,17 @@ class FlopWatch(_Callback):
             every_n_seconds=every_n_seconds,
             every_n_steps=every_n_steps,
             usd_per_device_hour=usd_per_device_hour,
-            dirpath=None if dirpath is None else Path(dirpath),
+            dirpath=_folder(dirpath),
             report=report,
             prefix=prefix.strip("/"),
         )
         self.from_environment = False
-        self._stopwatch = Stopwatch()
+        self._stopwatch: Stopwatch | None = None
         self._session: Session | None = None
         self._state: dict[str, Any] = {}
         self._idle = True
         self._failed = False
+        self._trainer: Callable[[], Any] = _nothing
 
     @property
     def state_key(self) -> str:
@@ -146,19 +151,26 @@ class FlopWatch(_Callback):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Start the clock of a fit; a second fit of the same Trainer goes on from the first one's totals."""
-        self._idle = stage != "fit" or self._yields_to_another(trainer)
+        self._idle = stage != "fit" or trainer.fast_dev_run or self._yields_to_another(trainer)
         if self._idle:
             return
         _show_messages()
-        self._stopwatch = Stopwatch()
-        if self._session is not None:
-            self._state = self.state_dict()
+        self._state = self.state_dict() if self._trainer() is trainer else {}
         self._session, self._failed = None, False
+        self._stopwatch, self._trainer = Stopwatch(), weakref.ref(trainer)
+        # First in line, so that a checkpoint that another callback saves at a batch's end holds that batch.
+        trainer.callbacks = [self, *(each for each in trainer.callbacks if each is not self)]
 
     @_survives
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Find the model, the device and the ranks."""
-        self._session = Session(self._options, trainer, pl_module, self._stopwatch)
+        """Find the ranks, the device and the model."""
+        assert self._stopwatch is not None
+        ranks = Ranks(trainer.strategy, trainer.world_size)
+        try:
+            self._session = Session(self._options, trainer, pl_module, ranks, self._stopwatch)
+        except Exception:
+            ranks.leave()
+            raise
 
     @_survives
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -172,8 +184,8 @@ class FlopWatch(_Callback):
 
     @_survives
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Count the batch."""
-        self._live.batch_ended(batch)
+        """Count the batch; in automatic optimization no outputs mean that it was skipped."""
+        self._live.batch_ended(batch, skipped=not outputs and pl_module.automatic_optimization)
 
     @_survives
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
@@ -188,23 +200,38 @@ class FlopWatch(_Callback):
     @_survives
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the books and write the report."""
-        self._live.finish("finished")
-        self._idle = True
+        self._end("finished")
 
     @_survives
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Close the books and write the report of what was done."""
         stopped = isinstance(exception, KeyboardInterrupt) or "SIGTERM" in type(exception).__name__
-        status: Status = "interrupted" if stopped else "failed"
-        if self._session is not None:
-            self._session.finish(status)
+        self._end("interrupted" if stopped else "failed")
+
+    @_survives
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Let go where training never began, as with `max_steps=0`."""
+        self._end("finished")
+
+    def _end(self, status: Status) -> None:
+        """Finish the session and keep nothing of it but its state."""
         self._idle = True
+        session, self._session = self._session, None
+        if session is None:
+            return
+        try:
+            session.finish(status)
+        except Exception:
+            self._session = session
+            raise
+        if session.begun:
+            self._state = session.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
         """The run's totals, so that a resumed run goes on from them; unknown after an error of ours."""
         if self._failed:
             return {**self._state, "totals": _UNKNOWN_TOTALS}
-        if self._session is None:
+        if self._session is None or not self._session.begun:
             return dict(self._state)
         try:
             return self._session.state_dict()
@@ -223,6 +250,10 @@ class FlopWatch(_Callback):
             other = next((state for key, state in states.items() if str(key).startswith("FlopWatch")), None)
             if other:
                 self.load_state_dict(other)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and other processes: arguments and totals, nothing that runs."""
+        return {**self.__dict__, "_session": None, "_stopwatch": None, "_trainer": _nothing, "_idle": True}
 
     @property
     def _live(self) -> Session:
@@ -248,6 +279,10 @@ class FlopWatch(_Callback):
         return chosen is not self
 
 
+def _nothing() -> None:
+    """A reference to nothing."""
+
+
 def _budgets(budget: str | Sequence[str] | None) -> tuple[Budget, ...]:
     if budget is None:
         return ()
@@ -257,11 +292,19 @@ def _budgets(budget: str | Sequence[str] | None) -> tuple[Budget, ...]:
     return tuple(parse_budget(text) for text in texts)
 
 
+def _folder(dirpath: object) -> Path | None:
+    if dirpath is None:
+        return None
+    if not isinstance(dirpath, (str, Path)) or "://" in str(dirpath):
+        raise ArgumentError(f"expected a local folder for dirpath, got {dirpath!r}")
+    return Path(dirpath)
+
+
 def _check_positive(name: str, value: Any, expected: str, whole: bool = False) -> None:
     if value is None:
         return
     kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not (math.isfinite(value) and value > 0):
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < _LARGEST:
         raise ArgumentError(f"expected {expected} above zero for {name}, got {value!r}")
 
 

@@ -16,6 +16,10 @@ from flopwatch.records import Work, WorkRow
 BatchShape = Callable[[Any], tuple[int, int]]
 Amounts = tuple[int | None, int | None, int | None]
 _logger = logging.getLogger("flopwatch")
+_HEAD_UNSEEN = (
+    "its LM head would share the embedding's weight, and no logits were seen in what the model returns, so it is not"
+    " sure that the head is computed; pass FlopWatch(config=...) if it is"
+)
 
 
 class BatchCounter:
@@ -38,38 +42,79 @@ class BatchCounter:
         batch_shape: BatchShape | None,
         strategy: str,
     ) -> None:
+        self._module = module
         self._attention = attention
         self._batch_shape = batch_shape
         self._architecture: Architecture | None = None
-        self._probe: discovery.InputProbe | None = None
+        self._head: bool | None = None
+        self._probe: discovery.Probe | None = None
         self._shorter_by: int | None = 0
         self._flops_of: dict[Batch, int] = {}
         self._said: set[str] = set()
         self._formula_only = strategy in discovery.SHARDING_STRATEGIES
         try:
             found = discovery.find_model(module, config)
-            matches, self.note = discovery.mismatch(found, module, strategy)
+            matches, self.note = discovery.matches(found, module, strategy)
         except FlopwatchError as error:
             self.note = str(error)
             return
         if matches:
+            self._head = discovery.has_head(found)
             self._architecture = found.architecture.counted_with(attention)
-            self._probe = None if batch_shape is not None else discovery.InputProbe(found)
+            self._probe = discovery.Probe(found)
+
+    def watch(self) -> None:
+        """Look at what the model is fed during the batch that comes."""
+        if self._probe is not None:
+            self._probe.attach()
+
+    def unwatch(self) -> None:
+        """Stop looking."""
+        if self._probe is not None:
+            self._probe.detach()
 
     def first(self, batch: Any) -> Work:
         """Check the counting against the first batch that was trained on, and describe it."""
-        shape, sure = self._stated_shape(batch)
-        if self._probe is not None:
-            self._probe.remove()
-        if self._batch_shape is None:
-            self._shorter_by, why = discovery.reconcile(shape, sure, self._probe)
-            if self._shorter_by is None:
-                self.note = why if self._architecture is not None else self.note
-                self._architecture = None
-        return self._work(self._shape(batch))
+        self.unwatch()
+        if self._architecture is not None:
+            self._shorter_by, why = self._reconciled(batch)
+            if not discovery.all_trainable(self._module):
+                why = "some parameters were frozen when training started; this is not counted yet"
+            elif self._head is None and not (self._probe and self._probe.saw_logits):
+                why = _HEAD_UNSEEN
+            elif self._shorter_by is not None:
+                return self._work(self._shape(batch))
+            self._withhold(why)
+        elif self._batch_shape is None and not discovery.is_plain(batch):
+            self._shorter_by = None
+        return self._work(None)
+
+    def holds(self, batch: Any) -> bool:
+        """Whether a later batch that was watched still reaches the model as it is counted; if not, FLOPs end here."""
+        self.unwatch()
+        shape = self._stated_shape(batch)
+        if self._architecture is None or shape is None or not shape.tokens:
+            return True
+        shorter_by, why = self._reconciled(batch)
+        if shorter_by == self._shorter_by:
+            return True
+        self._withhold(f"the model is no longer fed what is counted: {why}")
+        self._shorter_by = None
+        _logger.warning("FLOPs and MFU end here: %s", self.note)
+        return False
+
+    def all_trainable(self) -> bool:
+        """Whether still no parameter is frozen; if one is, FLOPs end here."""
+        if self._architecture is None or discovery.all_trainable(self._module):
+            return True
+        self._withhold("parameters were frozen during training; this is not counted yet")
+        _logger.warning("FLOPs and MFU end here: %s", self.note)
+        return False
 
     def count(self, batch: Any) -> Amounts:
         """Training FLOPs, tokens and sequences of a batch on one device; `None` for what cannot be told."""
+        if self._shorter_by is None:
+            return None, None, None
         shape = self._shape(batch)
         if shape is None:
             self._say("a batch came whose shape cannot be told; FLOPs and tokens are unknown from here on")
@@ -77,6 +122,21 @@ class BatchCounter:
         if not shape.tokens:
             self._say(f"a batch without tokens came ({shape.sequences} x {shape.seq_len}); it counts as no work")
         return self._flops(shape), shape.tokens, shape.sequences
+
+    def skip(self) -> Amounts:
+        """A batch that training skipped: no backward pass, no update, no training work."""
+        self._say("training_step returned None: batches that it skips count as no work")
+        return 0, 0, 0
+
+    def _withhold(self, why: str) -> None:
+        self.note, self._architecture = why, None
+        self._probe = None
+
+    def _reconciled(self, batch: Any) -> tuple[int | None, str]:
+        shape = self._stated_shape(batch)
+        if self._batch_shape is not None:
+            return (None, "batch_shape gave no shape") if shape is None else (0, "shapes are those of batch_shape")
+        return discovery.reconcile(shape, self._probe.seen if self._probe is not None else [])
 
     def _say(self, message: str) -> None:
         if message not in self._said:
@@ -96,30 +156,25 @@ class BatchCounter:
         """The shape of a batch as the model sees it."""
         if self._shorter_by is None:
             return None
-        stated, _ = self._stated_shape(batch)
+        stated = self._stated_shape(batch)
         if stated is None or not self._shorter_by:
             return stated
         return Batch(stated.sequences, max(stated.seq_len - self._shorter_by, 0))
 
-    def remove(self) -> None:
-        """Take the probe away, if the first batch never ended."""
-        if self._probe is not None:
-            self._probe.remove()
-
-    def _stated_shape(self, batch: Any) -> tuple[Batch | None, bool]:
+    def _stated_shape(self, batch: Any) -> Batch | None:
         if self._batch_shape is None:
             return discovery.shape_of(batch)
         try:
             sequences, seq_len = self._batch_shape(batch)
-            return Batch(int(sequences), int(seq_len)), True
+            return Batch(int(sequences), int(seq_len))
         except Exception as error:
             self._say(f"batch_shape failed: {type(error).__name__}: {str(error)[:200]}")
-            return None, False
+            return None
 
     def _work(self, shape: Batch | None) -> Work:
         architecture = self._architecture
         if architecture is None or shape is None:
-            return Work("withheld", self.note if architecture is None else "the first batch's shape cannot be told")
+            return Work("withheld", self.note)
         rows = (WorkRow(row.name, row.parameters, row.forward_flops) for row in architecture.rows(shape))
         return Work(
             verification="formula only" if self._formula_only else "parameters equal",

@@ -16,6 +16,7 @@ from flopwatch.chips import Dtype, find_chip
 from flopwatch.errors import DriverError, FlopwatchError, UnknownDeviceError
 from flopwatch.records import Device
 
+_GIVE = "give FlopWatch(peak_flops_per_second=...)"
 UsersPeak = float | Literal["measured"] | None
 _MIXED: Mapping[str, Dtype] = MappingProxyType({"16-mixed": "fp16", "bf16-mixed": "bf16"})
 
@@ -28,7 +29,7 @@ def device_of(trainer: Any, module: nn.Module, peak: UsersPeak) -> Device:
     if peak != "measured":
         return replace(device, peak_flops_per_second=float(peak), peak_source="given by the user")
     if device.dtype not in TORCH_DTYPES:
-        return replace(device, peak_source=f"a {device.dtype} peak cannot be measured; give peak_flops_per_second")
+        return replace(device, peak_source=f"a {device.dtype} peak cannot be measured; {_GIVE} as a number")
     measured = measure_peak(device.dtype, trainer.strategy.root_device)
     return replace(device, peak_flops_per_second=measured.flops_per_second, peak_source=measured.source)
 
@@ -57,15 +58,22 @@ def _dtype_name(dtype: torch.dtype, trainer: Any) -> Dtype | None:
     names: dict[torch.dtype, Dtype] = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float64: "fp64"}
     if dtype != torch.float32:
         return names.get(dtype)
-    on_cuda = trainer.strategy.root_device.type == "cuda"
-    return "tf32" if on_cuda and torch.get_float32_matmul_precision() != "highest" else "fp32"
+    return _float32_on_cuda() if trainer.strategy.root_device.type == "cuda" else "fp32"
+
+
+def _float32_on_cuda() -> Dtype | None:
+    try:
+        return "fp32" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    except RuntimeError:  # set by torch's newer attribute, which the older function then refuses to translate
+        names: dict[str, Dtype] = {"ieee": "fp32", "tf32": "tf32"}
+        return names.get(torch.backends.cuda.matmul.fp32_precision)
 
 
 def describe_device(device: torch.device, count: int, dtype: Dtype | None) -> Device:
     """Identity of the run's device and its datasheet peak; what is not known says so in `peak_source`."""
     if device.type != "cuda":
         name = "CPU" if device.type == "cpu" else device.type
-        return Device(name, count, dtype, peak_source=f"a {name} has no datasheet peak; give peak_flops_per_second")
+        return Device(name, count, dtype, peak_source=f"a {name} has no datasheet peak; {_GIVE}")
     properties = torch.cuda.get_device_properties(device)
     sm_count = int(properties.multi_processor_count)
     uuid = None if getattr(properties, "uuid", None) is None else str(properties.uuid)
@@ -84,17 +92,17 @@ def with_datasheet_peak(device: Device) -> Device:
     """The same device with its datasheet peak, or with the reason why there is none."""
     try:
         if device.dtype is None:
-            raise UnknownDeviceError("the run's precision is not known; give peak_flops_per_second")
+            raise UnknownDeviceError("the run's precision is not known")
         dtype = cast(Dtype, device.dtype)
         chip = find_chip(device.name)
         if chip.sm_count is not None and device.sm_count is not None and chip.sm_count != device.sm_count:
             raise UnknownDeviceError(
                 f"{device.name} should have {chip.sm_count} SMs, this one has {device.sm_count}; it is a slice or"
-                " another model; give peak_flops_per_second"
+                " another model"
             )
         peak = chip.peak_flops_per_second(dtype)
     except FlopwatchError as error:
-        return replace(device, peak_source=str(error))
+        return replace(device, peak_source=f"{error}; {_GIVE}")
     return replace(
         device,
         peak_flops_per_second=peak,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from importlib import metadata
 from typing import Any
 
@@ -25,18 +24,20 @@ def start_record(
     run_id: str,
     name: str,
     started_at: float,
-    seconds_since_start: float,
+    process_started_at: float,
+    capacity_flops: float | None,
     usd_per_device_hour: float | None,
     resumed_from: str | None,
 ) -> Start:
     """The record that a process begins its run file with."""
     return Start(
         run_id=run_id,
-        time=time.time() - seconds_since_start,
+        time=process_started_at,
         started_at=started_at,
         step=trainer.global_step,
         device=device,
         totals=totals,
+        capacity_flops=capacity_flops,
         name=name,
         budgets=tuple(BudgetLine(each.amount, each.unit, str(each)) for each in budgets),
         precision=str(getattr(trainer.precision_plugin, "precision", "")) or None,

@@ -7,6 +7,7 @@ imported.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flopwatch.errors import ArgumentError
@@ -48,17 +49,12 @@ def parse_options(text: str) -> dict[str, Any]:
         if not equals or name not in _OPTIONS:
             known = ", ".join(_OPTIONS)
             raise ArgumentError(f"expected {VARIABLE}=1 or options like 'budget=1.4T tokens', of {known}; got {part!r}")
+        read, expected = _OPTIONS[name]
         try:
-            options[name] = _OPTIONS[name](value)
+            options[name] = read(value)
         except ValueError:
-            raise ArgumentError(
-                f"expected a {_OPTIONS[name].__name__} for {name} in {VARIABLE}, got {value!r}"
-            ) from None
+            raise ArgumentError(f"expected {expected} for {name} in {VARIABLE}, got {value!r}") from None
     return options
-
-
-def _number(text: str) -> float:
-    return float(text)
 
 
 def _switch(text: str) -> bool:
@@ -71,15 +67,15 @@ def _number_or_measured(text: str) -> float | str:
     return text if text == "measured" else float(text)
 
 
-_OPTIONS: dict[str, Any] = {
-    "budget": str,
-    "config": str,
-    "peak_flops_per_second": _number_or_measured,
-    "attention": str,
-    "every_n_seconds": _number,
-    "every_n_steps": int,
-    "usd_per_device_hour": _number,
-    "dirpath": str,
-    "report": _switch,
-    "prefix": str,
+_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "budget": (str, "a budget"),
+    "config": (str, "a path"),
+    "peak_flops_per_second": (_number_or_measured, "a number or 'measured'"),
+    "attention": (str, "'causal' or 'full'"),
+    "every_n_seconds": (float, "a number"),
+    "every_n_steps": (int, "a whole number"),
+    "usd_per_device_hour": (float, "a number"),
+    "dirpath": (str, "a folder"),
+    "report": (_switch, "yes or no"),
+    "prefix": (str, "a word"),
 }

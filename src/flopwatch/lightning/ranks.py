@@ -36,6 +36,8 @@ class Ranks:
 
     def __init__(self, strategy: Any, world_size: int) -> None:
         self.world_size = world_size
+        self._store: Any = None
+        self._key = f"flopwatch/{next(_sessions)}"
         replicas = (getattr(strategy, "distributed_sampler_kwargs", None) or {}).get("num_replicas", world_size)
         self._ranks_per_replica = world_size // replicas if replicas and world_size % replicas == 0 else 0
         self._group = self._own_group() if world_size > 1 else None
@@ -45,11 +47,19 @@ class Ranks:
         if not dist.is_available() or not dist.is_initialized():
             _logger.warning("this strategy has no process group to sum over; totals of all ranks are not known")
             return None
-        store = distributed_c10d._get_default_store()
-        if not all_arrive(store, f"flopwatch/{next(_sessions)}", self.world_size, _ARRIVAL_SECONDS):
+        self._store = distributed_c10d._get_default_store()
+        if not all_arrive(self._store, self._key, self.world_size, _ARRIVAL_SECONDS):
             _logger.warning("flopwatch is not on every rank; totals of all ranks are not known")
             return None
         return dist.new_group(backend="gloo", timeout=_TIMEOUT)
+
+    def leave(self) -> None:
+        """Tell the other ranks not to wait for this one any more."""
+        if self._store is not None:
+            self._store.set(f"{self._key}/left", "1")
+
+    def _someone_left(self) -> bool:
+        return bool(self._store.check([f"{self._key}/left"]))
 
     def total(self, counts: Counts, seconds: float) -> tuple[Counts, float]:
         """Sum the work of all ranks and take the mean of their seconds; all ranks call this at the same step.
@@ -60,6 +70,8 @@ class Ranks:
             return counts, seconds
         if not self.broken:
             try:
+                if self._someone_left():
+                    raise RuntimeError("flopwatch failed on another rank")
                 microseconds = round(seconds * 1e6)
                 *sums, all_microseconds = self._sums([counts.flops, counts.tokens, counts.samples, microseconds])
                 flops, tokens, samples = (None if each is None else each // self._ranks_per_replica for each in sums)
@@ -73,7 +85,7 @@ class Ranks:
     def _sums(self, amounts: list[int | None]) -> list[int | None]:
         """Exact sums: every amount travels as digits of 30 bits, which cannot overflow below eight billion ranks."""
         rows = [[int(amount is None), *_digits(amount or 0)] for amount in amounts]
-        tensor = torch.tensor(rows, dtype=torch.int64)
+        tensor = torch.tensor(rows, dtype=torch.int64, device="cpu")
         dist.all_reduce(tensor, group=self._group)
         return [None if unknown else _number(digits) for unknown, *digits in tensor.tolist()]
 

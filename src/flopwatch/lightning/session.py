@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from flopwatch.lightning.ranks import Ranks
 from flopwatch.lightning.sinks import LoggerSink, ProgressSink
 from flopwatch.lightning.timing import Kind, Lap, ProfilerTap, Stopwatch
 from flopwatch.meter import Counts, Meter
-from flopwatch.records import End, Event, Status, Window, Work
+from flopwatch.records import Device, End, Event, Status, Window, Work
 from flopwatch.render import RENDERERS
 from flopwatch.render.facts import flops_per_token
 from flopwatch.render.text import summary_lines
@@ -58,16 +58,17 @@ class Session:
         options: What the user asked for.
         trainer: The Trainer, its strategy set up.
         module: The LightningModule, with its parameters.
+        ranks: The run's processes.
         stopwatch: Started when the Trainer was set up.
     """
 
-    def __init__(self, options: Options, trainer: Any, module: Any, stopwatch: Stopwatch) -> None:
+    def __init__(self, options: Options, trainer: Any, module: Any, ranks: Ranks, stopwatch: Stopwatch) -> None:
         self._options = options
         self._trainer = trainer
         self._name = type(module).__name__
         self._stopwatch = stopwatch
         self._tap = ProfilerTap(trainer.profiler, stopwatch)
-        self._ranks = Ranks(trainer.strategy, trainer.world_size)
+        self._ranks = ranks
         self._device = device_of(trainer, module, options.peak_flops_per_second)
         self._counter = BatchCounter(
             module,
@@ -77,10 +78,12 @@ class Session:
             strategy=type(trainer.strategy).__name__,
         )
         self._meter = Meter()
-        self._started_at = time.time() - stopwatch.elapsed_seconds()
+        self._process_started_at = time.time() - stopwatch.elapsed_seconds()
+        self._started_at = self._process_started_at
+        self._capacity_before: float | None = 0.0
         self._booked_until = 0.0
         self._window_counts = Counts()
-        self._first_batch = self._first_window = True
+        self._first_batch = self._first_window = self._check_due = True
         self._last_step: int = trainer.global_step
         self._next_step: int = self._last_step
         self._axis = 0
@@ -89,18 +92,19 @@ class Session:
         self._output: _Output | None = None
         self._sampler: ClockSampler | None = None
         self._doubted = False
-        self.finished = False
+        self.begun = self.finished = False
 
     def begin(self, state: Mapping[str, Any]) -> None:
         """Training is about to start: go on from a checkpoint's state, open the files, start sampling."""
         trainer = self._trainer
         self._last_step = trainer.global_step
-        self._meter.load_state_dict(state.get("totals", {}))
-        self._started_at = float(state.get("started_at", self._started_at))
-        self._bounds = Bounds(trainer, self._options.budgets)
+        self._go_on_from(state)
+        seconds = self._meter.totals.seconds + self._stopwatch.elapsed_seconds()
+        self._bounds = Bounds(trainer, self._options.budgets, seconds)
+        self.begun = True
         if not trainer.is_global_zero:
             return
-        path = runfile.new_run_file(self._options.dirpath, Path(trainer.default_root_dir))
+        path = runfile.new_run_file(self._options.dirpath, _local_folder(trainer.default_root_dir))
         self._output = _Output(trainer, path)
         self._output.file.write(
             facts.start_record(
@@ -111,7 +115,8 @@ class Session:
                 run_id=path.parent.name,
                 name=self._name,
                 started_at=self._started_at,
-                seconds_since_start=self._stopwatch.elapsed_seconds(),
+                process_started_at=self._process_started_at,
+                capacity_flops=self._capacity_before,
                 usd_per_device_hour=self._options.usd_per_device_hour,
                 resumed_from=state.get("run_file"),
             )
@@ -125,26 +130,52 @@ class Session:
             _logger.info("no MFU: %s", self._device.peak_source)
         _logger.info("writing %s", path)
 
+    def _go_on_from(self, state: Mapping[str, Any]) -> None:
+        if state:
+            self._meter.load_state_dict(state["totals"])
+            self._started_at = float(state.get("started_at", self._started_at))
+            idle = self._process_started_at - float(state.get("time", self._process_started_at))
+            device = Device(**state["device"]) if "device" in state else self._device
+            self._capacity_before = metrics.capacity_flops(state.get("capacity_flops"), idle, device)
+        elif self._last_step:
+            self._meter.load_state_dict({"flops": None, "tokens": None, "samples": None})
+            self._capacity_before = None
+            _logger.info("the checkpoint holds no totals of flopwatch; FLOPs and tokens of the whole run are unknown")
+
     def batch_started(self) -> None:
         """A training batch is about to run."""
+        if self._check_due:
+            self._counter.watch()
         if self._first_batch and not self._stopwatch.inside("training"):
             self._stopwatch.lap()
             self._stopwatch.become("training")
 
-    def batch_ended(self, batch: Any) -> None:
+    def batch_ended(self, batch: Any, skipped: bool) -> None:
         """A training batch was run: count it, and close the window if it is time to."""
-        if self._first_batch:
-            self._first_batch = False
-            self._describe_work(self._counter.first(batch))
-        self._meter.add(*self._counter.count(batch))
+        self._check(batch, skipped)
+        self._meter.add(*(self._counter.skip() if skipped else self._counter.count(batch)))
         step: int = self._trainer.global_step
         if step == self._last_step:
             return
+        self._meter.step(step - self._last_step)
         self._last_step = step
-        self._meter.step()
         self._axis = self._trainer.fit_loop.epoch_loop._batches_that_stepped
         if self._window_is_due(step):
             self._close_window()
+
+    def _check(self, batch: Any, skipped: bool) -> None:
+        """Compare the first batch, and one of every window, with what the model was really fed."""
+        if not self._check_due:
+            return
+        if skipped:
+            self._counter.unwatch()
+            return
+        self._check_due = False
+        if self._first_batch:
+            self._first_batch = False
+            self._describe_work(self._counter.first(batch))
+        elif not self._counter.holds(batch):
+            self._meter.lose_flops()
 
     def enter(self, kind: Kind) -> None:
         """A kind of time began."""
@@ -164,11 +195,20 @@ class Session:
         return {
             "totals": self._meter.state_dict(),
             "started_at": self._started_at,
+            "time": time.time(),
+            "capacity_flops": self._capacity(),
+            "device": asdict(self._device),
             "run_file": None if self._output is None else str(self._output.file.path.resolve()),
         }
 
+    def _capacity(self) -> float | None:
+        seconds = time.time() - self._process_started_at
+        return metrics.capacity_flops(self._capacity_before, seconds, self._device)
+
     def finish(self, status: Status) -> None:
         """Close everything: the last window, files, threads; then write the report and say where it is."""
+        if self.finished:
+            return
         self._stopwatch.become("other")
         if status == "finished" or self._ranks.world_size == 1:
             self._close_window()
@@ -181,6 +221,7 @@ class Session:
 
     def abandon(self) -> None:
         """Let go of everything after an error of our own; what was measured stays."""
+        self._ranks.leave()
         self._release()
         if self._output is not None:
             self._output.file.write(Event(time.time(), "flopwatch failed here; nothing was measured from here on"))
@@ -189,7 +230,7 @@ class Session:
     def _release(self) -> None:
         self.finished = True
         self._tap.remove()
-        self._counter.remove()
+        self._counter.unwatch()
         if self._sampler is not None:
             self._sampler.stop()
         if self._output is not None:
@@ -221,11 +262,14 @@ class Session:
         elapsed = self._stopwatch.elapsed_seconds()
         counts, lap_seconds = self._ranks.total(self._meter.take(), self._stopwatch.lap_seconds())
         self._window_counts += counts
-        self._meter.book(counts, (elapsed - self._booked_until) * self._device.count)
+        self._meter.book(counts, elapsed - self._booked_until, self._device.count)
         self._booked_until = elapsed
         return lap_seconds
 
     def _close_window(self) -> None:
+        if not self._counter.all_trainable():
+            self._meter.lose_flops()
+        self._check_due = True
         lap_seconds = self._book()
         counts, self._window_counts = self._window_counts, Counts()
         if not counts.steps:
@@ -243,7 +287,6 @@ class Session:
         return max(1, min(round(wanted), _FASTEST_GROWTH * steps))
 
     def _window(self, counts: Counts, lap: Lap, clocks: ClockSamples) -> Window:
-        totals = self._meter.totals
         return Window(
             step=self._last_step,
             ended_at=time.time(),
@@ -255,9 +298,7 @@ class Session:
             flops=counts.flops,
             tokens=counts.tokens,
             samples=counts.samples,
-            total_flops=totals.flops,
-            total_tokens=totals.tokens,
-            total_device_seconds=totals.device_seconds,
+            totals=self._meter.totals,
             first=self._first_window,
             sm_clock_hz=clocks.mean_hz,
             sm_clock_hz_min=clocks.min_hz,
@@ -278,7 +319,7 @@ class Session:
             window,
             self._device,
             self._meter.totals,
-            run_seconds=time.time() - self._started_at,
+            capacity=self._capacity(),
             projection=projection,
             usd_per_device_hour=self._options.usd_per_device_hour,
             prefix=self._options.prefix,
@@ -294,7 +335,7 @@ class Session:
     def _project(self) -> Projection | None:
         if self._bounds is None:
             return None
-        return self._bounds.project(self._meter.totals, self._last_step, self._device.count, self._recent)
+        return self._bounds.project(self._meter.totals, self._last_step, self._recent)
 
 
 class _Output:
@@ -323,6 +364,11 @@ class _Output:
             written[-1].write_text(RENDERERS["html"](result), encoding="utf-8")
         for line in (*summary_lines(result), *(f"written: {each}" for each in written)):
             _logger.info("%s", line)
+
+
+def _local_folder(root: Any) -> Path:
+    """The Trainer's folder; where that is not a local one, the working directory."""
+    return Path() if "://" in str(root) else Path(root)
 
 
 def _progress_words(mfu: float | None, projection: Projection | None) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flopwatch import wandb
+from flopwatch.lightning.patch import Patch
 
 _logger = logging.getLogger("flopwatch")
 _MOST_FAILURES = 3
@@ -29,7 +30,7 @@ class LoggerSink:
 
     def log_facts(self, facts: Mapping[str, Any]) -> None:
         """Put facts about the run into the loggers' hyperparameters (W&B's config)."""
-        self._each(lambda logger: logger.log_hyperparams({"flopwatch": dict(facts)}))
+        self._each(lambda logger: _log_hyperparameters(logger, {"flopwatch": dict(facts)}))
 
     def log_summary(self, values: Mapping[str, float | str | None]) -> None:
         """Put totals and means into W&B's summary; other loggers have none."""
@@ -57,11 +58,8 @@ class ProgressSink:
     """
 
     def __init__(self, bar: Any | None) -> None:
-        self._bar = bar
         self._words: dict[str, str] = {}
-        if bar is not None:
-            original = bar.get_metrics
-            bar.get_metrics = lambda *arguments, **named: {**original(*arguments, **named), **self._words}
+        self._patch = None if bar is None else Patch(bar, "get_metrics", self._with_our_words)
 
     def show(self, words: Mapping[str, str]) -> None:
         """Show these words from the next refresh on."""
@@ -69,6 +67,16 @@ class ProgressSink:
 
     def remove(self) -> None:
         """Give the bar its own method back."""
-        if self._bar is not None:
-            self._bar.__dict__.pop("get_metrics", None)
-            self._bar = None
+        if self._patch is not None:
+            self._patch.remove()
+
+    def _with_our_words(self, original: Callable[..., Any], *arguments: Any, **named: Any) -> dict[str, Any]:
+        """The bar's words, the user's own before ours."""
+        return {**self._words, **original(*arguments, **named)}
+
+
+def _log_hyperparameters(logger: Any, params: dict[str, Any]) -> None:
+    if any(base.__name__ == "TensorBoardLogger" for base in type(logger).__mro__):
+        logger.hparams.update(params)  # its log_hyperparams would write over the user's hp_metric
+    else:
+        logger.log_hyperparams(params)

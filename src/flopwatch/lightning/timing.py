@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from flopwatch.lightning.patch import Patch
+
 Kind = Literal["setup", "training", "data_wait", "validation", "checkpoint", "other"]
 Clock = Callable[[], float]
 _IN_LOOP: tuple[Kind, Kind] = ("training", "data_wait")
@@ -100,24 +102,22 @@ class ProfilerTap:
     )
 
     def __init__(self, profiler: Any, stopwatch: Stopwatch) -> None:
-        self._profiler = profiler
         self._stopwatch = stopwatch
-        self._start, self._stop = profiler.start, profiler.stop
-        profiler.start, profiler.stop = self._on_start, self._on_stop
+        self._patches = (Patch(profiler, "start", self._on_start), Patch(profiler, "stop", self._on_stop))
 
     def remove(self) -> None:
         """Give the profiler its own methods back."""
-        for name in ("start", "stop"):
-            self._profiler.__dict__.pop(name, None)
+        for patch in self._patches:
+            patch.remove()
 
-    def _on_start(self, action_name: str) -> None:
+    def _on_start(self, start: Callable[[str], None], action_name: str) -> None:
         kind = self._ACTIONS.get(action_name)
         if kind is not None:
             self._stopwatch.enter(kind)
-        self._start(action_name)
+        start(action_name)
 
-    def _on_stop(self, action_name: str) -> None:
-        self._stop(action_name)
+    def _on_stop(self, stop: Callable[[str], None], action_name: str) -> None:
+        stop(action_name)
         kind = self._ACTIONS.get(action_name)
         if kind is not None:
             self._stopwatch.leave(kind)

@@ -9,6 +9,8 @@ from flopwatch.records import Device, Work
 from flopwatch.report import Report
 
 Line = tuple[str, str]
+_NO_WORK = "the run ended before its first batch did"
+_UNREADABLE_WORK = "the record of how the work was counted is unreadable"
 
 _KINDS = {
     "setup": "start-up, until the first batch",
@@ -36,8 +38,10 @@ def headline(report: Report) -> list[Line]:
 def headline_basis(report: Report) -> str:
     """What the headline's MFU is held against and how its FLOPs were counted, in one line."""
     reason = no_mfu_reason(report)
-    if reason is not None or report.work is None:
+    if reason is not None:
         return f"No MFU: {reason}."
+    if report.work is None:
+        return f"MFU is against a peak of {peak_text(report.device)} per device; {_UNREADABLE_WORK}."
     return (
         f"MFU is against a peak of {peak_text(report.device)} per device; FLOPs are counted from the"
         f" {report.work.model_type} config with {report.work.attention} attention, {report.work.verification}."
@@ -46,11 +50,10 @@ def headline_basis(report: Report) -> str:
 
 def run_lines(report: Report) -> list[Line]:
     """What ran, on what, against which peak."""
-    started = datetime.fromtimestamp(report.started_at, timezone.utc)
     lines = [
         ("run", f"{report.name}, {report.run_id}" if report.name else report.run_id),
         ("status", f"{report.status} at step {report.step:,}"),
-        ("started", started.strftime("%Y-%m-%d %H:%M:%S UTC")),
+        ("started", _date(report.started_at)),
         ("devices", f"{report.device.count} x {report.device.name}"),
         ("precision", report.precision or units.UNKNOWN),
         ("peak of one device", peak_text(report.device)),
@@ -61,6 +64,13 @@ def run_lines(report: Report) -> list[Line]:
     if report.processes > 1:
         lines.append(("processes", f"{report.processes}, each resumed from the one before"))
     return lines
+
+
+def _date(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, OSError, ValueError):
+        return units.UNKNOWN
 
 
 def peak_text(device: Device) -> str:
@@ -76,7 +86,7 @@ def no_mfu_reason(report: Report) -> str | None:
     if report.mfu is not None:
         return None
     if report.work is None:
-        return "the run ended before its first batch did"
+        return _NO_WORK if not report.points else _UNREADABLE_WORK
     if report.work.verification == "withheld":
         return report.work.note
     if report.device.peak_flops_per_second is None:
@@ -87,7 +97,7 @@ def no_mfu_reason(report: Report) -> str | None:
 def work_lines(work: Work | None) -> list[Line]:
     """How the work was counted."""
     if work is None:
-        return [("counted", "nothing: the run ended before its first batch did")]
+        return [("counted", "no record of it: the run ended before its first batch did, or the record is unreadable")]
     if work.verification == "withheld":
         return [("counted", f"no FLOPs: {work.note}")]
     return [
