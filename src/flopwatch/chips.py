@@ -20,6 +20,7 @@ Dtype = Literal["bf16", "fp16", "tf32", "fp8", "fp4", "int8", "fp32", "fp64"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 Confidence = Literal["high", "medium", "low"]
 
+_MOST_HINTS = 6
 _VENDOR_PREFIXES = ("NVIDIA ", "Tesla ")
 # Tensor throughput against the base rate (bf16, or fp16 where there is no bf16), the same on every chip of the table:
 # NVIDIA cudnn-frontend, _FLOPS_PER_CLOCK_PER_SM; int8 and fp4 differ from chip to chip and are left out.
@@ -132,8 +133,9 @@ def find_chip(name: str) -> Chip:
     chip = _chips_by_name().get(normalized(name))
     if chip is not None and not _is_ambiguous(name, chip):
         return chip
-    known = {normalized(known).lower(): known for chip in all_chips() for known in chip.names}
-    near = difflib.get_close_matches(normalized(name).lower(), known, n=3, cutoff=0.5)
-    near = near or [each for each in known if each.startswith(normalized(name).lower() + " ")]
-    hint = f"; nearest are {', '.join(repr(known[match]) for match in near)}" if near else ""
+    known = {normalized(each).lower(): each for chip in all_chips() for each in chip.names}
+    wanted = normalized(name).lower()
+    near = [each for each in known if wanted and each.startswith(wanted)]
+    near = near or difflib.get_close_matches(wanted, known, n=_MOST_HINTS, cutoff=0.5)
+    hint = f"; nearest are {', '.join(repr(known[each]) for each in near[:_MOST_HINTS])}" if near else ""
     raise UnknownDeviceError(f"no peak known for a device named {name!r}{hint}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ _logger = logging.getLogger("flopwatch")
 INTERVAL_SECONDS = 1.0
 _SLOW_CALL_SECONDS = 0.005
 _SLOW_CALL_STRETCH = 1000
+_CALLS_JUDGED = 3
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class ClockSampler:
 
     Args:
         uuid: Of the GPU, as CUDA or NVML gives it.
-        interval_seconds: Time between two samples; stretched a thousandfold of a call that takes over 5 ms.
+        interval_seconds: Time between two samples; where the driver takes over 5 ms even for the quickest of the last
+            three calls (a single one may have waited for Python's lock), a thousand times that.
     """
 
     def __init__(self, uuid: str, interval_seconds: float = INTERVAL_SECONDS) -> None:
@@ -70,12 +73,13 @@ class ClockSampler:
 
     def _sample_until_stopped(self, read: Callable[[], Any]) -> None:
         interval = self._interval_seconds
+        took: deque[float] = deque(maxlen=_CALLS_JUDGED)
         while not self._stopped.wait(interval):
             started = time.perf_counter()
             clock = read()
-            took = time.perf_counter() - started
+            took.append(time.perf_counter() - started)
             if clock is not None:
                 with self._lock:
                     self._clocks.append(clock)
-            slow = took > _SLOW_CALL_SECONDS
-            interval = max(self._interval_seconds, took * _SLOW_CALL_STRETCH) if slow else self._interval_seconds
+            slow = len(took) == _CALLS_JUDGED and min(took) > _SLOW_CALL_SECONDS
+            interval = max(self._interval_seconds, min(took) * _SLOW_CALL_STRETCH) if slow else self._interval_seconds

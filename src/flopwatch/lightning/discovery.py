@@ -137,8 +137,9 @@ def has_head(found: FoundModel) -> bool | None:
     output_embeddings = getattr(module, "get_output_embeddings", None)
     if callable(output_embeddings):
         return output_embeddings() is not None
+    embeddings = {id(each.weight) for each in module.modules() if isinstance(each, nn.Embedding)}
     linears = (each for each in module.modules() if isinstance(each, nn.Linear))
-    return True if any(each.out_features == head.out_features for each in linears) else None
+    return True if any(id(each.weight) in embeddings for each in linears) else None
 
 
 class Probe:
