@@ -72,6 +72,7 @@ BAD_CONFIGS = {
     "groups do not divide": ({**LLAMA, "num_key_value_heads": 3}, "not a multiple of num_key_value_heads=3"),
     "flag is text": ({**LLAMA, "attention_bias": "yes"}, "true or false for 'attention_bias', got 'yes'"),
     "another head": ({**LLAMA, "architectures": ["LlamaForTokenClassification"]}, "LlamaForTokenClassification"),
+    "random layers": ({"model_type": "opt", "layerdrop": 0.1}, "left out at random"),
     "cross-attention": ({**GPT3, "add_cross_attention": True}, "cross-attention"),
     "bidirectional": ({**LLAMA, "model_type": "gemma", "use_bidirectional_attention": True}, "both directions"),
     "layer types": ({**LLAMA, "model_type": "qwen2", "layer_types": ["full_attention"]}, "a list of 3 entries"),
@@ -169,7 +170,26 @@ def test_report_in_every_form(run_file, tmp_path, capsys):
     assert capsys.readouterr().out.count("flopwatch report\n") == 2
 
 
+def test_a_run_file_with_absurd_times_still_opens(run_file, capsys):
+    text = run_file.read_text().replace('"started_at":1000.0', '"started_at":-1e18')
+    run_file.write_text(text)
+    assert main(["report", str(run_file)]) == DONE
+    assert "started             n/a" in capsys.readouterr().out
+
+
+def test_a_work_record_that_cannot_be_read_is_said(run_file, capsys):
+    lines = run_file.read_text().splitlines()
+    run_file.write_text("\n".join([lines[0], lines[1][:50], *lines[2:]]) + "\n")
+    assert main(["report", str(run_file)]) == DONE
+    out = capsys.readouterr().out
+    assert "40%" in out
+    assert "the record is unreadable" in out
+    assert "1 unreadable line(s)" in out
+
+
 def test_bad_reports_are_one_clear_line(run_file, tmp_path, capsys):
+    assert_known_failure(["report", 5000 * "x"], "cannot look at", capsys)
+    assert_known_failure(["estimate", 5000 * "x", "--seq-len", "8"], "cannot read", capsys)
     assert_known_failure(["report", str(tmp_path / "no")], "found nothing at", capsys)
     assert_known_failure(["report", str(run_file), str(run_file), "-o", "x"], "expected one RUN with -o, got 2", capsys)
     assert_known_failure(["report", str(run_file), "-o", str(run_file / "x")], "cannot write", capsys)

@@ -34,12 +34,16 @@ FLOPS_PER_BATCH = SEQUENCES * FLOPS_PER_SEQUENCE
 TOKENS_PER_BATCH = SEQUENCES * SEQ_LEN
 
 
+def nothing(index):
+    """What happens at a batch by default."""
+
+
 class TinyGPT(example.GPT):
     """The example's model in small, that can be told to do things at a batch."""
 
     def __init__(self, at_batch=None, config=CONFIG):
         super().__init__(config)
-        self.at_batch = at_batch or (lambda index: None)
+        self.at_batch = at_batch or nothing
 
     def training_step(self, batch, batch_idx):
         self.at_batch(batch_idx)

@@ -484,6 +484,11 @@ def test_validate_and_test_are_left_alone(tmp_path):
         ({"config": {"model_type": "x"}}, "no closed form for model_type 'x'"),
         ({"config": "/nowhere/config.json"}, "found no file at"),
         ({"prefix": 3}, "expected a word for prefix"),
+        ({"dirpath": 5}, "expected a local folder for dirpath, got 5"),
+        ({"dirpath": "s3://bucket/runs"}, "expected a local folder for dirpath"),
+        ({"report": "no"}, "expected True or False for report, got 'no'"),
+        ({"peak_flops_per_second": 10**400}, "above zero for peak_flops_per_second"),
+        ({"config": 5000 * "x"}, "cannot read"),
     ],
 )
 def test_a_wrong_argument_fails_at_once(arguments, said):

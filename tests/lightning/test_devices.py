@@ -1,5 +1,7 @@
 """The precision and the peak of a run. No GPU is here, so devices are described by hand where torch would ask one."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -48,6 +50,17 @@ def test_float32_on_cuda_follows_torchs_setting(setting, expected):
         assert dtype_of(trainer(Precision(), device="cpu"), weights()) == "fp32"
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def test_torchs_newer_precision_attribute_is_understood():
+    script = """
+import torch
+torch.backends.cuda.matmul.fp32_precision = "tf32"
+from flopwatch.lightning.devices import _float32_on_cuda
+print(_float32_on_cuda())
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "tf32\n"
 
 
 def test_the_strategys_compute_dtype_counts_not_its_reduce_dtype():

@@ -68,6 +68,20 @@ def test_csv_and_tensorboard_at_once_get_the_same(tmp_path):
     assert [(event.step, event.value) for event in events] == [(4, 5.0 * FLOPS_PER_BATCH), (9, 10.0 * FLOPS_PER_BATCH)]
 
 
+def test_the_users_hp_metric_in_tensorboard_stays(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    class Model(TinyGPT):
+        def on_train_start(self):
+            self.logger.log_hyperparams({"lr": 1e-3}, {"hp_metric": 0.5})
+
+    logger = TensorBoardLogger(tmp_path, name="tb")
+    trainer(tmp_path, FlopWatch(), logger=logger).fit(Model(), loader())
+    events = EventAccumulator(logger.log_dir).Reload().Scalars("hp_metric")
+    assert events[-1].value == 0.5
+    assert logger.hparams["flopwatch"]["model_type"] == "gpt2"
+
+
 @pytest.mark.parametrize("bar", [TQDMProgressBar, RichProgressBar])
 def test_the_progress_bar_shows_mfu_and_time_left(tmp_path, bar, capsys):
     seen = []

@@ -105,10 +105,18 @@ def test_options_are_read(text, options):
 
 
 @pytest.mark.parametrize(
-    "text", ["2", "budget", "x=1", "every_n_steps=a", "report=maybe", "peak_flops_per_second=fast"]
+    ("text", "said"),
+    [
+        ("2", "expected FLOPWATCH=1 or options like 'budget=1.4T tokens'"),
+        ("budget", "expected FLOPWATCH=1 or options"),
+        ("x=1", "of budget, config"),
+        ("every_n_steps=a", "expected a whole number for every_n_steps in FLOPWATCH, got 'a'"),
+        ("report=maybe", "expected yes or no for report in FLOPWATCH, got 'maybe'"),
+        ("peak_flops_per_second=fast", "expected a number or 'measured' for"),
+    ],
 )
-def test_wrong_options_say_what_was_expected(text):
-    with pytest.raises(ArgumentError, match="FLOPWATCH"):
+def test_wrong_options_say_what_was_expected(text, said):
+    with pytest.raises(ArgumentError, match=said):
         plugin.parse_options(text)
 
 

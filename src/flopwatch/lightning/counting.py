@@ -80,10 +80,10 @@ class BatchCounter:
             self._shorter_by, why = self._reconciled(batch)
             if not discovery.all_trainable(self._module):
                 why = "some parameters were frozen when training started; this is not counted yet"
-            elif self._head is None and not (self._probe and self._probe.saw_logits):
-                why = _HEAD_UNSEEN
             elif self._shorter_by is not None:
-                return self._work(self._shape(batch))
+                if self._head or (self._probe and self._probe.saw_logits):
+                    return self._work(self._shape(batch))
+                why = _HEAD_UNSEEN
             self._withhold(why)
         elif self._batch_shape is None and not discovery.is_plain(batch):
             self._shorter_by = None

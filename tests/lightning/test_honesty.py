@@ -1,0 +1,249 @@
+"""Scripts whose work is not what it seems at first: the number is right, or it is gone and said so."""
+
+import copy
+import pickle
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import transformers
+from pytorch_lightning.callbacks import Callback, GradientAccumulationScheduler
+from torch.utils.data import DataLoader
+
+from flopwatch import FlopWatch
+from flopwatch.runfile import read_run
+from tests.lightning.models import (
+    CONFIG,
+    FLOPS_PER_BATCH,
+    SEQUENCES,
+    TOKENS_PER_BATCH,
+    MemoryLogger,
+    TinyGPT,
+    Tokens,
+    loader,
+    trainer,
+)
+
+
+def fit(folder, watch, model, data=None, **changes):
+    trainer(folder, watch, **changes).fit(model, loader() if data is None else data)
+    return read_run(folder).segments[-1]
+
+
+class Wrapped(pl.LightningModule):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def training_step(self, batch, index):
+        return self.model(input_ids=batch[0])[0].float().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.01)
+
+
+GPT2 = transformers.GPT2Config(vocab_size=32, n_positions=32, n_embd=8, n_layer=2, n_head=2)
+
+
+def test_a_base_model_without_its_head_is_not_counted_with_it(tmp_path):
+    run = fit(tmp_path, FlopWatch(), Wrapped(transformers.GPT2Model(GPT2)))
+    assert run.end.totals.flops is None
+    assert "GPT2Model has no LM head" in run.work.note
+    assert run.end.totals.tokens == 10 * TOKENS_PER_BATCH
+
+
+def test_the_same_model_with_its_head_is_counted(tmp_path):
+    run = fit(tmp_path, FlopWatch(), Wrapped(transformers.GPT2LMHeadModel(GPT2)))
+    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+
+
+class Headless(TinyGPT):
+    def forward(self, tokens):
+        x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1]))
+        for block in self.blocks:
+            x = block(x)
+        return self.ln_f(x)
+
+    def _loss(self, batch):
+        return self(batch[0]).mean()
+
+
+def test_a_tied_head_that_nobody_sees_is_not_counted_unless_the_user_says_so(tmp_path):
+    run = fit(tmp_path / "a", FlopWatch(), Headless())
+    assert run.end.totals.flops is None
+    assert "no logits were seen" in run.work.note
+    run = fit(tmp_path / "b", FlopWatch(config=CONFIG), Headless())
+    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+
+
+def test_a_skipped_batch_is_no_training_work(tmp_path, caplog):
+    class Skipping(TinyGPT):
+        def training_step(self, batch, batch_idx):
+            return None if batch_idx % 2 else super().training_step(batch, batch_idx)
+
+    run = fit(tmp_path, FlopWatch(), Skipping(), max_steps=-1, max_epochs=1, limit_train_batches=6)
+    assert run.end.totals.flops == 3 * FLOPS_PER_BATCH
+    assert caplog.text.count("batches that it skips count as no work") == 1
+
+
+@pytest.mark.parametrize("hook", ["on_train_start", "on_fit_start"])
+def test_what_is_frozen_when_training_starts_is_seen(tmp_path, hook):
+    model = TinyGPT()
+    setattr(model, hook, lambda: model.blocks.requires_grad_(False))
+    run = fit(tmp_path, FlopWatch(), model)
+    assert run.end.totals.flops is None
+    assert "frozen when training started" in run.work.note
+
+
+def test_what_is_frozen_later_ends_flops_from_that_window_on(tmp_path, caplog):
+    model = TinyGPT()
+    model.at_batch = lambda index: model.blocks.requires_grad_(False) if index == 5 else None
+    run = fit(tmp_path, FlopWatch(every_n_steps=2), model)
+    assert [window.flops for window in run.windows] == [FLOPS_PER_BATCH, FLOPS_PER_BATCH, 2 * FLOPS_PER_BATCH] + [
+        None
+    ] * 3
+    assert caplog.text.count("FLOPs and MFU end here: parameters were frozen during training") == 1
+
+
+class Changing(TinyGPT):
+    """Feeds the model less of every batch, or feeds it twice, from some batch on."""
+
+    def __init__(self, change, at):
+        super().__init__()
+        self.change, self.at, self.index = change, at, 0
+
+    def training_step(self, batch, batch_idx):
+        self.index = batch_idx
+        return super().training_step(batch, batch_idx)
+
+    def _loss(self, batch):
+        if self.index < self.at:
+            return super()._loss(batch)
+        if self.change == "shorter":
+            return super()._loss(tuple(each[:, :4] for each in batch))
+        return super()._loss(batch) + super()._loss(batch)
+
+
+@pytest.mark.parametrize("change", ["shorter", "twice"])
+def test_a_model_that_is_fed_otherwise_later_is_noticed(tmp_path, caplog, change):
+    run = fit(tmp_path, FlopWatch(every_n_steps=1), Changing(change, 4))
+    assert [window.flops for window in run.windows[:4]] == [FLOPS_PER_BATCH] * 4
+    assert run.windows[4].flops is None
+    assert run.end.totals.flops is None
+    assert caplog.text.count("FLOPs and MFU end here: the model is no longer fed what is counted") == 1
+
+
+def test_a_module_compiled_as_a_whole_needs_to_be_told_its_shapes(tmp_path):
+    run = fit(tmp_path / "a", FlopWatch(), torch.compile(TinyGPT(), backend="eager"), max_steps=3)
+    assert run.end.totals.flops is None
+    assert "batch_shape" in run.work.note
+    watch = FlopWatch(batch_shape=lambda batch: batch[0].shape, config=CONFIG)
+    run = fit(tmp_path / "b", watch, torch.compile(TinyGPT(), backend="eager"), max_steps=3)
+    assert run.end.totals.flops == 3 * FLOPS_PER_BATCH
+
+
+class TwoOptimizers(TinyGPT):
+    automatic_optimization = False
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        loss = self._loss(batch)
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def configure_optimizers(self):
+        halves = (
+            list(self.blocks.parameters()),
+            [*self.wte.parameters(), *self.wpe.parameters(), *self.ln_f.parameters()],
+        )
+        return [torch.optim.SGD(half, 0.01) for half in halves]
+
+
+def test_steps_are_optimizer_steps_also_with_two_optimizers(tmp_path):
+    run = fit(tmp_path, FlopWatch("40 steps"), TwoOptimizers(), max_steps=20)
+    assert (run.end.totals.steps, run.end.totals.batches) == (20, 10)
+    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert run.windows[-1].budget_fraction == 0.5
+
+
+def test_a_changing_accumulation_gives_no_wrong_budget(tmp_path):
+    one = trainer(tmp_path, FlopWatch(), GradientAccumulationScheduler({0: 1, 1: 2}), max_steps=-1, max_epochs=3)
+    one.fit(TinyGPT(), loader(8))
+    assert read_run(tmp_path).segments[0].start.budgets == ()
+
+
+class SavesFirst(Callback):
+    """A plain callback before ours that saves at a batch's end and at the start of training."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_train_start(self, trainer, module):
+        if trainer.global_step:
+            trainer.save_checkpoint(self.folder / "start.ckpt")
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.global_step == 4:
+            trainer.save_checkpoint(self.folder / "four.ckpt")
+
+
+def test_a_checkpoint_that_another_callback_saves_holds_the_batch_that_just_ended(tmp_path):
+    trainer(tmp_path, SavesFirst(tmp_path), FlopWatch(), max_steps=5).fit(TinyGPT(), loader())
+    one = trainer(tmp_path / "b", SavesFirst(tmp_path), FlopWatch())
+    one.fit(TinyGPT(), loader(), ckpt_path=tmp_path / "four.ckpt")
+    assert read_run(tmp_path / "b").segments[-1].end.totals.flops == 10 * FLOPS_PER_BATCH
+    state = torch.load(tmp_path / "start.ckpt", weights_only=True)["callbacks"]["FlopWatch"]
+    assert state["totals"]["flops"] == 4 * FLOPS_PER_BATCH
+
+
+def test_one_callback_in_two_trainers_watches_two_runs(tmp_path):
+    watch = FlopWatch()
+    for name in ("a", "b"):
+        assert fit(tmp_path / name, watch, TinyGPT()).end.totals.flops == 10 * FLOPS_PER_BATCH
+
+
+def test_a_callback_that_was_used_can_be_copied_and_pickled(tmp_path):
+    watch = FlopWatch("40 steps")
+    one = trainer(tmp_path, watch)
+    one.fit(TinyGPT(), loader())
+    assert pickle.loads(pickle.dumps(watch)).state_dict() == watch.state_dict()
+    assert copy.deepcopy(one).callbacks[0].state_dict() == watch.state_dict()
+
+
+@pytest.mark.parametrize("changes", [{"max_steps": 0}, {"limit_train_batches": 0}, {"max_epochs": 0, "max_steps": -1}])
+def test_a_fit_that_does_nothing_leaves_nothing_behind(tmp_path, changes):
+    model, one = TinyGPT(), trainer(tmp_path, FlopWatch(), **changes)
+    one.fit(model, loader())
+    assert not {"start", "stop"} & set(one.profiler.__dict__)
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+    assert list(tmp_path.rglob("run.jsonl")) == []
+
+
+def test_a_fast_dev_run_writes_nothing(tmp_path):
+    trainer(tmp_path, FlopWatch(), fast_dev_run=True).fit(TinyGPT(), loader())
+    assert list(tmp_path.rglob("*.jsonl")) == []
+
+
+def test_a_lone_tensor_that_cannot_be_looked_at_has_no_known_tokens(tmp_path):
+    class Stranger(TinyGPT):
+        def __init__(self):
+            super().__init__()
+            self.config = None
+            self.hparams.clear()
+
+        def _loss(self, batch):
+            return super()._loss((batch[:, :-1], batch[:, 1:]))
+
+    def collate(rows):
+        return torch.stack([torch.cat([inputs, targets[-1:]]) for inputs, targets in rows])
+
+    logger = MemoryLogger()
+    data = DataLoader(Tokens(), batch_size=SEQUENCES, collate_fn=collate)
+    run = fit(tmp_path, FlopWatch(every_n_steps=2), Stranger(), data, logger=logger)
+    assert run.end.totals.tokens is None
+    assert not any("perf/tokens_per_sec" in row for _, row in logger.ours())
