@@ -38,7 +38,7 @@ def test_an_error_of_ours_is_logged_once_and_training_goes_on(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("broken", ["report", "counter"])
-def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch, broken):
+def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch, caplog, broken):
     if broken == "report":
         monkeypatch.setattr(session_module, "summarize", break_)
     else:
@@ -50,9 +50,13 @@ def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch,
                 break_()
 
         monkeypatch.setattr(Session, "_publish", publish)
-    trainer(tmp_path, FlopWatch(every_n_steps=1)).fit(TinyGPT(), loader())
+    watch = FlopWatch(every_n_steps=1)
+    trainer(tmp_path, watch).fit(TinyGPT(), loader())
     (segment,) = read_run(tmp_path).segments
     assert segment.windows[-1].totals.flops == (10 if broken == "report" else 5) * FLOPS_PER_BATCH
+    assert (f"`flopwatch report {tmp_path}" in caplog.text) == (broken == "report")
+    # What came after an error is not in the totals, so they are unknown; a report that failed changes no total.
+    assert watch.state_dict()["totals"]["flops"] == (10 * FLOPS_PER_BATCH if broken == "report" else None)
 
 
 class BrokenLogger(MemoryLogger):

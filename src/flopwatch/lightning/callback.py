@@ -68,8 +68,9 @@ class FlopWatch(_Callback):
     one message that says why and what to do. Once training has begun, nothing in here can stop it.
 
     Args:
-        budget: What the run may use: "1.4T tokens", "3.14e23 FLOPs", "50K steps", "2 days", or several of them. By
-            default the Trainer's own `max_steps`, `max_epochs` and `max_time`.
+        budget: What the run may use: "1.4T tokens", "3.14e23 FLOPs", "50K steps", "2 days" (time of the run's
+            processes, not the time between restarts), or several of them. By default the Trainer's own `max_steps`,
+            `max_epochs` and `max_time`.
         config: The model's config (Hugging Face config, mapping, dataclass or path), if it is not on the module.
         peak_flops_per_second: Peak of one device in FLOP/s, or "measured" for a short benchmark at the start. By
             default the datasheet's dense value for the device and precision.
@@ -155,7 +156,10 @@ class FlopWatch(_Callback):
         if self._idle:
             return
         _show_messages()
-        self._state = self.state_dict() if self._trainer() is trainer else {}
+        if self._trainer() is trainer:
+            self._state = self.state_dict()
+        elif self._trainer is not _nothing:
+            self._state = {}
         self._session, self._failed = None, False
         self._stopwatch, self._trainer = Stopwatch(), weakref.ref(trainer)
         # First in line, so that a checkpoint that another callback saves at a batch's end holds that batch.

@@ -352,10 +352,16 @@ class _Output:
         self.file = runfile.RunFileWriter(path)
 
     def finish(self, *, report: bool) -> None:
-        """Close the run file, make the report from it and say where both are."""
+        """Close the run file, make the report from it and say where both are; a report can be made later, too."""
         path = self.file.path
         if not self.file.close():
             return
+        try:
+            self._conclude(path, report)
+        except Exception as error:
+            _logger.warning("no report was made (%s); `flopwatch report %s` makes it", str(error)[:200], path)
+
+    def _conclude(self, path: Path, report: bool) -> None:
         result = summarize(runfile.read_run(path))
         self.loggers.log_summary(facts.summary(result))
         written = [path]
