@@ -65,6 +65,32 @@ def test_two_processes_count_both_ranks_work_once_and_resume(ddp, tmp_path):
     assert resumed.end.totals.flops == 2 * 8 * FLOPS_PER_BATCH
 
 
+FAILING = DDP.replace(
+    "folder, checkpoint =",
+    """import os
+from flopwatch.lightning.session import Session
+def fail(self):
+    raise RuntimeError("broken on purpose")
+if os.environ.get("LOCAL_RANK") == "1":
+    Session.batch_started = fail
+folder, checkpoint =""",
+)
+
+
+def test_a_rank_where_flopwatch_fails_holds_nobody_up(tmp_path, python):
+    (tmp_path / "main.py").write_text(FAILING)
+    started = time.monotonic()
+    command = f"[sys.executable, {str(tmp_path / 'main.py')!r}, {str(tmp_path)!r}]"
+    result = python(f"import subprocess, sys; sys.exit(subprocess.call({command}))", timeout=240)
+    assert result.returncode == 0, result.stderr
+    # Waiting in vain for the other rank would take two minutes.
+    assert time.monotonic() - started < 100
+    (segment,) = read_run(tmp_path).segments
+    assert (segment.end.status, segment.end.step) == ("finished", 6)
+    assert segment.end.totals.flops is None
+    assert "flopwatch failed on another rank; totals are unknown from here on" in result.stderr
+
+
 def arrivals(delays, seconds, world_size):
     """What each rank is told, when it comes after its delay."""
     store = dist.HashStore()

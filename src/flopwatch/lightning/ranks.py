@@ -47,8 +47,13 @@ class Ranks:
         if not dist.is_available() or not dist.is_initialized():
             _logger.warning("this strategy has no process group to sum over; totals of all ranks are not known")
             return None
-        self._store = distributed_c10d._get_default_store()
-        if not all_arrive(self._store, self._key, self.world_size, _ARRIVAL_SECONDS):
+        try:
+            self._store = distributed_c10d._get_default_store()
+            everyone = all_arrive(self._store, self._key, self.world_size, _ARRIVAL_SECONDS)
+        except (RuntimeError, AttributeError) as error:
+            _logger.warning("the ranks could not be asked for flopwatch: %s; their totals are not known", error)
+            return None
+        if not everyone:
             _logger.warning("flopwatch is not on every rank; totals of all ranks are not known")
             return None
         return dist.new_group(backend="gloo", timeout=_TIMEOUT)
