@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from pytorch_lightning.loggers import WandbLogger
 from torch import nn
 from torch.nn import functional as F
@@ -25,6 +25,7 @@ from flopwatch import FlopWatch
 # `wandb leet` shows a row once it is in the file: write it every two seconds instead of every fifteen.
 os.environ.setdefault("WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL", "2")
 RUNS = Path("runs")
+CHECKPOINTS = RUNS / "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,13 @@ class StandardLibrary(Dataset):
         return row[:-1], row[1:]
 
 
+def newest_checkpoint() -> Path:
+    found = sorted(CHECKPOINTS.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise SystemExit(f"there is no checkpoint in {CHECKPOINTS} to go on from; run without --resume first")
+    return found[-1]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--max-steps", type=int, default=500, help="optimizer steps")
@@ -141,10 +149,13 @@ def main() -> None:
         log_every_n_steps=10,
         default_root_dir=RUNS,
         logger=WandbLogger(project="flopwatch-example", save_dir=RUNS, offline=True),
-        callbacks=[watch, ModelCheckpoint(RUNS / "checkpoints", every_n_train_steps=50, save_last=True)],
+        callbacks=[
+            watch,
+            ModelCheckpoint(CHECKPOINTS, every_n_train_steps=50, save_last=True, enable_version_counter=False),
+            OnExceptionCheckpoint(CHECKPOINTS, filename="interrupted"),
+        ],
     )
-    last = RUNS / "checkpoints" / "last.ckpt"
-    trainer.fit(GPT(config), train, validation, ckpt_path=last if arguments.resume and last.exists() else None)
+    trainer.fit(GPT(config), train, validation, ckpt_path=newest_checkpoint() if arguments.resume else None)
 
 
 if __name__ == "__main__":

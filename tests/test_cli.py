@@ -30,6 +30,7 @@ def test_estimate_answers_the_napkin_question(config, capsys):
     for said in ("174,604,259,328 parameters", "3.186e+23 FLOPs for 300B tokens", "989 TFLOP/s dense bf16", "9d 2h"):
         assert said in out, said
     assert "223,596" in out
+    assert "time of one batch" not in out
     assert "n/a (give --usd-per-gpu-hour)" in out
 
 
@@ -100,6 +101,8 @@ def test_a_bad_config_is_one_clear_line(name, tmp_path, capsys):
         (["--seq-len", "8", "--gpu", "Tesla T4", "--mfu", "0.4"], "no bf16 peak for Tesla T4; known are fp16"),
         (["--seq-len", "8", "--gpu", "NVIDIA H200"], "expected --mfu with --gpu"),
         (["--seq-len", "8", "--mfu", "0.4"], "expected --gpu with --mfu"),
+        (["--seq-len", "8", "--count", "8"], "expected --gpu with --mfu, --count"),
+        (["--seq-len", "8", "--tokens", "-5"], "--tokens: expected a positive whole amount, got '-5'"),
         (["--seq-len", "8", "--gpu", "NVIDIA H200", "--mfu", "40"], "at most 1, like 0.4, got 40"),
         (["--seq-len", "4096"], "2048 learned positions"),
     ],
@@ -191,8 +194,11 @@ def test_bad_reports_are_one_clear_line(run_file, tmp_path, capsys):
     assert_known_failure(["report", 5000 * "x"], "cannot look at", capsys)
     assert_known_failure(["estimate", 5000 * "x", "--seq-len", "8"], "cannot read", capsys)
     assert_known_failure(["report", str(tmp_path / "no")], "found nothing at", capsys)
-    assert_known_failure(["report", str(run_file), str(run_file), "-o", "x"], "expected one RUN with -o, got 2", capsys)
-    assert_known_failure(["report", str(run_file), "-o", str(run_file / "x")], "cannot write", capsys)
+    assert_known_failure(
+        ["report", str(run_file), str(run_file), "-o", "x.txt"], "expected one RUN with -o, got 2", capsys
+    )
+    assert_known_failure(["report", str(run_file), "-o", str(run_file / "x.txt")], "cannot write", capsys)
+    assert_known_failure(["report", str(run_file), "-o", "x.pdf"], "ends in .txt, .json, .html, or --format", capsys)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from flopwatch.budget import Budget, Projection
@@ -41,6 +43,11 @@ def test_the_documented_keys_are_those_that_are_logged():
     sections = [key.split("/")[0] for key in METRICS]
     assert all(sections.count(section) <= 9 for section in sections)
     assert all(len(key) <= 30 for key in METRICS)
+
+
+def test_the_readme_explains_every_key():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert [key for key in METRICS if f"`{key}`" not in readme] == []
 
 
 def test_what_is_unknown_is_absent():

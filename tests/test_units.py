@@ -45,7 +45,8 @@ def test_si_prefixes(value, text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0123, "0.0123s"), (59.99, "1m 00s"), (61, "1m 01s"), (3600, "1h 00m"), (93_784, "1d 2h"), (-61, "-1m 01s")],
+    [(0.0123, "0.0123s"), (59.99, "1m 00s"), (61, "1m 01s"), (3600, "1h 00m"), (93_784, "1d 2h"), (-61, "-1m 01s")]
+    + [(3599.6, "1h 00m"), (121_932, "1d 10h"), (86_399, "1d 0h"), (86_369, "23h 59m")],
 )
 def test_durations(seconds, text):
     assert units.format_duration(seconds) == text

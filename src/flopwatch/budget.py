@@ -51,7 +51,10 @@ def parse_budget(text: str) -> Budget:
     Raises:
         QuantityError: If the number is missing, not positive or too large, or the unit is none of these.
     """
-    number, word = units.split_number(text)
+    try:
+        number, word = units.split_number(text)
+    except QuantityError:
+        raise QuantityError(f"expected a budget like {_EXAMPLES}, got {text[:100]!r}") from None
     if number <= 0:
         raise QuantityError(f"expected a positive budget like {_EXAMPLES}, got {text!r}")
     duration = _DURATIONS.get(word.lower()) or _DURATIONS.get(word.lower().removesuffix("s"))

@@ -14,7 +14,7 @@ from flopwatch.architectures import architecture_of
 from flopwatch.chips import DTYPES, find_chip
 from flopwatch.components import Batch
 from flopwatch.conventions import CONVENTIONS, DESCRIPTIONS
-from flopwatch.errors import ArgumentError, DriverError, FlopwatchError
+from flopwatch.errors import ArgumentError, DriverError, FlopwatchError, QuantityError
 from flopwatch.estimate import Plan, estimate
 from flopwatch.units import parse_count
 
@@ -72,7 +72,7 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--convention", choices=CONVENTIONS, default="model", help=conventions)
     parser.add_argument("--tokens", metavar="15T", help="tokens of the whole run")
     parser.add_argument("--gpu", metavar="NAME", help="as the driver names it, like 'NVIDIA H100 80GB HBM3'")
-    parser.add_argument("--count", default="1", metavar="N", help="number of GPUs (default 1)")
+    parser.add_argument("--count", metavar="N", help="number of GPUs (default 1)")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="precision of the peak (default bf16)")
     parser.add_argument("--mfu", type=float, help="utilization to plan with, like 0.4; needed with --gpu")
     parser.add_argument("--usd-per-gpu-hour", type=float, metavar="USD", help="price of a GPU-hour")
@@ -85,21 +85,33 @@ def _estimate(arguments: argparse.Namespace) -> None:
 
     if arguments.gpu is not None and arguments.mfu is None:
         raise ArgumentError("expected --mfu with --gpu, the utilization to plan with; published runs reach 0.3 to 0.5")
-    if arguments.gpu is None and (arguments.mfu is not None or arguments.usd_per_gpu_hour is not None):
-        raise ArgumentError("expected --gpu with --mfu and --usd-per-gpu-hour: the device that they are for")
+    for_a_gpu = (arguments.mfu, arguments.usd_per_gpu_hour, arguments.count)
+    if arguments.gpu is None and any(each is not None for each in for_a_gpu):
+        raise ArgumentError("expected --gpu with --mfu, --count and --usd-per-gpu-hour: the device that they are for")
     result = estimate(
         architecture_of(arguments.config),
-        Batch(parse_count(arguments.batch), parse_count(arguments.seq_len)),
+        Batch(_count("--batch", arguments.batch), _count("--seq-len", arguments.seq_len)),
         attention=arguments.attention,
         convention=arguments.convention,
-        tokens=None if arguments.tokens is None else parse_count(arguments.tokens),
+        tokens=None if arguments.tokens is None else _count("--tokens", arguments.tokens),
         plan=None
         if arguments.gpu is None
         else Plan(
-            arguments.gpu, arguments.dtype, parse_count(arguments.count), arguments.mfu, arguments.usd_per_gpu_hour
+            arguments.gpu,
+            arguments.dtype,
+            _count("--count", arguments.count or "1"),
+            arguments.mfu,
+            arguments.usd_per_gpu_hour,
         ),
     )
     print((rendered.render_json if arguments.json else rendered.render_text)(result), end="")
+
+
+def _count(flag: str, text: str) -> int:
+    try:
+        return parse_count(text)
+    except QuantityError as error:
+        raise ArgumentError(f"{flag}: {error}") from None
 
 
 def _add_gpus(parser: argparse.ArgumentParser) -> None:
@@ -156,8 +168,10 @@ def _report(arguments: argparse.Namespace) -> None:
 def _form_of(output: Path | None) -> str:
     if output is None:
         return "text"
-    endings = {f".{ending}": form for form, ending in _FORMATS.items()} | {".htm": "html"}
-    return endings.get(output.suffix.lower(), "text")
+    endings = {f".{ending}": form for form, ending in _FORMATS.items()}
+    if output.suffix.lower() not in endings:
+        raise ArgumentError(f"expected a FILE that ends in {', '.join(endings)}, or --format, got {output}")
+    return endings[output.suffix.lower()]
 
 
 def _write(path: Path, page: str) -> None:

@@ -197,6 +197,6 @@ def _record(line: str, path: Path, number: int, dropped: list[str]) -> Record | 
         return from_json(line)
     except RunFileError as error:
         if number == 1:
-            raise RunFileError(f"expected a flopwatch run file, but line 1 of {path} is {error}") from None
+            raise RunFileError(f"expected a flopwatch run file, line 1 of {path}: {error}") from None
         dropped.append(f"line {number}: {error}")
         return None

@@ -122,15 +122,14 @@ def format_duration(seconds: float | None) -> str:
         return f"-{format_duration(-seconds)}"
     if seconds < SECONDS_PER_MINUTE:
         return f"{format_plain(seconds)}s" if seconds < 59.95 else "1m 00s"
-    whole = round(seconds)
-    days, rest = divmod(whole, SECONDS_PER_DAY)
-    hours, rest = divmod(rest, SECONDS_PER_HOUR)
-    minutes, rest = divmod(rest, SECONDS_PER_MINUTE)
-    if days:
-        return f"{days:,}d {hours}h"
-    if hours:
+    minutes, rest = divmod(round(seconds), SECONDS_PER_MINUTE)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    hours, minutes = divmod(round(seconds / SECONDS_PER_MINUTE), 60)
+    if hours < 24:
         return f"{hours}h {minutes:02d}m"
-    return f"{minutes}m {rest:02d}s"
+    days, hours = divmod(round(seconds / SECONDS_PER_HOUR), 24)
+    return f"{days:,}d {hours}h"
 
 
 def format_clock(hertz: float | None) -> str:
@@ -142,4 +141,6 @@ def format_usd(amount: float | None) -> str:
     """Print an amount of money: 1234.5 is "$1,235"."""
     if amount is None:
         return UNKNOWN
+    if 0 < amount < 0.01:
+        return "<$0.01"
     return f"${amount:,.2f}" if amount < 1000 else f"${amount:,.0f}"

@@ -124,6 +124,16 @@ def test_an_mfu_above_one_is_shown_as_it_is(tmp_path):
         assert "the MFU is above 100%: check the peak (datasheet: a sheet)" in RENDERERS[form](report)
 
 
+def test_the_charts_have_a_gap_where_no_process_ran(tmp_path):
+    first = write(tmp_path / "a" / "run.jsonl", samples.healthy_run())
+    resumed = samples.start(time=1065.0, step=21, resumed_from=str(first.resolve()))
+    warm_up = samples.window(22, 1070.0, 0, first=True)
+    later = samples.window(31, 1080.0, totals=samples.totals(31, 1080.0, 24_800 * 10**12))
+    path = write(tmp_path / "b" / "run.jsonl", [resumed, samples.WORK, warm_up, later])
+    page = RENDERERS["html"](summarize(read_run(path)))
+    assert '"y":[0.4,0.4,null,0.4]' in page
+
+
 def test_thinning_keeps_the_extremes_and_the_order():
     points = [(float(x), float(x % 97)) for x in range(50_000)]
     points[31_234] = (31_234.0, -5.0)

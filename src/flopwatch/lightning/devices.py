@@ -16,7 +16,7 @@ from flopwatch.chips import Dtype, find_chip
 from flopwatch.errors import DriverError, FlopwatchError, UnknownDeviceError
 from flopwatch.records import Device
 
-_GIVE = "give FlopWatch(peak_flops_per_second=...)"
+_GIVE = "give FlopWatch(peak_flops_per_second=...) a number, or 'measured' for a short benchmark"
 UsersPeak = float | Literal["measured"] | None
 _MIXED: Mapping[str, Dtype] = MappingProxyType({"16-mixed": "fp16", "bf16-mixed": "bf16"})
 
@@ -29,7 +29,10 @@ def device_of(trainer: Any, module: nn.Module, peak: UsersPeak) -> Device:
     if peak != "measured":
         return replace(device, peak_flops_per_second=float(peak), peak_source="given by the user")
     if device.dtype not in TORCH_DTYPES:
-        return replace(device, peak_source=f"a {device.dtype} peak cannot be measured; {_GIVE} as a number")
+        return replace(
+            device,
+            peak_source=f"a {device.dtype} peak cannot be measured; give FlopWatch(peak_flops_per_second=...) a number",
+        )
     measured = measure_peak(device.dtype, trainer.strategy.root_device)
     return replace(device, peak_flops_per_second=measured.flops_per_second, peak_source=measured.source)
 

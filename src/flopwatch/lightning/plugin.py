@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flopwatch.errors import ArgumentError
+from flopwatch.errors import ArgumentError, FlopwatchError
 
 if TYPE_CHECKING:
     from flopwatch.lightning.callback import FlopWatch
@@ -30,7 +30,10 @@ def callbacks() -> list[FlopWatch]:
         return []
     from flopwatch.lightning.callback import FlopWatch
 
-    watch = FlopWatch(**parse_options(text))
+    try:
+        watch = FlopWatch(**parse_options(text))
+    except FlopwatchError as error:
+        raise ArgumentError(f"in the variable {VARIABLE}: {error}") from None
     watch.from_environment = True
     return [watch]
 
@@ -48,12 +51,18 @@ def parse_options(text: str) -> dict[str, Any]:
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or name not in _OPTIONS:
             known = ", ".join(_OPTIONS)
-            raise ArgumentError(f"expected {VARIABLE}=1 or options like 'budget=1.4T tokens', of {known}; got {part!r}")
+            raise ArgumentError(f"expected 1 or options like 'budget=1.4T tokens', of {known}; got {part!r}")
         read, expected = _OPTIONS[name]
         try:
-            options[name] = read(value)
+            given = read(value)
         except ValueError:
-            raise ArgumentError(f"expected {expected} for {name} in {VARIABLE}, got {value!r}") from None
+            raise ArgumentError(f"expected {expected} for {name}, got {value!r}") from None
+        if name == "budget":
+            options.setdefault(name, []).append(given)
+        elif name in options:
+            raise ArgumentError(f"expected {name} once, got it twice")
+        else:
+            options[name] = given
     return options
 
 

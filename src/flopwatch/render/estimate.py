@@ -22,7 +22,7 @@ def render_json(result: Estimate) -> str:
         "parameters": result.parameters,
         "active_parameters": result.active_parameters,
         "convention": result.convention,
-        "attention": result.attention,
+        "attention": result.attention if result.convention == "model" else None,
         "batch": result.batch,
         "seq_len": result.seq_len,
         "forward_flops": result.forward_flops,
@@ -79,17 +79,17 @@ def _lines(result: Estimate) -> list[tuple[str, str]]:
         counted = result.total_training_flops or result.training_flops
         lines.append(("exact", f"{exact:.4g} FLOPs ({_ATTENTION[result.attention]}), {exact / counted - 1:+.2%}"))
     if result.planned is not None:
-        lines += _plan_lines(result.planned)
+        lines += _plan_lines(result.planned, whole_run=result.tokens is not None)
     return lines
 
 
-def _plan_lines(planned: PlannedRun) -> list[tuple[str, str]]:
+def _plan_lines(planned: PlannedRun, *, whole_run: bool) -> list[tuple[str, str]]:
     peak = units.format_si(planned.peak_flops_per_second, "FLOP/s")
     money = units.format_usd(planned.usd) if planned.usd is not None else "n/a (give --usd-per-gpu-hour)"
     return [
         ("hardware", f"{planned.count:,} x {planned.gpu} at {units.format_percent(planned.mfu)} MFU"),
         ("peak", f"{peak} dense {planned.dtype} each ({planned.peak_source})"),
-        ("time", units.format_duration(planned.seconds)),
+        ("time" if whole_run else "time of one batch", units.format_duration(planned.seconds)),
         ("GPU-hours", f"{planned.gpu_hours:,.0f}" if planned.gpu_hours >= 100 else f"{planned.gpu_hours:.3g}"),
         ("money", money),
     ]

@@ -59,6 +59,10 @@ def run_lines(report: Report) -> list[Line]:
         ("peak of one device", peak_text(report.device)),
         ("strategy", report.strategy or units.UNKNOWN),
     ]
+    if (report.device.peak_source or "").startswith("measured"):
+        lines.append(
+            ("mind", "a measured peak differs from start to start; compare tokens/s of two runs, not their MFU")
+        )
     if report.device.driver:
         lines.append(("driver", report.device.driver))
     if report.processes > 1:
@@ -125,18 +129,19 @@ def flops_per_token(work: Work) -> float | None:
 
 def speed_lines(report: Report) -> list[Line]:
     """Means over the run, warm-up left out."""
+    run_mfu = units.format_percent(report.run_mfu)
     lines = [
-        ("MFU", f"{units.format_percent(report.mfu)} (training loop, warm-up left out)"),
-        ("run MFU", f"{units.format_percent(report.run_mfu)} (all wall time)"),
+        ("MFU", _in_loop(units.format_percent(report.mfu))),
+        ("run MFU", run_mfu if report.run_mfu is None else f"{run_mfu} (all wall time)"),
     ]
     if report.mfu_at_clock is not None:
         lines.append(("MFU at clock", f"{units.format_percent(report.mfu_at_clock)} (at the SM clock that was run)"))
     if report.sm_clock_hz is not None:
         lines.append(("mean SM clock", units.format_clock(report.sm_clock_hz)))
     lines += [
-        ("tokens/s", units.format_count(report.tokens_per_second)),
-        ("step", units.format_duration(report.step_seconds)),
-        ("waiting for data", f"{units.format_share(report.data_wait_fraction)} of the training loop"),
+        ("tokens/s", _in_loop(units.format_count(report.tokens_per_second))),
+        ("step", _in_loop(units.format_duration(report.step_seconds))),
+        ("waiting for data", _in_loop(units.format_share(report.data_wait_fraction))),
         ("total FLOPs", units.format_si(report.totals.flops, "FLOPs")),
         ("total tokens", units.format_count(report.totals.tokens)),
         ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
@@ -145,6 +150,10 @@ def speed_lines(report: Report) -> list[Line]:
         lines.append(("money", units.format_usd(report.usd)))
     lines += [(f"budget of {each.text}", f"{units.format_share(each.fraction)} used") for each in report.budgets]
     return lines
+
+
+def _in_loop(value: str) -> str:
+    return value if value == units.UNKNOWN else f"{value} (training loop, warm-up left out)"
 
 
 def time_lines(report: Report) -> list[tuple[str, float, float | None]]:

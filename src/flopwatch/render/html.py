@@ -65,12 +65,25 @@ def _time_axis(report: Report) -> tuple[float, str]:
     return (units.SECONDS_PER_MINUTE, "minutes since start") if longest > 120 else (1, "seconds since start")
 
 
-def _series(report: Report, value: Callable[[Point], float | None]) -> list[tuple[float, float]]:
+def _series(report: Report, value: Callable[[Point], float | None]) -> list[tuple[float, float | None]]:
+    """The values over time, with a gap wherever no process ran."""
     scale, _ = _time_axis(report)
-    return thinned([(point.seconds / scale, float(y)) for point in report.points if (y := value(point)) is not None])
+    processes: list[list[tuple[float, float]]] = [[]]
+    for point in report.points:
+        if point.first:
+            processes.append([])
+        if (y := value(point)) is not None:
+            processes[-1].append((point.seconds / scale, float(y)))
+    processes = [each for each in processes if each]
+    lines: list[tuple[float, float | None]] = []
+    for process in processes:
+        if lines:
+            lines.append((process[0][0], None))
+        lines += thinned(process, _MOST_POINTS // len(processes))
+    return lines
 
 
-def _line(name: str, colour: str, points: list[tuple[float, float]], hover: str) -> dict[str, Any]:
+def _line(name: str, colour: str, points: Sequence[tuple[float, float | None]], hover: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines+markers" if len(points) <= 60 else "lines",

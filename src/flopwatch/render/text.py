@@ -46,7 +46,7 @@ def _totals_summary(report: Report) -> str:
     if report.totals.tokens:
         parts += [f"{units.format_count(report.totals.tokens)} tokens"]
     if report.tokens_per_second is not None:
-        parts += [f"{units.format_count(report.tokens_per_second)} tokens/s"]
+        parts += [f"{units.format_count(report.tokens_per_second)} tokens/s in the training loop"]
     return f"{', '.join(parts)} on {report.device.count} x {report.device.name}"
 
 
