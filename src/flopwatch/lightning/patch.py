@@ -9,24 +9,19 @@ _ABSENT = object()
 
 
 class Patch:
-    """Calls `listener(original, *arguments)` in place of one object's method until it is removed.
+    """Puts a wrapped method on one object until it is removed.
 
     Args:
         owner: The object; its class is not touched.
         name: The method's name.
-        listener: Gets the original method first, then the call's arguments.
+        wrap: Gets the original method and returns what to call in its place.
     """
 
-    def __init__(self, owner: Any, name: str, listener: Callable[..., Any]) -> None:
+    def __init__(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         self._owner, self._name = owner, name
         self._before = owner.__dict__.get(name, _ABSENT)
-        original = getattr(owner, name)
-
-        def patched(*arguments: Any, **named: Any) -> Any:
-            return listener(original, *arguments, **named)
-
-        self._patched = patched
-        setattr(owner, name, patched)
+        self._patched = wrap(getattr(owner, name))
+        setattr(owner, name, self._patched)
 
     def remove(self) -> None:
         """Put back what was there, unless somebody else has put something there since."""

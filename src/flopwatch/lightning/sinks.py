@@ -70,9 +70,9 @@ class ProgressSink:
         if self._patch is not None:
             self._patch.remove()
 
-    def _with_our_words(self, original: Callable[..., Any], *arguments: Any, **named: Any) -> dict[str, Any]:
-        """The bar's words, the user's own before ours."""
-        return {**self._words, **original(*arguments, **named)}
+    def _with_our_words(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """The bar's words with ours; where both have a word, the user's own stays."""
+        return lambda *arguments, **named: {**self._words, **original(*arguments, **named)}
 
 
 def _log_hyperparameters(logger: Any, params: dict[str, Any]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal
 
 from flopwatch.lightning.patch import Patch
@@ -97,27 +96,38 @@ class ProfilerTap:
         stopwatch: What to tell.
     """
 
-    _ACTIONS: Mapping[str, Kind] = MappingProxyType(
-        {"[_TrainingEpochLoop].train_dataloader_next": "data_wait", "save_checkpoint": "checkpoint"}
-    )
+    _ACTIONS: dict[str, Kind] = {
+        "[_TrainingEpochLoop].train_dataloader_next": "data_wait",
+        "save_checkpoint": "checkpoint",
+    }
 
     def __init__(self, profiler: Any, stopwatch: Stopwatch) -> None:
         self._stopwatch = stopwatch
-        self._patches = (Patch(profiler, "start", self._on_start), Patch(profiler, "stop", self._on_stop))
+        self._patches = (Patch(profiler, "start", self._listen_first), Patch(profiler, "stop", self._listen_last))
 
     def remove(self) -> None:
         """Give the profiler its own methods back."""
         for patch in self._patches:
             patch.remove()
 
-    def _on_start(self, start: Callable[[str], None], action_name: str) -> None:
-        kind = self._ACTIONS.get(action_name)
-        if kind is not None:
-            self._stopwatch.enter(kind)
-        start(action_name)
+    # Lightning starts and stops about thirty actions in every step: the wrappers do as little as they can.
+    def _listen_first(self, start: Callable[[str], Any]) -> Callable[[str], Any]:
+        actions, enter = self._ACTIONS, self._stopwatch.enter
 
-    def _on_stop(self, stop: Callable[[str], None], action_name: str) -> None:
-        stop(action_name)
-        kind = self._ACTIONS.get(action_name)
-        if kind is not None:
-            self._stopwatch.leave(kind)
+        def started(action_name: str) -> Any:
+            if action_name in actions:
+                enter(actions[action_name])
+            return start(action_name)
+
+        return started
+
+    def _listen_last(self, stop: Callable[[str], Any]) -> Callable[[str], Any]:
+        actions, leave = self._ACTIONS, self._stopwatch.leave
+
+        def stopped(action_name: str) -> Any:
+            result = stop(action_name)
+            if action_name in actions:
+                leave(actions[action_name])
+            return result
+
+        return stopped
