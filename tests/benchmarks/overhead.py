@@ -3,8 +3,8 @@
     python tests/benchmarks/overhead.py [--steps 3000] [--rounds 5]
 
 Compared are FlopWatch (with its default window of ten seconds and with one every 50 steps, all keys, a logger that
-keeps nothing) and Lightning's ThroughputMonitor and LearningRateMonitor every 50 steps. Machines are noisy: read the ratios, not the
-microseconds.
+keeps nothing) and Lightning's ThroughputMonitor and LearningRateMonitor every 50 steps. Machines are noisy: repeat it
+and look at how far the rounds lie apart before reading anything into a difference.
 """
 
 from __future__ import annotations
