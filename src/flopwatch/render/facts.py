@@ -9,6 +9,11 @@ from flopwatch.records import Device, Work
 from flopwatch.report import Report
 
 Line = tuple[str, str]
+_VERIFICATION = {
+    "parameters equal": "its parameter count equals the live model's",
+    "formula only": "not checked against the live model",
+    "withheld": "withheld",
+}
 _NO_WORK = "the run ended before its first batch did"
 _UNREADABLE_WORK = "the record of how the work was counted is unreadable"
 
@@ -44,7 +49,8 @@ def headline_basis(report: Report) -> str:
         return f"MFU is against a peak of {peak_text(report.device)} per device; {_UNREADABLE_WORK}."
     return (
         f"MFU is against a peak of {peak_text(report.device)} per device; FLOPs are counted from the"
-        f" {report.work.model_type} config with {report.work.attention} attention, {report.work.verification}."
+        f" {report.work.model_type} config with {report.work.attention} attention"
+        f" ({_VERIFICATION[report.work.verification]})."
     )
 
 
