@@ -66,6 +66,8 @@ class GPT(pl.LightningModule):
         self.wpe = nn.Embedding(config.n_positions, config.n_embd)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd)
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.lm_head.weight = self.wte.weight
         self.apply(self._init)
 
     @staticmethod
@@ -77,7 +79,7 @@ class GPT(pl.LightningModule):
         x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1], device=tokens.device))
         for block in self.blocks:
             x = block(x)
-        return F.linear(self.ln_f(x), self.wte.weight)
+        return self.lm_head(self.ln_f(x))
 
     def _loss(self, batch):
         inputs, targets = batch

@@ -50,6 +50,14 @@ def test_a_run_of_warm_up_alone_has_no_steady_mfu(tmp_path):
     assert report.totals.flops is not None
 
 
+def test_a_short_last_window_with_few_clock_samples_is_left_out_of_mfu_at_clock_alone(tmp_path):
+    records = samples.healthy_run()
+    records[5] = dataclasses.replace(records[5], clock_samples=1)
+    report = report_of(tmp_path, records)
+    assert report.mfu_at_clock == pytest.approx(0.5)
+    assert report.mfu == pytest.approx(0.4)
+
+
 def test_one_uncounted_window_withholds_the_mean(tmp_path):
     records = samples.healthy_run()
     records[3] = dataclasses.replace(records[3], flops=None)

@@ -114,7 +114,9 @@ def summarize(run: Run) -> Report:
         totals=totals,
         mfu=mfu,
         mfu_at_clock=_mean_utilization(
-            (window, device.count, _peak_at_clock(window, device)) for device, window in steady
+            (window, device.count, peak)
+            for device, window in steady
+            if (peak := _peak_at_clock(window, device)) is not None
         ),
         run_mfu=rates.fraction(
             totals.flops, metrics.capacity_flops(start.capacity_flops, ended_at - start.time, start.device)

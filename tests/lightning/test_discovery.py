@@ -88,12 +88,19 @@ def test_nothing_is_hooked_inside_a_compiled_module():
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
 
 
+def without_its_layer():
+    model = TinyGPT()
+    del model.lm_head
+    return model
+
+
 @pytest.mark.parametrize(
     ("make", "known"),
     [
         (lambda config: transformers.GPT2LMHeadModel(config), True),
         (lambda config: transformers.GPT2Model(config), False),
-        (lambda config: TinyGPT(), None),
+        (lambda config: TinyGPT(), True),
+        (lambda config: without_its_layer(), None),
     ],
 )
 def test_a_tied_head_must_be_there_to_be_counted(make, known):

@@ -1,6 +1,7 @@
 """Scripts whose work is not what it seems at first: the number is right, or it is gone and said so."""
 
 import copy
+import dataclasses
 import pickle
 
 import pytest
@@ -58,6 +59,12 @@ def test_the_same_model_with_its_head_is_counted(tmp_path):
 
 
 class Headless(TinyGPT):
+    """Returns hidden states; the width may be that of the vocabulary."""
+
+    def __init__(self, config=CONFIG):
+        super().__init__(config=config)
+        del self.lm_head
+
     def forward(self, tokens):
         x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1]))
         for block in self.blocks:
@@ -73,6 +80,24 @@ def test_a_tied_head_that_nobody_sees_is_not_counted_unless_the_user_says_so(tmp
     assert run.end.totals.flops is None
     assert "no logits were seen" in run.work.note
     run = fit(tmp_path / "b", FlopWatch(config=CONFIG), Headless())
+    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+
+
+def test_hidden_states_as_wide_as_the_vocabulary_are_not_taken_for_logits(tmp_path):
+    run = fit(tmp_path, FlopWatch(), Headless(dataclasses.replace(CONFIG, vocab_size=32, n_embd=32)))
+    assert run.end.totals.flops is None
+    assert "no logits were seen" in run.work.note
+
+
+class FunctionalHead(Headless):
+    """Multiplies with the embedding's weight, without a layer of its own."""
+
+    def forward(self, tokens):
+        return torch.nn.functional.linear(super().forward(tokens), self.wte.weight)
+
+
+def test_a_head_without_a_layer_of_its_own_is_seen_by_its_logits(tmp_path):
+    run = fit(tmp_path, FlopWatch(), FunctionalHead())
     assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
 
 

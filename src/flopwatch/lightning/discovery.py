@@ -155,7 +155,9 @@ class Probe:
     def __init__(self, found: FoundModel) -> None:
         self.seen: list[Batch] = []
         self.saw_logits = False
-        self._vocab_size = next(each.rows for each in found.architecture.components if isinstance(each, Embedding))
+        embedding = next(each for each in found.architecture.components if isinstance(each, Embedding))
+        # Hidden states as wide as the vocabulary look like logits, so then no output proves a head.
+        self._logit_size = embedding.rows if embedding.rows != embedding.features else None
         self._target = _probe_target(found)
         self._output_of = found.module
         self._handles: list[RemovableHandle] = []
@@ -190,7 +192,7 @@ class Probe:
         values = output.values() if isinstance(output, Mapping) else output
         values = values if isinstance(values, Iterable) and not isinstance(values, torch.Tensor) else (values,)
         tensors = (each for each in values if isinstance(each, torch.Tensor))
-        self.saw_logits |= any(each.dim() >= 2 and each.shape[-1] == self._vocab_size for each in tensors)
+        self.saw_logits |= any(each.dim() >= 2 and each.shape[-1] == self._logit_size for each in tensors)
 
 
 def _probe_target(found: FoundModel) -> nn.Module | None:

@@ -259,6 +259,8 @@ class Session:
 
     def _book(self) -> float:
         """Take what was counted, sum it over the ranks, add it to the totals; returns the ranks' mean lap seconds."""
+        if not self._counter.all_trainable():
+            self._meter.lose_flops()
         elapsed = self._stopwatch.elapsed_seconds()
         counts, lap_seconds = self._ranks.total(self._meter.take(), self._stopwatch.lap_seconds())
         self._window_counts += counts
@@ -267,8 +269,6 @@ class Session:
         return lap_seconds
 
     def _close_window(self) -> None:
-        if not self._counter.all_trainable():
-            self._meter.lose_flops()
         self._check_due = True
         lap_seconds = self._book()
         counts, self._window_counts = self._window_counts, Counts()
