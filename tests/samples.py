@@ -1,6 +1,7 @@
 """Hand-made runs whose numbers can be checked by eye."""
 
-from flopwatch.records import BudgetLine, Device, End, Event, Start, Totals, Window, Work, WorkRow
+from flopwatch.components import ComponentRow
+from flopwatch.records import BudgetLine, Device, End, Event, Start, Totals, Window, Work
 
 H100 = Device(
     name="NVIDIA H100 80GB HBM3",
@@ -24,7 +25,7 @@ WORK = Work(
     seq_len=100,
     forward_flops=8_000,
     training_flops=24_000,
-    components=(WorkRow("layers.mlp", 600, 6_000), WorkRow("lm_head", 400, 2_000)),
+    components=(ComponentRow("layers.mlp", 600, 6_000), ComponentRow("lm_head", 400, 2_000)),
 )
 TERA = 10**12
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeVar
 
+from flopwatch.components import ComponentRow
 from flopwatch.errors import RunFileError
 
 SCHEMA = 1
@@ -93,15 +94,6 @@ class Start:
 
 
 @dataclass(frozen=True)
-class WorkRow:
-    """One component's share of the first batch."""
-
-    name: str
-    parameters: int
-    forward_flops: int
-
-
-@dataclass(frozen=True)
 class Work:
     """How the work of a batch is counted, shown on the first batch of one device."""
 
@@ -115,7 +107,7 @@ class Work:
     seq_len: int | None = None
     forward_flops: int | None = None
     training_flops: int | None = None
-    components: tuple[WorkRow, ...] = ()
+    components: tuple[ComponentRow, ...] = ()
 
 
 @dataclass(frozen=True)

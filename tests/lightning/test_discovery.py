@@ -84,7 +84,6 @@ def test_nothing_is_hooked_inside_a_compiled_module():
     model.blocks[0] = torch.compile(model.blocks[0], backend="eager")
     probe = Probe(find_model(model, None))
     probe.attach()
-    assert not probe.possible
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
 
 

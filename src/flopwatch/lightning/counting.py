@@ -11,7 +11,7 @@ from torch import nn
 from flopwatch.components import Architecture, AttentionConvention, Batch
 from flopwatch.errors import FlopwatchError
 from flopwatch.lightning import discovery
-from flopwatch.records import Work, WorkRow
+from flopwatch.records import Work
 
 BatchShape = Callable[[Any], tuple[int, int]]
 Amounts = tuple[int | None, int | None, int | None]
@@ -175,7 +175,6 @@ class BatchCounter:
         architecture = self._architecture
         if architecture is None or shape is None:
             return Work("withheld", self.note)
-        rows = (WorkRow(row.name, row.parameters, row.forward_flops) for row in architecture.rows(shape))
         return Work(
             verification="formula only" if self._formula_only else "parameters equal",
             note=self.note,
@@ -187,5 +186,5 @@ class BatchCounter:
             seq_len=shape.seq_len,
             forward_flops=architecture.forward_flops(shape),
             training_flops=architecture.training_flops(shape),
-            components=tuple(rows),
+            components=tuple(architecture.rows(shape)),
         )

@@ -162,11 +162,6 @@ class Probe:
         self._output_of = found.module
         self._handles: list[RemovableHandle] = []
 
-    @property
-    def possible(self) -> bool:
-        """Whether there is a place to look."""
-        return self._target is not None
-
     def attach(self) -> None:
         """Start looking."""
         self.detach()

@@ -14,7 +14,7 @@ _MOST_FAILURES = 3
 
 
 class LoggerSink:
-    """Writes to every logger of a Trainer; a logger that keeps failing is left alone, with one warning.
+    """Writes to every logger of a Trainer; a logger that fails three times in a row is left alone.
 
     Args:
         loggers: `trainer.loggers`.
