@@ -1,17 +1,24 @@
 """The arithmetic of a model: small frozen parts that give their parameters and their FLOPs from the same fields.
 
-A multiply-add is two FLOPs. Counted are matrix multiplications; looking up an embedding, norms, activations, softmax
-and residual additions are not (they are below a percent of any model here, and no published convention counts them
-all). Because parameters and FLOPs come from the same fields, a parameter count that equals the live model's proves
-the fields.
+A multiply-add is two FLOPs. Counted are matrix multiplications (convolutions and the products of attention, state
+space models and linear attention among them); looking up an embedding, norms, activations, softmax, elementwise scans
+and residual additions are not. Because parameters and FLOPs come from the same fields, a parameter count that equals
+the live model's proves the fields.
+
+Every part says which values it reads and writes by name ("x" is the hidden state), in the order in which they run.
+That wiring is what `backward` needs to tell which gradients a partly frozen model computes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from flopwatch.batch import TOKENS, Batch, Rows, attended_pairs
 
 AttentionConvention = Literal["causal", "full"]
+Role = Literal["weight", "head", "router", "patches"]
 
 
 def matmul_flops(m: int, k: int, n: int) -> int:
@@ -22,63 +29,58 @@ def matmul_flops(m: int, k: int, n: int) -> int:
     return 2 * m * k * n
 
 
-def attended_pairs(seq_len: int, *, causal: bool, window: int | None = None) -> int:
-    """Number of (query, key) pairs that the attention mask of one sequence keeps.
-
-    Full: T * T. Causal: T * (T + 1) / 2. Causal with a window of W keys, the query's own included (Hugging Face's
-    `sliding_window`): the first W queries see 1, 2, ... W keys, each later one W.
-    `attended_pairs(5, causal=True, window=3)` is 1 + 2 + 3 + 3 + 3 = 12.
-    """
-    if not causal:
-        return seq_len * seq_len
-    reach = seq_len if window is None else min(window, seq_len)
-    return reach * (reach + 1) // 2 + (seq_len - reach) * reach
-
-
 @dataclass(frozen=True)
-class Batch:
-    """The work of one forward pass: so many sequences of so many tokens each, padding included; zero is no work.
+class Leaf:
+    """What every part has: its name in the module tree, the values that it reads and the one that it writes.
 
-    Raises:
-        ValueError: If either is negative.
+    `no_grad` marks work that the model does outside of autograd. Leaves that own a bare `nn.Parameter` of their name,
+    not a module with a `weight`, are `bare`. `reference` is what Hugging Face's own code runs in its place, where that
+    is more than the model asks for; only cross-checks against that code count it.
     """
 
-    sequences: int
-    seq_len: int
-
-    def __post_init__(self) -> None:
-        if self.sequences < 0 or self.seq_len < 0:
-            raise ValueError(f"expected a batch of no less than no tokens, got {self.sequences} x {self.seq_len}")
-
-    @property
-    def tokens(self) -> int:
-        """Tokens computed, padding included."""
-        return self.sequences * self.seq_len
-
-
-class Component(Protocol):
-    """A part of a model."""
-
-    @property
-    def name(self) -> str:
-        """What the part is called in tables."""
+    name: str
+    reads: tuple[str, ...] = field(default=("x",), kw_only=True)
+    writes: str = field(default="x", kw_only=True)
+    no_grad: bool = field(default=False, kw_only=True)
+    bare: bool = field(default=False, kw_only=True)
+    reference: Leaf | None = field(default=None, kw_only=True)
 
     def parameters(self) -> int:
         """Parameters that the part owns."""
+        return 0
+
+    def active_parameters(self) -> int:
+        """Parameters that one token meets; fewer than all where tokens are routed."""
+        return self.parameters()
 
     def forward_flops(self, batch: Batch) -> int:
-        """FLOPs of one forward pass over the batch."""
+        """FLOPs of one forward pass over the batch; zero by convention for elementwise work and lookups."""
+        return 0
+
+    def backward_flops(self, forward: int, flowing: frozenset[str], trains: bool) -> int:
+        """FLOPs of the backward pass: a product of the forward's size for each gradient that is needed.
+
+        Args:
+            forward: The part's forward FLOPs.
+            flowing: Names of the values that a gradient flows to.
+            trains: Whether the part's own weight trains.
+        """
+        return forward * (trains + (not flowing.isdisjoint(self.reads)))
 
 
 @dataclass(frozen=True)
-class Linear:
-    """A dense layer applied to every token; `tied` means that the weight belongs to the embedding."""
+class Linear(Leaf):
+    """A dense layer, or a convolution: `in_features` inputs to each of `out_features` outputs, for every row.
 
-    name: str
+    `tied` is the path of the part whose weight it uses, if it has none of its own.
+    """
+
     in_features: int
     out_features: int
     bias: bool = False
-    tied: bool = False
+    tied: str | None = None
+    rows: Rows = TOKENS
+    role: Role = "weight"
 
     def parameters(self) -> int:
         """Weight (in * out) and bias."""
@@ -86,32 +88,54 @@ class Linear:
         return weight + (self.out_features if self.bias else 0)
 
     def forward_flops(self, batch: Batch) -> int:
-        """2 * tokens * in * out."""
-        return matmul_flops(batch.tokens, self.in_features, self.out_features)
+        """2 * rows * in * out."""
+        return matmul_flops(self.rows.count(batch), self.in_features, self.out_features)
 
 
 @dataclass(frozen=True)
-class Embedding:
-    """A table of vectors; looking one up costs no FLOPs."""
+class Experts(Leaf):
+    """One matrix per expert, of which every row meets the `active` that it is routed to; none is dropped or padded."""
 
-    name: str
-    rows: int
+    in_features: int
+    out_features: int
+    experts: int
+    active: int
+    bias: bool = False
+    rows: Rows = TOKENS
+
+    def parameters(self) -> int:
+        """One weight, and bias, for each expert."""
+        return self.experts * self._each()
+
+    def active_parameters(self) -> int:
+        """Those of the experts that one token is routed to."""
+        return self.active * self._each()
+
+    def _each(self) -> int:
+        return self.in_features * self.out_features + (self.out_features if self.bias else 0)
+
+    def forward_flops(self, batch: Batch) -> int:
+        """2 * rows * active * in * out."""
+        return matmul_flops(self.rows.count(batch) * self.active, self.in_features, self.out_features)
+
+
+@dataclass(frozen=True)
+class Embedding(Leaf):
+    """A table of vectors; looking one up costs no FLOPs. `lookup` is false where the table is added whole."""
+
+    table_rows: int
     features: int
+    lookup: bool = True
 
     def parameters(self) -> int:
         """One vector of features for each row."""
-        return self.rows * self.features
-
-    def forward_flops(self, batch: Batch) -> int:
-        """Zero: a lookup multiplies nothing."""
-        return 0
+        return self.table_rows * self.features
 
 
 @dataclass(frozen=True)
-class Norm:
+class Norm(Leaf):
     """A LayerNorm (with bias) or RMSNorm (without); `affine=False` has no parameters. Elementwise, so not counted."""
 
-    name: str
     features: int
     bias: bool = False
     affine: bool = True
@@ -120,47 +144,170 @@ class Norm:
         """One weight per feature, and one bias."""
         return self.features * (1 + self.bias) if self.affine else 0
 
-    def forward_flops(self, batch: Batch) -> int:
-        """Zero by convention: elementwise work is not counted."""
-        return 0
+
+@dataclass(frozen=True)
+class Vector(Leaf):
+    """Parameters that are added or multiplied elementwise: class tokens, biases of their own, layer scales, decays.
+
+    `trains` is false for parameters that Hugging Face keeps out of the gradient itself.
+    """
+
+    size: int
+    trains: bool = field(default=True, kw_only=True)
+
+    def parameters(self) -> int:
+        """`size`."""
+        return self.size
 
 
 @dataclass(frozen=True)
-class AttentionCore:
-    """The two products of attention, scores = Q K^T and output = scores V, over the pairs that the mask keeps."""
+class AttentionCore(Leaf):
+    """The two products of attention, scores = Q K^T and output = scores V, over the pairs that the mask keeps.
 
-    name: str
-    query_heads: int
+    `window` and `chunk` bound how far back a causal query sees; `radius` how far to both sides. Reads q, k, v.
+    """
+
+    heads: int
     key_dim: int
     value_dim: int
     causal: bool = True
     window: int | None = None
+    chunk: int | None = None
+    radius: int | None = None
+    rows: Rows = TOKENS
+    keys: Rows | None = None
+    reads: tuple[str, ...] = field(default=("q", "k", "v"), kw_only=True)
+    writes: str = field(default="o", kw_only=True)
 
-    def parameters(self) -> int:
-        """Zero."""
-        return 0
+    def pairs(self, batch: Batch) -> int:
+        """Pairs of query and key that the mask keeps, over all sequences."""
+        if self.keys is not None:
+            spans = zip(self.rows.spans(batch), self.keys.spans(batch), strict=True)
+            return sum(count * length * other for (length, count), (other, _) in spans)
+        return sum(
+            count
+            * attended_pairs(length, causal=self.causal, window=self.window, chunk=self.chunk, radius=self.radius)
+            for length, count in self.rows.spans(batch)
+        )
 
     def forward_flops(self, batch: Batch) -> int:
         """2 * heads * (key_dim + value_dim) for each kept pair; grouped keys and values change the projections only."""
-        pairs = batch.sequences * attended_pairs(batch.seq_len, causal=self.causal, window=self.window)
-        return 2 * self.query_heads * (self.key_dim + self.value_dim) * pairs
+        return 2 * self.heads * (self.key_dim + self.value_dim) * self.pairs(batch)
+
+    def backward_flops(self, forward: int, flowing: frozenset[str], trains: bool) -> int:
+        """Gradients of Q and K from the scores, of the scores and V from the output, each where one flows."""
+        query, key, value = (name in flowing for name in self.reads)
+        scores, output = query + key, (query or key) + value
+        return forward // (self.key_dim + self.value_dim) * (self.key_dim * scores + self.value_dim * output)
+
+
+@dataclass(frozen=True)
+class Product(Leaf):
+    """Products of two activations inside a state space model or a linear attention, which work in chunks.
+
+    Args:
+        per_row: FLOPs for every row.
+        per_pair: FLOPs for every pair of rows within a chunk, to both sides.
+        chunk: Rows in a chunk.
+        padded: Whether the last chunk is filled up.
+        backward: How many times the forward the backward is.
+        lacks: What of that the backward does not compute: one product of the "first" chunk, which reads a state that is
+            constant, or all of the "last" chunk, which writes a state that nothing reads.
+    """
+
+    per_row: int = 0
+    per_pair: int = 0
+    chunk: int = 1
+    padded: bool = True
+    backward: int = 2
+    lacks: Literal["first", "last"] | None = None
+    rows: Rows = TOKENS
+    reads: tuple[str, ...] = field(default=("q", "k", "v"), kw_only=True)
+    writes: str = field(default="o", kw_only=True)
+
+    def forward_flops(self, batch: Batch) -> int:
+        """Over all sequences, `per_row` for each row and `per_pair` for each pair within a chunk."""
+        return sum(count * sum(map(self._of, self._chunks(length))) for length, count in self.rows.spans(batch))
+
+    def backward_flops(self, forward: int, flowing: frozenset[str], trains: bool) -> int:
+        """`backward` times the forward as soon as a gradient flows to anything that is read; needs the lengths."""
+        return 0 if flowing.isdisjoint(self.reads) else self.backward * forward
+
+    def lacking_flops(self, batch: Batch) -> int:
+        """What the backward has less, over all sequences."""
+        if self.lacks is None:
+            return 0
+        chunks = ((self._chunks(length), count) for length, count in self.rows.spans(batch))
+        if self.lacks == "first":
+            return sum(count * self._of(each[0]) for each, count in chunks if each)
+        return sum(count * self.backward * self._of(each[-1]) for each, count in chunks if each)
+
+    def _chunks(self, length: int) -> list[int]:
+        whole, rest = divmod(length, self.chunk)
+        last = [self.chunk if self.padded else rest] if rest else []
+        return [self.chunk] * whole + last
+
+    def _of(self, length: int) -> int:
+        return self.per_row * length + self.per_pair * length**2
+
+
+@dataclass(frozen=True)
+class Contrast(Leaf):
+    """Every sequence's vector against every other stream's: one product of the batch with itself (CLIP's logits)."""
+
+    features: int
+
+    def forward_flops(self, batch: Batch) -> int:
+        """2 * sequences * features * sequences."""
+        return matmul_flops(batch.sequences, self.features, batch.sequences)
+
+    def backward_flops(self, forward: int, flowing: frozenset[str], trains: bool) -> int:
+        """A gradient for each side that one flows to."""
+        return forward * sum(name in flowing for name in self.reads)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Parts under one name, the whole repeated `times` times with parameters of its own each time."""
+    """Parts under one name; an empty name adds no level to paths."""
 
     name: str
     children: tuple[Component, ...]
-    times: int = 1
 
-    def parameters(self) -> int:
-        """Sum over the children, times `times`."""
-        return self.times * sum(child.parameters() for child in self.children)
 
-    def forward_flops(self, batch: Batch) -> int:
-        """Sum over the children, times `times`."""
-        return self.times * sum(child.forward_flops(batch) for child in self.children)
+@dataclass(frozen=True)
+class Stack:
+    """Layers in a row: a few kinds of layer, and for each position which kind stands there.
+
+    With `shared` all positions of a kind use the same parameters, as ALBERT's do. `first` is the index of the first.
+    """
+
+    name: str
+    kinds: tuple[Group, ...]
+    pattern: tuple[int, ...]
+    shared: bool = False
+    first: int = 0
+
+    def times(self, kind: int) -> int:
+        """How many positions are of a kind."""
+        return self.pattern.count(kind)
+
+
+Component = Leaf | Group | Stack
+
+
+def leaves(component: Component) -> Iterator[tuple[Leaf, int, int]]:
+    """Every leaf with how many times it runs and how many times its parameters exist."""
+    if isinstance(component, Leaf):
+        yield component, 1, 1
+    elif isinstance(component, Group):
+        for child in component.children:
+            yield from leaves(child)
+    else:
+        for number, kind in enumerate(component.kinds):
+            times = component.times(number)
+            owned = min(times, 1) if component.shared else times
+            for leaf, runs, exist in leaves(kind):
+                yield leaf, runs * times, exist * owned
 
 
 @dataclass(frozen=True)
@@ -170,72 +317,119 @@ class ComponentRow:
     name: str
     parameters: int
     forward_flops: int
+    active_parameters: int | None = None
+
+
+Inputs = Literal["tokens", "source and tokens", "images", "images and tokens", "frames and tokens"]
 
 
 @dataclass(frozen=True)
 class Architecture:
     """A model as an ordered tree of components.
 
-    `max_seq_len` is the longest sequence that learned positions allow, `None` without such a limit.
+    `max_seq_len` is the longest sequence that learned positions allow, `None` without such a limit. `inputs` says what
+    a batch of it holds.
+    `sequences_interact` marks models whose cost is not a multiple of the number of sequences.
     """
 
     model_type: str
     components: tuple[Component, ...]
     max_seq_len: int | None = None
+    inputs: Inputs = "tokens"
+    causal: bool = True
+    sequences_interact: bool = False
+
+    def leaves(self) -> Iterator[tuple[Leaf, int, int]]:
+        """Every leaf with how many times it runs and how many times its parameters exist."""
+        for component in self.components:
+            yield from leaves(component)
 
     def parameters(self) -> int:
         """Parameters of the whole model; a tied head counts once."""
-        return sum(component.parameters() for component in self.components)
+        return sum(leaf.parameters() * exist for leaf, _, exist in self.leaves())
 
     def active_parameters(self) -> int:
-        """Parameters that one token meets: all of them, as long as no component routes."""
-        return self.parameters()
+        """Parameters that one token meets: of routed experts only those that it is sent to."""
+        return sum(leaf.active_parameters() * exist for leaf, _, exist in self.leaves())
 
     def forward_flops(self, batch: Batch) -> int:
         """Exact FLOPs of one forward pass."""
-        return sum(component.forward_flops(batch) for component in self.components)
-
-    def training_flops(self, batch: Batch) -> int:
-        """Exact FLOPs of forward and backward with every parameter trainable, without recomputation.
-
-        The backward of a product C = A B is two products of the same size, for A's and for B's gradient, so it costs
-        twice the forward (PaLM, arXiv 2204.02311, appendix B).
-        """
-        return 3 * self.forward_flops(batch)
+        return sum(leaf.forward_flops(batch) * runs for leaf, runs, _ in self.leaves())
 
     def rows(self, batch: Batch) -> list[ComponentRow]:
         """The per-component table: attention products on lines of their own; the lines add up to the totals."""
-        rows: dict[str, tuple[int, int]] = {}
+        lines: dict[str, ComponentRow] = {}
+        for line, leaf, runs, exist in self.lines():
+            row = lines.get(line, ComponentRow(line, 0, 0, 0))
+            lines[line] = ComponentRow(
+                line,
+                row.parameters + exist * leaf.parameters(),
+                row.forward_flops + runs * leaf.forward_flops(batch),
+                (row.active_parameters or 0) + exist * leaf.active_parameters(),
+            )
+        return list(lines.values())
+
+    def lines(self) -> Iterator[tuple[str, Leaf, int, int]]:
+        """Every leaf with the line of the table that it belongs to, its runs and how often it exists."""
         for component in self.components:
-            _collect(component, "", 1, batch, rows)
-        return [ComponentRow(name, parameters, flops) for name, (parameters, flops) in rows.items()]
+            yield from _lines(component, "", 1, 1, top=True)
 
     def with_full_attention(self) -> Architecture:
         """The same model counted over all pairs, masked or not: the `full` attention convention."""
-        return replace(self, components=tuple(_unmask(component) for component in self.components))
+        return self.with_leaves(_unmasked)
+
+    def as_reference(self) -> Architecture:
+        """The same model as Hugging Face's own code runs it, for cross-checks against that code."""
+        return self.with_leaves(lambda leaf: leaf.reference or leaf)
+
+    def with_leaves(self, change: Callable[[Leaf], Leaf]) -> Architecture:
+        """The same tree with every leaf changed."""
+        return replace(self, components=tuple(_changed(component, change) for component in self.components))
 
     def counted_with(self, attention: AttentionConvention) -> Architecture:
         """The same model under an attention convention."""
         return self.with_full_attention() if attention == "full" else self
 
 
-def _collect(component: Component, path: str, times: int, batch: Batch, rows: dict[str, tuple[int, int]]) -> None:
-    own_path = f"{path}.{component.name}" if path else component.name
-    if isinstance(component, Group):
+def _lines(component: Component, path: str, runs: int, exist: int, *, top: bool) -> Iterator[tuple[str, Leaf, int, int]]:
+    if isinstance(component, Leaf):
+        yield _line_of(component, path, top), component, runs, exist
+    elif isinstance(component, Group):
+        below = join(path, component.name)
         for child in component.children:
-            _collect(child, own_path, times * component.times, batch, rows)
-        return
-    line = own_path if isinstance(component, AttentionCore) or not path else path
-    parameters, flops = rows.get(line, (0, 0))
-    rows[line] = (parameters + times * component.parameters(), flops + times * component.forward_flops(batch))
+            yield from _lines(child, below, runs, exist, top=top and not component.name)
+    else:
+        for number, kind in enumerate(component.kinds):
+            times = component.times(number)
+            owned = min(times, 1) if component.shared else times
+            label = f"{component.name}[{kind.name}]" if kind.name else component.name
+            for child in kind.children:
+                yield from _lines(child, join(path, label), runs * times, exist * owned, top=True)
 
 
-_C = TypeVar("_C", bound=Component)
+def _line_of(leaf: Leaf, path: str, top: bool) -> str:
+    if isinstance(leaf, AttentionCore):
+        return join(path, leaf.name)
+    if not top:
+        return path
+    return join(path, "norms") if path and isinstance(leaf, Norm | Vector) else join(path, leaf.name)
 
 
-def _unmask(component: _C) -> _C:
+def join(path: str, name: str) -> str:
+    """A path one level deeper; an empty name adds none."""
+    return f"{path}.{name}" if path and name else path or name
+
+
+def _changed(component: Component, change: Callable[[Leaf], Leaf]) -> Component:
+    if isinstance(component, Leaf):
+        return change(component)
     if isinstance(component, Group):
-        return replace(component, children=tuple(_unmask(child) for child in component.children))
-    if isinstance(component, AttentionCore):
-        return replace(component, causal=False, window=None)
-    return component
+        return Group(component.name, tuple(_changed(child, change) for child in component.children))
+    kinds = (Group(kind.name, tuple(_changed(child, change) for child in kind.children)) for kind in component.kinds)
+    return replace(component, kinds=tuple(kinds))
+
+
+def _unmasked(leaf: Leaf) -> Leaf:
+    if isinstance(leaf, AttentionCore):
+        return replace(leaf, causal=False, window=None, chunk=None, radius=None)
+    return leaf

@@ -5,27 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from flopwatch.architectures import gemma, gpt, llama
+from flopwatch.architectures import deepseek, encoders, gemma, gpt, llama, moe, recurrent, seq2seq, ssm, vision
 from flopwatch.architectures.config import Fields, read_mapping
 from flopwatch.components import Architecture
 from flopwatch.errors import ConfigError, UnknownModelError
 
-ARCHITECTURES: Mapping[str, Callable[[Fields], Architecture]] = MappingProxyType(
+Builder = Callable[[Fields], Architecture]
+_CAUSAL = ("ForCausalLM", "LMHeadModel")
+_MASKED = ("ForMaskedLM",)
+_SEQ2SEQ = ("ForConditionalGeneration", "MTModel")
+_IMAGES = ("ForImageClassification",)
+
+
+def _table(endings: tuple[str, ...], *builders: Builder) -> dict[str, tuple[Builder, tuple[str, ...]]]:
+    return {builder.__name__: (builder, endings) for builder in builders}
+
+
+# model_type: what builds it, and how the names of the Hugging Face classes end that it describes.
+_FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
     {
-        "gemma": gemma.gemma,
-        "gemma2": gemma.gemma2,
-        "gemma3_text": gemma.gemma3_text,
-        "gpt2": gpt.gpt2,
-        "gpt_neox": gpt.gpt_neox,
-        "llama": llama.llama,
-        "mistral": llama.mistral,
-        "opt": gpt.opt,
-        "phi3": llama.phi3,
-        "qwen2": llama.qwen2,
-        "qwen3": llama.qwen3,
+        **_table(_CAUSAL, gpt.gpt2, gpt.gpt_neox, gpt.gptj, gpt.gpt_neo, gpt.codegen, gpt.gpt_bigcode, gpt.opt),
+        **_table(_CAUSAL, gpt.bloom, gpt.mpt, gpt.falcon, gpt.phi, gpt.persimmon, gpt.starcoder2, gpt.nemotron),
+        **_table(_CAUSAL, gpt.nanochat, llama.llama, llama.mistral, llama.qwen2, llama.qwen3, llama.phi3),
+        **_table(_CAUSAL, llama.stablelm, llama.olmo, llama.olmo2, llama.olmo3, llama.cohere, llama.cohere2),
+        **_table(_CAUSAL, llama.granite, llama.smollm3, llama.glm, llama.glm4, llama.exaone4, llama.seed_oss),
+        **_table(_CAUSAL, gemma.gemma, gemma.gemma2, gemma.gemma3_text),
+        **_table(_CAUSAL, moe.mixtral, moe.qwen2_moe, moe.qwen3_moe, moe.olmoe, moe.granitemoe, moe.phimoe),
+        **_table(_CAUSAL, moe.gpt_oss, moe.llama4_text, moe.glm4_moe, moe.ernie4_5_moe),
+        **_table(_CAUSAL, deepseek.deepseek_v2, deepseek.deepseek_v3, deepseek.deepseek_v32),
+        **_table(_CAUSAL, ssm.mamba, ssm.falcon_mamba, ssm.mamba2, ssm.jamba, ssm.bamba, ssm.falcon_h1),
+        **_table(_CAUSAL, ssm.nemotron_h, ssm.granitemoehybrid),
+        **_table(_CAUSAL, recurrent.qwen3_next, recurrent.qwen3_5_text, recurrent.minimax, recurrent.recurrent_gemma),
+        **_table(_CAUSAL, recurrent.lfm2, recurrent.rwkv),
+        **_table(_MASKED, encoders.bert, encoders.roberta, encoders.distilbert, encoders.albert, encoders.electra),
+        **_table(_MASKED, encoders.modernbert),
+        **_table(_SEQ2SEQ, seq2seq.t5, seq2seq.bart, seq2seq.pegasus, seq2seq.marian, seq2seq.whisper),
+        **_table(_IMAGES, vision.vit, vision.deit, vision.dinov2, vision.swin, vision.convnext, vision.resnet),
+        **_table(("Model",), vision.dinov3_vit, vision.clip, vision.siglip),
+        **_table((), vision.dit),
+        "xlm-roberta": (encoders.roberta, _MASKED),
+        "kimi_k2": (deepseek.deepseek_v3, _CAUSAL),
     }
 )
-_CAUSAL_LM_ENDINGS = ("ForCausalLM", "LMHeadModel")
+ARCHITECTURES: Mapping[str, Builder] = MappingProxyType({name: builder for name, (builder, _) in _FAMILIES.items()})
 
 
 def architecture_of(source: object) -> Architecture:
@@ -38,29 +60,35 @@ def architecture_of(source: object) -> Architecture:
     Raises:
         UnknownModelError: If the `model_type` is missing or has no closed form.
         ConfigError: If a field that the count depends on is missing or unusable, or the config is for another head
-            than a causal language model's.
+            than the one that is counted.
     """
     values = read_mapping(source)
     model_type = values.get("model_type")
-    known = ", ".join(ARCHITECTURES)
     if not isinstance(model_type, str):
+        known = ", ".join(sorted(ARCHITECTURES))
         raise UnknownModelError(f"expected a config with a 'model_type', one of {known}, got one without")
     if model_type not in ARCHITECTURES:
-        inner = values.get("text_config")
-        if isinstance(inner, Mapping) and inner.get("model_type") in ARCHITECTURES:
-            raise UnknownModelError(
-                f"model_type {model_type!r} joins several models, which is not counted as a whole; to count the text"
-                f" model alone, pass its 'text_config' ({inner['model_type']})"
-            )
-        raise UnknownModelError(f"no closed form for model_type {model_type!r}; known are {known}")
-    _check_task(model_type, values)
-    return ARCHITECTURES[model_type](Fields(model_type, values))
+        raise _unknown(model_type, values)
+    builder, endings = _FAMILIES[model_type]
+    _check_task(model_type, values, endings)
+    return builder(Fields(model_type, values))
 
 
-def _check_task(model_type: str, values: Mapping[str, object]) -> None:
+def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError:
+    inner = values.get("text_config")
+    if isinstance(inner, Mapping) and inner.get("model_type") in ARCHITECTURES:
+        return UnknownModelError(
+            f"model_type {model_type!r} joins several models in a way that has no closed form; to count the text model"
+            f" alone, pass its 'text_config' ({inner['model_type']})"
+        )
+    known = ", ".join(sorted(ARCHITECTURES))
+    return UnknownModelError(f"no closed form for model_type {model_type!r}; known are {known}")
+
+
+def _check_task(model_type: str, values: Mapping[str, object], endings: tuple[str, ...]) -> None:
     classes = values.get("architectures")
-    if isinstance(classes, (list, tuple)) and classes and not str(classes[0]).endswith(_CAUSAL_LM_ENDINGS):
+    if isinstance(classes, (list, tuple)) and classes and endings and not str(classes[0]).endswith(endings):
         raise ConfigError(
-            f"the {model_type} config is for {classes[0]}, but the count is of a causal language model (...ForCausalLM)"
-            " with its LM head; remove 'architectures' from the config if that is what you train"
+            f"the {model_type} config is for {classes[0]}, but the count is of the class that ends in"
+            f" {' or '.join(endings)}; remove 'architectures' from the config if that is what you train"
         )

@@ -1,12 +1,28 @@
-"""Blocks that decoder architectures share."""
+"""Blocks that architectures share: attention, MLPs, mixtures of experts, embeddings and heads."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 from flopwatch.architectures.config import Fields
-from flopwatch.components import AttentionCore, Component, Embedding, Group, Linear, Norm
+from flopwatch.batch import TOKENS, Rows
+from flopwatch.components import (
+    Architecture,
+    AttentionCore,
+    Component,
+    Embedding,
+    Experts,
+    Group,
+    Leaf,
+    Linear,
+    Norm,
+    Stack,
+)
 from flopwatch.errors import ConfigError
+
+FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
+QKVO = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 def head_dim(fields: Fields, hidden_size: int, heads: int) -> int:
@@ -16,8 +32,15 @@ def head_dim(fields: Fields, hidden_size: int, heads: int) -> int:
         ConfigError: If it is absent and the heads do not divide the hidden size.
     """
     stated = fields.optional_size("head_dim")
-    if stated is not None:
-        return stated
+    return stated if stated is not None else split_heads(fields, hidden_size, heads)
+
+
+def split_heads(fields: Fields, hidden_size: int, heads: int) -> int:
+    """hidden_size / heads.
+
+    Raises:
+        ConfigError: If the heads do not divide the hidden size.
+    """
     if hidden_size % heads:
         raise ConfigError(
             f"the {fields.model_type} config has no 'head_dim' and its hidden size {hidden_size} is not a multiple of"
@@ -47,79 +70,196 @@ def attention(
     key_value_heads: int,
     head_dim: int,
     *,
+    name: str = "self_attn",
+    names: tuple[str, str, str, str] = QKVO,
+    fused: str | None = None,
     qkv_bias: bool = False,
     output_bias: bool = False,
-    head_norm: bool = False,
+    norms: Sequence[Leaf] = (),
     window: int | None = None,
+    chunk: int | None = None,
+    gated: bool = False,
 ) -> Group:
-    """Causal self-attention with grouped keys and values: q, k, v, the two products, o."""
+    """Causal self-attention with grouped keys and values: q, k, v (in one matrix if `fused`), the two products, o.
+
+    With `gated` the query's matrix also gives a gate as wide as the output (Qwen 3 Next).
+    """
     query_size, key_size = heads * head_dim, key_value_heads * head_dim
-    norms: tuple[Component, ...] = (Norm("q_norm", head_dim), Norm("k_norm", head_dim)) if head_norm else ()
-    return Group(
-        "self_attn",
-        (
-            Linear("q_proj", hidden_size, query_size, bias=qkv_bias),
-            Linear("k_proj", hidden_size, key_size, bias=qkv_bias),
-            Linear("v_proj", hidden_size, key_size, bias=qkv_bias),
-            *norms,
-            AttentionCore("core", heads, head_dim, head_dim, window=window),
-            Linear("o_proj", query_size, hidden_size, bias=output_bias),
-        ),
+    query, key, value, output = names
+    projections: tuple[Leaf, ...]
+    if fused is not None:
+        projections = (Linear(fused, hidden_size, query_size + 2 * key_size, bias=qkv_bias, writes="qkv"),)
+        reads = ("qkv", "qkv", "qkv")
+    else:
+        projections = (
+            Linear(query, hidden_size, query_size * (1 + gated), bias=qkv_bias, writes="q"),
+            Linear(key, hidden_size, key_size, bias=qkv_bias, writes="k"),
+            Linear(value, hidden_size, key_size, bias=qkv_bias, writes="v"),
+        )
+        reads = ("q", "k", "v")
+    core = AttentionCore("core", heads, head_dim, head_dim, window=window, chunk=chunk, reads=reads)
+    merged = Linear(output, query_size, hidden_size, bias=output_bias, reads=("o", "q") if gated else ("o",))
+    return Group(name, (*projections, *norms, core, merged))
+
+
+def head_norms(
+    head_dim: int, names: tuple[str, str] = ("q_norm", "k_norm"), *, times: tuple[int, int] = (1, 1), bias: bool = False
+) -> tuple[Leaf, Leaf]:
+    """Norms of queries and keys, each over so many heads."""
+    return (
+        Norm(names[0], head_dim * times[0], bias=bias, reads=("q",), writes="q"),
+        Norm(names[1], head_dim * times[1], bias=bias, reads=("k",), writes="k"),
     )
 
 
-def gated_mlp(hidden_size: int, intermediate_size: int, bias: bool = False) -> Group:
-    """A gated MLP: gate, up and down."""
-    return Group(
-        "mlp",
-        (
-            Linear("gate_proj", hidden_size, intermediate_size, bias=bias),
-            Linear("up_proj", hidden_size, intermediate_size, bias=bias),
-            Linear("down_proj", intermediate_size, hidden_size, bias=bias),
-        ),
-    )
+def gated_mlp(
+    hidden_size: int,
+    intermediate_size: int,
+    *,
+    name: str = "mlp",
+    names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
+    fused: str | None = None,
+    bias: bool = False,
+    rows: Rows = TOKENS,
+    stream: str = "x",
+) -> Group:
+    """A gated MLP: gate and up (in one matrix if `fused`), and down."""
+    gate, up, down = names
+    reads, last = (stream,), Linear(down, intermediate_size, hidden_size, bias, None, rows, reads=("h",), writes=stream)
+    if fused is not None:
+        return Group(name, (Linear(fused, hidden_size, 2 * intermediate_size, bias, None, rows, reads=reads, writes="h"), last))
+    first = (Linear(each, hidden_size, intermediate_size, bias, None, rows, reads=reads, writes="h") for each in (gate, up))
+    return Group(name, (*first, last))
 
 
-def plain_mlp(hidden_size: int, intermediate_size: int, bias: bool = True) -> Group:
+def plain_mlp(
+    hidden_size: int,
+    intermediate_size: int,
+    *,
+    name: str = "mlp",
+    names: tuple[str, str] = ("up_proj", "down_proj"),
+    bias: bool = True,
+    rows: Rows = TOKENS,
+    stream: str = "x",
+) -> Group:
     """A two-matrix MLP: up and down."""
     return Group(
-        "mlp",
+        name,
         (
-            Linear("up_proj", hidden_size, intermediate_size, bias=bias),
-            Linear("down_proj", intermediate_size, hidden_size, bias=bias),
+            Linear(names[0], hidden_size, intermediate_size, bias, None, rows, reads=(stream,), writes="h"),
+            Linear(names[1], intermediate_size, hidden_size, bias, None, rows, reads=("h",), writes=stream),
         ),
     )
 
 
-def norms(count: int, features: int, *, bias: bool = False, affine: bool = True) -> Group:
-    """The norms of one layer."""
-    return Group("norms", (Norm("norm", features, bias=bias, affine=affine),), times=count)
+def routed(
+    hidden_size: int,
+    intermediate_size: int,
+    experts: int,
+    active: int,
+    *,
+    router: str = "gate",
+    router_bias: bool = False,
+    bias: bool = False,
+    gated: bool = True,
+) -> tuple[Component, ...]:
+    """A router and its experts, all tokens kept: every token meets `active` of them."""
+    up = "gate_up_proj" if gated else "up_proj"
+    first = Experts(up, hidden_size, intermediate_size * (1 + gated), experts, active, bias, writes="h", bare=True)
+    last = Experts("down_proj", intermediate_size, hidden_size, experts, active, bias, reads=("h",), bare=True)
+    return (
+        Linear(router, hidden_size, experts, bias=router_bias, role="router", writes="route"),
+        Group("experts", (first, last, Leaf("weighted_sum", reads=("route",)))),
+    )
 
 
-def embedding_and_head(fields: Fields, hidden_size: int, *, tied_default: bool) -> tuple[Embedding, Linear]:
-    """Token embedding and LM head, the head's weight tied to the embedding where the config says so."""
+def active_experts(fields: Fields, experts: int, name: str = "num_experts_per_tok") -> int:
+    """How many experts a token is sent to.
+
+    Raises:
+        ConfigError: If it is more than there are.
+    """
+    active = fields.size(name)
+    if active > experts:
+        raise fields.unusable(name, f"no more than the {experts} experts")
+    return active
+
+
+def norms(*names: str, features: int, bias: bool = False, affine: bool = True) -> tuple[Norm, ...]:
+    """Norms of one layer over the hidden state."""
+    return tuple(Norm(name, features, bias=bias, affine=affine) for name in names)
+
+
+def language_model(
+    fields: Fields,
+    hidden_size: int,
+    layers: Sequence[Component],
+    *,
+    final_norm: Norm | None,
+    embedding: str = "model.embed_tokens",
+    head: str = "lm_head",
+    head_bias: bool = False,
+    tied_default: bool = False,
+    body: str = "model",
+    max_seq_len: int | None = None,
+    before: Sequence[Component] = (),
+) -> Architecture:
+    """Token embedding, layers, last norm and LM head, whose weight is the embedding's where the config ties them."""
     vocab_size = fields.size("vocab_size")
-    tied = fields.flag("tie_word_embeddings", tied_default)
-    return Embedding("embed_tokens", vocab_size, hidden_size), Linear("lm_head", hidden_size, vocab_size, tied=tied)
+    tied = embedding if fields.flag("tie_word_embeddings", tied_default) else None
+    last = () if final_norm is None else (replace(final_norm, name=f"{body}.{final_norm.name}"),)
+    return Architecture(
+        fields.model_type,
+        (
+            Embedding(embedding, vocab_size, hidden_size, reads=()),
+            *before,
+            *layers,
+            *last,
+            Linear(head, hidden_size, vocab_size, bias=head_bias, tied=tied, role="head"),
+        ),
+        max_seq_len=max_seq_len,
+    )
 
 
-def layers_by_type(fields: Fields, layers: int, default: list[str]) -> Counter[str]:
-    """How many layers attend globally ("full_attention") and how many in a window ("sliding_attention").
+def stack(name: str, layers: Sequence[tuple[str, tuple[Component, ...]]]) -> Stack:
+    """Layers in a row from the (label, parts) of each; layers with the same label are of one kind."""
+    kinds: dict[str, Group] = {}
+    for label, parts in layers:
+        kinds.setdefault(label, Group(label, parts))
+    labels = list(kinds)
+    only = [Group("", kinds[labels[0]].children)] if len(labels) == 1 else list(kinds.values())
+    return Stack(name, tuple(only), tuple(labels.index(label) for label, _ in layers))
+
+
+def layer_types(
+    fields: Fields,
+    layers: int,
+    default: Sequence[str],
+    allowed: tuple[str, ...] = (FULL, SLIDING),
+    name: str = "layer_types",
+) -> list[str]:
+    """The kind of every layer.
 
     Args:
         fields: The config; its `layer_types` decides where it is given.
         layers: The number of layers.
-        default: The pattern that the family takes where `layer_types` is absent.
+        default: The pattern that the family takes where the field is absent.
+        allowed: The kinds that the family has.
+        name: The field.
 
     Raises:
         ConfigError: If the list has another length or another kind of layer.
     """
-    types = fields.values.get("layer_types")
+    types = fields.values.get(name)
     if types is None:
         types = default
     if not isinstance(types, (list, tuple)) or len(types) != layers:
-        raise fields.unusable("layer_types", f"a list of {layers} entries, one per layer,")
-    unknown = {str(kind) for kind in types} - {"full_attention", "sliding_attention"}
-    if unknown:
-        raise fields.unusable("layer_types", "'full_attention' or 'sliding_attention' for every layer")
-    return Counter(types)
+        raise fields.unusable(name, f"a list of {layers} entries, one per layer,")
+    if {str(kind) for kind in types} - set(allowed):
+        raise fields.unusable(name, f"{' or '.join(map(repr, allowed))} for every layer")
+    return list(types)
+
+
+def shared(layers: Stack) -> Stack:
+    """The same layers with one set of parameters for all of them."""
+    return replace(layers, shared=True)

@@ -35,12 +35,46 @@ class Fields:
         value = self.values.get(name)
         if value is None:
             if default is None:
-                raise ConfigError(
-                    f"the {self.model_type} config lacks {name!r}, which its FLOPs depend on; add it to the config"
-                )
+                raise self.needed(name, "a positive whole number")
             return default
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < _LARGEST_DIMENSION:
             raise self.unusable(name, "a positive whole number")
+        return value
+
+    def size_of(self, *names: str, default: int | None = None) -> int:
+        """A dimension that goes by several names; the first that is there counts.
+
+        Raises:
+            ConfigError: If none is there and there is no default, or it is not a positive whole number.
+        """
+        present = next((name for name in names if self.values.get(name) is not None), names[0])
+        return self.size(present, default)
+
+    def sizes(self, name: str) -> list[int]:
+        """A list of dimensions; one number is a list of one.
+
+        Raises:
+            ConfigError: If it is missing, empty or holds anything but positive whole numbers.
+        """
+        values = self.values.get(name)
+        if values is None or isinstance(values, int):
+            return [self.size(name)]
+        good = isinstance(values, (list, tuple)) and values
+        if not good or any(isinstance(each, bool) or not isinstance(each, int) or each <= 0 for each in values):
+            raise self.unusable(name, "a list of positive whole numbers")
+        return list(values)
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        """A part of the config that is a mapping itself; empty where it is absent.
+
+        Raises:
+            ConfigError: If it is something else.
+        """
+        value = self.values.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            value = read_mapping(value)
         return value
 
     def optional_size(self, name: str, default: int | None = None) -> int | None:
@@ -73,9 +107,17 @@ class Fields:
                 f"the {self.model_type} config sets {name}={self.values[name]!r}: {reason}, which is not counted here"
             )
 
+    def needed(self, name: str, expected: str) -> ConfigError:
+        """The error for a field that is missing or unusable."""
+        if self.values.get(name) is not None:
+            return self.unusable(name, expected)
+        return ConfigError(
+            f"the {self.model_type} config lacks {name!r}, which its FLOPs depend on; add it to the config"
+        )
+
     def unusable(self, name: str, expected: str) -> ConfigError:
         """The error for a field that holds the wrong kind of thing."""
-        return ConfigError(f"the {self.model_type} config needs {expected} for {name!r}, got {self.values[name]!r}")
+        return ConfigError(f"the {self.model_type} config needs {expected} for {name!r}, got {self.values.get(name)!r}")
 
 
 def read_mapping(source: object) -> dict[str, Any]:
@@ -92,10 +134,10 @@ def read_mapping(source: object) -> dict[str, Any]:
         return _read_file(Path(source))
     if isinstance(source, Mapping):
         return dict(source)
-    if dataclasses.is_dataclass(source) and not isinstance(source, type):
-        values = {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
-    elif callable(getattr(source, "to_dict", None)):
+    if callable(getattr(source, "to_dict", None)) and not isinstance(source, type):
         values = dict(source.to_dict())  # type: ignore[attr-defined]
+    elif dataclasses.is_dataclass(source) and not isinstance(source, type):
+        values = {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
     elif hasattr(source, "__dict__"):
         values = dict(vars(source))
     else:

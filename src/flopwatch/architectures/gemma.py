@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from flopwatch.architectures import blocks
 from flopwatch.architectures.config import Fields
-from flopwatch.components import Architecture, Component, Group, Norm
+from flopwatch.architectures.llama import Decoder, decoder, every
+from flopwatch.components import Architecture, Leaf
 
 _HEAD_DIM = 256
 _DEFAULT_WINDOW = 4096
@@ -21,55 +22,48 @@ _GEMMA3_DEFAULTS: Mapping[str, object] = {
 }
 
 
-def _decoder(
-    fields: Fields, local_layers: int, *, norms_per_layer: int, head_norm: bool = False, window: int | None = None
-) -> Architecture:
+def _form(fields: Fields, kinds: Sequence[str] | None, window: int | None, head_norms: tuple[Leaf, ...]) -> Decoder:
     fields.refuse("use_bidirectional_attention", "it attends in both directions")
-    hidden, heads = fields.size("hidden_size"), fields.size("num_attention_heads")
-    layers = fields.size("num_hidden_layers")
     bias = fields.flag("attention_bias", False)
-    embedding, head = blocks.embedding_and_head(fields, hidden, tied_default=True)
-    groups: list[Component] = []
-    for name, times, reach in (
-        ("local_layers", local_layers, window),
-        ("global_layers" if local_layers else "layers", layers - local_layers, None),
-    ):
-        self_attn = blocks.attention(
-            hidden,
-            heads,
-            blocks.key_value_heads(fields, heads),
-            fields.size("head_dim", _HEAD_DIM),
-            qkv_bias=bias,
-            output_bias=bias,
-            head_norm=head_norm,
-            window=reach,
-        )
-        mlp = blocks.gated_mlp(hidden, fields.size("intermediate_size"))
-        if times:
-            groups.append(Group(name, (self_attn, mlp, blocks.norms(norms_per_layer, hidden)), times=times))
-    return Architecture(fields.model_type, (embedding, *groups, Norm("final_norm", hidden), head))
+    return Decoder(
+        fields.size("head_dim", _HEAD_DIM),
+        blocks.key_value_heads(fields, fields.size("num_attention_heads")),
+        kinds=kinds,
+        window=window,
+        qkv_bias=bias,
+        output_bias=bias,
+        head_norms=head_norms,
+        tied_default=True,
+    )
 
 
 def gemma(fields: Fields) -> Architecture:
     """Gemma 1 (arXiv 2403.08295)."""
-    return _decoder(fields, 0, norms_per_layer=2)
+    return decoder(fields, _form(fields, None, None, ()))
 
 
 def gemma2(fields: Fields) -> Architecture:
     """Gemma 2 (arXiv 2408.00118): every other layer local, the first one included."""
-    return _alternating(fields, every=2, head_norm=False)
+    return _alternating(fields, period=2, head_norms=())
 
 
 def gemma3_text(fields: Fields) -> Architecture:
     """Gemma 3's text model (arXiv 2503.19786): every sixth layer global, a norm on query and key heads."""
     full = replace(fields, values={**_GEMMA3_DEFAULTS, **fields.values})
-    return _alternating(full, every=full.size("sliding_window_pattern", 6), head_norm=True)
+    period = full.size_of("sliding_window_pattern", "_sliding_window_pattern", default=6)
+    return _alternating(full, period=period, head_norms=blocks.head_norms(full.size("head_dim")))
 
 
-def _alternating(fields: Fields, *, every: int, head_norm: bool) -> Architecture:
+def _alternating(fields: Fields, *, period: int, head_norms: tuple[Leaf, ...]) -> Architecture:
     layers = fields.size("num_hidden_layers")
-    default = ["sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(layers)]
-    kinds = blocks.layers_by_type(fields, layers, default)
-    window = fields.optional_size("sliding_window", _DEFAULT_WINDOW)
-    local = kinds["sliding_attention"] if window is not None else 0
-    return _decoder(fields, local, norms_per_layer=4, head_norm=head_norm, window=window)
+    kinds = blocks.layer_types(fields, layers, every(layers, period))
+    form = _form(fields, kinds, fields.optional_size("sliding_window", _DEFAULT_WINDOW), head_norms)
+    return decoder(
+        fields,
+        replace(
+            form,
+            after_attention="post_attention_layernorm",
+            before_mlp="pre_feedforward_layernorm",
+            after_mlp="post_feedforward_layernorm",
+        ),
+    )
