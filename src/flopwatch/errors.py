@@ -15,6 +15,10 @@ class UnknownModelError(ConfigError):
     """A `model_type` without a closed form."""
 
 
+class MeasurementError(FlopwatchError):
+    """A module whose FLOPs cannot be measured."""
+
+
 class UnknownDeviceError(FlopwatchError):
     """A device, or a precision of a device, without a known peak."""
 

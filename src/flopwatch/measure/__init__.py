@@ -1,0 +1,244 @@
+"""FLOPs of any module, measured by running a copy of it on the meta device. The only user of dispatch modes.
+
+    >>> from torch import nn
+    >>> import torch
+    >>> measure(nn.Linear(4, 6), torch.zeros(2, 4)).forward_flops
+    96
+
+Counted are the operators that PyTorch dispatches: matrix products, convolutions, attention. What runs outside of its
+dispatcher (Triton kernels launched eagerly, code of other libraries behind `autograd.Function`) cannot be seen; register
+a formula for operators of your own with `register`.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from flopwatch.components import AttentionConvention
+from flopwatch.errors import MeasurementError
+from flopwatch.measure.counter import CausalAttention, FlopCounter
+from flopwatch.measure.formulas import register
+from flopwatch.measure.meta import META, meta_batch, meta_copy
+
+__all__ = ["Measurement", "Uncounted", "measure", "measure_training_step", "register"]
+
+
+@dataclass(frozen=True)
+class Uncounted:
+    """An operator without a formula: how often it ran, and the parameters that went into it."""
+
+    operator: str
+    calls: int
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one training step of a module costs.
+
+    `recomputed_flops` is what activation checkpointing runs again. `by_module` holds the forward FLOPs by the innermost
+    module that ran them, and adds up to the forward. `assumptions` says what was taken for granted where the code looks
+    at values.
+    """
+
+    forward_flops: int
+    backward_flops: int
+    recomputed_flops: int
+    attention: AttentionConvention
+    by_module: dict[str, int] = field(default_factory=dict)
+    uncounted: tuple[Uncounted, ...] = ()
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every operator that parameters go into was counted."""
+        return not any(each.parameters for each in self.uncounted)
+
+    @property
+    def training_flops(self) -> int | None:
+        """Forward and backward without recomputation; `None` where operators with parameters were not counted."""
+        return self.forward_flops + self.backward_flops if self.complete else None
+
+    @property
+    def hardware_flops(self) -> int | None:
+        """Forward, backward and recomputation; `None` where operators with parameters were not counted."""
+        return None if self.training_flops is None else self.training_flops + self.recomputed_flops
+
+
+def measure(
+    module: nn.Module, *inputs: Any, attention: AttentionConvention = "full", **named_inputs: Any
+) -> Measurement:
+    """Measure forward and backward of a module; only the shapes of the inputs matter.
+
+    Args:
+        module: Any module; it is copied, not run.
+        inputs: Positional inputs of its forward.
+        attention: "full" counts all pairs; "causal" leaves out what `scaled_dot_product_attention(is_causal=True)`
+            masks. Masks given as tensors and other implementations of attention are counted in full either way.
+        named_inputs: Named inputs of its forward.
+
+    Raises:
+        MeasurementError: If the module cannot be copied or run without data; the text says where.
+    """
+    batch, named = meta_batch(list(inputs)), meta_batch(dict(named_inputs))
+
+    def step(duplicate: nn.Module, counter: FlopCounter) -> None:
+        outputs = duplicate(*batch, **named)
+        _backward(_loss(outputs), counter)
+
+    return _measured(module, step, attention)
+
+
+def measure_training_step(
+    module: nn.Module, batch: Any, *, optimizers: int = 1, attention: AttentionConvention = "full"
+) -> Measurement:
+    """Measure a LightningModule's `training_step` on a batch, with its backward.
+
+    Args:
+        module: A LightningModule, or anything with a `training_step(batch, batch_idx)`. It is copied, not run; the copy
+            has no Trainer, and what it logs goes nowhere.
+        batch: A batch; only its shapes matter.
+        optimizers: How many optimizers it has, for manual optimization.
+        attention: As in `measure`.
+
+    Raises:
+        MeasurementError: If the step cannot be run without data; the text says where.
+    """
+    made = meta_batch(batch)
+
+    def step(duplicate: Any, counter: FlopCounter) -> None:
+        _detach_from_lightning(duplicate, counter, optimizers)
+        outputs = duplicate.training_step(*([made, 0] if _takes_index(duplicate) else [made]))
+        if getattr(duplicate, "automatic_optimization", True):
+            loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+            if not isinstance(loss, torch.Tensor):
+                raise MeasurementError("training_step returned no loss when it was measured; this batch may be skipped")
+            _backward(loss, counter)
+
+    return _measured(module, step, attention)
+
+
+def _measured(
+    module: nn.Module, step: Callable[[nn.Module, FlopCounter], None], attention: AttentionConvention
+) -> Measurement:
+    try:
+        duplicate = meta_copy(module).train()
+    except Exception as error:
+        raise MeasurementError(f"{type(module).__name__} cannot be copied for measuring: {_short(error)}") from error
+    _prefer_countable_experts(duplicate)
+    counter = FlopCounter(duplicate)
+    causal = CausalAttention(counter)
+    try:
+        with _undisturbed(), META, counter.attribute(duplicate), causal, counter:
+            step(duplicate, counter)
+    except MeasurementError:
+        raise
+    except Exception as error:
+        raise MeasurementError(f"{type(module).__name__} cannot be run without data: {_short(error)}") from error
+    left_out = causal.masked if attention == "causal" else {}
+    return Measurement(
+        forward_flops=counter.flops["forward"] - left_out.get("forward", 0),
+        backward_flops=counter.flops["backward"] - left_out.get("backward", 0),
+        recomputed_flops=counter.flops["recomputed"],
+        attention=attention,
+        by_module=dict(counter.by_module),
+        uncounted=tuple(
+            Uncounted(name, calls, tuple(sorted(counter.uncounted_parameters[name])))
+            for name, calls in sorted(counter.uncounted.items())
+        ),
+        assumptions=tuple(sorted(counter.assumptions)),
+    )
+
+
+def _short(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0][:200]
+    frame, where = error.__traceback__, ""
+    while frame is not None:
+        name = frame.tb_frame.f_code.co_filename
+        if "site-packages/torch" not in name and "flopwatch/measure" not in name:
+            where = f" at {name.rsplit('/', 1)[-1]}:{frame.tb_lineno}"
+        frame = frame.tb_next
+    return f"{type(error).__name__}{where}: {text}"
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep the random states as they are, and warnings about a run without data away."""
+    states = torch.random.get_rng_state(), random.getstate()
+    try:
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.random.set_rng_state(states[0])
+        random.setstate(states[1])
+
+
+def _prefer_countable_experts(module: nn.Module) -> None:
+    """Hugging Face's experts as batched products: the grouped kernel wants bfloat16, the loop wants data."""
+    for each in module.modules():
+        config = getattr(each, "config", None)
+        if getattr(config, "_experts_implementation", None) is not None:
+            config._experts_implementation = "batched_mm"
+
+
+def _loss(outputs: Any) -> torch.Tensor:
+    values = outputs.values() if hasattr(outputs, "values") and callable(outputs.values) else outputs
+    leaves = tree_leaves(list(values) if not isinstance(values, torch.Tensor) else values)
+    tensors = [each for each in leaves if isinstance(each, torch.Tensor) and each.requires_grad]
+    if not tensors:
+        raise MeasurementError("the module's output has no gradient, so there is no backward to measure")
+    return torch.stack([each.sum().float() for each in tensors]).sum()
+
+
+def _backward(loss: torch.Tensor, counter: FlopCounter) -> None:
+    if not loss.requires_grad:
+        raise MeasurementError("the loss has no gradient: nothing of what it was computed from trains")
+    with counter.backward():
+        (loss if loss.dim() == 0 else loss.sum()).backward()
+
+
+def _takes_index(module: Any) -> bool:
+    code = module.training_step.__func__.__code__ if hasattr(module.training_step, "__func__") else None
+    return code is None or code.co_argcount != 2 or bool(code.co_flags & 0x04)
+
+
+class _NoOptimizer:
+    """Stands in for an optimizer while a manual step is measured: it changes nothing."""
+
+    param_groups: list[dict[str, Any]] = [{"lr": 0.0, "params": []}]
+    state: dict[Any, Any] = {}
+
+    def zero_grad(self, *args: Any, **named: Any) -> None:
+        """Do nothing."""
+
+    def step(self, closure: Any = None, **named: Any) -> None:
+        """Run the closure, if there is one, as optimizers do."""
+        if closure is not None:
+            closure()
+
+
+def _detach_from_lightning(module: Any, counter: FlopCounter, optimizers: int) -> None:
+    """Give the copy what it may call of Lightning, in a form that reaches nothing real."""
+
+    def ignore(*args: Any, **named: Any) -> None:
+        return None
+
+    def manual_backward(loss: torch.Tensor, *args: Any, **named: Any) -> None:
+        with counter.backward():
+            loss.backward(*args, **named)
+
+    stand_ins = [_NoOptimizer() for _ in range(optimizers)]
+    for name in ("log", "log_dict", "print", "clip_gradients", "lr_schedulers", "untoggle_optimizer"):
+        module.__dict__[name] = ignore
+    module.__dict__["manual_backward"] = manual_backward
+    module.__dict__["optimizers"] = lambda *args, **named: stand_ins if optimizers != 1 else stand_ins[0]

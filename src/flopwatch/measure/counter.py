@@ -1,0 +1,211 @@
+"""A dispatch mode that counts every operator that runs under it, and says which it could not count."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from flopwatch.batch import attended_pairs
+from flopwatch.measure.formulas import FORMULAS, FREE, HEAVY, attention
+
+Phase = Literal["forward", "backward", "recomputed"]
+_FREE_NAMESPACES = frozenset({"prim", "prims", "profiler", "c10d", "_c10d_functional", "c10d_functional", "inductor"})
+_READS = (torch.ops.aten._local_scalar_dense.default,)
+_ASSUMED_NUMBER = 1.0
+
+
+class DataDependentError(RuntimeError):
+    """Code that looks at the values of a tensor, of which a measurement has none."""
+
+
+class FlopCounter(TorchDispatchMode):
+    """Counts FLOPs by phase, and forward FLOPs by module; operators without a formula are listed.
+
+    What runs while gradients are enabled during the backward pass is recomputation (activation checkpointing): the
+    gradient's own operators run with gradients disabled.
+
+    Args:
+        module: The module whose parameters and submodules are told apart.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.flops: Counter[Phase] = Counter()
+        self.by_module: Counter[str] = Counter()
+        self.uncounted: dict[str, int] = defaultdict(int)
+        self.uncounted_parameters: dict[str, set[str]] = defaultdict(set)
+        self.assumptions: set[str] = set()
+        self.in_backward = False
+        self._stack = [""]
+        self._verdicts: dict[int, bool] = {}
+        self._owners: dict[int, frozenset[str]] = {}
+        for name, parameter in module.named_parameters():
+            self._owners[_storage(parameter)] = frozenset({name})
+        self._kept = list(module.parameters())
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operator and count it."""
+        named = kwargs or {}
+        if operator in _READS:
+            return self._read(args[0])
+        out = operator(*args, **named)
+        packet = operator._overloadpacket
+        formula = FORMULAS.get(packet) or FORMULAS.get(operator)
+        if formula is not None:
+            self._count(formula(*args, **named, out=out))
+        elif not _is_free(operator, args, named):
+            self._note(str(packet), args, named)
+        self._follow(operator, args, out)
+        return out
+
+    def _count(self, flops: int) -> None:
+        if not self.in_backward:
+            self.flops["forward"] += flops
+            self.by_module[self._stack[-1]] += flops
+        else:
+            self.flops["recomputed" if torch.is_grad_enabled() else "backward"] += flops
+
+    def _note(self, name: str, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.uncounted[name] += 1
+        tensors = [each for each in tree_leaves((args, named)) if isinstance(each, torch.Tensor)]
+        for each in tensors:
+            self.uncounted_parameters[name] |= self._owners.get(_storage(each), frozenset())
+
+    def _follow(self, operator: Any, args: tuple[Any, ...], out: Any) -> None:
+        """A copy, a cast or a reordering of one parameter is still that parameter; remember verdicts of all and any."""
+        name = operator._overloadpacket.__name__
+        if not isinstance(out, torch.Tensor):
+            return
+        if name in ("all", "any"):
+            self._verdicts[_storage(out)] = name == "all"
+            self._kept.append(out)  # type: ignore[arg-type]
+        elif name in ("_to_copy", "clone", "contiguous", "expand", "repeat") and args:
+            owners = self._owners.get(_storage(args[0])) if isinstance(args[0], torch.Tensor) else None
+            if owners:
+                self._owners[_storage(out)] = owners
+                self._kept.append(out)  # type: ignore[arg-type]
+
+    def _read(self, tensor: torch.Tensor) -> Any:
+        """Code asks for a value. `all()` is taken as true, `any()` as false, a lone float as 1; the rest cannot be."""
+        verdict = self._verdicts.get(_storage(tensor))
+        if verdict is not None:
+            self.assumptions.add(f"a check of all or any values was taken as {'true' if verdict else 'false'}")
+            return verdict
+        if tensor.is_floating_point():
+            self.assumptions.add("a number that the code reads was taken as 1")
+            return _ASSUMED_NUMBER
+        raise DataDependentError("the code reads values of a tensor (.item(), a comparison, a data-dependent size)")
+
+    @contextmanager
+    def attribute(self, module: nn.Module) -> Iterator[None]:
+        """Attribute forward work to the innermost module that runs it."""
+        handles = []
+        for name, child in module.named_modules():
+            handles += [
+                child.register_forward_pre_hook(_enter(self._stack, name)),
+                child.register_forward_hook(_leave(self._stack), always_call=True),
+            ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def backward(self) -> Iterator[None]:
+        """What runs inside belongs to the backward pass."""
+        before, self.in_backward = self.in_backward, True
+        try:
+            yield
+        finally:
+            self.in_backward = before
+
+
+def _enter(stack: list[str], name: str) -> Callable[..., None]:
+    def hook(module: nn.Module, args: Any) -> None:
+        stack.append(name)
+
+    return hook
+
+
+def _leave(stack: list[str]) -> Callable[..., None]:
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        stack.pop()
+
+    return hook
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _is_free(operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    """Whether an operator without a formula multiplies no matrices."""
+    namespace, _, full = operator.name().partition("::")
+    name = full.partition(".")[0].rstrip("_")
+    if namespace in _FREE_NAMESPACES:
+        return True
+    if namespace == "aten":
+        if name in HEAVY:
+            return False
+        if name in FREE or torch.Tag.pointwise in operator.tags or operator.is_view:
+            return True
+    floats = [each for each in tree_leaves((args, named)) if isinstance(each, torch.Tensor) and each.is_floating_point()]
+    return len(floats) < (2 if namespace == "aten" else 1)
+
+
+class CausalAttention(TorchFunctionMode):
+    """Notes how much of `scaled_dot_product_attention` its causal flag masks, which operators do not show.
+
+    Args:
+        counter: Counts the products over all pairs at the same time.
+    """
+
+    def __init__(self, counter: FlopCounter) -> None:
+        super().__init__()
+        self.masked: Counter[Phase] = Counter()
+        self._counter = counter
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Look at calls of attention only."""
+        named = kwargs or {}
+        if function is functional.scaled_dot_product_attention and not self._counter.in_backward:
+            self._note(*args, **named)
+        return function(*args, **named)
+
+    def _note(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: Any = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        **named: Any,
+    ) -> None:
+        queries, keys = query.shape[-2], key.shape[-2]
+        if not is_causal or queries != keys:
+            return
+        pairs = queries * keys
+        left_out = pairs - attended_pairs(queries, causal=True)
+        both, width = attention(query, key, value) // pairs, query.shape[-1]
+        scores = both // (width + value.shape[-1]) * width
+        output = both - scores
+        needs_q, needs_k, needs_v = (each.requires_grad and torch.is_grad_enabled() for each in (query, key, value))
+        self.masked["forward"] += both * left_out
+        self.masked["backward"] += left_out * (
+            scores * (needs_q + needs_k) + output * ((needs_q or needs_k) + needs_v)
+        )
