@@ -47,10 +47,12 @@ class FlopCounter(TorchDispatchMode):
         self.in_backward = False
         self._stack = [""]
         self._verdicts: dict[int, bool] = {}
+        self._mask_sums: set[int] = set()
         self._owners: dict[int, frozenset[str]] = {}
         for name, parameter in module.named_parameters():
             self._owners[_storage(parameter)] = frozenset({name})
-        self._kept = list(module.parameters())
+        # Storages are told apart by their address, so what was noted must stay alive.
+        self._kept: list[torch.Tensor] = list(module.parameters())
 
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -89,12 +91,18 @@ class FlopCounter(TorchDispatchMode):
             return
         if name in ("all", "any"):
             self._verdicts[_storage(out)] = name == "all"
-            self._kept.append(out)  # type: ignore[arg-type]
+            self._kept.append(out)
+        elif name == "sum" and args[0].dtype == torch.bool:
+            self._mask_sums.add(_storage(out))
+            self._kept.append(out)
+        elif name == "eq" and isinstance(args[0], torch.Tensor) and _storage(args[0]) in self._mask_sums:
+            self._verdicts[_storage(out)] = True
+            self._kept.append(out)
         elif name in ("_to_copy", "clone", "contiguous", "expand", "repeat") and args:
             owners = self._owners.get(_storage(args[0])) if isinstance(args[0], torch.Tensor) else None
             if owners:
                 self._owners[_storage(out)] = owners
-                self._kept.append(out)  # type: ignore[arg-type]
+                self._kept.append(out)
 
     def _read(self, tensor: torch.Tensor) -> Any:
         """Code asks for a value. `all()` is taken as true, `any()` as false, a lone float as 1; the rest cannot be."""
@@ -159,10 +167,17 @@ def _is_free(operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> boo
     if namespace == "aten":
         if name in HEAVY:
             return False
-        if name in FREE or torch.Tag.pointwise in operator.tags or operator.is_view:
+        if name in FREE or torch.Tag.pointwise in operator.tags or operator.is_view or _is_pointwise_gradient(name):
             return True
     floats = [each for each in tree_leaves((args, named)) if isinstance(each, torch.Tensor) and each.is_floating_point()]
     return len(floats) < (2 if namespace == "aten" else 1)
+
+
+def _is_pointwise_gradient(name: str) -> bool:
+    forward = getattr(torch.ops.aten, name.removesuffix("_backward"), None) if name.endswith("_backward") else None
+    if forward is None:
+        return False
+    return any(torch.Tag.pointwise in getattr(forward, each).tags for each in forward.overloads())
 
 
 class CausalAttention(TorchFunctionMode):
