@@ -8,7 +8,7 @@ that read the data itself, which have no input gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -120,7 +120,7 @@ class _Walk:
             for child in component.children:
                 self.enter(child, join(path, component.name))
         else:
-            for index, kind in enumerate(component.pattern, start=component.first):
+            for index, kind in component.positions():
                 self._layer(component, kind, index, path)
 
     def _layer(self, stack: Stack, kind: int, index: int, path: str) -> None:
@@ -133,7 +133,7 @@ class _Walk:
             return
         before, flowing = self.flops, self._flowing
         for child in stack.kinds[kind].children:
-            self.enter(child, join(below, "0" if stack.shared else str(index)))
+            self.enter(child, join(below, str(index)))
         self._settled[below, kind, flowing] = self.flops - before, self._flowing
 
     def _run(self, leaf: Leaf, path: str) -> None:
@@ -194,20 +194,12 @@ def recomputation(
     """
     again = 0
     if checkpointing != "none":
-        again = sum(_again(stack, batch, checkpointing) for stack in _stacks(architecture.components))
+        again = sum(_again(stack, batch, checkpointing) for _, stack in architecture.stacks())
     scores = 0
     if flash_attention:
         cores = ((leaf, runs) for leaf, runs, _ in architecture.leaves() if isinstance(leaf, AttentionCore))
         scores = sum(2 * core.heads * core.key_dim * core.pairs(batch) * runs for core, runs in cores)
     return Recomputation(again, scores)
-
-
-def _stacks(components: tuple[Component, ...]) -> Iterator[Stack]:
-    for component in components:
-        if isinstance(component, Stack):
-            yield component
-        elif isinstance(component, Group):
-            yield from _stacks(component.children)
 
 
 def _again(stack: Stack, batch: Batch, checkpointing: Checkpointing) -> int:
@@ -223,3 +215,16 @@ def _again(stack: Stack, batch: Batch, checkpointing: Checkpointing) -> int:
 def _until_last_saved(parts: list[tuple[Leaf, int]]) -> list[tuple[Leaf, int]]:
     """Without the products at the end whose result only goes into the residual sum, which keeps nothing."""
     return parts[:-1] if parts and isinstance(parts[-1][0], Linear) else parts
+
+
+def newton_schulz_flops(shapes: Iterable[tuple[int, int]], iterations: int = 5) -> int:
+    """FLOPs of one Muon step: Newton-Schulz iterations on every weight matrix that it updates.
+
+    An m x n matrix (m the smaller side) takes per iteration A = X X^T, A A and the product with X: 4 m^2 n + 2 m^3.
+    One 2 x 3 matrix, one iteration: 4 * 4 * 3 + 2 * 8 = 64. Source: Jordan et al. 2024, Muon.
+    """
+    total = 0
+    for rows, columns in shapes:
+        m, n = sorted((rows, columns))
+        total += iterations * (4 * m * m * n + 2 * m**3)
+    return total

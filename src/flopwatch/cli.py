@@ -8,14 +8,16 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 from flopwatch import nvml
 from flopwatch.architectures import architecture_of
+from flopwatch.backward import Checkpointing
+from flopwatch.batch import Batch
 from flopwatch.chips import DTYPES, find_chip
-from flopwatch.components import Batch
 from flopwatch.conventions import CONVENTIONS, DESCRIPTIONS
-from flopwatch.errors import ArgumentError, DriverError, FlopwatchError, QuantityError
-from flopwatch.estimate import Plan, estimate
+from flopwatch.errors import ArgumentError, DriverError, FlopwatchError, QuantityError, UnknownModelError
+from flopwatch.estimate import Estimate, Plan, estimate, of_a_run
 from flopwatch.units import parse_count
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -65,12 +67,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", type=Path, help="a Hugging Face config.json or its folder")
-    parser.add_argument("--seq-len", required=True, metavar="N", help="tokens per sequence")
-    parser.add_argument("--batch", default="1", metavar="B", help="sequences (default 1)")
+    parser.add_argument("--seq-len", metavar="N", help="tokens per sequence (not for models of images alone)")
+    parser.add_argument("--source-len", metavar="N", help="tokens or mel frames that an encoder reads")
+    parser.add_argument("--image-size", metavar="H[xW]", help="pixels of an image (default: the config's)")
+    parser.add_argument("--batch", default="1", metavar="B", help="sequences or images (default 1)")
     parser.add_argument("--attention", choices=("causal", "full"), default="causal", help="pairs counted")
     conventions = "; ".join(f"{name}: {DESCRIPTIONS[name]}" for name in CONVENTIONS)
     parser.add_argument("--convention", choices=CONVENTIONS, default="model", help=conventions)
+    parser.add_argument(
+        "--checkpointing",
+        choices=get_args(Checkpointing),
+        default="none",
+        help="how layers are checkpointed, for the hardware FLOPs (PyTorch's default is non-reentrant)",
+    )
     parser.add_argument("--tokens", metavar="15T", help="tokens of the whole run")
+    parser.add_argument("--samples", metavar="1.28M", help="sequences or images of the whole run, instead of tokens")
     parser.add_argument("--gpu", metavar="NAME", help="as the driver names it, like 'NVIDIA H100 80GB HBM3'")
     parser.add_argument("--count", metavar="N", help="number of GPUs (default 1)")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="precision of the peak (default bf16)")
@@ -88,23 +99,58 @@ def _estimate(arguments: argparse.Namespace) -> None:
     for_a_gpu = (arguments.mfu, arguments.usd_per_gpu_hour, arguments.count)
     if arguments.gpu is None and any(each is not None for each in for_a_gpu):
         raise ArgumentError("expected --gpu with --mfu, --count and --usd-per-gpu-hour: the device that they are for")
-    result = estimate(
-        architecture_of(arguments.config),
-        Batch(_count("--batch", arguments.batch), _count("--seq-len", arguments.seq_len)),
+    result = _counted(arguments, _batch(arguments))
+    print((rendered.render_json if arguments.json else rendered.render_text)(result), end="")
+
+
+def _counted(arguments: argparse.Namespace, batch: Batch) -> Estimate:
+    """From the closed form; where there is none, measured with transformers, if that is installed."""
+    run_ = {
+        "tokens": _optional_count("--tokens", arguments.tokens),
+        "samples": _optional_count("--samples", arguments.samples),
+    }
+    try:
+        architecture = architecture_of(arguments.config)
+    except UnknownModelError as unknown:
+        from flopwatch.measure.huggingface import estimate_of
+
+        print(f"{unknown}; measuring it", file=sys.stderr)
+        one = estimate_of(arguments.config, batch, attention=arguments.attention, convention=arguments.convention)
+        return of_a_run(one, **run_, plan=_plan(arguments))
+    return estimate(
+        architecture,
+        batch,
         attention=arguments.attention,
         convention=arguments.convention,
-        tokens=None if arguments.tokens is None else _count("--tokens", arguments.tokens),
-        plan=None
-        if arguments.gpu is None
-        else Plan(
-            arguments.gpu,
-            arguments.dtype,
-            _count("--count", arguments.count or "1"),
-            arguments.mfu,
-            arguments.usd_per_gpu_hour,
-        ),
+        checkpointing=arguments.checkpointing,
+        **run_,
+        plan=_plan(arguments),
     )
-    print((rendered.render_json if arguments.json else rendered.render_text)(result), end="")
+
+
+def _batch(arguments: argparse.Namespace) -> Batch:
+    return Batch(
+        _count("--batch", arguments.batch),
+        _optional_count("--seq-len", arguments.seq_len) or 0,
+        _optional_count("--source-len", arguments.source_len) or 0,
+        None if arguments.image_size is None else _image_size(arguments.image_size),
+    )
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    return _count("--image-size", height), _count("--image-size", width or height)
+
+
+def _plan(arguments: argparse.Namespace) -> Plan | None:
+    if arguments.gpu is None:
+        return None
+    count = _count("--count", arguments.count or "1")
+    return Plan(arguments.gpu, arguments.dtype, count, arguments.mfu, arguments.usd_per_gpu_hour)
+
+
+def _optional_count(flag: str, text: str | None) -> int | None:
+    return None if text is None else _count(flag, text)
 
 
 def _count(flag: str, text: str) -> int:

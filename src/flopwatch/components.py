@@ -121,11 +121,11 @@ class Experts(Leaf):
 
 @dataclass(frozen=True)
 class Embedding(Leaf):
-    """A table of vectors; looking one up costs no FLOPs. `lookup` is false where the table is added whole."""
+    """A table of vectors; looking one up costs no FLOPs. `words` marks the table of the vocabulary."""
 
     table_rows: int
     features: int
-    lookup: bool = True
+    words: bool = False
 
     def parameters(self) -> int:
         """One vector of features for each row."""
@@ -185,8 +185,7 @@ class AttentionCore(Leaf):
             spans = zip(self.rows.spans(batch), self.keys.spans(batch), strict=True)
             return sum(count * length * other for (length, count), (other, _) in spans)
         return sum(
-            count
-            * attended_pairs(length, causal=self.causal, window=self.window, chunk=self.chunk, radius=self.radius)
+            count * attended_pairs(length, causal=self.causal, window=self.window, chunk=self.chunk, radius=self.radius)
             for length, count in self.rows.spans(batch)
         )
 
@@ -278,14 +277,25 @@ class Group:
 class Stack:
     """Layers in a row: a few kinds of layer, and for each position which kind stands there.
 
-    With `shared` all positions of a kind use the same parameters, as ALBERT's do. `first` is the index of the first.
+    With `shared` all positions of a kind use the same parameters, as ALBERT's do. `indices` names the positions in the
+    module tree where they are not 0, 1, 2, ...
     """
 
     name: str
     kinds: tuple[Group, ...]
     pattern: tuple[int, ...]
     shared: bool = False
-    first: int = 0
+    indices: tuple[int, ...] | None = None
+
+    def positions(self) -> Iterator[tuple[int, int]]:
+        """The index of every layer in the module tree, with its kind."""
+        indices = self.indices or range(len(self.pattern))
+        return zip([0] * len(self.pattern) if self.shared else indices, self.pattern, strict=True)
+
+    def shortened(self) -> Stack:
+        """Only the first layer of every kind."""
+        kept = sorted({kind: self.pattern.index(kind) for kind in self.pattern}.values())
+        return replace(self, pattern=tuple(self.pattern[index] for index in kept), indices=tuple(kept))
 
     def times(self, kind: int) -> int:
         """How many positions are of a kind."""
@@ -370,9 +380,11 @@ class Architecture:
         return list(lines.values())
 
     def lines(self) -> Iterator[tuple[str, Leaf, int, int]]:
-        """Every leaf with the line of the table that it belongs to, its runs and how often it exists."""
+        """Every leaf that has parameters or work, its line of the table, its runs and how often it exists."""
         for component in self.components:
-            yield from _lines(component, "", 1, 1, top=True)
+            for line in _lines(component, "", 1, 1, top=True):
+                if line[1].parameters() or isinstance(line[1], (AttentionCore, Product, Contrast, Linear)):
+                    yield line
 
     def with_full_attention(self) -> Architecture:
         """The same model counted over all pairs, masked or not: the `full` attention convention."""
@@ -386,12 +398,28 @@ class Architecture:
         """The same tree with every leaf changed."""
         return replace(self, components=tuple(_changed(component, change) for component in self.components))
 
+    def shortened(self) -> Architecture:
+        """The same model with one layer of every kind: what a quick cross-check runs."""
+        return replace(self, components=tuple(_shortened(component) for component in self.components))
+
+    def stacks(self) -> Iterator[tuple[str, Stack]]:
+        """Every stack of layers with its path in the module tree."""
+        for component in self.components:
+            yield from _stacks(component, "")
+
+    def named_leaves(self) -> Iterator[tuple[str, Leaf]]:
+        """Every leaf with its path in the module tree, each layer on its own."""
+        for component in self.components:
+            yield from _named(component, "")
+
     def counted_with(self, attention: AttentionConvention) -> Architecture:
         """The same model under an attention convention."""
         return self.with_full_attention() if attention == "full" else self
 
 
-def _lines(component: Component, path: str, runs: int, exist: int, *, top: bool) -> Iterator[tuple[str, Leaf, int, int]]:
+def _lines(
+    component: Component, path: str, runs: int, exist: int, *, top: bool
+) -> Iterator[tuple[str, Leaf, int, int]]:
     if isinstance(component, Leaf):
         yield _line_of(component, path, top), component, runs, exist
     elif isinstance(component, Group):
@@ -433,3 +461,31 @@ def _unmasked(leaf: Leaf) -> Leaf:
     if isinstance(leaf, AttentionCore):
         return replace(leaf, causal=False, window=None, chunk=None, radius=None)
     return leaf
+
+
+def _shortened(component: Component) -> Component:
+    if isinstance(component, Stack):
+        return component.shortened()
+    if isinstance(component, Group):
+        return Group(component.name, tuple(_shortened(child) for child in component.children))
+    return component
+
+
+def _stacks(component: Component, path: str) -> Iterator[tuple[str, Stack]]:
+    if isinstance(component, Stack):
+        yield join(path, component.name), component
+    elif isinstance(component, Group):
+        for child in component.children:
+            yield from _stacks(child, join(path, component.name))
+
+
+def _named(component: Component, path: str) -> Iterator[tuple[str, Leaf]]:
+    if isinstance(component, Leaf):
+        yield join(path, component.name), component
+    elif isinstance(component, Group):
+        for child in component.children:
+            yield from _named(child, join(path, component.name))
+    else:
+        for index, kind in component.positions():
+            for child in component.kinds[kind].children:
+                yield from _named(child, join(join(path, component.name), str(index)))

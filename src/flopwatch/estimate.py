@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from flopwatch import conventions, units
+from flopwatch import backward, conventions, units
+from flopwatch.backward import Checkpointing
+from flopwatch.batch import Batch
 from flopwatch.chips import Dtype, find_chip
-from flopwatch.components import Architecture, AttentionConvention, Batch, ComponentRow
+from flopwatch.components import Architecture, AttentionConvention, ComponentRow
 from flopwatch.conventions import Convention
 from flopwatch.errors import ArgumentError
+
+Method = Literal["config", "measured"]
 
 
 @dataclass(frozen=True)
@@ -41,31 +46,38 @@ class PlannedRun:
 class Estimate:
     """FLOPs of one batch and, where asked for, of a whole run.
 
-    `exact_training_flops` stands beside `training_flops` so that a rule of thumb can be held against it; without
-    activation checkpointing `hardware_flops` are the same as `training_flops`.
+    `exact_training_flops` stands beside `training_flops` so that a rule of thumb can be held against it.
+    `hardware_flops` add what activation checkpointing recomputes. `work` is how many tokens (or samples, of images) the
+    whole run has; `notes` say what a reader should know of how it was counted.
     """
 
     model_type: str
+    method: Method
     parameters: int
     active_parameters: int
     convention: Convention
     attention: AttentionConvention
-    batch: int
-    seq_len: int
+    batch: Batch
     forward_flops: int
     training_flops: int
     exact_training_flops: int
-    training_flops_per_token: int | float
+    hardware_flops: int
     components: tuple[ComponentRow, ...]
+    checkpointing: Checkpointing = "none"
     tokens: int | None = None
+    samples: int | None = None
     total_training_flops: int | None = None
     exact_total_training_flops: int | None = None
     planned: PlannedRun | None = None
+    notes: tuple[str, ...] = ()
 
     @property
-    def hardware_flops(self) -> int:
-        """FLOPs that the hardware does without recomputation."""
-        return self.training_flops
+    def training_flops_per_token(self) -> int | float | None:
+        """Training FLOPs per token, `None` for models without tokens."""
+        if not self.batch.tokens:
+            return None
+        flops, tokens = self.training_flops, self.batch.tokens
+        return flops // tokens if flops % tokens == 0 else flops / tokens
 
 
 def estimate(
@@ -74,54 +86,95 @@ def estimate(
     *,
     attention: AttentionConvention = "causal",
     convention: Convention = "model",
+    checkpointing: Checkpointing = "none",
     tokens: int | None = None,
+    samples: int | None = None,
     plan: Plan | None = None,
 ) -> Estimate:
-    """Count one batch, a whole run of `tokens` tokens, and the time that the planned hardware needs for either.
+    """Count one batch, a whole run of so many tokens or samples, and the time that the planned hardware needs.
 
     Args:
         architecture: The model.
-        batch: Sequences and their length.
+        batch: What goes into one forward pass.
         attention: "causal" for the pairs that masks keep, "full" for all.
-        convention: "model" for the exact count, or a labelled rule of thumb.
+        convention: "model" for the exact count, or a labelled convention of the field.
+        checkpointing: How layers are checkpointed, for hardware FLOPs.
         tokens: Tokens of the whole run.
-        plan: Hardware; its time is for the whole run if `tokens` is given, else for one batch.
+        samples: Sequences or images of the whole run, instead of tokens.
+        plan: Hardware; its time is for the whole run if it is given, else for one batch.
 
     Raises:
-        ArgumentError: If there are no tokens, the sequence is longer than the model's learned positions, or the plan
-            makes no sense.
+        ArgumentError: If there is nothing to compute, the sequence is longer than the model's learned positions, or the
+            plan makes no sense.
+        ConfigError: If the convention cannot count this model.
         UnknownDeviceError: If the planned GPU has no known peak.
     """
-    if not batch.tokens:
-        raise ArgumentError(f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}")
+    _check(architecture, batch)
+    counted = architecture.counted_with(attention)
+    training_flops = conventions.training_flops(counted, batch, convention)
+    again = backward.recomputation(counted, batch, checkpointing).flops
+    one = Estimate(
+        model_type=architecture.model_type,
+        method="config",
+        parameters=architecture.parameters(),
+        active_parameters=architecture.active_parameters(),
+        convention=convention,
+        attention=attention,
+        batch=batch,
+        forward_flops=conventions.forward_flops(counted, batch, convention),
+        training_flops=training_flops,
+        exact_training_flops=backward.training_flops(counted, batch),
+        hardware_flops=training_flops + (again if convention in ("model", "full") else 0),
+        components=tuple(conventions.rows(counted, batch, convention)),
+        checkpointing=checkpointing,
+    )
+    return of_a_run(one, tokens=tokens, samples=samples, plan=plan)
+
+
+def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Plan | None) -> Estimate:
+    """The estimate of one batch, extended to a whole run and to planned hardware.
+
+    Raises:
+        ArgumentError: If the run is given in tokens of a model that has none, in tokens and samples, or the plan makes
+            no sense.
+        UnknownDeviceError: If the planned GPU has no known peak.
+    """
+    if tokens is not None and samples is not None:
+        raise ArgumentError("expected the run in tokens or in samples, got both")
+    if tokens is not None and not one.batch.tokens:
+        raise ArgumentError(f"a {one.model_type} has no tokens; give the run in samples")
+    parts = one.batch.tokens if tokens is not None else one.batch.sequences
+    amount = tokens if tokens is not None else samples
+
+    def whole(flops: int) -> int | None:
+        return None if amount is None else flops * amount // parts
+
+    total = whole(one.training_flops)
+    return replace(
+        one,
+        tokens=tokens,
+        samples=samples,
+        total_training_flops=total,
+        exact_total_training_flops=whole(one.exact_training_flops),
+        planned=None if plan is None else planned_run(plan, one.training_flops if total is None else total),
+    )
+
+
+def _check(architecture: Architecture, batch: Batch) -> None:
+    needs = architecture.inputs
+    if not batch.sequences or ("tokens" in needs and not batch.seq_len):
+        raise ArgumentError(
+            f"expected a batch of at least one token for a {architecture.model_type},"
+            f" got {batch.sequences} x {batch.seq_len}"
+        )
+    if needs in ("source and tokens", "frames and tokens") and not batch.source_len:
+        what = "tokens that the encoder reads" if needs == "source and tokens" else "mel frames, 3000 for 30 seconds,"
+        raise ArgumentError(f"expected the number of {what} for a {architecture.model_type} (--source-len), got none")
     if architecture.max_seq_len is not None and batch.seq_len > architecture.max_seq_len:
         raise ArgumentError(
             f"this {architecture.model_type} has {architecture.max_seq_len} learned positions, got sequences of"
             f" {batch.seq_len} tokens"
         )
-    counted = architecture.counted_with(attention)
-    exact = counted.training_flops(batch)
-    training_flops = conventions.training_flops(counted, batch, convention)
-    total = None if tokens is None else training_flops * tokens // batch.tokens
-    work = training_flops if total is None else total
-    return Estimate(
-        model_type=architecture.model_type,
-        parameters=architecture.parameters(),
-        active_parameters=architecture.active_parameters(),
-        convention=convention,
-        attention=attention,
-        batch=batch.sequences,
-        seq_len=batch.seq_len,
-        forward_flops=conventions.forward_flops(counted, batch, convention),
-        training_flops=training_flops,
-        exact_training_flops=exact,
-        training_flops_per_token=_exact_ratio(training_flops, batch.tokens),
-        components=tuple(conventions.rows(counted, batch, convention)),
-        tokens=tokens,
-        total_training_flops=total,
-        exact_total_training_flops=None if tokens is None else exact * tokens // batch.tokens,
-        planned=None if plan is None else planned_run(plan, work),
-    )
 
 
 def planned_run(plan: Plan, flops: int) -> PlannedRun:
@@ -152,7 +205,3 @@ def planned_run(plan: Plan, flops: int) -> PlannedRun:
         gpu_hours=gpu_hours,
         usd=None if plan.usd_per_gpu_hour is None else gpu_hours * plan.usd_per_gpu_hour,
     )
-
-
-def _exact_ratio(amount: int, parts: int) -> int | float:
-    return amount // parts if amount % parts == 0 else amount / parts

@@ -97,7 +97,11 @@ FAMILIES = {
     "mistral": ("mistral", "lm", {**GATED, "sliding_window": 16}),
     "mistral-global": ("mistral", "lm", {**GATED, "sliding_window": None}),
     "qwen2": ("qwen2", "lm", GATED),
-    "qwen2-window": ("qwen2", "lm", {**GATED, "use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
+    "qwen2-window": (
+        "qwen2",
+        "lm",
+        {**GATED, "use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1},
+    ),
     "qwen3": ("qwen3", "lm", {**GATED, "head_dim": 32}),
     "qwen3-biases": ("qwen3", "lm", {**GATED, "head_dim": 32, "attention_bias": True, "tie_word_embeddings": True}),
     "phi": ("phi", "lm", {**PLAIN, "num_key_value_heads": 2}),
@@ -269,7 +273,11 @@ FAMILIES = {
         | {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2},
     ),
     # encoder-decoders
-    "t5": ("t5", "seq2seq", {"vocab_size": 320, "d_model": 64, "d_kv": 24, "d_ff": 200, "num_layers": 3, "num_heads": 4}),
+    "t5": (
+        "t5",
+        "seq2seq",
+        {"vocab_size": 320, "d_model": 64, "d_kv": 24, "d_ff": 200, "num_layers": 3, "num_heads": 4},
+    ),
     "t5-v1.1-style": (
         "t5",
         "seq2seq",

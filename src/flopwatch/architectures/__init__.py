@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -65,8 +66,7 @@ def architecture_of(source: object) -> Architecture:
     values = read_mapping(source)
     model_type = values.get("model_type")
     if not isinstance(model_type, str):
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise UnknownModelError(f"expected a config with a 'model_type', one of {known}, got one without")
+        raise UnknownModelError("expected a config with a 'model_type', such as 'llama' or 'bert', got one without")
     if model_type not in ARCHITECTURES:
         raise _unknown(model_type, values)
     builder, endings = _FAMILIES[model_type]
@@ -81,8 +81,9 @@ def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError
             f"model_type {model_type!r} joins several models in a way that has no closed form; to count the text model"
             f" alone, pass its 'text_config' ({inner['model_type']})"
         )
-    known = ", ".join(sorted(ARCHITECTURES))
-    return UnknownModelError(f"no closed form for model_type {model_type!r}; known are {known}")
+    close = difflib.get_close_matches(model_type, ARCHITECTURES, n=3)
+    known = f"did you mean {' or '.join(close)}?" if close else f"the {len(ARCHITECTURES)} known are in docs/models.md"
+    return UnknownModelError(f"no closed form for model_type {model_type!r}; {known}")
 
 
 def _check_task(model_type: str, values: Mapping[str, object], endings: tuple[str, ...]) -> None:

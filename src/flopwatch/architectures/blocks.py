@@ -127,8 +127,12 @@ def gated_mlp(
     gate, up, down = names
     reads, last = (stream,), Linear(down, intermediate_size, hidden_size, bias, None, rows, reads=("h",), writes=stream)
     if fused is not None:
-        return Group(name, (Linear(fused, hidden_size, 2 * intermediate_size, bias, None, rows, reads=reads, writes="h"), last))
-    first = (Linear(each, hidden_size, intermediate_size, bias, None, rows, reads=reads, writes="h") for each in (gate, up))
+        return Group(
+            name, (Linear(fused, hidden_size, 2 * intermediate_size, bias, None, rows, reads=reads, writes="h"), last)
+        )
+    first = (
+        Linear(each, hidden_size, intermediate_size, bias, None, rows, reads=reads, writes="h") for each in (gate, up)
+    )
     return Group(name, (*first, last))
 
 
@@ -211,7 +215,7 @@ def language_model(
     return Architecture(
         fields.model_type,
         (
-            Embedding(embedding, vocab_size, hidden_size, reads=()),
+            Embedding(embedding, vocab_size, hidden_size, words=True, reads=()),
             *before,
             *layers,
             *last,

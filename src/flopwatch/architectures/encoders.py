@@ -70,7 +70,7 @@ def _embeddings(fields: Fields, path: str, width: int) -> tuple[Component, ...]:
     if fields.values.get("type_vocab_size", 2):
         sizes.append(("token_type_embeddings", fields.size("type_vocab_size", 2)))
     tables = (Embedding(f"{path}.{name}", rows, width, reads=()) for name, rows in sizes)
-    words = Embedding(f"{path}.word_embeddings", fields.size("vocab_size"), width, reads=())
+    words = Embedding(f"{path}.word_embeddings", fields.size("vocab_size"), width, words=True, reads=())
     return (words, *tables, Norm(f"{path}.LayerNorm", width, bias=True))
 
 
@@ -150,7 +150,7 @@ def distilbert(fields: Fields) -> Architecture:
     return _encoder(
         fields,
         (
-            Embedding(f"{path}.word_embeddings", vocab_size, hidden, reads=()),
+            Embedding(f"{path}.word_embeddings", vocab_size, hidden, words=True, reads=()),
             Embedding(f"{path}.position_embeddings", positions, hidden, reads=()),
             Norm(f"{path}.LayerNorm", hidden, bias=True),
             blocks.stack("distilbert.transformer.layer", [("", layer)] * fields.size("n_layers")),
@@ -175,14 +175,10 @@ def albert(fields: Fields) -> Architecture:
         if fields.size(name, 1) != 1:
             raise fields.unusable(name, "1, one layer shared by all,")
     hidden, width, heads = fields.size("hidden_size"), fields.size("embedding_size"), fields.size("num_attention_heads")
-    inside = attention(
-        "", hidden, heads, blocks.split_heads(fields, hidden, heads), ("query", "key", "value", "dense")
-    )
+    inside = attention("", hidden, heads, blocks.split_heads(fields, hidden, heads), ("query", "key", "value", "dense"))
     layer = (
         Group("albert_layers.0.attention", (*inside.children, Norm("LayerNorm", hidden, bias=True))),
-        blocks.plain_mlp(
-            hidden, fields.size("intermediate_size"), name="albert_layers.0", names=("ffn", "ffn_output")
-        ),
+        blocks.plain_mlp(hidden, fields.size("intermediate_size"), name="albert_layers.0", names=("ffn", "ffn_output")),
         Norm("albert_layers.0.full_layer_layer_norm", hidden, bias=True),
     )
     layers = blocks.stack("albert.encoder.albert_layer_groups", [("", layer)] * fields.size("num_hidden_layers"))
@@ -243,9 +239,7 @@ def modernbert(fields: Fields) -> Architecture:
     period = fields.size("global_attn_every_n_layers", 3)
     kinds = blocks.layer_types(fields, layers, [SLIDING if layer % period else FULL for layer in range(layers)])
     mlp_bias = fields.flag("mlp_bias", False)
-    mlp = blocks.gated_mlp(
-        hidden, fields.size("intermediate_size"), names=("", "", "Wo"), fused="Wi", bias=mlp_bias
-    )
+    mlp = blocks.gated_mlp(hidden, fields.size("intermediate_size"), names=("", "", "Wo"), fused="Wi", bias=mlp_bias)
 
     def layer(number: int) -> tuple[str, tuple[Component, ...]]:
         inside = (
@@ -270,7 +264,7 @@ def modernbert(fields: Fields) -> Architecture:
     return _encoder(
         fields,
         (
-            Embedding(f"{path}.tok_embeddings", fields.size("vocab_size"), hidden, reads=()),
+            Embedding(f"{path}.tok_embeddings", fields.size("vocab_size"), hidden, words=True, reads=()),
             Norm(f"{path}.norm", hidden, bias=norm_bias),
             blocks.stack("model.layers", [layer(number) for number in range(layers)]),
             Norm("model.final_norm", hidden, bias=norm_bias),

@@ -275,7 +275,11 @@ def mpt(fields: Fields) -> Architecture:
     if not fields.flag("no_bias", True):
         raise fields.unusable("no_bias", "true")
     options = fields.mapping("attn_config")
-    for name, plain in (("qk_ln", (None, False)), ("attn_type", (None, "multihead_attention")), ("prefix_lm", (None, False))):
+    for name, plain in (
+        ("qk_ln", (None, False)),
+        ("attn_type", (None, "multihead_attention")),
+        ("prefix_lm", (None, False)),
+    ):
         if options.get(name) not in plain:
             raise ConfigError(f"the mpt config sets attn_config.{name}={options[name]!r}, which is not counted here")
     ratio = fields.size("expansion_ratio", 4)
@@ -466,7 +470,7 @@ def nemotron(fields: Fields) -> Architecture:
 
 
 def nanochat(fields: Fields) -> Architecture:
-    """nanochat (Karpathy 2025): norms without parameters, squared ReLU, a final tanh cap."""
+    """Nanochat (Karpathy 2025): norms without parameters, squared ReLU, a final tanh cap."""
     hidden, heads = fields.size("hidden_size"), fields.size("num_attention_heads")
     bias = fields.flag("attention_bias", False)
     layer = (

@@ -107,9 +107,7 @@ def standard_heads(fields: Fields) -> tuple[int, int]:
 def llama(fields: Fields) -> Architecture:
     """Llama 1 to 3 (Touvron et al., arXiv 2302.13971; arXiv 2407.21783)."""
     bias = fields.flag("attention_bias", False)
-    form = Decoder(
-        *standard_heads(fields), qkv_bias=bias, output_bias=bias, mlp_bias=fields.flag("mlp_bias", False)
-    )
+    form = Decoder(*standard_heads(fields), qkv_bias=bias, output_bias=bias, mlp_bias=fields.flag("mlp_bias", False))
     return decoder(fields, form)
 
 
@@ -149,7 +147,9 @@ def phi3(fields: Fields) -> Architecture:
 def qwen_windows(fields: Fields) -> tuple[list[str], int | None]:
     """The kinds of Qwen's layers: the last ones slide where the config says so."""
     layers = fields.size("num_hidden_layers")
-    window = fields.optional_size("sliding_window", _DEFAULT_WINDOW) if fields.flag("use_sliding_window", False) else None
+    window = (
+        fields.optional_size("sliding_window", _DEFAULT_WINDOW) if fields.flag("use_sliding_window", False) else None
+    )
     first_local = fields.values.get("max_window_layers", _QWEN_DEFAULT_MAX_WINDOW_LAYERS)
     if isinstance(first_local, bool) or not isinstance(first_local, int) or first_local < 0:
         raise fields.unusable("max_window_layers", "a whole number")

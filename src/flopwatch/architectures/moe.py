@@ -144,9 +144,7 @@ def _sparse_steps(fields: Fields, mixture: Group) -> list[tuple[str, tuple[Compo
     step, dense_only = fields.size("decoder_sparse_step", 1), fields.values.get("mlp_only_layers") or ()
     if not isinstance(dense_only, (list, tuple)):
         raise fields.unusable("mlp_only_layers", "a list of layer numbers")
-    sparse = [
-        layer not in dense_only and (layer + 1) % step == 0 for layer in range(fields.size("num_hidden_layers"))
-    ]
+    sparse = [layer not in dense_only and (layer + 1) % step == 0 for layer in range(fields.size("num_hidden_layers"))]
     return dense_or_sparse(fields, sparse, mixture)
 
 

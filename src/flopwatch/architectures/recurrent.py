@@ -74,9 +74,7 @@ def _delta_hybrid(fields: Fields, projections: tuple[Linear, ...], mlp: Group) -
         )
         for kind in kinds
     ]
-    return blocks.language_model(
-        fields, hidden, [blocks.stack("model.layers", stack)], final_norm=Norm("norm", hidden)
-    )
+    return blocks.language_model(fields, hidden, [blocks.stack("model.layers", stack)], final_norm=Norm("norm", hidden))
 
 
 def _delta_rule(fields: Fields, projections: tuple[Linear, ...]) -> Group:
@@ -140,9 +138,7 @@ def minimax(fields: Fields) -> Architecture:
         )
         for kind in kinds
     ]
-    return blocks.language_model(
-        fields, hidden, [blocks.stack("model.layers", stack)], final_norm=Norm("norm", hidden)
-    )
+    return blocks.language_model(fields, hidden, [blocks.stack("model.layers", stack)], final_norm=Norm("norm", hidden))
 
 
 def _lightning(hidden: int, heads: int, head_dim: int, block: int) -> Group:
@@ -174,7 +170,9 @@ def recurrent_gemma(fields: Fields) -> Architecture:
     inner = fields.size("intermediate_size")
     if inner % 2:
         raise fields.unusable("intermediate_size", "an even number")
-    pattern = fields.values.get("block_types") or fields.values.get("_block_types") or ["recurrent", "recurrent", "attention"]
+    pattern = (
+        fields.values.get("block_types") or fields.values.get("_block_types") or ["recurrent", "recurrent", "attention"]
+    )
     if not isinstance(pattern, (list, tuple)) or set(pattern) - {"recurrent", "attention"}:
         raise fields.unusable("block_types", "a list of 'recurrent' and 'attention'")
     kinds = [pattern[layer % len(pattern)] for layer in range(layers)]
@@ -190,7 +188,9 @@ def recurrent_gemma(fields: Fields) -> Architecture:
         output_bias=True,
         window=window,
     )
-    recurrence = _recurrence(hidden, width, heads, fields.size("conv1d_width", 4), blocks.split_heads(fields, width, heads))
+    recurrence = _recurrence(
+        hidden, width, heads, fields.size("conv1d_width", 4), blocks.split_heads(fields, width, heads)
+    )
     stack = [
         (
             kind,
@@ -341,5 +341,3 @@ def rwkv(fields: Fields) -> Architecture:
         head="head",
         body="rwkv",
     )
-
-

@@ -29,9 +29,7 @@ def t5(fields: Fields) -> Architecture:
 
     def layer(first: bool, rows: Rows, stream: str, cross: bool) -> tuple[Component, ...]:
         bias = [Embedding("relative_attention_bias", buckets, heads, reads=(), writes="q")] if first else []
-        own = attention(
-            "", hidden, heads, head_dim, _T5_QKVO, bias=_NO_BIAS, rows=rows, stream=stream, causal=cross
-        )
+        own = attention("", hidden, heads, head_dim, _T5_QKVO, bias=_NO_BIAS, rows=rows, stream=stream, causal=cross)
         parts: list[Component] = [
             _norm("layer.0.layer_norm", hidden, stream),
             Group("layer.0.SelfAttention", (*bias, *own.children)),
@@ -64,7 +62,7 @@ def t5(fields: Fields) -> Architecture:
     return Architecture(
         fields.model_type,
         (
-            Embedding("shared", vocab_size, hidden, reads=(), writes="e"),
+            Embedding("shared", vocab_size, hidden, words=True, reads=(), writes="e"),
             *stack("encoder", encoders, SOURCE, "e", cross=False),
             Embedding("shared", 0, hidden, reads=("e",), writes="x"),
             *stack("decoder", decoders, TOKENS, "x", cross=True),
@@ -124,7 +122,7 @@ def _bart(fields: Fields, *, offset: int, norm_first: bool, embedding_norm: bool
     return Architecture(
         fields.model_type,
         (
-            Embedding("model.shared", vocab_size, hidden, reads=(), writes="e"),
+            Embedding("model.shared", vocab_size, hidden, words=True, reads=(), writes="e"),
             *side("encoder", SOURCE, "e"),
             Embedding("model.shared", 0, hidden, reads=("e",), writes="x"),
             *side("decoder", TOKENS, "x"),
@@ -136,9 +134,7 @@ def _bart(fields: Fields, *, offset: int, norm_first: bool, embedding_norm: bool
     )
 
 
-def _sided_layers(
-    fields: Fields, name: str, rows: Rows, stream: str, *, norm_first: bool, key_bias: bool
-) -> Component:
+def _sided_layers(fields: Fields, name: str, rows: Rows, stream: str, *, norm_first: bool, key_bias: bool) -> Component:
     """The layers of one side; a decoder's have cross-attention to the source in between."""
     hidden, heads = fields.size("d_model"), fields.size(f"{name}_attention_heads")
     head_dim = blocks.split_heads(fields, hidden, heads)
@@ -191,7 +187,7 @@ def whisper(fields: Fields) -> Architecture:
             Embedding("model.encoder.embed_positions", encoded, hidden, reads=(), writes="positions"),
             _sided_layers(fields, "encoder", half, "e", norm_first=True, key_bias=False),
             _norm("model.encoder.layer_norm", hidden, "e", bias=True),
-            Embedding("model.decoder.embed_tokens", vocab_size, hidden, reads=()),
+            Embedding("model.decoder.embed_tokens", vocab_size, hidden, words=True, reads=()),
             Embedding("model.decoder.embed_positions", targets, hidden, reads=()),
             _sided_layers(fields, "decoder", TOKENS, "x", norm_first=True, key_bias=False),
             _norm("model.decoder.layer_norm", hidden, "x", bias=True),

@@ -403,5 +403,3 @@ def _nemotron_moe(fields: Fields, hidden: int) -> Group:
             Linear("fc2_latent_proj", latent, hidden, bias=bias, reads=("l",)),
         )
     return Group("mixer", (*parts, blocks.plain_mlp(hidden, shared, name="shared_experts", bias=bias)))
-
-

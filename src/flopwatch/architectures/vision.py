@@ -250,7 +250,7 @@ def _text_tower(fields: Fields, hidden: int, *, causal: bool, positions: int) ->
     path = "text_model.embeddings"
     rows = fields.size("max_position_embeddings", positions)
     return (
-        Embedding(f"{path}.token_embedding", fields.size("vocab_size"), hidden, reads=()),
+        Embedding(f"{path}.token_embedding", fields.size("vocab_size"), hidden, words=True, reads=()),
         Embedding(f"{path}.position_embedding", rows, hidden, reads=()),
         _tower(fields, "text_model", hidden, TOKENS, "x", causal=causal),
     )
@@ -311,7 +311,9 @@ def _pooling(fields: Fields, hidden: int, grid: Rows) -> tuple[Component, ...]:
     """One learned query per image attends to its tokens; then an MLP on the result."""
     heads = fields.size("num_attention_heads")
     head_dim = blocks.split_heads(fields, hidden, heads)
-    query = Linear("in_proj_weight", hidden, hidden, False, "in_proj", PER_SEQUENCE, reads=("probe",), writes="q", bare=True)
+    query = Linear(
+        "in_proj_weight", hidden, hidden, False, "in_proj", PER_SEQUENCE, reads=("probe",), writes="q", bare=True
+    )
     keys = Linear("in_proj_weight", hidden, 2 * hidden, False, "in_proj", grid, reads=("v",), writes="kv", bare=True)
     core = AttentionCore(
         "core", heads, head_dim, head_dim, causal=False, rows=PER_SEQUENCE, keys=grid, reads=("q", "kv", "kv")
@@ -349,9 +351,7 @@ def swin(fields: Fields) -> Architecture:
         path, features = f"swin.encoder.layers.{stage}", width * 2**stage
         windows = Pixels(grid.image_size, grid.steps, window=window)
         head_dim = blocks.split_heads(fields, features, count)
-        inside = attention(
-            "", features, count, head_dim, _SPLIT_QKVO, bias=(bias, bias, bias, True), rows=windows
-        )
+        inside = attention("", features, count, head_dim, _SPLIT_QKVO, bias=(bias, bias, bias, True), rows=windows)
         table = Vector(
             "relative_position_bias.relative_position_bias_table",
             (2 * window - 1) ** 2 * count,
@@ -408,7 +408,9 @@ def _convolution(
     writes: str = "x",
 ) -> Linear:
     """A square convolution: kernel x kernel x input channels to every output, at every output position."""
-    return Linear(name, kernel * kernel * (1 if depthwise else channels), out, bias, None, rows, reads=(reads,), writes=writes)
+    return Linear(
+        name, kernel * kernel * (1 if depthwise else channels), out, bias, None, rows, reads=(reads,), writes=writes
+    )
 
 
 def convnext(fields: Fields) -> Architecture:
@@ -520,9 +522,7 @@ def dit(fields: Fields) -> Architecture:
             "attn",
             (
                 Linear("qkv", hidden, 3 * hidden, True, None, grid, writes="qkv"),
-                AttentionCore(
-                    "core", heads, head_dim, head_dim, causal=False, rows=grid, reads=("qkv", "qkv", "qkv")
-                ),
+                AttentionCore("core", heads, head_dim, head_dim, causal=False, rows=grid, reads=("qkv", "qkv", "qkv")),
                 Linear("proj", hidden, hidden, True, None, grid, reads=("o",)),
             ),
         ),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,7 +99,12 @@ def measure(
 
 
 def measure_training_step(
-    module: nn.Module, batch: Any, *, optimizers: int = 1, attention: AttentionConvention = "full"
+    module: nn.Module,
+    batch: Any,
+    *,
+    optimizers: int = 1,
+    attention: AttentionConvention = "full",
+    dropped: Mapping[int, Sequence[int]] | None = None,
 ) -> Measurement:
     """Measure a LightningModule's `training_step` on a batch, with its backward.
 
@@ -109,6 +114,7 @@ def measure_training_step(
         batch: A batch; only its shapes matter.
         optimizers: How many optimizers it has, for manual optimization.
         attention: As in `measure`.
+        dropped: By the id of a module list, the layers in it that are left out.
 
     Raises:
         MeasurementError: If the step cannot be run without data; the text says where.
@@ -124,14 +130,17 @@ def measure_training_step(
                 raise MeasurementError("training_step returned no loss when it was measured; this batch may be skipped")
             _backward(loss, counter)
 
-    return _measured(module, step, attention)
+    return _measured(module, step, attention, dropped)
 
 
 def _measured(
-    module: nn.Module, step: Callable[[nn.Module, FlopCounter], None], attention: AttentionConvention
+    module: nn.Module,
+    step: Callable[[nn.Module, FlopCounter], None],
+    attention: AttentionConvention,
+    dropped: Mapping[int, Sequence[int]] | None = None,
 ) -> Measurement:
     try:
-        duplicate = meta_copy(module).train()
+        duplicate = meta_copy(module, dropped).train()
     except Exception as error:
         raise MeasurementError(f"{type(module).__name__} cannot be copied for measuring: {_short(error)}") from error
     _prefer_countable_experts(duplicate)
@@ -145,6 +154,11 @@ def _measured(
     except Exception as error:
         raise MeasurementError(f"{type(module).__name__} cannot be run without data: {_short(error)}") from error
     left_out = causal.masked if attention == "causal" else {}
+    if attention == "causal":
+        counter.by_module.subtract(causal.masked_by_module)
+        counter.assumptions.add(
+            "causal only where PyTorch's attention is told so; masks given as tensors count in full"
+        )
     return Measurement(
         forward_flops=counter.flops["forward"] - left_out.get("forward", 0),
         backward_flops=counter.flops["backward"] - left_out.get("backward", 0),

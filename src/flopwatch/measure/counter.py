@@ -74,7 +74,7 @@ class FlopCounter(TorchDispatchMode):
     def _count(self, flops: int) -> None:
         if not self.in_backward:
             self.flops["forward"] += flops
-            self.by_module[self._stack[-1]] += flops
+            self.by_module[self.current] += flops
         else:
             self.flops["recomputed" if torch.is_grad_enabled() else "backward"] += flops
 
@@ -114,6 +114,11 @@ class FlopCounter(TorchDispatchMode):
             self.assumptions.add("a number that the code reads was taken as 1")
             return _ASSUMED_NUMBER
         raise DataDependentError("the code reads values of a tensor (.item(), a comparison, a data-dependent size)")
+
+    @property
+    def current(self) -> str:
+        """The innermost module that runs."""
+        return self._stack[-1]
 
     @contextmanager
     def attribute(self, module: nn.Module) -> Iterator[None]:
@@ -169,7 +174,9 @@ def _is_free(operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> boo
             return False
         if name in FREE or torch.Tag.pointwise in operator.tags or operator.is_view or _is_pointwise_gradient(name):
             return True
-    floats = [each for each in tree_leaves((args, named)) if isinstance(each, torch.Tensor) and each.is_floating_point()]
+    floats = [
+        each for each in tree_leaves((args, named)) if isinstance(each, torch.Tensor) and each.is_floating_point()
+    ]
     return len(floats) < (2 if namespace == "aten" else 1)
 
 
@@ -190,6 +197,7 @@ class CausalAttention(TorchFunctionMode):
     def __init__(self, counter: FlopCounter) -> None:
         super().__init__()
         self.masked: Counter[Phase] = Counter()
+        self.masked_by_module: Counter[str] = Counter()
         self._counter = counter
 
     def __torch_function__(
@@ -221,6 +229,5 @@ class CausalAttention(TorchFunctionMode):
         output = both - scores
         needs_q, needs_k, needs_v = (each.requires_grad and torch.is_grad_enabled() for each in (query, key, value))
         self.masked["forward"] += both * left_out
-        self.masked["backward"] += left_out * (
-            scores * (needs_q + needs_k) + output * ((needs_q or needs_k) + needs_v)
-        )
+        self.masked_by_module[self._counter.current] += both * left_out
+        self.masked["backward"] += left_out * (scores * (needs_q + needs_k) + output * ((needs_q or needs_k) + needs_v))

@@ -6,6 +6,7 @@ A multiply-add is two FLOPs. Where torch's own `FlopCounterMode` (2.13) counts s
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import resources
 from math import prod
 from typing import Any
 
@@ -158,50 +159,12 @@ def solve_triangular(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any
     return int(prod(out.shape) * a.shape[-1])
 
 
-# Operators that multiply no matrices: elementwise work, reductions, normalization, pooling, moving data. Anything that
-# is tagged `pointwise` or is a view is free without being listed.
-FREE = frozenset(
-    """
-    _adaptive_avg_pool2d _adaptive_avg_pool2d_backward _adaptive_avg_pool3d _adaptive_avg_pool3d_backward
-    _batch_norm_no_update _batch_norm_with_update _chunk_cat _conj _cslt _cummax_helper _efficientzerotensor
-    _embedding_bag _embedding_bag_backward _embedding_bag_dense_backward _embedding_bag_forward_only
-    _euclidean_dist_ _foreach_copy _fused_dropout _fused_rms_norm _fused_rms_norm_backward _index_put_impl
-    _local_scalar_dense _log_softmax _log_softmax_backward_data _masked_scale _masked_softmax _native_batch_norm_legit
-    _native_batch_norm_legit_functional _native_batch_norm_legit_no_training _nested_view_from_buffer _neg_view
-    _pdist_free _reshape_alias _reshape_copy _safe_softmax _softmax _softmax_backward_data _sparse_softmax
-    _thnn_fused_lstm_cell _to_copy _trilinear_free _unique2 _unsafe_index _unsafe_index_put _unsafe_view
-    _weight_norm_interface _weight_norm_interface_backward adaptive_avg_pool1d adaptive_max_pool2d
-    adaptive_max_pool2d_backward affine_grid_generator alias all amax amin aminmax any arange argmax argmin argsort
-    as_strided avg_pool1d avg_pool2d avg_pool2d_backward avg_pool3d avg_pool3d_backward batch_norm_backward bernoulli
-    bincount bucketize cat channel_shuffle clone col2im constant_pad_nd copy copy_ count_nonzero ctc_loss cummax cummin
-    cumprod cumsum cudnn_batch_norm cudnn_batch_norm_backward detach diagonal_backward diagonal_scatter dropout embedding
-    embedding_bag embedding_dense_backward empty empty_like empty_permuted empty_strided equal exponential fill
-    flatten flip full full_like gather glu glu_backward grid_sampler_2d grid_sampler_2d_backward grid_sampler_3d
-    histc huber_loss huber_loss_backward im2col index index_add index_copy index_fill index_put index_reduce
-    index_select kl_div kthvalue lift lift_fresh linspace log_sigmoid_backward log_sigmoid_forward log_softmax logcumsumexp
-    logspace logsumexp masked_fill masked_scatter masked_select max max_pool2d_with_indices
-    max_pool2d_with_indices_backward max_pool3d_with_indices max_pool3d_with_indices_backward mean median min miopen_batch_norm
-    mode multi_margin_loss multilabel_margin_loss_forward multinomial nan_to_num nanmedian native_batch_norm
-    native_batch_norm_backward native_dropout native_dropout_backward native_group_norm native_group_norm_backward
-    native_layer_norm native_layer_norm_backward new_empty new_empty_strided new_full new_ones new_zeros nextafter
-    nll_loss2d_backward nll_loss2d_forward nll_loss_backward nll_loss_forward nonzero norm normal normal_functional ones
-    ones_like pixel_shuffle pixel_unshuffle prod put rand rand_like randint randint_like randn randn_like randperm
-    reflection_pad1d reflection_pad1d_backward reflection_pad2d reflection_pad2d_backward repeat repeat_interleave
-    replication_pad2d replication_pad2d_backward resize rms_norm roll rot90 rrelu_with_noise scalar_tensor scatter
-    scatter_add scatter_reduce searchsorted segment_reduce select_backward select_scatter set_ slice_backward slice_scatter
-    smooth_l1_loss smooth_l1_loss_backward softmax soft_margin_loss sort split split_with_sizes stack std std_mean sum
-    topk trace triu_indices tril_indices tril triu unfold_backward uniform unique_consecutive unique_dim
-    upsample_bicubic2d upsample_bicubic2d_backward upsample_bilinear2d upsample_bilinear2d_backward upsample_linear1d
-    upsample_nearest1d upsample_nearest2d upsample_nearest2d_backward upsample_nearest3d upsample_trilinear3d value_selecting_reduction_backward
-    var var_mean where zero zeros zeros_like binary_cross_entropy binary_cross_entropy_backward mse_loss
-    mse_loss_backward linalg_vector_norm _foreach_norm max_unpool2d fractional_max_pool2d lerp addcmul addcdiv outer ger
-    """.split()
-)
-# One input is enough for these to be work that the formulas above would miss.
-HEAVY = frozenset(
-    """
-    _fft_c2c _fft_c2r _fft_r2c linalg_cholesky_ex linalg_eig linalg_eigh _linalg_eigh linalg_inv_ex linalg_lu_factor_ex
-    linalg_qr _linalg_svd linalg_matrix_exp cholesky cholesky_inverse geqrf linalg_householder_product _linalg_det
-    _linalg_slogdet linalg_lu linalg_pinv mkldnn_rnn_layer _cudnn_rnn lstm_mps miopen_rnn _thnn_fused_gru_cell
-    """.split()
-)
+def _names(file: str) -> frozenset[str]:
+    return frozenset(resources.files("flopwatch").joinpath("data", file).read_text(encoding="utf-8").split())
+
+
+# Operators that multiply no matrices: reductions, normalization, pooling, losses, moving data. Anything that is tagged
+# `pointwise` or is a view is free without being listed. Of heavy ones a single input is enough to be work that the
+# formulas above would miss: decompositions, Fourier transforms, fused recurrent layers.
+FREE = _names("free_operators.txt")
+HEAVY = _names("heavy_operators.txt")

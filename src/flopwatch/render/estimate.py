@@ -9,6 +9,8 @@ from typing import Any
 from tabulate import tabulate
 
 from flopwatch import conventions, units
+from flopwatch.batch import Batch
+from flopwatch.components import ComponentRow
 from flopwatch.estimate import Estimate, PlannedRun
 
 _ATTENTION = {"causal": "causal, the pairs that masks and windows keep", "full": "full, all pairs"}
@@ -18,22 +20,26 @@ def render_json(result: Estimate) -> str:
     """The estimate as JSON; FLOPs are integers, however large."""
     values: dict[str, Any] = {
         "model_type": result.model_type,
-        "method": "config",
+        "method": result.method,
         "parameters": result.parameters,
         "active_parameters": result.active_parameters,
         "convention": result.convention,
         "attention": result.attention if result.convention == "model" else None,
-        "batch": result.batch,
-        "seq_len": result.seq_len,
+        "batch": result.batch.sequences,
+        "seq_len": result.batch.seq_len,
+        "source_len": result.batch.source_len or None,
+        "image_size": result.batch.image_size,
         "forward_flops": result.forward_flops,
         "training_flops": result.training_flops,
         "hardware_flops": result.hardware_flops,
+        "checkpointing": result.checkpointing,
         "exact_training_flops": result.exact_training_flops,
         "training_flops_per_token": result.training_flops_per_token,
         "components": [dataclasses.asdict(row) for row in result.components],
+        "notes": list(result.notes),
     }
-    if result.tokens is not None:
-        values["tokens"] = result.tokens
+    if result.tokens is not None or result.samples is not None:
+        values["tokens" if result.tokens is not None else "samples"] = result.tokens or result.samples
         values["total_training_flops"] = result.total_training_flops
         values["exact_total_training_flops"] = result.exact_total_training_flops
     if result.planned is not None:
@@ -43,44 +49,74 @@ def render_json(result: Estimate) -> str:
 
 def render_text(result: Estimate) -> str:
     """The estimate for a terminal."""
+    routed = result.active_parameters != result.parameters
     table = tabulate(
-        [
-            (row.name, f"{row.parameters:,}", f"{row.forward_flops:,}", _share(row.forward_flops, result))
-            for row in result.components
-        ],
-        headers=("component", "parameters", "forward FLOPs", "share"),
-        colalign=("left", "right", "right", "right"),
+        [_row(row, result, routed) for row in result.components],
+        headers=("component", "parameters", *(("active",) if routed else ()), "forward FLOPs", "share"),
+        colalign=("left", "right", *(("right",) if routed else ()), "right", "right"),
         disable_numparse=True,
     )
     summary = tabulate(_lines(result), tablefmt="plain", disable_numparse=True)
     return f"{table}\n\n{summary}\n"
 
 
-def _share(flops: int, result: Estimate) -> str:
-    return units.format_share(flops / result.forward_flops)
+def _row(row: ComponentRow, result: Estimate, routed: bool) -> tuple[str, ...]:
+    active = (units.UNKNOWN if row.active_parameters is None else f"{row.active_parameters:,}",) if routed else ()
+    share = row.forward_flops / result.forward_flops if result.forward_flops else None
+    return row.name, f"{row.parameters:,}", *active, f"{row.forward_flops:,}", units.format_share(share)
 
 
 def _lines(result: Estimate) -> list[tuple[str, str]]:
-    per_token = units.format_si(result.training_flops_per_token, "FLOPs")
+    active = f", {result.active_parameters:,} active" if result.active_parameters != result.parameters else ""
     lines = [
-        ("model", f"{result.model_type}, {result.parameters:,} parameters"),
+        ("model", f"{result.model_type}, {result.parameters:,} parameters{active}"),
         ("convention", f"{result.convention}: {conventions.DESCRIPTIONS[result.convention]}"),
-        ("batch", f"{result.batch} x {result.seq_len} tokens"),
-        ("forward", f"{result.forward_flops:,} FLOPs"),
-        ("training", f"{result.training_flops:,} FLOPs, {per_token} per token"),
+        ("batch", _batch_words(result.batch)),
+        ("forward", f"{result.forward_flops:,} {_unit(result)}"),
+        ("training", _training_words(result)),
     ]
+    if result.method == "measured":
+        lines.insert(1, ("counted", "measured on the meta device, since there is no closed form for this model"))
     if result.convention == "model":
         lines.insert(2, ("attention", _ATTENTION[result.attention]))
-    if result.tokens is not None:
-        total = f"{result.total_training_flops:.4g} FLOPs for {units.format_count(result.tokens)} tokens"
-        lines.append(("whole run", total))
+    if result.hardware_flops != result.training_flops:
+        again = result.hardware_flops / result.training_flops - 1
+        lines.append(
+            ("hardware FLOPs", f"{result.hardware_flops:,}, {again:+.1%} by {result.checkpointing} checkpointing")
+        )
+    if result.total_training_flops is not None:
+        lines.append(("whole run", f"{result.total_training_flops:.4g} {_unit(result)} for {_run_words(result)}"))
     if result.convention != "model":
         exact = result.exact_total_training_flops or result.exact_training_flops
         counted = result.total_training_flops or result.training_flops
         lines.append(("exact", f"{exact:.4g} FLOPs ({_ATTENTION[result.attention]}), {exact / counted - 1:+.2%}"))
     if result.planned is not None:
-        lines += _plan_lines(result.planned, whole_run=result.tokens is not None)
-    return lines
+        lines += _plan_lines(result.planned, whole_run=result.total_training_flops is not None)
+    return lines + [("note", note) for note in result.notes]
+
+
+def _unit(result: Estimate) -> str:
+    return "MACs" if result.convention == "macs" else "FLOPs"
+
+
+def _training_words(result: Estimate) -> str:
+    per_token = result.training_flops_per_token
+    words = f"{result.training_flops:,} {_unit(result)}"
+    return words if per_token is None else f"{words}, {units.format_si(per_token, _unit(result))} per token"
+
+
+def _run_words(result: Estimate) -> str:
+    if result.tokens is not None:
+        return f"{units.format_count(result.tokens)} tokens"
+    return f"{units.format_count(result.samples)} samples"
+
+
+def _batch_words(batch: Batch) -> str:
+    parts = [f"{batch.seq_len} tokens"] if batch.seq_len else []
+    parts += [f"{batch.source_len} of the source"] if batch.source_len else []
+    if batch.image_size:
+        parts += ["{} x {} pixels".format(*batch.image_size)]
+    return f"{batch.sequences} x {' and '.join(parts) or 'images of the size in the config'}"
 
 
 def _plan_lines(planned: PlannedRun, *, whole_run: bool) -> list[tuple[str, str]]:

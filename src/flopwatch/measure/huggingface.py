@@ -1,0 +1,148 @@
+"""Measuring a Hugging Face model from its config alone. The only user of transformers, where that is installed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flopwatch.architectures.config import read_mapping
+from flopwatch.batch import Batch
+from flopwatch.components import AttentionConvention, ComponentRow
+from flopwatch.conventions import Convention
+from flopwatch.errors import ArgumentError, MeasurementError
+from flopwatch.estimate import Estimate
+from flopwatch.measure import Measurement, measure
+from flopwatch.measure.meta import META
+
+_DEFAULT_IMAGE = 224
+
+
+def estimate_of(
+    config: Path, batch: Batch, *, attention: AttentionConvention, convention: Convention = "model"
+) -> Estimate:
+    """Build the model of a config on the meta device and measure one training batch of it.
+
+    Args:
+        config: A `config.json` or its folder.
+        batch: What goes into one forward pass.
+        attention: "causal" leaves out what the causal flag of PyTorch's attention masks.
+        convention: Only "model"; the others need to know the model's parts.
+
+    Raises:
+        MeasurementError: If transformers is not installed or does not know the model, or it cannot be run without data,
+            or holds operators that cannot be counted.
+        ArgumentError: If another convention is asked for, or the batch lacks what the model reads.
+    """
+    if convention != "model":
+        raise ArgumentError(f"expected --convention model for a model without a closed form, got {convention}")
+    values = read_mapping(config)
+    model = _build(values)
+    parameters = sum(each.numel() for each in model.parameters())
+    measured = measure(model, attention=attention, **_inputs(model, batch))
+    if measured.training_flops is None or measured.hardware_flops is None:
+        lost = ", ".join(each.operator for each in measured.uncounted if each.parameters)
+        raise MeasurementError(f"{type(model).__name__} uses operators that cannot be counted: {lost}")
+    return Estimate(
+        model_type=str(values["model_type"]),
+        method="measured",
+        parameters=parameters,
+        active_parameters=parameters,
+        convention="model",
+        attention=attention,
+        batch=batch,
+        forward_flops=measured.forward_flops,
+        training_flops=measured.training_flops,
+        exact_training_flops=measured.training_flops,
+        hardware_flops=measured.hardware_flops,
+        components=tuple(_rows(model, measured)),
+        notes=notes_of(measured),
+    )
+
+
+def notes_of(measured: Measurement) -> tuple[str, ...]:
+    """What a reader should know of a measurement, in sentences."""
+    uncounted = tuple(
+        f"not counted: {each.operator}, {each.calls} call(s), no parameters involved" for each in measured.uncounted
+    )
+    return (*uncounted, *measured.assumptions)
+
+
+def _build(values: Mapping[str, Any]) -> torch.nn.Module:
+    try:
+        transformers = importlib.import_module("transformers")
+    except ImportError:
+        raise MeasurementError(
+            "a model without a closed form is measured with transformers, which is not installed;"
+            " run `pip install transformers`"
+        ) from None
+    transformers.logging.set_verbosity_error()
+    try:
+        config = transformers.AutoConfig.for_model(**values)
+        classes = [getattr(transformers, str(name), None) for name in values.get("architectures") or ()]
+        made = next((each for each in classes if each is not None), None)
+        with META:
+            if made is not None:
+                return made._from_config(config)  # type: ignore[no-any-return]
+            return _automatic(transformers, config)
+    except Exception as error:
+        raise MeasurementError(
+            f"transformers cannot build a {values.get('model_type')!r}: {str(error).splitlines()[0][:200]}"
+        ) from error
+
+
+def _automatic(transformers: Any, config: Any) -> torch.nn.Module:
+    """The class that is trained most often for a kind of model."""
+    names = ("ForCausalLM", "ForSeq2SeqLM", "ForMaskedLM", "ForImageTextToText", "ForImageClassification", "")
+    for name in names:
+        automatic = getattr(transformers, f"AutoModel{name}", None)
+        if automatic is not None and type(config) in automatic._model_mapping:
+            return automatic.from_config(config)  # type: ignore[no-any-return]
+    raise ValueError(f"it has no class for training {type(config).__name__}")
+
+
+def _inputs(model: Any, batch: Batch) -> dict[str, torch.Tensor]:
+    """The inputs that the model names as its own, in the shapes of the batch."""
+    name = model.main_input_name
+    if name == "pixel_values":
+        size = batch.image_size or _image_size(model.config)
+        channels = getattr(model.config, "num_channels", 3)
+        return {"pixel_values": torch.empty(batch.sequences, channels, *size, device=META)}
+    if name != "input_ids":
+        raise MeasurementError(f"{type(model).__name__} reads {name!r}, whose shape is not known")
+    if not batch.tokens:
+        raise ArgumentError("expected --seq-len, the tokens per sequence, got none")
+    tokens = torch.zeros(batch.sequences, batch.seq_len, dtype=torch.long, device=META)
+    if not getattr(model.config, "is_encoder_decoder", False):
+        return {"input_ids": tokens}
+    if not batch.source_len:
+        raise ArgumentError("expected --source-len, the tokens that the encoder reads, got none")
+    source = torch.zeros(batch.sequences, batch.source_len, dtype=torch.long, device=META)
+    return {"input_ids": source, "decoder_input_ids": tokens}
+
+
+def _image_size(config: Any) -> tuple[int, int]:
+    size = getattr(config, "image_size", None) or _DEFAULT_IMAGE
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _rows(model: torch.nn.Module, measured: Measurement) -> list[ComponentRow]:
+    """Forward FLOPs and parameters by the module's children, two levels deep."""
+    forward: dict[str, int] = {}
+    parameters: dict[str, int] = {}
+    for name, flops in measured.by_module.items():
+        forward[_head(name)] = forward.get(_head(name), 0) + flops
+    for name, parameter in model.named_parameters():
+        line = _head(name.rpartition(".")[0])
+        parameters[line] = parameters.get(line, 0) + parameter.numel()
+    return [
+        ComponentRow(line or type(model).__name__, parameters.get(line, 0), forward.get(line, 0))
+        for line in dict.fromkeys((*parameters, *forward))
+    ]
+
+
+def _head(path: str) -> str:
+    return ".".join(path.split(".")[:2])
