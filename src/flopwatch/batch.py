@@ -62,8 +62,8 @@ def attended_pairs(
     Full: T * T. Causal: T * (T + 1) / 2. Causal with a window of W keys, the query's own included (Hugging Face's
     `sliding_window`): the first W queries see 1, 2, ... W keys, each later one W. Causal in chunks of C: every chunk
     is a sequence of its own. To both sides within a radius: keys at most R positions away.
-    `attended_pairs(5, causal=True, window=3)` is 1 + 2 + 3 + 3 + 3 = 12, and with `chunk=3` it is 1 + 2 + 3 + 1 + 2 = 9;
-    `attended_pairs(5, causal=False, radius=1)` is 2 + 3 + 3 + 3 + 2 = 13.
+    `attended_pairs(5, causal=True, window=3)` is 1 + 2 + 3 + 3 + 3 = 12, with `chunk=3` it is 1 + 2 + 3 + 1 + 2 = 9,
+    and `attended_pairs(5, causal=False, radius=1)` is 2 + 3 + 3 + 3 + 2 = 13.
     """
     if chunk is not None and chunk < seq_len:
         whole, rest = divmod(seq_len, chunk)

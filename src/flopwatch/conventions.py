@@ -1,8 +1,8 @@
 """Ways of counting that the field quotes, each a re-weighting of one table: the parts of an architecture.
 
-`model` is the exact count and the only one that MFU is made from by default. The others are for comparing with published
-numbers; each says what it counts and where it is from. None but `model` and `full` knows that frozen parameters or
-the first layer's missing input gradient make the backward cheaper: they take it as twice the forward.
+`model` is the exact count and what MFU is made from. The others are for comparing with published numbers; each says
+what it counts and where it is from. None but `model`, `full` and `macs` knows that the first layer's missing input
+gradient makes the backward cheaper: they take it as twice the forward.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def rows(architecture: Architecture, batch: Batch, convention: Convention) -> li
         raise ConfigError(
             f"the {convention} convention counts parameters times tokens, which {architecture.inputs} are not"
         )
-    weigh, lines = _WEIGHTS[convention], {}
+    weigh = _WEIGHTS[convention]
+    lines: dict[str, ComponentRow] = {}
     for line, leaf, runs, exist in architecture.lines():
         once = weigh(leaf, batch)
         # Rules of thumb count parameters, however often they are used; products count as often as they run.

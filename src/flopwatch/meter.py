@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from flopwatch.records import Totals
@@ -18,15 +18,14 @@ class Counts:
     samples: int | None = 0
     batches: int = 0
     steps: int = 0
+    hardware_flops: int | None = 0
+    useful_tokens: int | None = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            flops=_add(self.flops, other.flops),
-            tokens=_add(self.tokens, other.tokens),
-            samples=_add(self.samples, other.samples),
-            batches=self.batches + other.batches,
-            steps=self.steps + other.steps,
-        )
+        return Counts(**{name: _add(getattr(self, name), getattr(other, name)) for name in _NAMES})  # type: ignore[arg-type]
+
+
+_NAMES = tuple(each.name for each in fields(Counts))
 
 
 def _add(left: int | None, right: int | None) -> int | None:
@@ -44,19 +43,34 @@ class Meter:
     """
 
     def __init__(self, totals: Totals | None = None) -> None:
-        self.totals = totals or Totals()
+        self.totals = totals or Totals(hardware_flops=0, useful_tokens=0)
+        self._forget()
+
+    def _forget(self) -> None:
         self._flops: int | None = 0
+        self._hardware_flops: int | None = 0
         self._tokens: int | None = 0
+        self._useful_tokens: int | None = 0
         self._samples: int | None = 0
         self._batches = 0
         self._steps = 0
 
-    def add(self, flops: int | None, tokens: int | None, samples: int | None) -> None:
+    def add(
+        self,
+        flops: int | None,
+        hardware_flops: int | None,
+        tokens: int | None,
+        useful_tokens: int | None,
+        samples: int | None,
+        batches: int = 1,
+    ) -> None:
         """Add a micro-batch; an amount that is not known makes its total unknown, since the rest would be too small."""
         self._flops = _add(self._flops, flops)
+        self._hardware_flops = _add(self._hardware_flops, hardware_flops)
         self._tokens = _add(self._tokens, tokens)
+        self._useful_tokens = _add(self._useful_tokens, useful_tokens)
         self._samples = _add(self._samples, samples)
-        self._batches += 1
+        self._batches += batches
 
     def step(self, count: int = 1) -> None:
         """Note that so many optimizer steps were done."""
@@ -64,23 +78,28 @@ class Meter:
 
     def lose_flops(self) -> None:
         """Note that the FLOPs since the last `take` are not what was added."""
-        self._flops = None
+        self._flops = self._hardware_flops = None
 
     def take(self) -> Counts:
         """Everything since the last call, of this process alone."""
-        counts = Counts(self._flops, self._tokens, self._samples, self._batches, self._steps)
-        self._flops = self._tokens = self._samples = self._batches = self._steps = 0
+        counts = Counts(
+            flops=self._flops,
+            tokens=self._tokens,
+            samples=self._samples,
+            batches=self._batches,
+            steps=self._steps,
+            hardware_flops=self._hardware_flops,
+            useful_tokens=self._useful_tokens,
+        )
+        self._forget()
         return counts
 
     def book(self, counts: Counts, seconds: float, devices: int) -> Totals:
         """Add counts of all processes, and the time that they took, to the totals and return these."""
+        sums = {name: _add(getattr(self.totals, name), getattr(counts, name)) for name in _NAMES}
         self.totals = replace(
             self.totals,
-            flops=_add(self.totals.flops, counts.flops),
-            tokens=_add(self.totals.tokens, counts.tokens),
-            samples=_add(self.totals.samples, counts.samples),
-            batches=self.totals.batches + counts.batches,
-            steps=self.totals.steps + counts.steps,
+            **sums,  # type: ignore[arg-type]
             seconds=self.totals.seconds + seconds,
             device_seconds=self.totals.device_seconds + seconds * devices,
         )

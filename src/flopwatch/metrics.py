@@ -15,6 +15,7 @@ METRICS: Mapping[str, str] = MappingProxyType(
     {
         "perf/mfu": "model FLOPs / seconds / devices / peak over the window, 0 to 1",
         "perf/mfu_at_clock": "the same against SMs x FLOPs per clock and SM x mean SM clock of the window",
+        "perf/hfu": "the same as mfu with hardware FLOPs: with what activation checkpointing recomputes",
         "perf/run_mfu": "model FLOPs of the whole run / all wall time since its start / devices / peak",
         "perf/device_tflops_per_sec": "model TFLOP/s of one device over the window",
         "perf/tokens_per_sec": "tokens per second of all devices over the window, padding included",
@@ -35,6 +36,11 @@ METRICS: Mapping[str, str] = MappingProxyType(
 def mfu(window: Window, device: Device) -> float | None:
     """MFU of a window, against the peak."""
     return rates.utilization(window.flops, window.seconds, device.count, device.peak_flops_per_second)
+
+
+def hfu(window: Window, device: Device) -> float | None:
+    """HFU of a window, against the peak."""
+    return rates.utilization(window.hardware_flops, window.seconds, device.count, device.peak_flops_per_second)
 
 
 def doubt(value: float | None, device: Device) -> str | None:
@@ -93,6 +99,7 @@ def logger_metrics(
     values: dict[str, float | None] = {
         "perf/mfu": mfu(window, device),
         "perf/mfu_at_clock": mfu_at_clock(window, device),
+        "perf/hfu": hfu(window, device),
         "perf/run_mfu": rates.fraction(totals.flops, capacity),
         "perf/device_tflops_per_sec": None if device_rate is None else device_rate / units.SI_PREFIXES["T"],
         "perf/tokens_per_sec": rates.per_second(window.tokens, window.seconds),

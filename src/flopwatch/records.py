@@ -20,7 +20,8 @@ from flopwatch.errors import RunFileError
 
 SCHEMA = 1
 _LARGEST_INT, _LARGEST_FLOAT = 10**60, 1e60
-Verification = Literal["parameters equal", "formula only", "withheld"]
+# "parameters equal" is what flopwatch wrote before it ran cross-checks.
+Verification = Literal["verified", "formula only", "measured only", "disagree", "withheld", "parameters equal"]
 Status = Literal["finished", "interrupted", "failed"]
 
 
@@ -47,6 +48,8 @@ class Totals:
     """Sums over a whole run, over all its devices and restarts; `None` once a part of the work could not be counted.
 
     `seconds` is wall time of the run's processes, without the time between them; `device_seconds` is it times devices.
+    `hardware_flops` are `flops` with what activation checkpointing recomputes; `useful_tokens` are `tokens` without
+    padding. Both are unknown in files that were written without them.
     """
 
     flops: int | None = 0
@@ -56,6 +59,8 @@ class Totals:
     steps: int = 0
     seconds: float = 0.0
     device_seconds: float = 0.0
+    hardware_flops: int | None = None
+    useful_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,11 @@ class Work:
     forward_flops: int | None = None
     training_flops: int | None = None
     components: tuple[ComponentRow, ...] = ()
+    method: Literal["config", "measured"] | None = None
+    trainable_parameters: int | None = None
+    hardware_flops: int | None = None
+    source_len: int | None = None
+    image_size: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +146,8 @@ class Window:
     clock_samples: int = 0
     budget_fraction: float | None = None
     seconds_left: float | None = None
+    hardware_flops: int | None = None
+    useful_tokens: int | None = None
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class Report:
     mfu: float | None
     mfu_at_clock: float | None
     run_mfu: float | None
+    hfu: float | None
     tokens_per_second: float | None
     step_seconds: float | None
     data_wait_fraction: float | None
@@ -121,6 +122,9 @@ def summarize(run: Run) -> Report:
         run_mfu=rates.fraction(
             totals.flops, metrics.capacity_flops(start.capacity_flops, ended_at - start.time, start.device)
         ),
+        hfu=_mean_utilization(
+            ((window, device.count, device.peak_flops_per_second) for device, window in steady), hardware=True
+        ),
         tokens_per_second=rates.per_second(_sum(window.tokens for window in windows), seconds_in_loop),
         step_seconds=rates.fraction(seconds_in_loop, sum(window.steps for window in windows)),
         data_wait_fraction=rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop),
@@ -159,13 +163,14 @@ def _sum(values: Iterable[int | None]) -> int | None:
     return total
 
 
-def _mean_utilization(parts: Iterable[tuple[Window, int, float | None]]) -> float | None:
-    """All FLOPs over all capacity; absent as soon as one window's work or peak is unknown."""
+def _mean_utilization(parts: Iterable[tuple[Window, int, float | None]], *, hardware: bool = False) -> float | None:
+    """All (hardware) FLOPs over all capacity; absent as soon as one window's work or peak is unknown."""
     flops, capacity = 0, 0.0
     for window, devices, peak in parts:
-        if window.flops is None or peak is None:
+        work = window.hardware_flops if hardware else window.flops
+        if work is None or peak is None:
             return None
-        flops += window.flops
+        flops += work
         capacity += window.seconds * devices * peak
     return rates.fraction(flops, capacity)
 

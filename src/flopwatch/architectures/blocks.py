@@ -189,7 +189,7 @@ def active_experts(fields: Fields, experts: int, name: str = "num_experts_per_to
     return active
 
 
-def norms(*names: str, features: int, bias: bool = False, affine: bool = True) -> tuple[Norm, ...]:
+def norms(*names: str, features: int, bias: bool = False, affine: bool = True) -> tuple[Component, ...]:
     """Norms of one layer over the hidden state."""
     return tuple(Norm(name, features, bias=bias, affine=affine) for name in names)
 

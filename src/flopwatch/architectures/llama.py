@@ -92,7 +92,7 @@ def _layer(fields: Fields, form: Decoder, kind: str) -> tuple[Component, ...]:
     return (*around_attention(fields, form, kind), mlp, *dropout, *_norm(fields, form, form.after_mlp))
 
 
-def _norm(fields: Fields, form: Decoder, name: str | None) -> tuple[Norm, ...]:
+def _norm(fields: Fields, form: Decoder, name: str | None) -> tuple[Component, ...]:
     if name is None:
         return ()
     return blocks.norms(name, features=fields.size("hidden_size"), bias=form.norm_bias, affine=form.norm_affine)

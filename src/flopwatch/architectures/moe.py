@@ -240,8 +240,8 @@ def gpt_oss(fields: Fields) -> Architecture:
 def llama4_text(fields: Fields) -> Architecture:
     """Llama 4's text model (Meta 2025): attention in chunks on three of four layers, one shared expert.
 
-    A token meets `num_experts_per_tok` experts; Hugging Face's code sends every token through all of them and multiplies
-    the others by zero, which is no work of the model's.
+    A token meets `num_experts_per_tok` experts; Hugging Face's code sends every token through all of them and
+    multiplies the others by zero, which is no work of the model's.
     """
     hidden, heads, layers = (fields.size(each) for each in ("hidden_size", "num_attention_heads", "num_hidden_layers"))
     bias, head_dim = fields.flag("attention_bias", False), fields.size("head_dim", 128)

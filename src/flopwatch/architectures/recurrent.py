@@ -88,7 +88,7 @@ def _delta_rule(fields: Fields, projections: tuple[Linear, ...]) -> Group:
     channels = 2 * key + value
 
     def product(name: str, *, per_row: int = 0, per_pair: int = 0, **options: object) -> Product:
-        return Product(  # type: ignore[misc]
+        return Product(
             name,
             per_row=heads * per_row,
             per_pair=heads * per_pair,

@@ -1,4 +1,4 @@
-"""Encoder-decoders: T5, BART and its kin, Whisper. The decoder's keys and values of the source are counted on the source."""
+"""Encoder-decoders: T5, BART and its kin, Whisper; cross-attention's keys and values are counted on the source."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def marian(fields: Fields) -> Architecture:
 
 
 def _bart(fields: Fields, *, offset: int, norm_first: bool, embedding_norm: bool) -> Architecture:
-    for side in ("encoder", "decoder"):
-        fields.refuse(f"{side}_layerdrop", "layers are left out at random")
+    for name in ("encoder", "decoder"):
+        fields.refuse(f"{name}_layerdrop", "layers are left out at random")
     hidden, vocab_size = fields.size("d_model"), fields.size("vocab_size")
     positions = fields.size("max_position_embeddings")
     tied = "model.shared" if fields.flag("tie_word_embeddings", True) else None
@@ -173,8 +173,8 @@ def whisper(fields: Fields) -> Architecture:
 
     `source_len` of a batch is in mel frames, 3000 for 30 seconds; the encoder sees half as many positions.
     """
-    for side in ("encoder", "decoder"):
-        fields.refuse(f"{side}_layerdrop", "layers are left out at random")
+    for name in ("encoder", "decoder"):
+        fields.refuse(f"{name}_layerdrop", "layers are left out at random")
     hidden, vocab_size, mels = fields.size("d_model"), fields.size("vocab_size"), fields.size("num_mel_bins", 80)
     encoded, targets = fields.size("max_source_positions", 1500), fields.size("max_target_positions", 448)
     half = Source(2)

@@ -41,7 +41,7 @@ def mamba_mixer(
     conv_bias: bool,
     norms: bool = False,
 ) -> Group:
-    """Mamba-1 (Gu and Dao, arXiv 2312.00752): projections, convolution, input-dependent steps, B and C, and the scan."""
+    """Mamba-1 (Gu and Dao, arXiv 2312.00752): projections, convolution, steps, B and C from the input, the scan."""
     small: tuple[Leaf, ...] = ()
     if norms:
         small = (

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from flopwatch.architectures import architecture_of
 from flopwatch.budget import Budget, parse_budget
 from flopwatch.errors import ArgumentError
-from flopwatch.lightning.counting import BatchShape
 from flopwatch.lightning.ranks import Ranks
 from flopwatch.lightning.session import Options, Session
+from flopwatch.lightning.shapes import BatchShape
 from flopwatch.lightning.timing import Stopwatch
 from flopwatch.records import Status, Totals
 
@@ -75,7 +75,10 @@ class FlopWatch(_Callback):
         peak_flops_per_second: Peak of one device in FLOP/s, or "measured" for a short benchmark at the start. By
             default the datasheet's dense value for the device and precision.
         attention: "causal" counts the pairs that the model's masks keep, "full" all pairs.
-        batch_shape: Function from a batch to (sequences, tokens per sequence), for batches without plain token ids.
+        batch_shape: Function from a batch to (sequences, tokens per sequence), or to a `flopwatch.batch.Batch`, for
+            batches without plain token ids.
+        optimizer_flops: FLOPs of one optimizer step on one device, where the optimizer itself multiplies matrices (see
+            `flopwatch.backward.newton_schulz_flops` for Muon); they are hardware FLOPs, not model FLOPs.
         every_n_seconds: How long a window lasts.
         every_n_steps: End a window at every multiple of so many optimizer steps instead.
         usd_per_device_hour: Price of one device for one hour, for `budget/usd`.
@@ -101,6 +104,7 @@ class FlopWatch(_Callback):
         peak_flops_per_second: float | Literal["measured"] | None = None,
         attention: Literal["causal", "full"] = "causal",
         batch_shape: BatchShape | None = None,
+        optimizer_flops: int | None = None,
         every_n_seconds: float = 10.0,
         every_n_steps: int | None = None,
         usd_per_device_hour: float | None = None,
@@ -118,6 +122,7 @@ class FlopWatch(_Callback):
         _check_positive("every_n_seconds", every_n_seconds, "a number of seconds")
         _check_positive("every_n_steps", every_n_steps, "a number of steps", whole=True)
         _check_positive("usd_per_device_hour", usd_per_device_hour, "a price")
+        _check_positive("optimizer_flops", optimizer_flops, "a whole number of FLOPs", whole=True)
         if config is not None:
             architecture_of(config)
         if not isinstance(prefix, str):
@@ -136,6 +141,7 @@ class FlopWatch(_Callback):
             dirpath=_folder(dirpath),
             report=report,
             prefix=prefix.strip("/"),
+            optimizer_flops=optimizer_flops,
         )
         self.from_environment = False
         self._stopwatch: Stopwatch | None = None
@@ -180,6 +186,11 @@ class FlopWatch(_Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Go on from a checkpoint, if there is one, and open the files."""
         self._live.begin(self._state)
+
+    @_survives
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Note that parameters may be frozen or thawed now."""
+        self._live.epoch_started()
 
     @_survives
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:

@@ -1,20 +1,27 @@
-"""From a batch to its FLOPs: the model is found and checked once, then every batch is an addition of whole numbers."""
+"""From a batch to its FLOPs: how to count is settled once, then every batch is an addition of whole numbers."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from flopwatch.components import Architecture, AttentionConvention, Batch
-from flopwatch.errors import FlopwatchError
+from flopwatch.backward import Checkpointing, Trainable
+from flopwatch.batch import Batch
+from flopwatch.components import AttentionConvention
+from flopwatch.errors import ConfigError, FlopwatchError, MeasurementError
 from flopwatch.lightning import discovery
-from flopwatch.records import Work
+from flopwatch.lightning.costs import ClosedForm, Measured
+from flopwatch.lightning.discovery import FoundModel
+from flopwatch.lightning.lengths import Lengths, Reading, reading_of
+from flopwatch.lightning.looking import Probe, reconcile
+from flopwatch.lightning.shapes import BatchShape, is_plain, samples_of, shape_of, signature
+from flopwatch.measure import Measurement
+from flopwatch.measure.probe import Verdict, cross_check
+from flopwatch.records import Verification, Work
 
-BatchShape = Callable[[Any], tuple[int, int]]
-Amounts = tuple[int | None, int | None, int | None]
 _logger = logging.getLogger("flopwatch")
 _HEAD_UNSEEN = (
     "its LM head would share the embedding's weight, and no logits were seen in what the model returns, so it is not"
@@ -22,14 +29,31 @@ _HEAD_UNSEEN = (
 )
 
 
+class Amounts(NamedTuple):
+    """Work of a batch on one device; `None` for what cannot be told."""
+
+    flops: int | None = 0
+    hardware_flops: int | None = 0
+    tokens: int | None = 0
+    useful_tokens: int | None = 0
+    samples: int | None = 0
+
+
+_UNKNOWN = Amounts(None, None, None, None, None)
+_NOTHING = Amounts()
+
+
 class BatchCounter:
     """Counts batches of one module; FLOPs are withheld, with a reason, where they would not be exact.
+
+    The closed form of the model's config is taken where there is one and the live module bears it out; otherwise a copy
+    of the module is measured without data, once for every shape.
 
     Args:
         module: The LightningModule, with its parameters.
         config: The model's config, if the user gave one.
         attention: Attention convention.
-        batch_shape: The user's function from a batch to (sequences, tokens per sequence).
+        batch_shape: The user's function from a batch to (sequences, tokens per sequence) or to a `Batch`.
         strategy: Class name of the Trainer's strategy.
     """
 
@@ -45,23 +69,27 @@ class BatchCounter:
         self._module = module
         self._attention = attention
         self._batch_shape = batch_shape
-        self._architecture: Architecture | None = None
-        self._head: bool | None = None
-        self._probe: discovery.Probe | None = None
+        self._optimizers = 1
+        self._sharded = discovery.is_sharded(module, strategy)
+        self._stated = config is not None
+        self._found: FoundModel | None = None
+        self._closed: ClosedForm | None = None
+        self._measured: Measured | None = None
+        self._probe: Probe | None = None
+        self._fed: dict[Any, list[Batch]] = {}
         self._shorter_by: int | None = 0
-        self._flops_of: dict[Batch, int] = {}
         self._said: set[str] = set()
-        self._formula_only = strategy in discovery.SHARDING_STRATEGIES
+        self._pending: deque[tuple[Reading, Batch]] = deque()
+        self._trains = discovery.training_signature(module)
         try:
             found = discovery.find_model(module, config)
-            matches, self.note = discovery.matches(found, module, strategy)
+            fits, self.note = discovery.matches(found, module, strategy)
         except FlopwatchError as error:
             self.note = str(error)
             return
-        if matches:
-            self._head = discovery.has_head(found)
-            self._architecture = found.architecture.counted_with(attention)
-            self._probe = discovery.Probe(found)
+        if fits:
+            self._found = found
+            self._probe = Probe(found)
 
     def watch(self) -> None:
         """Look at what the model is fed during the batch that comes."""
@@ -73,84 +101,203 @@ class BatchCounter:
         if self._probe is not None:
             self._probe.detach()
 
-    def first(self, batch: Any) -> Work:
-        """Check the counting against the first batch that was trained on, and describe it."""
+    def first(self, batch: Any, optimizers: int = 1) -> Work:
+        """Settle how to count, on the first batch that was trained on, and describe it.
+
+        Args:
+            batch: The batch, as the DataLoader gave it.
+            optimizers: How many optimizers the module has.
+        """
         self.unwatch()
-        if self._architecture is not None:
-            self._shorter_by, why = self._reconciled(batch)
-            if not discovery.all_trainable(self._module):
-                why = "some parameters were frozen when training started; this is not counted yet"
-            elif self._shorter_by is not None:
-                if self._head or (self._probe and self._probe.saw_logits):
-                    return self._work(self._shape(batch))
-                why = _HEAD_UNSEEN
-            self._withhold(why)
-        elif self._batch_shape is None and not discovery.is_plain(batch):
+        self._optimizers = optimizers
+        self._trains = discovery.training_signature(self._module)
+        if self._found is not None:
+            try:
+                return self._settle_closed_form(self._found, batch)
+            except ConfigError as error:
+                self.note = str(error)
+        if self._stated:
+            return self._withheld(batch)
+        return self._settle_measurement(batch)
+
+    def _settle_closed_form(self, found: FoundModel, batch: Any) -> Work:
+        """Count by the closed form, if the live module bears it out.
+
+        Raises:
+            ConfigError: If it does not, but a measurement may.
+        """
+        self._shorter_by, why = self._reconciled(batch)
+        if self._shorter_by is None:
+            raise ConfigError(why)
+        trainable = discovery.trainable_of(found)
+        checkpointing = discovery.checkpointing_of(found.module)
+        shape = self._shape(batch)
+        assert shape is not None
+        verdict = self._cross_checked(found, batch, trainable, checkpointing)
+        if verdict.outcome == "disagree":
+            self._found, self.note = None, verdict.sentence
+            return self._withheld(batch, "disagree")
+        if verdict.outcome == "impossible" and not self._head_is_sure(found):
+            raise ConfigError(_HEAD_UNSEEN)
+        if not verdict.recomputation_known:
+            checkpointing = None
+        self._closed = ClosedForm(found.architecture, self._attention, trainable, checkpointing)
+        self.note = f"{self.note}; {verdict.sentence}" if verdict.outcome == "verified" else self.note
+        return self._described(self._closed, shape, verdict)
+
+    def _cross_checked(
+        self, found: FoundModel, batch: Any, trainable: Trainable, checkpointing: Checkpointing | None
+    ) -> Verdict:
+        if self._sharded:
+            return Verdict("impossible", "parameters are sharded")
+        return cross_check(
+            self._module,
+            found.module,
+            found.architecture,
+            batch,
+            self._shape,
+            trainable=trainable,
+            checkpointing=checkpointing,
+            optimizers=self._optimizers,
+        )
+
+    def _head_is_sure(self, found: FoundModel) -> bool:
+        return bool(discovery.has_head(found)) or (self._probe is not None and self._probe.saw_logits)
+
+    def _settle_measurement(self, batch: Any) -> Work:
+        if self._batch_shape is None and not is_plain(batch):
             self._shorter_by = None
-        return self._work(None)
+        try:
+            if self._sharded:
+                raise MeasurementError("its parameters are sharded over devices, so it cannot be copied for measuring")
+            measured = Measured(self._module, self._attention, self._optimizers)
+            measurement = measured.measurement(batch)
+        except MeasurementError as error:
+            self.note = f"{self.note}; and {error}"
+            return self._withheld(batch)
+        self._measured = measured
+        if self._probe is not None:
+            self._fed[signature(batch)] = list(self._probe.seen)
+        return self._described_measurement(measurement, batch)
+
+    def _withheld(self, batch: Any, verification: Verification = "withheld") -> Work:
+        self._closed = self._probe = None
+        if self._batch_shape is None and not is_plain(batch):
+            self._shorter_by = None
+        return Work(verification, self.note)
 
     def holds(self, batch: Any) -> bool:
         """Whether a later batch that was watched still reaches the model as it is counted; if not, FLOPs end here."""
         self.unwatch()
+        if self._probe is None:
+            return True
+        if self._measured is not None:
+            fed = self._fed.setdefault(signature(batch), list(self._probe.seen))
+            return fed == self._probe.seen or self._end("the model is no longer fed what was measured")
         shape = self._stated_shape(batch)
-        if self._architecture is None or shape is None or not shape.tokens:
+        if self._closed is None or shape is None or shape.empty:
             return True
         shorter_by, why = self._reconciled(batch)
         if shorter_by == self._shorter_by:
             return True
-        self._withhold(f"the model is no longer fed what is counted: {why}")
         self._shorter_by = None
-        _logger.warning("FLOPs and MFU end here: %s", self.note)
-        return False
+        return self._end(f"the model is no longer fed what is counted: {why}")
 
-    def all_trainable(self) -> bool:
-        """Whether still no parameter is frozen; if one is, FLOPs end here."""
-        if self._architecture is None or discovery.all_trainable(self._module):
+    def still_trains(self) -> bool:
+        """Whether the same parameters train as before; if not, FLOPs end here, since it is not known since when."""
+        if self._closed is None and self._measured is None:
             return True
-        self._withhold("parameters were frozen during training; this is not counted yet")
-        _logger.warning("FLOPs and MFU end here: %s", self.note)
+        if discovery.training_signature(self._module) == self._trains:
+            return True
+        return self._end("parameters were frozen or thawed in the middle of an epoch")
+
+    def epoch_started(self) -> None:
+        """Take note of what was frozen or thawed between two epochs."""
+        trains = discovery.training_signature(self._module)
+        if trains == self._trains:
+            return
+        self._trains = trains
+        if self._closed is not None and self._found is not None:
+            try:
+                trainable = discovery.trainable_of(self._found)
+            except ConfigError as error:
+                self._end(str(error))
+                return
+            self._closed = ClosedForm(self._found.architecture, self._attention, trainable, self._closed.checkpointing)
+        elif self._measured is not None:
+            self._measured = Measured(self._module, self._attention, self._optimizers)
+
+    def _end(self, why: str) -> bool:
+        self.note = why
+        self._closed = self._measured = self._probe = None
+        _logger.warning("FLOPs and MFU end here: %s", why)
         return False
 
     def count(self, batch: Any) -> Amounts:
-        """Training FLOPs, tokens and sequences of a batch on one device; `None` for what cannot be told."""
+        """Work of a batch; where its lengths are still on their way from the device, nothing yet (see `settle`)."""
+        if self._measured is not None:
+            return self._count_measured(batch, self._measured)
         if self._shorter_by is None:
-            return None, None, None
+            return _UNKNOWN
         shape = self._shape(batch)
         if shape is None:
             self._say("a batch came whose shape cannot be told; FLOPs and tokens are unknown from here on")
-            return None, None, None
-        if not shape.tokens:
+            return _UNKNOWN
+        if shape.empty:
             self._say(f"a batch without tokens came ({shape.sequences} x {shape.seq_len}); it counts as no work")
-        return self._flops(shape), shape.tokens, shape.sequences
+            return _NOTHING._replace(samples=shape.sequences)
+        reading = reading_of(batch, packed=self._closed is not None and self._closed.packs)
+        if reading is None:
+            return self._amounts(shape, Lengths())
+        if reading.ready() and not self._pending:
+            return self._amounts(shape, reading.lengths())
+        self._pending.append((reading, shape))
+        return _NOTHING
+
+    def settle(self, *, last: bool = False) -> list[Amounts]:
+        """Work of earlier batches whose lengths have arrived in the meantime; at the `last` call, of all."""
+        settled = []
+        while self._pending and (self._pending[0][0].ready(wait=last) or last):
+            reading, shape = self._pending.popleft()
+            settled.append(self._amounts(shape, reading.lengths()) if reading.ready() else _UNKNOWN)
+        return settled
 
     def skip(self) -> Amounts:
         """A batch that training skipped: no backward pass, no update, no training work."""
         self._say("training_step returned None: batches that it skips count as no work")
-        return 0, 0, 0
+        return _NOTHING
 
-    def _withhold(self, why: str) -> None:
-        self.note, self._architecture = why, None
-        self._probe = None
+    def _amounts(self, shape: Batch, lengths: Lengths) -> Amounts:
+        tokens = shape.tokens or None
+        if lengths.documents is not None and sum(lengths.documents) == shape.tokens:
+            shape = Batch(shape.sequences, shape.seq_len, documents=lengths.documents)
+        if self._closed is None:
+            return Amounts(None, None, tokens, lengths.useful_tokens, shape.sequences)
+        cost = self._closed.cost(shape)
+        return Amounts(cost.flops, cost.hardware_flops, tokens, lengths.useful_tokens, shape.sequences)
+
+    def _count_measured(self, batch: Any, measured: Measured) -> Amounts:
+        shape = self._shape(batch)
+        tokens = None if shape is None else shape.tokens
+        try:
+            cost = measured.cost(batch)
+        except MeasurementError as error:
+            self._end(str(error))
+            return Amounts(None, None, tokens, None, samples_of(batch))
+        return Amounts(cost.flops, cost.hardware_flops, tokens, None, samples_of(batch))
 
     def _reconciled(self, batch: Any) -> tuple[int | None, str]:
         shape = self._stated_shape(batch)
         if self._batch_shape is not None:
             return (None, "batch_shape gave no shape") if shape is None else (0, "shapes are those of batch_shape")
-        return discovery.reconcile(shape, self._probe.seen if self._probe is not None else [])
+        if shape is not None and not shape.tokens:
+            return 0, "images are as large as the batch says"
+        return reconcile(shape, self._probe.seen if self._probe is not None else [])
 
     def _say(self, message: str) -> None:
         if message not in self._said:
             self._said.add(message)
             _logger.warning("%s", message)
-
-    def _flops(self, shape: Batch) -> int | None:
-        """FLOPs of this shape, computed once."""
-        if self._architecture is None:
-            return None
-        flops = self._flops_of.get(shape)
-        if flops is None:
-            flops = self._flops_of[shape] = self._architecture.training_flops(shape)
-        return flops
 
     def _shape(self, batch: Any) -> Batch | None:
         """The shape of a batch as the model sees it."""
@@ -159,32 +306,63 @@ class BatchCounter:
         stated = self._stated_shape(batch)
         if stated is None or not self._shorter_by:
             return stated
-        return Batch(stated.sequences, max(stated.seq_len - self._shorter_by, 0))
+        return Batch(stated.sequences, max(stated.seq_len - self._shorter_by, 0), stated.source_len)
 
     def _stated_shape(self, batch: Any) -> Batch | None:
         if self._batch_shape is None:
-            return discovery.shape_of(batch)
+            return shape_of(batch, "tokens" if self._found is None else self._found.architecture.inputs)
         try:
-            sequences, seq_len = self._batch_shape(batch)
+            shape = self._batch_shape(batch)
+            if isinstance(shape, Batch):
+                return shape
+            sequences, seq_len = shape
             return Batch(int(sequences), int(seq_len))
         except Exception as error:
             self._say(f"batch_shape failed: {type(error).__name__}: {str(error)[:200]}")
             return None
 
-    def _work(self, shape: Batch | None) -> Work:
-        architecture = self._architecture
-        if architecture is None or shape is None:
-            return Work("withheld", self.note)
+    def _described(self, closed: ClosedForm, shape: Batch, verdict: Verdict) -> Work:
+        architecture, cost = closed.architecture, closed.cost(shape)
+        verified = verdict.outcome == "verified"
+        note = self.note if verified else f"{self.note}; its own code was not run to check: {verdict.sentence}"
         return Work(
-            verification="formula only" if self._formula_only else "parameters equal",
-            note=self.note,
+            verification="verified" if verified else "formula only",
+            note=note,
+            method="config",
             model_type=architecture.model_type,
             parameters=architecture.parameters(),
             active_parameters=architecture.active_parameters(),
+            trainable_parameters=_trainable_parameters(self._module),
             attention=self._attention,
             sequences=shape.sequences,
             seq_len=shape.seq_len,
-            forward_flops=architecture.forward_flops(shape),
-            training_flops=architecture.training_flops(shape),
-            components=tuple(architecture.rows(shape)),
+            source_len=shape.source_len or None,
+            image_size=shape.image_size,
+            forward_flops=closed.forward_flops(shape),
+            training_flops=cost.flops,
+            hardware_flops=cost.hardware_flops,
+            components=closed.rows(shape),
         )
+
+    def _described_measurement(self, measured: Measurement, batch: Any) -> Work:
+        shape = self._shape(batch)
+        parameters = sum(each.numel() for each in self._module.parameters())
+        return Work(
+            verification="measured only",
+            note="; ".join((f"measured on a copy without data, since {self.note}", *measured.assumptions)),
+            method="measured",
+            model_type=type(self._module).__name__,
+            parameters=parameters,
+            trainable_parameters=_trainable_parameters(self._module),
+            attention=self._attention,
+            sequences=samples_of(batch) if shape is None else shape.sequences,
+            seq_len=None if shape is None else shape.seq_len,
+            forward_flops=measured.forward_flops,
+            training_flops=measured.training_flops,
+            hardware_flops=measured.hardware_flops,
+            components=measured.rows(self._module),
+        )
+
+
+def _trainable_parameters(module: nn.Module) -> int:
+    return sum(each.numel() for each in module.parameters() if each.requires_grad)

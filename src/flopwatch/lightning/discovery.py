@@ -1,20 +1,22 @@
-"""What a training script has without saying so: the model's config and the shape of its batches."""
+"""What a training script has without saying so: the model's config, its head, and which of its parameters train."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from flopwatch.architectures import architecture_of
-from flopwatch.components import Architecture, Batch, Embedding, Linear
+from flopwatch.backward import Adapter, Checkpointing, Trainable
+from flopwatch.components import Architecture, Experts, Linear
 from flopwatch.errors import ConfigError
+from flopwatch.lightning.shapes import get
 
 SHARDING_STRATEGIES = ("FSDPStrategy", "DeepSpeedStrategy")
+_ADAPTER = re.compile(r"\.lora_([AB])\.[^.]+\.weight$")
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ def find_model(module: nn.Module, config: object | None) -> FoundModel:
     for where, owner in owners:
         found = getattr(owner, "config", None)
         if _is_config(found):
-            return FoundModel(architecture_of(found), f"{where}.config", owner)
+            return FoundModel(architecture_of(_of_class(found, owner)), f"{where}.config", owner)
     hparams = getattr(module, "hparams", None) or {}
-    for where, found in (("module.hparams", hparams), ("module.hparams.config", _get(hparams, "config"))):
+    for where, found in (("module.hparams", hparams), ("module.hparams.config", get(hparams, "config"))):
         if _is_config(found):
             return FoundModel(architecture_of(found), where, module)
     raise ConfigError(
@@ -52,17 +54,110 @@ def find_model(module: nn.Module, config: object | None) -> FoundModel:
     )
 
 
-def _get(values: Any, name: str) -> Any:
-    return values.get(name) if isinstance(values, Mapping) else getattr(values, name, None)
+def _of_class(config: Any, owner: nn.Module) -> Any:
+    """The config as it is used: a Hugging Face class says which head it has, whatever the config remembers."""
+    plain = _plain_model(owner)
+    if not hasattr(plain, "main_input_name") or not callable(getattr(config, "to_dict", None)):
+        return config
+    theirs = next((each for each in type(plain).__mro__ if each.__module__.startswith("transformers.")), type(plain))
+    return {**config.to_dict(), "model_type": config.model_type, "architectures": [theirs.__name__]}
+
+
+def _plain_model(module: nn.Module) -> nn.Module:
+    """The Hugging Face model inside of what compiles it or adapts it (PEFT)."""
+    module = getattr(module, "_orig_mod", module)
+    inner = getattr(module, "get_base_model", None)
+    return inner() if callable(inner) else module
 
 
 def _is_config(found: Any) -> bool:
-    return found is not None and isinstance(_get(found, "model_type"), str)
+    return found is not None and isinstance(get(found, "model_type"), str)
 
 
-def all_trainable(module: nn.Module) -> bool:
-    """Whether no parameter is frozen."""
-    return all(parameter.requires_grad for parameter in module.parameters())
+def training_signature(module: nn.Module) -> tuple[bool, ...]:
+    """Which parameters train, in order; two equal ones mean that nothing was frozen or thawed in between."""
+    return tuple(parameter.requires_grad for parameter in module.parameters())
+
+
+def trainable_of(found: FoundModel) -> Trainable:
+    """Which parts of the architecture train, told by the names of the live parameters.
+
+    Raises:
+        ConfigError: If something is frozen or adapted and the names are not those that the architecture has.
+    """
+    named = dict(_named_parameters(found.module))
+    adapters = _adapters(named)
+    own = {name: each for name, each in named.items() if not _ADAPTER.search(name)}
+    if not adapters and all(each.requires_grad for each in own.values()):
+        return Trainable()
+    unknown = [name for name in _weight_names(found.architecture) if name not in own]
+    if unknown:
+        raise ConfigError(
+            f"some parameters are frozen, and {unknown[0]} is not among the names of the module's, so it cannot be told"
+            " which parts they belong to"
+        )
+    frozen = frozenset(name for name, each in own.items() if not each.requires_grad)
+    strange = frozen - _all_names(found.architecture)
+    if strange:
+        raise ConfigError(f"{min(strange)} is frozen, and it cannot be told which part of the model it belongs to")
+    return Trainable(frozen, adapters, inputs=_inputs_require_grad(found.module))
+
+
+def _named_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Under the names that they have without PEFT's and torch.compile's levels; tied ones under each of their names."""
+    names = []
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        plain = name.replace("_orig_mod.", "").removeprefix("base_model.model.").replace(".base_layer.", ".")
+        names.append((plain, parameter))
+    return names
+
+
+def _adapters(named: Mapping[str, nn.Parameter]) -> dict[str, Adapter]:
+    """LoRA's narrow layers by the path of the layer that they stand beside."""
+    adapters = {}
+    for name, down in named.items():
+        match = _ADAPTER.search(name)
+        if match is None or match.group(1) != "A":
+            continue
+        up = named.get(name.replace(".lora_A.", ".lora_B."))
+        if up is None or up.requires_grad != down.requires_grad:
+            raise ConfigError(f"the adapter {name} has no second half that trains as it does")
+        if name[: match.start()] in adapters:
+            raise ConfigError(f"{name[: match.start()]} has several adapters")
+        adapters[name[: match.start()]] = Adapter(int(down.shape[0]), down.requires_grad)
+    return adapters
+
+
+def _weight_names(architecture: Architecture) -> list[str]:
+    return [
+        path if leaf.bare else f"{path}.weight"
+        for path, leaf in architecture.named_leaves()
+        if isinstance(leaf, (Linear, Experts)) and not (isinstance(leaf, Linear) and leaf.tied)
+    ]
+
+
+def _all_names(architecture: Architecture) -> frozenset[str]:
+    names = set()
+    for path, leaf in architecture.named_leaves():
+        names |= {path, f"{path}_bias"} if leaf.bare else {f"{path}.weight", f"{path}.bias"}
+    return frozenset(names)
+
+
+def _inputs_require_grad(module: nn.Module) -> bool:
+    """Whether Hugging Face's `enable_input_require_grads` is on."""
+    return any(getattr(each, "_require_grads_hook", None) is not None for each in module.modules())
+
+
+def adapter_parameters(found: FoundModel) -> int:
+    """Parameters of adapters that stand beside the model's own layers."""
+    return sum(each.numel() for name, each in _named_parameters(found.module) if _ADAPTER.search(name))
+
+
+def is_sharded(module: nn.Module, strategy: str) -> bool:
+    """Whether parameters are split over devices, so that they can be neither counted nor copied."""
+    if strategy in SHARDING_STRATEGIES:
+        return True
+    return any(type(each).__name__ == "DTensor" or hasattr(each, "device_mesh") for each in module.parameters())
 
 
 def matches(found: FoundModel, module: nn.Module, strategy: str) -> tuple[bool, str]:
@@ -71,69 +166,37 @@ def matches(found: FoundModel, module: nn.Module, strategy: str) -> tuple[bool, 
     Returns:
         True and how it was checked, or False and why the count would be wrong.
     """
-    if not all_trainable(module):
-        return False, "some parameters are frozen, so training does not cost 3 x forward; this is not counted yet"
     if has_head(found) is False:
         return False, f"the {type(found.module).__name__} has no LM head, which the config's count includes"
     expected = found.architecture.parameters()
-    if strategy in SHARDING_STRATEGIES:
+    if is_sharded(module, strategy):
         return True, f"formula from {found.where} only: {strategy} shards parameters, so they cannot be counted"
-    own, all_of_module = (sum(parameter.numel() for parameter in each.parameters()) for each in (found.module, module))
-    if own != expected:
+    own, all_of_module = (sum(each.numel() for each in part.parameters()) for part in (found.module, module))
+    added = adapter_parameters(found)
+    if own - added != expected:
         return False, (
             f"the {found.architecture.model_type} config from {found.where} describes {expected:,} parameters, the"
-            f" module has {own:,}; pass the config of what is trained"
+            f" module has {own - added:,}; pass the config of what is trained"
         )
     if all_of_module != own:
         return False, (
             f"the LightningModule has {all_of_module - own:,} parameters outside of the model that {found.where}"
             " describes, whose work would be left out"
         )
-    return True, f"the config from {found.where} gives the live module's {own:,} parameters exactly"
-
-
-def shape_of(batch: Any) -> Batch | None:
-    """The shape of a batch of token ids, from shapes alone; no value is read, and what is no such batch is `None`."""
-    if isinstance(batch, Mapping) or hasattr(batch, "input_ids"):
-        batch = _get(batch, "input_ids")
-    elif isinstance(batch, Sequence) and batch:
-        batch = batch[0]
-    return _batch(batch) if _is_tokens(batch) else None
-
-
-def is_plain(batch: Any) -> bool:
-    """Whether a batch's shape is sure to be the model's without looking: `input_ids`, or inputs and targets alike.
-
-    A lone tensor is not: its last token may only be a target.
-    """
-    if isinstance(batch, Mapping) or hasattr(batch, "input_ids"):
-        return _is_tokens(_get(batch, "input_ids"))
-    pair = batch[:2] if isinstance(batch, (list, tuple)) else ()
-    return len(pair) == 2 and all(_is_tokens(each) for each in pair) and pair[0].shape == pair[1].shape
-
-
-def _is_tokens(value: Any) -> bool:
-    return (
-        isinstance(value, torch.Tensor)
-        and value.dim() == 2
-        and not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
-    )
-
-
-def _batch(tokens: torch.Tensor) -> Batch:
-    sequences, seq_len = tokens.shape
-    return Batch(int(sequences), int(seq_len))
+    beside = f" beside {added:,} of adapters" if added else ""
+    return True, f"the config from {found.where} gives the live module's {expected:,} parameters exactly{beside}"
 
 
 def has_head(found: FoundModel) -> bool | None:
-    """Whether the live module computes the LM head that is counted; `None` where only its output can tell.
+    """Whether the live module computes the head that is counted; `None` where only its output can tell.
 
     With a tied head a model with and one without it have the same parameters.
     """
-    head = next(each for each in found.architecture.components if isinstance(each, Linear) and each.name == "lm_head")
-    if not head.tied or found.stated:
+    heads = [leaf for leaf, _, _ in found.architecture.leaves() if isinstance(leaf, Linear) and leaf.role == "head"]
+    tied = [head for head in heads if head.tied]
+    if not tied or found.stated:
         return True
-    module = getattr(found.module, "_orig_mod", found.module)
+    module = _plain_model(found.module)
     output_embeddings = getattr(module, "get_output_embeddings", None)
     if callable(output_embeddings):
         return output_embeddings() is not None
@@ -142,81 +205,20 @@ def has_head(found: FoundModel) -> bool | None:
     return True if any(id(each.weight) in embeddings for each in linears) else None
 
 
-class Probe:
-    """Sees what the model is fed and returns during one training batch; in between it leaves no trace on the module.
+def checkpointing_of(module: nn.Module) -> Checkpointing | None:
+    """How the model's layers are checkpointed, as far as it shows; `None` where something else is checkpointed.
 
-    It hooks the token embedding and the model's output. Compiled modules are not hooked inside, since that could make
-    them compile again.
-
-    Args:
-        found: The model.
+    Hugging Face's models keep a flag and PyTorch's function on their layers, FSDP wraps the layers.
     """
-
-    def __init__(self, found: FoundModel) -> None:
-        self.seen: list[Batch] = []
-        self.saw_logits = False
-        embedding = next(each for each in found.architecture.components if isinstance(each, Embedding))
-        # Hidden states as wide as the vocabulary look like logits, so then no output proves a head.
-        self._logit_size = embedding.rows if embedding.rows != embedding.features else None
-        self._target = _probe_target(found)
-        self._output_of = found.module
-        self._handles: list[RemovableHandle] = []
-
-    def attach(self) -> None:
-        """Start looking."""
-        self.detach()
-        self.seen = []
-        if self._target is not None:
-            self._handles = [
-                self._target.register_forward_pre_hook(self._look_at_input, with_kwargs=True),
-                self._output_of.register_forward_hook(self._look_at_output),
-            ]
-
-    def detach(self) -> None:
-        """Stop looking."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-
-    def _look_at_input(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        tokens = next((each for each in (*arguments, *named.values()) if _is_tokens(each)), None)
-        if tokens is not None and torch.is_grad_enabled():
-            self.seen.append(_batch(tokens))
-
-    def _look_at_output(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-        values = output.values() if isinstance(output, Mapping) else output
-        values = values if isinstance(values, Iterable) and not isinstance(values, torch.Tensor) else (values,)
-        tensors = (each for each in values if isinstance(each, torch.Tensor))
-        self.saw_logits |= any(each.dim() >= 2 and each.shape[-1] == self._logit_size for each in tensors)
-
-
-def _probe_target(found: FoundModel) -> nn.Module | None:
-    modules = list(found.module.modules())
-    if hasattr(found.module, "_orig_mod"):
-        return found.module
-    if any(hasattr(each, "_orig_mod") or getattr(each, "_compiled_call_impl", None) for each in modules):
+    kinds: set[Checkpointing] = set()
+    for each in module.modules():
+        if type(each).__name__ == "CheckpointWrapper":
+            kinds.add("non-reentrant")
+        if getattr(each, "gradient_checkpointing", False) is True:
+            function = getattr(each, "_gradient_checkpointing_func", None)
+            reentrant = getattr(function, "keywords", {}).get("use_reentrant")
+            if reentrant is not None:
+                kinds.add("reentrant" if reentrant else "non-reentrant")
+    if len(kinds) > 1:
         return None
-    if getattr(found.module, "_compiler_ctx", None) is not None:
-        return None
-    embeddings = [each for each in modules if isinstance(each, nn.Embedding)]
-    return max(embeddings, key=lambda each: each.num_embeddings, default=None)
-
-
-def reconcile(counted: Batch | None, seen: list[Batch]) -> tuple[int | None, str]:
-    """Compare a batch's shape with what the model was fed.
-
-    Returns:
-        How many tokens each sequence of a batch is shorter when it reaches the model (0 or 1), or `None` where the two
-        cannot be reconciled; and a sentence.
-    """
-    hint = "pass FlopWatch(batch_shape=...), a function from a batch to (sequences, tokens per sequence)"
-    if counted is None:
-        return None, f"no tensor of token ids was found in the batch; {hint}"
-    if not seen:
-        return None, f"it could not be seen what the model is fed; {hint}"
-    if len(seen) == 1 and seen[0].sequences == counted.sequences and 0 <= counted.seq_len - seen[0].seq_len <= 1:
-        return counted.seq_len - seen[0].seq_len, "the model is fed what the batch holds"
-    shapes = ", ".join(f"{each.sequences} x {each.seq_len}" for each in seen[:4])
-    return None, (
-        f"the batch holds {counted.sequences} x {counted.seq_len} tokens but the model was fed {shapes}; {hint}"
-    )
+    return kinds.pop() if kinds else "none"

@@ -53,6 +53,9 @@ def hyperparameters(work: Work, device: Device, budgets: tuple[Budget, ...]) -> 
     facts = {
         "model_type": work.model_type,
         "parameters": work.parameters,
+        "active_parameters": work.active_parameters,
+        "trainable_parameters": work.trainable_parameters,
+        "method": work.method,
         "attention": work.attention,
         "verification": work.verification,
         "training_flops_per_token": flops_per_token(work),
@@ -73,10 +76,13 @@ def summary(report: Report) -> dict[str, float | str | None]:
     totals = report.totals
     return {
         "mfu_mean": report.mfu,
+        "hfu_mean": report.hfu,
         "mfu_at_clock_mean": report.mfu_at_clock,
         "run_mfu": report.run_mfu,
         "tokens_per_sec_mean": report.tokens_per_second,
         "flops_total": None if totals.flops is None else float(totals.flops),
+        "hardware_flops_total": None if totals.hardware_flops is None else float(totals.hardware_flops),
+        "useful_tokens_total": None if totals.useful_tokens is None else float(totals.useful_tokens),
         "tokens_total": None if totals.tokens is None else float(totals.tokens),
         "device_hours_total": totals.device_seconds / units.SECONDS_PER_HOUR,
         "wall_seconds": report.wall_seconds,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +19,7 @@ from flopwatch.meter import Counts
 _TIMEOUT = timedelta(seconds=120)
 _ARRIVAL_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
+_SUMMED = ("flops", "hardware_flops", "tokens", "useful_tokens", "samples")
 _sessions = itertools.count()
 _DIGIT_BITS = 30
 _DIGITS = 4
@@ -78,14 +81,14 @@ class Ranks:
                 if self._someone_left():
                     raise RuntimeError("flopwatch failed on another rank")
                 microseconds = round(seconds * 1e6)
-                *sums, all_microseconds = self._sums([counts.flops, counts.tokens, counts.samples, microseconds])
-                flops, tokens, samples = (None if each is None else each // self._ranks_per_replica for each in sums)
+                *sums, all_microseconds = self._sums([*(getattr(counts, name) for name in _SUMMED), microseconds])
+                parts = (None if each is None else each // self._ranks_per_replica for each in sums)
                 mean = (all_microseconds or 0) / 1e6 / self.world_size
-                return Counts(flops, tokens, samples, counts.batches, counts.steps), mean
+                return _with(counts, dict(zip(_SUMMED, parts, strict=True))), mean
             except RuntimeError as error:
                 self.broken = True
                 _logger.warning("ranks could not be summed: %s; totals are unknown from here on", str(error)[:200])
-        return Counts(None, None, None, counts.batches, counts.steps), seconds
+        return _with(counts, dict.fromkeys(_SUMMED)), seconds
 
     def _sums(self, amounts: list[int | None]) -> list[int | None]:
         """Exact sums: every amount travels as digits of 30 bits, which cannot overflow below eight billion ranks."""
@@ -113,6 +116,10 @@ def all_arrive(store: Any, key: str, world_size: int, seconds: float) -> bool:
         here, pause = store.add(f"{key}/here", 0), min(2 * pause, _LONGEST_PAUSE_SECONDS)
     vote = "go" if here >= world_size else "stop"
     return bool(store.compare_set(f"{key}/decision", "", vote) == b"go")
+
+
+def _with(counts: Counts, sums: Mapping[str, int | None]) -> Counts:
+    return replace(counts, **sums)  # type: ignore[arg-type]
 
 
 def _digits(amount: int) -> list[int]:

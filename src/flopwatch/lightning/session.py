@@ -15,15 +15,16 @@ from flopwatch.budget import Budget, Projection
 from flopwatch.components import AttentionConvention
 from flopwatch.lightning import facts
 from flopwatch.lightning.bounds import Bounds
-from flopwatch.lightning.counting import BatchCounter, BatchShape
+from flopwatch.lightning.counting import BatchCounter
 from flopwatch.lightning.devices import UsersPeak, device_of
 from flopwatch.lightning.ranks import Ranks
+from flopwatch.lightning.shapes import BatchShape
 from flopwatch.lightning.sinks import LoggerSink, ProgressSink
 from flopwatch.lightning.timing import Kind, Lap, ProfilerTap, Stopwatch
 from flopwatch.meter import Counts, Meter
 from flopwatch.records import Device, End, Event, Status, Window, Work
 from flopwatch.render import RENDERERS
-from flopwatch.render.facts import flops_per_token
+from flopwatch.render.facts import work_words
 from flopwatch.render.text import summary_lines
 from flopwatch.report import summarize
 from flopwatch.sampler import ClockSampler, ClockSamples
@@ -49,6 +50,7 @@ class Options:
     dirpath: Path | None = None
     report: bool = True
     prefix: str = ""
+    optimizer_flops: int | None = None
 
 
 class Session:
@@ -84,6 +86,8 @@ class Session:
         self._booked_until = 0.0
         self._window_counts = Counts()
         self._first_batch = self._first_window = self._check_due = True
+        self._epoch_fresh = self._last_settlement = False
+        self._optimizer_flops = options.optimizer_flops or 0
         self._last_step: int = trainer.global_step
         self._next_step: int = self._last_step
         self._axis = 0
@@ -138,12 +142,15 @@ class Session:
             device = Device(**state["device"]) if "device" in state else self._device
             self._capacity_before = metrics.capacity_flops(state.get("capacity_flops"), idle, device)
         elif self._last_step:
-            self._meter.load_state_dict({"flops": None, "tokens": None, "samples": None})
+            self._meter.load_state_dict({"flops": None, "tokens": None, "samples": None})  # and what has no entry
             self._capacity_before = None
             _logger.info("the checkpoint holds no totals of flopwatch; FLOPs and tokens of the whole run are unknown")
 
     def batch_started(self) -> None:
         """A training batch is about to run."""
+        if self._epoch_fresh and not self._first_batch:
+            self._counter.epoch_started()
+        self._epoch_fresh = False
         if self._check_due:
             self._counter.watch()
         if self._first_batch and not self._stopwatch.inside("training"):
@@ -154,6 +161,8 @@ class Session:
         """A training batch was run: count it, and close the window if it is time to."""
         self._check(batch, skipped)
         self._meter.add(*(self._counter.skip() if skipped else self._counter.count(batch)))
+        if self._optimizer_flops and self._trainer.global_step != self._last_step:
+            self._meter.add(0, self._optimizer_flops, 0, 0, 0, batches=0)
         step: int = self._trainer.global_step
         if step == self._last_step:
             return
@@ -162,6 +171,10 @@ class Session:
         self._axis = self._trainer.fit_loop.epoch_loop._batches_that_stepped
         if self._window_is_due(step):
             self._close_window()
+
+    def epoch_started(self) -> None:
+        """A training epoch is about to run; callbacks freeze and thaw parameters at its start."""
+        self._epoch_fresh = True
 
     def _check(self, batch: Any, skipped: bool) -> None:
         """Compare the first batch, and one of every window, with what the model was really fed."""
@@ -173,7 +186,7 @@ class Session:
         self._check_due = False
         if self._first_batch:
             self._first_batch = False
-            self._describe_work(self._counter.first(batch))
+            self._describe_work(self._counter.first(batch, len(self._trainer.optimizers)))
         elif not self._counter.holds(batch):
             self._meter.lose_flops()
 
@@ -210,6 +223,7 @@ class Session:
         if self.finished:
             return
         self._stopwatch.become("other")
+        self._last_settlement = True
         if status == "finished" or self._ranks.world_size == 1:
             self._close_window()
         self._release()
@@ -240,11 +254,10 @@ class Session:
         if self._output is None or self._bounds is None:
             return
         self._output.file.write(work)
-        if work.verification == "withheld":
+        if work.verification in ("withheld", "disagree"):
             _logger.warning("no FLOPs and no MFU: %s", work.note)
         else:
-            per_token = units.format_si(flops_per_token(work), "FLOPs")
-            _logger.info("%s per token, %s attention: %s", per_token, work.attention, work.note)
+            _logger.info("%s, %s: %s", work_words(work), work.verification, work.note)
         self._output.loggers.log_facts(facts.hyperparameters(work, self._device, self._bounds.budgets))
 
     def _window_is_due(self, step: int) -> bool:
@@ -259,7 +272,9 @@ class Session:
 
     def _book(self) -> float:
         """Take what was counted, sum it over the ranks, add it to the totals; returns the ranks' mean lap seconds."""
-        if not self._counter.all_trainable():
+        for amounts in self._counter.settle(last=self._last_settlement):
+            self._meter.add(*amounts, batches=0)
+        if not self._counter.still_trains():
             self._meter.lose_flops()
         elapsed = self._stopwatch.elapsed_seconds()
         counts, lap_seconds = self._ranks.total(self._meter.take(), self._stopwatch.lap_seconds())
@@ -298,6 +313,8 @@ class Session:
             flops=counts.flops,
             tokens=counts.tokens,
             samples=counts.samples,
+            hardware_flops=counts.hardware_flops,
+            useful_tokens=counts.useful_tokens,
             totals=self._meter.totals,
             first=self._first_window,
             sm_clock_hz=clocks.mean_hz,

@@ -6,14 +6,17 @@
     96
 
 Counted are the operators that PyTorch dispatches: matrix products, convolutions, attention. What runs outside of its
-dispatcher (Triton kernels launched eagerly, code of other libraries behind `autograd.Function`) cannot be seen; register
-a formula for operators of your own with `register`.
+dispatcher (Triton kernels launched eagerly, code of other libraries behind `autograd.Function`) cannot be seen;
+`register` a formula for operators of your own.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import random
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,12 +26,14 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from flopwatch.components import AttentionConvention
+from flopwatch.components import AttentionConvention, ComponentRow
 from flopwatch.errors import MeasurementError
 from flopwatch.measure.counter import CausalAttention, FlopCounter
 from flopwatch.measure.formulas import register
 from flopwatch.measure.meta import META, meta_batch, meta_copy
 
+# Not 0: what a training step does every so many batches, such as saving a picture, is not done while measuring.
+_INDEX = 1
 __all__ = ["Measurement", "Uncounted", "measure", "measure_training_step", "register"]
 
 
@@ -72,6 +77,23 @@ class Measurement:
     def hardware_flops(self) -> int | None:
         """Forward, backward and recomputation; `None` where operators with parameters were not counted."""
         return None if self.training_flops is None else self.training_flops + self.recomputed_flops
+
+    def rows(self, module: nn.Module) -> tuple[ComponentRow, ...]:
+        """Forward FLOPs and parameters by the module's children, two levels deep; they add up to the totals."""
+        forward: Counter[str] = Counter()
+        parameters: Counter[str] = Counter()
+        for name, flops in self.by_module.items():
+            forward[_two_levels(name)] += flops
+        for name, parameter in module.named_parameters():
+            parameters[_two_levels(name.rpartition(".")[0])] += parameter.numel()
+        return tuple(
+            ComponentRow(line or type(module).__name__, parameters[line], forward[line])
+            for line in dict.fromkeys((*parameters, *forward))
+        )
+
+
+def _two_levels(path: str) -> str:
+    return ".".join(path.replace("_orig_mod.", "").split(".")[:2])
 
 
 def measure(
@@ -123,7 +145,7 @@ def measure_training_step(
 
     def step(duplicate: Any, counter: FlopCounter) -> None:
         _detach_from_lightning(duplicate, counter, optimizers)
-        outputs = duplicate.training_step(*([made, 0] if _takes_index(duplicate) else [made]))
+        outputs = duplicate.training_step(*([made, _INDEX] if _takes_index(duplicate) else [made]))
         if getattr(duplicate, "automatic_optimization", True):
             loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
             if not isinstance(loss, torch.Tensor):
@@ -186,10 +208,10 @@ def _short(error: Exception) -> str:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keep the random states as they are, and warnings about a run without data away."""
+    """Keep the random states as they are, and keep warnings and prints about a run without data away."""
     states = torch.random.get_rng_state(), random.getstate()
     try:
-        with warnings.catch_warnings(), torch.enable_grad():
+        with warnings.catch_warnings(), torch.enable_grad(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -200,7 +222,7 @@ def _undisturbed() -> Iterator[None]:
 def _prefer_countable_experts(module: nn.Module) -> None:
     """Hugging Face's experts as batched products: the grouped kernel wants bfloat16, the loop wants data."""
     for each in module.modules():
-        config = getattr(each, "config", None)
+        config: Any = getattr(each, "config", None)
         if getattr(config, "_experts_implementation", None) is not None:
             config._experts_implementation = "batched_mm"
 

@@ -20,7 +20,6 @@ from flopwatch.measure.formulas import FORMULAS, FREE, HEAVY, attention
 Phase = Literal["forward", "backward", "recomputed"]
 _FREE_NAMESPACES = frozenset({"prim", "prims", "profiler", "c10d", "_c10d_functional", "c10d_functional", "inductor"})
 _READS = (torch.ops.aten._local_scalar_dense.default,)
-_ASSUMED_NUMBER = 1.0
 
 
 class DataDependentError(RuntimeError):
@@ -38,7 +37,7 @@ class FlopCounter(TorchDispatchMode):
     """
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops: Counter[Phase] = Counter()
         self.by_module: Counter[str] = Counter()
         self.uncounted: dict[str, int] = defaultdict(int)
@@ -105,15 +104,12 @@ class FlopCounter(TorchDispatchMode):
                 self._kept.append(out)
 
     def _read(self, tensor: torch.Tensor) -> Any:
-        """Code asks for a value. `all()` is taken as true, `any()` as false, a lone float as 1; the rest cannot be."""
+        """Code asks for a value: `all()` is taken as true, `any()` as false; no other value can be given."""
         verdict = self._verdicts.get(_storage(tensor))
         if verdict is not None:
             self.assumptions.add(f"a check of all or any values was taken as {'true' if verdict else 'false'}")
             return verdict
-        if tensor.is_floating_point():
-            self.assumptions.add("a number that the code reads was taken as 1")
-            return _ASSUMED_NUMBER
-        raise DataDependentError("the code reads values of a tensor (.item(), a comparison, a data-dependent size)")
+        raise DataDependentError("the code reads a tensor's value (.item(), a comparison, a size that depends on data)")
 
     @property
     def current(self) -> str:

@@ -60,7 +60,7 @@ def addmm(bias: Any, a: Any, b: Any, *rest: Any, out: Any = None, **options: Any
 @_for("bmm")
 def bmm(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
     """(b, m, k) x (b, k, n): 2bmkn."""
-    return 2 * prod(a.shape) * int(b.shape[2])
+    return int(2 * prod(a.shape) * b.shape[2])
 
 
 @_for("baddbmm", "addbmm")
@@ -72,7 +72,7 @@ def baddbmm(bias: Any, a: Any, b: Any, *rest: Any, out: Any = None, **options: A
 @_for("mv", "dot", "vdot")
 def mv(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
     """A multiply-add for every entry of the matrix or vector; torch counts zero."""
-    return 2 * prod(a.shape)
+    return int(2 * prod(a.shape))
 
 
 @_for("addmv")
@@ -89,7 +89,7 @@ def grouped_mm(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> i
         return 2 * int(first[0] * first[1] * second[-1])
     if len(second) == 2:
         return 2 * int(first[1] * first[2] * second[1])
-    return 2 * prod(first) * int(second[2])
+    return int(2 * prod(first) * second[2])
 
 
 @_for("convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution", "_slow_conv2d_forward")
@@ -101,7 +101,7 @@ def convolution(x: Any, weight: Any, bias: Any, *rest: Any, out: Any = None, **o
 
 def _conv(x: Any, weight: Any, out: Any, transposed: bool) -> int:
     positions = (x if transposed else out)[2:]
-    return 2 * int(x[0]) * prod(positions) * prod(weight)
+    return int(2 * x[0] * prod(positions) * prod(weight))
 
 
 @_for("convolution_backward")
@@ -127,7 +127,7 @@ def convolution_backward(
 def attention(query: Any, key: Any, value: Any) -> int:
     """Both products over all pairs: (.., T, e) x (.., S, e) and (.., T, S) x (.., S, v)."""
     *batch, queries, width = query.shape
-    return 2 * prod(batch) * int(queries * key.shape[-2] * (width + value.shape[-1]))
+    return int(2 * prod(batch) * queries * key.shape[-2] * (width + value.shape[-1]))
 
 
 _FUSED = (
@@ -160,7 +160,7 @@ def solve_triangular(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any
 
 
 def _names(file: str) -> frozenset[str]:
-    return frozenset(resources.files("flopwatch").joinpath("data", file).read_text(encoding="utf-8").split())
+    return frozenset(resources.files("flopwatch").joinpath("data").joinpath(file).read_text(encoding="utf-8").split())
 
 
 # Operators that multiply no matrices: reductions, normalization, pooling, losses, moving data. Anything that is tagged

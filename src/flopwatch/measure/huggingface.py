@@ -11,7 +11,7 @@ import torch
 
 from flopwatch.architectures.config import read_mapping
 from flopwatch.batch import Batch
-from flopwatch.components import AttentionConvention, ComponentRow
+from flopwatch.components import AttentionConvention
 from flopwatch.conventions import Convention
 from flopwatch.errors import ArgumentError, MeasurementError
 from flopwatch.estimate import Estimate
@@ -58,7 +58,7 @@ def estimate_of(
         training_flops=measured.training_flops,
         exact_training_flops=measured.training_flops,
         hardware_flops=measured.hardware_flops,
-        components=tuple(_rows(model, measured)),
+        components=measured.rows(model),
         notes=notes_of(measured),
     )
 
@@ -127,22 +127,3 @@ def _inputs(model: Any, batch: Batch) -> dict[str, torch.Tensor]:
 def _image_size(config: Any) -> tuple[int, int]:
     size = getattr(config, "image_size", None) or _DEFAULT_IMAGE
     return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
-def _rows(model: torch.nn.Module, measured: Measurement) -> list[ComponentRow]:
-    """Forward FLOPs and parameters by the module's children, two levels deep."""
-    forward: dict[str, int] = {}
-    parameters: dict[str, int] = {}
-    for name, flops in measured.by_module.items():
-        forward[_head(name)] = forward.get(_head(name), 0) + flops
-    for name, parameter in model.named_parameters():
-        line = _head(name.rpartition(".")[0])
-        parameters[line] = parameters.get(line, 0) + parameter.numel()
-    return [
-        ComponentRow(line or type(model).__name__, parameters.get(line, 0), forward.get(line, 0))
-        for line in dict.fromkeys((*parameters, *forward))
-    ]
-
-
-def _head(path: str) -> str:
-    return ".".join(path.split(".")[:2])

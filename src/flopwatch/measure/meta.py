@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 META = torch.device("meta")
 _SHARED: tuple[type, ...] = (DataLoader, Dataset)
+_LEFT_BEHIND = frozenset({"_trainer", "_fabric", "_compiler_ctx"})
 _SHARED_NAMES = frozenset({"PreTrainedTokenizerBase", "LightningDataModule", "Trainer", "Logger", "Run", "Process"})
 
 
@@ -27,20 +29,25 @@ def meta_copy(module: nn.Module, dropped: Mapping[int, Sequence[int]] | None = N
     """
     memo: dict[int, Any] = {}
     left_out = _mark_dropped(module, dropped or {}, memo)
+    compiled = []
     for owner in module.modules():
         if id(owner) in left_out:
             continue
+        if isinstance(getattr(owner, "_orig_mod", None), nn.Module):
+            compiled.append(owner)
         for name, value in vars(owner).items():
-            if name in ("_trainer", "_fabric"):
+            if name in _LEFT_BEHIND:
                 memo[id(value)] = None
             else:
                 _prepare(value, memo)
     kept = list(memo.values())
-    duplicate = copy.deepcopy(module, memo)
+    for owner in compiled:
+        memo[id(owner)] = copy.deepcopy(owner._orig_mod, memo)
+    duplicate: nn.Module = copy.deepcopy(module, memo)
     del kept
     if left_out:
         _drop(duplicate)
-    _disable_compilation(duplicate)
+    _make_plain(duplicate)
     return duplicate
 
 
@@ -93,16 +100,20 @@ def _meta_tensor(tensor: torch.Tensor) -> torch.Tensor:
     return made
 
 
-def _disable_compilation(module: nn.Module) -> None:
-    """A compiled module runs its plain forward; compiled graphs do not run under a counter."""
+def _make_plain(module: nn.Module) -> None:
+    """Run the classes' own code, not compiled graphs nor functions set on a module, which may hold the original."""
     for each in module.modules():
         if getattr(each, "_compiled_call_impl", None) is not None:
-            each._compiled_call_impl = None  # type: ignore[assignment]
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            plain = getattr(child, "_orig_mod", None)
-            if isinstance(plain, nn.Module):
-                setattr(parent, name, plain)
+            each._compiled_call_impl = None
+        shadowing = [
+            name
+            for name, value in vars(each).items()
+            if callable(value) and not isinstance(value, (nn.Module, types.MethodType)) and hasattr(type(each), name)
+        ]
+        for name in shadowing:
+            del each.__dict__[name]
+        if "_device" in vars(each):
+            each.__dict__["_device"] = META
 
 
 def meta_batch(batch: Any) -> Any:

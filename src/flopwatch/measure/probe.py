@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from flopwatch.backward import Trainable, training_flops
+from flopwatch.backward import Checkpointing, Trainable, recomputation, training_flops
 from flopwatch.batch import Batch
 from flopwatch.components import Architecture
 from flopwatch.errors import MeasurementError
@@ -22,10 +22,14 @@ _MOST_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a cross-check came to: `verified` at so many shapes, `disagree` with both numbers, or `impossible`."""
+    """What a cross-check came to: `verified` at so many shapes, `disagree` with both numbers, or `impossible`.
+
+    `recomputation_known` says whether the run recomputed what was expected of its activation checkpointing.
+    """
 
     outcome: Literal["verified", "disagree", "impossible"]
     sentence: str
+    recomputation_known: bool = False
     formula_flops: int | None = None
     measured_flops: int | None = None
 
@@ -38,6 +42,7 @@ def cross_check(
     shape_of: Callable[[Any], Batch | None],
     *,
     trainable: Trainable,
+    checkpointing: Checkpointing | None = "none",
     optimizers: int = 1,
 ) -> Verdict:
     """Run `training_step` of a shortened copy on the meta device, and hold the closed form of the same against it.
@@ -52,13 +57,14 @@ def cross_check(
         batch: A batch.
         shape_of: What of a batch the model is fed.
         trainable: Which parameters train.
+        checkpointing: How layers are checkpointed, as far as it shows.
         optimizers: How many optimizers the module has.
     """
     deep = any(len(stack.pattern) > _DEEPEST for _, stack in architecture.stacks())
     probe = architecture.as_reference().with_full_attention()
     probe = probe.shortened() if deep else probe
     dropped = _dropped_layers(model, architecture) if deep else {}
-    checked = 0
+    checked, recomputes = 0, checkpointing is not None
     until = time.monotonic() + _MOST_SECONDS / 2
     for candidate in (batch, _shorter(batch, shape_of(batch))):
         shape = None if candidate is None else shape_of(candidate)
@@ -78,9 +84,12 @@ def cross_check(
         if found != expected:
             return _disagreement(shape, expected, found, deep)
         checked += 1
+        again = recomputation(probe, shape, checkpointing or "none").flops
+        recomputes = recomputes and measured.recomputed_flops == again
     if not checked:
         return Verdict("impossible", "the shape of the batch is not known")
-    return Verdict("verified", f"a run of its own code agrees to the FLOP at {checked} shape{'s' * (checked > 1)}")
+    sentence = f"a run of its own code agrees to the FLOP at {checked} shape{'s' * (checked > 1)}"
+    return Verdict("verified", sentence, recomputes)
 
 
 def _disagreement(shape: Batch, expected: int, found: int, shortened: bool) -> Verdict:
@@ -89,7 +98,7 @@ def _disagreement(shape: Batch, expected: int, found: int, shortened: bool) -> V
         f"the closed form gives {expected:,} FLOPs for a training step ({part}{shape.sequences} x {shape.seq_len}, all"
         f" pairs), a run of the module's own code {found:,}; training_step may do more than one forward of the model"
     )
-    return Verdict("disagree", sentence, expected, found)
+    return Verdict("disagree", sentence, False, expected, found)
 
 
 def _shorter(batch: Any, shape: Batch | None) -> Any | None:

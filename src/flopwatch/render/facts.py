@@ -9,11 +9,15 @@ from flopwatch.records import Device, Work
 from flopwatch.report import Report
 
 Line = tuple[str, str]
-_VERIFICATION = {
+VERIFICATION = {
+    "verified": "verified: a run of the model's own code agrees to the FLOP",
+    "formula only": "formula only: the model's own code was not run to check",
+    "measured only": "measured on a copy of the model, without a closed form",
     "parameters equal": "its parameter count equals the live model's",
-    "formula only": "not checked against the live model",
+    "disagree": "withheld: closed form and measurement disagree",
     "withheld": "withheld",
 }
+WITHHELD = ("withheld", "disagree")
 _NO_WORK = "the run ended before its first batch did"
 _UNREADABLE_WORK = "the record of how the work was counted is unreadable"
 
@@ -48,9 +52,9 @@ def headline_basis(report: Report) -> str:
     if report.work is None:
         return f"MFU is against a peak of {peak_text(report.device)} per device; {_UNREADABLE_WORK}."
     return (
-        f"MFU is against a peak of {peak_text(report.device)} per device; FLOPs are counted from the"
-        f" {report.work.model_type} config with {report.work.attention} attention"
-        f" ({_VERIFICATION[report.work.verification]})."
+        f"MFU is against a peak of {peak_text(report.device)} per device; FLOPs are of the"
+        f" {report.work.model_type} with {report.work.attention} attention"
+        f" ({VERIFICATION[report.work.verification]})."
     )
 
 
@@ -97,7 +101,7 @@ def no_mfu_reason(report: Report) -> str | None:
         return None
     if report.work is None:
         return _NO_WORK if not report.points else _UNREADABLE_WORK
-    if report.work.verification == "withheld":
+    if report.work.verification in WITHHELD:
         return report.work.note
     if report.device.peak_flops_per_second is None:
         return report.device.peak_source
@@ -108,16 +112,54 @@ def work_lines(work: Work | None) -> list[Line]:
     """How the work was counted."""
     if work is None:
         return [("counted", "no record of it: the run ended before its first batch did, or the record is unreadable")]
-    if work.verification == "withheld":
+    if work.verification in WITHHELD:
         return [("counted", f"no FLOPs: {work.note}")]
-    return [
-        ("model", f"{work.model_type}, {units.format_count(work.parameters)} parameters"),
-        ("FLOPs counted", "from the config: exact matrix multiplications, LM head included, no recomputation"),
+    lines = [
+        ("model", _model_words(work)),
+        ("FLOPs counted", _METHOD["measured" if work.method == "measured" else "config"]),
         ("attention convention", f"{work.attention}: {_ATTENTION.get(work.attention or '', '')}"),
+        ("status", VERIFICATION[work.verification]),
         ("checked", work.note),
-        ("first batch", f"{work.sequences} sequences x {work.seq_len} tokens on each device"),
-        ("model FLOPs per token", units.format_si(flops_per_token(work), "FLOPs")),
+        ("first batch", f"{_batch_words(work)} on each device"),
     ]
+    per_token = flops_per_token(work)
+    if per_token is not None:
+        lines.append(("model FLOPs per token", units.format_si(per_token, "FLOPs")))
+    if work.hardware_flops and work.training_flops and work.hardware_flops != work.training_flops:
+        again = work.hardware_flops / work.training_flops - 1
+        lines.append(("recomputed", f"{units.format_share(again)} of model FLOPs, by activation checkpointing"))
+    return lines
+
+
+_METHOD = {
+    "config": "from the config: exact matrix multiplications, head included, no recomputation",
+    "measured": "by running a copy of training_step on the meta device: matrix multiplications and convolutions",
+}
+
+
+def _model_words(work: Work) -> str:
+    words = f"{work.model_type}, {units.format_count(work.parameters)} parameters"
+    if work.active_parameters is not None and work.active_parameters != work.parameters:
+        words += f", {units.format_count(work.active_parameters)} active"
+    if work.trainable_parameters is not None and work.trainable_parameters != work.parameters:
+        words += f", {units.format_count(work.trainable_parameters)} trained"
+    return words
+
+
+def _batch_words(work: Work) -> str:
+    sizes = [f"{work.seq_len} tokens"] if work.seq_len else []
+    sizes += [f"{work.source_len} of the source"] if work.source_len else []
+    sizes += [" x ".join(map(str, work.image_size)) + " pixels"] if work.image_size else []
+    if not sizes:
+        return f"{work.sequences or units.UNKNOWN} samples"
+    return f"{work.sequences} {'sequences' if work.seq_len else 'images'} x {' and '.join(sizes)}"
+
+
+def work_words(work: Work) -> str:
+    """FLOPs of the first batch in a few words."""
+    per_token = flops_per_token(work)
+    amount = units.format_si(work.training_flops if per_token is None else per_token, "FLOPs")
+    return f"{amount} per {'batch' if per_token is None else 'token'}, {work.attention} attention"
 
 
 _ATTENTION = {
@@ -128,9 +170,10 @@ _ATTENTION = {
 
 def flops_per_token(work: Work) -> float | None:
     """Training FLOPs per token of the first batch."""
-    if work.training_flops is None or not work.sequences or not work.seq_len:
+    tokens = (work.sequences or 0) * ((work.seq_len or 0) + (work.source_len or 0))
+    if work.training_flops is None or not tokens or work.image_size or work.model_type == "whisper":
         return None
-    return work.training_flops / (work.sequences * work.seq_len)
+    return work.training_flops / tokens
 
 
 def speed_lines(report: Report) -> list[Line]:
@@ -140,6 +183,8 @@ def speed_lines(report: Report) -> list[Line]:
         ("MFU", _in_loop(units.format_percent(report.mfu))),
         ("run MFU", run_mfu if report.run_mfu is None else f"{run_mfu} (all wall time)"),
     ]
+    if report.hfu is not None and report.hfu != report.mfu:
+        lines.append(("HFU", f"{units.format_percent(report.hfu)} (with recomputed FLOPs)"))
     if report.mfu_at_clock is not None:
         lines.append(("MFU at clock", f"{units.format_percent(report.mfu_at_clock)} (at the SM clock that was run)"))
     if report.sm_clock_hz is not None:
@@ -149,13 +194,21 @@ def speed_lines(report: Report) -> list[Line]:
         ("step", _in_loop(units.format_duration(report.step_seconds))),
         ("waiting for data", _in_loop(units.format_share(report.data_wait_fraction))),
         ("total FLOPs", units.format_si(report.totals.flops, "FLOPs")),
-        ("total tokens", units.format_count(report.totals.tokens)),
+        ("total tokens", _tokens(report)),
         ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
     ]
     if report.usd is not None:
         lines.append(("money", units.format_usd(report.usd)))
     lines += [(f"budget of {each.text}", f"{units.format_share(each.fraction)} used") for each in report.budgets]
     return lines
+
+
+def _tokens(report: Report) -> str:
+    totals = report.totals
+    if not totals.tokens or totals.useful_tokens is None:
+        return units.format_count(totals.tokens)
+    padding = units.format_share(1 - totals.useful_tokens / totals.tokens)
+    return f"{units.format_count(totals.tokens)}, {padding} of them padding"
 
 
 def _in_loop(value: str) -> str:

@@ -1,0 +1,100 @@
+"""Looking at what the live model is fed and returns during one training batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from flopwatch.batch import Batch
+from flopwatch.components import Embedding
+from flopwatch.lightning.discovery import FoundModel
+from flopwatch.lightning.shapes import is_tokens, token_batch
+
+
+class Probe:
+    """Sees what the model is fed and returns during one training batch; in between it leaves no trace on the module.
+
+    It hooks the token embedding and the model's output; of models without one (images) it sees nothing. Compiled
+    modules are not hooked inside, since that could make them compile again.
+
+    Args:
+        found: The model.
+    """
+
+    def __init__(self, found: FoundModel) -> None:
+        self.seen: list[Batch] = []
+        self.saw_logits = False
+        words = [leaf for leaf, _, _ in found.architecture.leaves() if isinstance(leaf, Embedding) and leaf.words]
+        # Hidden states as wide as the vocabulary look like logits, so then no output proves a head.
+        widths = {each.table_rows for each in words if each.table_rows != each.features}
+        self._logit_size = widths.pop() if len(widths) == 1 else None
+        self._target = _probe_target(found) if words else None
+        self._output_of = found.module
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self) -> None:
+        """Start looking."""
+        self.detach()
+        self.seen = []
+        if self._target is not None:
+            self._handles = [
+                self._target.register_forward_pre_hook(self._look_at_input, with_kwargs=True),
+                self._output_of.register_forward_hook(self._look_at_output),
+            ]
+
+    def detach(self) -> None:
+        """Stop looking."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _look_at_input(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        tokens = next((each for each in (*arguments, *named.values()) if is_tokens(each)), None)
+        if tokens is not None and torch.is_grad_enabled():
+            self.seen.append(token_batch(tokens))
+
+    def _look_at_output(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        values = output.values() if isinstance(output, Mapping) else output
+        values = values if isinstance(values, Iterable) and not isinstance(values, torch.Tensor) else (values,)
+        tensors = (each for each in values if isinstance(each, torch.Tensor))
+        self.saw_logits |= any(each.dim() >= 2 and each.shape[-1] == self._logit_size for each in tensors)
+
+
+def _probe_target(found: FoundModel) -> nn.Module | None:
+    modules = list(found.module.modules())
+    if hasattr(found.module, "_orig_mod"):
+        return found.module
+    if any(hasattr(each, "_orig_mod") or getattr(each, "_compiled_call_impl", None) for each in modules):
+        return None
+    if getattr(found.module, "_compiler_ctx", None) is not None:
+        return None
+    embeddings = [each for each in modules if isinstance(each, nn.Embedding)]
+    return max(embeddings, key=lambda each: each.num_embeddings, default=None)
+
+
+def reconcile(counted: Batch | None, seen: list[Batch]) -> tuple[int | None, str]:
+    """Compare a batch's shape with what the model was fed.
+
+    An encoder-decoder looks words up twice, for the source and for the target.
+
+    Returns:
+        How many tokens each sequence of a batch is shorter when it reaches the model (0 or 1), or `None` where the two
+        cannot be reconciled; and a sentence.
+    """
+    hint = "pass FlopWatch(batch_shape=...), a function from a batch to (sequences, tokens per sequence)"
+    if counted is None:
+        return None, f"no tensor of token ids was found in the batch; {hint}"
+    if not seen:
+        return None, f"it could not be seen what the model is fed; {hint}"
+    expected = [Batch(counted.sequences, length) for length in (counted.source_len, counted.seq_len) if length]
+    fits = len(seen) == len(expected) and seen[:-1] == expected[:-1] and seen[-1].sequences == counted.sequences
+    if fits and 0 <= counted.seq_len - seen[-1].seq_len <= 1:
+        return counted.seq_len - seen[-1].seq_len, "the model is fed what the batch holds"
+    shapes = ", ".join(f"{each.sequences} x {each.seq_len}" for each in seen[:4])
+    return None, (
+        f"the batch holds {counted.sequences} x {counted.seq_len} tokens but the model was fed {shapes}; {hint}"
+    )

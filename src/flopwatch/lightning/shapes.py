@@ -1,0 +1,131 @@
+"""What a batch holds, from shapes alone: no value is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from flopwatch.batch import Batch
+from flopwatch.components import Inputs
+
+BatchShape = Callable[[Any], "tuple[int, int] | Batch"]
+
+
+def get(values: Any, name: str) -> Any:
+    """An entry of a mapping, or an attribute."""
+    return values.get(name) if isinstance(values, Mapping) else getattr(values, name, None)
+
+
+def shape_of(batch: Any, inputs: Inputs = "tokens") -> Batch | None:
+    """What a model that takes such inputs is fed by a batch; `None` where that cannot be told."""
+    return _READERS[inputs](batch)
+
+
+def token_batch(tokens: torch.Tensor) -> Batch:
+    """A batch of token ids, one row per sequence."""
+    return Batch(int(tokens.shape[0]), int(tokens.shape[1]))
+
+
+def _tokens(batch: Any) -> Batch | None:
+    if isinstance(batch, Mapping) or hasattr(batch, "input_ids"):
+        batch = get(batch, "input_ids")
+    elif isinstance(batch, Sequence) and batch:
+        batch = batch[0]
+    return token_batch(batch) if is_tokens(batch) else None
+
+
+def _images(batch: Any) -> Batch | None:
+    if isinstance(batch, Mapping) or hasattr(batch, "pixel_values"):
+        batch = get(batch, "pixel_values")
+    elif isinstance(batch, Sequence) and batch:
+        batch = batch[0]
+    if not isinstance(batch, torch.Tensor) or batch.dim() != 4 or not batch.is_floating_point():
+        return None
+    return Batch(int(batch.shape[0]), image_size=(int(batch.shape[2]), int(batch.shape[3])))
+
+
+def _images_and_tokens(batch: Any) -> Batch | None:
+    texts, images = _tokens(batch), _images(batch)
+    if texts is None or images is None or texts.sequences != images.sequences:
+        return None
+    return Batch(texts.sequences, texts.seq_len, image_size=images.image_size)
+
+
+def _targets(batch: Any) -> Batch | None:
+    """The decoder reads its own ids, or the labels shifted by one, which are as long."""
+    for name in ("decoder_input_ids", "labels"):
+        if is_tokens(found := get(batch, name)):
+            return token_batch(found)
+    return None
+
+
+def _source_and_tokens(batch: Any) -> Batch | None:
+    source, targets = get(batch, "input_ids"), _targets(batch)
+    if not is_tokens(source) or targets is None or source.shape[0] != targets.sequences:
+        return None
+    return Batch(targets.sequences, targets.seq_len, int(source.shape[1]))
+
+
+def _frames_and_tokens(batch: Any) -> Batch | None:
+    frames, targets = get(batch, "input_features"), _targets(batch)
+    if not isinstance(frames, torch.Tensor) or frames.dim() != 3 or targets is None:
+        return None
+    return Batch(targets.sequences, targets.seq_len, int(frames.shape[2]))
+
+
+_READERS: Mapping[Inputs, Callable[[Any], Batch | None]] = {
+    "tokens": _tokens,
+    "source and tokens": _source_and_tokens,
+    "images": _images,
+    "images and tokens": _images_and_tokens,
+    "frames and tokens": _frames_and_tokens,
+}
+
+
+def is_plain(batch: Any) -> bool:
+    """Whether a batch's shape is sure to be the model's without looking: `input_ids`, or inputs and targets alike.
+
+    A lone tensor is not: its last token may only be a target.
+    """
+    if isinstance(batch, Mapping) or hasattr(batch, "input_ids"):
+        return is_tokens(get(batch, "input_ids"))
+    pair = batch[:2] if isinstance(batch, (list, tuple)) else ()
+    return len(pair) == 2 and all(is_tokens(each) for each in pair) and pair[0].shape == pair[1].shape
+
+
+def is_tokens(value: Any) -> bool:
+    """Whether this is a tensor of token ids, one row per sequence."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.dim() == 2
+        and not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+    )
+
+
+def signature(batch: Any) -> tuple[Any, ...]:
+    """The shapes of all tensors in a batch, in order: two batches with the same one cost the same."""
+    if isinstance(batch, torch.Tensor):
+        return (tuple(batch.shape),)
+    if isinstance(batch, Mapping):
+        return tuple((key, signature(value)) for key, value in batch.items())
+    if isinstance(batch, Sequence) and not isinstance(batch, (str, bytes)):
+        return tuple(signature(value) for value in batch)
+    if hasattr(batch, "__dict__"):
+        return tuple((key, signature(value)) for key, value in vars(batch).items())
+    return ()
+
+
+def samples_of(batch: Any) -> int | None:
+    """Sequences or images: the first dimension that all tensors of a batch share."""
+    sizes = {shape[0] for shape in _shapes(signature(batch)) if shape}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _shapes(signed: Any) -> list[tuple[int, ...]]:
+    if isinstance(signed, tuple) and signed and all(isinstance(each, int) for each in signed):
+        return [signed]
+    if isinstance(signed, tuple):
+        return [shape for each in signed for shape in _shapes(each)]
+    return []
