@@ -46,10 +46,15 @@ class Wrapped(pl.LightningModule):
 GPT2 = transformers.GPT2Config(vocab_size=32, n_positions=32, n_embd=8, n_layer=2, n_head=2)
 
 
+# The head is 8 x 32 multiply-adds for each of 16 tokens: 8,192 FLOPs forward, three times that in training.
+HEADLESS_FLOPS_PER_BATCH = FLOPS_PER_BATCH - SEQUENCES * 3 * 8192
+
+
 def test_a_base_model_without_its_head_is_not_counted_with_it(tmp_path):
     run = fit(tmp_path, FlopWatch(), Wrapped(transformers.GPT2Model(GPT2)))
-    assert run.end.totals.flops is None
-    assert "GPT2Model has no LM head" in run.work.note
+    assert run.work.verification == "measured only"
+    assert "config is for GPT2Model" in run.work.note
+    assert run.end.totals.flops == 10 * HEADLESS_FLOPS_PER_BATCH
     assert run.end.totals.tokens == 10 * TOKENS_PER_BATCH
 
 
@@ -75,18 +80,21 @@ class Headless(TinyGPT):
         return self(batch[0]).mean()
 
 
-def test_a_tied_head_that_nobody_sees_is_not_counted_unless_the_user_says_so(tmp_path):
-    run = fit(tmp_path / "a", FlopWatch(), Headless())
+@pytest.mark.parametrize("watch", [FlopWatch(), FlopWatch(config=CONFIG)], ids=["found", "stated"])
+def test_a_head_that_is_not_there_is_not_counted_even_if_the_user_says_so(tmp_path, watch):
+    run = fit(tmp_path, watch, Headless())
+    assert run.work.verification == "disagree"
+    # Both numbers are said: forward and backward of two sequences with all 16 * 16 pairs, 16,384 FLOPs of core each.
+    with_head = SEQUENCES * 3 * (57_344 + 16_384)
+    assert f"{with_head:,} FLOPs" in run.work.note
+    assert f"{with_head - SEQUENCES * 3 * 8192:,}" in run.work.note
     assert run.end.totals.flops is None
-    assert "no logits were seen" in run.work.note
-    run = fit(tmp_path / "b", FlopWatch(config=CONFIG), Headless())
-    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
 
 
 def test_hidden_states_as_wide_as_the_vocabulary_are_not_taken_for_logits(tmp_path):
     run = fit(tmp_path, FlopWatch(), Headless(dataclasses.replace(CONFIG, vocab_size=32, n_embd=32)))
+    assert run.work.verification == "disagree"
     assert run.end.totals.flops is None
-    assert "no logits were seen" in run.work.note
 
 
 class FunctionalHead(Headless):
@@ -116,8 +124,10 @@ def test_what_is_frozen_when_training_starts_is_seen(tmp_path, hook):
     model = TinyGPT()
     setattr(model, hook, lambda: model.blocks.requires_grad_(False))
     run = fit(tmp_path, FlopWatch(), model)
-    assert run.end.totals.flops is None
-    assert "frozen when training started" in run.work.note
+    # Of one sequence: forward 66,048; the blocks' layers, 49,152, have input gradients only; the core, 8,704, has all of
+    # them, twice; so has the head, 8,192, since its weight is the embedding's.
+    per_sequence = 66_048 + 49_152 + 2 * 8_704 + 2 * 8_192
+    assert run.end.totals.flops == 10 * SEQUENCES * per_sequence
 
 
 def test_what_is_frozen_later_ends_flops_from_that_window_on(tmp_path, caplog):
@@ -127,7 +137,7 @@ def test_what_is_frozen_later_ends_flops_from_that_window_on(tmp_path, caplog):
     assert [window.flops for window in run.windows] == [FLOPS_PER_BATCH, FLOPS_PER_BATCH, 2 * FLOPS_PER_BATCH] + [
         None
     ] * 3
-    assert caplog.text.count("FLOPs and MFU end here: parameters were frozen during training") == 1
+    assert caplog.text.count("FLOPs and MFU end here: parameters were frozen or thawed in the middle of an epoch") == 1
 
 
 class Changing(TinyGPT):
@@ -158,10 +168,10 @@ def test_a_model_that_is_fed_otherwise_later_is_noticed(tmp_path, caplog, change
     assert caplog.text.count("FLOPs and MFU end here: the model is no longer fed what is counted") == 1
 
 
-def test_a_module_compiled_as_a_whole_needs_to_be_told_its_shapes(tmp_path):
+def test_a_module_compiled_as_a_whole_is_measured_or_told_its_shapes(tmp_path):
     run = fit(tmp_path / "a", FlopWatch(), torch.compile(TinyGPT(), backend="eager"), max_steps=3)
-    assert run.end.totals.flops is None
-    assert "batch_shape" in run.work.note
+    assert run.work.verification == "measured only"
+    assert run.end.totals.flops == 3 * FLOPS_PER_BATCH
     watch = FlopWatch(batch_shape=lambda batch: batch[0].shape, config=CONFIG)
     run = fit(tmp_path / "b", watch, torch.compile(TinyGPT(), backend="eager"), max_steps=3)
     assert run.end.totals.flops == 3 * FLOPS_PER_BATCH

@@ -133,7 +133,7 @@ class BatchCounter:
         checkpointing = discovery.checkpointing_of(found.module)
         shape = self._shape(batch)
         assert shape is not None
-        verdict = self._cross_checked(found, batch, trainable, checkpointing)
+        verdict = self._cross_checked(found, shape, trainable, checkpointing)
         if verdict.outcome == "disagree":
             self._found, self.note = None, verdict.sentence
             return self._withheld(batch, "disagree")
@@ -146,20 +146,11 @@ class BatchCounter:
         return self._described(self._closed, shape, verdict)
 
     def _cross_checked(
-        self, found: FoundModel, batch: Any, trainable: Trainable, checkpointing: Checkpointing | None
+        self, found: FoundModel, shape: Batch, trainable: Trainable, checkpointing: Checkpointing | None
     ) -> Verdict:
         if self._sharded:
             return Verdict("impossible", "parameters are sharded")
-        return cross_check(
-            self._module,
-            found.module,
-            found.architecture,
-            batch,
-            self._shape,
-            trainable=trainable,
-            checkpointing=checkpointing,
-            optimizers=self._optimizers,
-        )
+        return cross_check(found.module, found.architecture, shape, trainable=trainable, checkpointing=checkpointing)
 
     def _head_is_sure(self, found: FoundModel) -> bool:
         return bool(discovery.has_head(found)) or (self._probe is not None and self._probe.saw_logits)

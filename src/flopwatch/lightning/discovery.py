@@ -167,7 +167,7 @@ def matches(found: FoundModel, module: nn.Module, strategy: str) -> tuple[bool, 
         True and how it was checked, or False and why the count would be wrong.
     """
     if has_head(found) is False:
-        return False, f"the {type(found.module).__name__} has no LM head, which the config's count includes"
+        return False, f"the {type(found.module).__name__} has no head, which the config's count includes"
     expected = found.architecture.parameters()
     if is_sharded(module, strategy):
         return True, f"formula from {found.where} only: {strategy} shards parameters, so they cannot be counted"

@@ -97,7 +97,11 @@ def _two_levels(path: str) -> str:
 
 
 def measure(
-    module: nn.Module, *inputs: Any, attention: AttentionConvention = "full", **named_inputs: Any
+    module: nn.Module,
+    *inputs: Any,
+    attention: AttentionConvention = "full",
+    dropped: Mapping[int, Sequence[int]] | None = None,
+    **named_inputs: Any,
 ) -> Measurement:
     """Measure forward and backward of a module; only the shapes of the inputs matter.
 
@@ -106,6 +110,7 @@ def measure(
         inputs: Positional inputs of its forward.
         attention: "full" counts all pairs; "causal" leaves out what `scaled_dot_product_attention(is_causal=True)`
             masks. Masks given as tensors and other implementations of attention are counted in full either way.
+        dropped: By the id of a module list in it, the layers that the copy goes without.
         named_inputs: Named inputs of its forward.
 
     Raises:
@@ -117,7 +122,7 @@ def measure(
         outputs = duplicate(*batch, **named)
         _backward(_loss(outputs), counter)
 
-    return _measured(module, step, attention)
+    return _measured(module, step, attention, dropped)
 
 
 def measure_training_step(
@@ -126,7 +131,6 @@ def measure_training_step(
     *,
     optimizers: int = 1,
     attention: AttentionConvention = "full",
-    dropped: Mapping[int, Sequence[int]] | None = None,
 ) -> Measurement:
     """Measure a LightningModule's `training_step` on a batch, with its backward.
 
@@ -136,7 +140,6 @@ def measure_training_step(
         batch: A batch; only its shapes matter.
         optimizers: How many optimizers it has, for manual optimization.
         attention: As in `measure`.
-        dropped: By the id of a module list, the layers in it that are left out.
 
     Raises:
         MeasurementError: If the step cannot be run without data; the text says where.
@@ -152,7 +155,7 @@ def measure_training_step(
                 raise MeasurementError("training_step returned no loss when it was measured; this batch may be skipped")
             _backward(loss, counter)
 
-    return _measured(module, step, attention, dropped)
+    return _measured(module, step, attention)
 
 
 def _measured(
@@ -228,8 +231,8 @@ def _prefer_countable_experts(module: nn.Module) -> None:
 
 
 def _loss(outputs: Any) -> torch.Tensor:
-    values = outputs.values() if hasattr(outputs, "values") and callable(outputs.values) else outputs
-    leaves = tree_leaves(list(values) if not isinstance(values, torch.Tensor) else values)
+    """The sum of everything in the output that has a gradient."""
+    leaves = tree_leaves(list(outputs.values()) if isinstance(outputs, Mapping) else outputs)
     tensors = [each for each in leaves if isinstance(each, torch.Tensor) and each.requires_grad]
     if not tensors:
         raise MeasurementError("the module's output has no gradient, so there is no backward to measure")

@@ -104,7 +104,7 @@ def _automatic(transformers: Any, config: Any) -> torch.nn.Module:
     raise ValueError(f"it has no class for training {type(config).__name__}")
 
 
-def _inputs(model: Any, batch: Batch) -> dict[str, torch.Tensor]:
+def _inputs(model: Any, batch: Batch) -> dict[str, Any]:
     """The inputs that the model names as its own, in the shapes of the batch."""
     name = model.main_input_name
     if name == "pixel_values":

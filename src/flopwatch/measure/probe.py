@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -14,10 +12,10 @@ from flopwatch.backward import Checkpointing, Trainable, recomputation, training
 from flopwatch.batch import Batch
 from flopwatch.components import Architecture
 from flopwatch.errors import MeasurementError
-from flopwatch.measure import measure_training_step
+from flopwatch.measure import Measurement, measure
+from flopwatch.measure.meta import META
 
 _DEEPEST = 4
-_MOST_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -35,91 +33,111 @@ class Verdict:
 
 
 def cross_check(
-    module: nn.Module,
     model: nn.Module,
     architecture: Architecture,
-    batch: Any,
-    shape_of: Callable[[Any], Batch | None],
+    shape: Batch,
     *,
     trainable: Trainable,
     checkpointing: Checkpointing | None = "none",
-    optimizers: int = 1,
 ) -> Verdict:
-    """Run `training_step` of a shortened copy on the meta device, and hold the closed form of the same against it.
+    """Run a shortened copy of the live model on the meta device, and hold the closed form of the same against it.
 
-    The copy keeps one layer of every kind, at full width, and sees the batch's own shape and, where it can be cut, a
-    shorter one, so that work per token and work per pair are told apart. Both sides count all pairs of attention.
+    The copy keeps one layer of every kind, at full width, and sees the given shape and a smaller one, so that work per
+    token and work per pair are told apart. Both sides count all pairs of attention. Only the model's forward runs, none
+    of the training script.
 
     Args:
-        module: The LightningModule.
-        model: The module in it that the architecture describes.
+        model: The module that the architecture describes.
         architecture: The closed form, under its own masks.
-        batch: A batch.
-        shape_of: What of a batch the model is fed.
+        shape: What the model is fed.
         trainable: Which parameters train.
         checkpointing: How layers are checkpointed, as far as it shows.
-        optimizers: How many optimizers the module has.
     """
     deep = any(len(stack.pattern) > _DEEPEST for _, stack in architecture.stacks())
     probe = architecture.as_reference().with_full_attention()
     probe = probe.shortened() if deep else probe
-    dropped = _dropped_layers(model, architecture) if deep else {}
-    checked, recomputes = 0, checkpointing is not None
-    until = time.monotonic() + _MOST_SECONDS / 2
-    for candidate in (batch, _shorter(batch, shape_of(batch))):
-        shape = None if candidate is None else shape_of(candidate)
-        if shape is None or shape.empty or (checked and time.monotonic() > until):
-            continue
+    recomputes = checkpointing is not None
+    shapes = [_plain(shape), _smaller(shape)]
+    for each in shapes:
         try:
-            measured = measure_training_step(module, candidate, optimizers=optimizers, dropped=dropped)
+            inputs, named = _inputs(model, architecture, each)
+            dropped = _dropped_layers(model, architecture) if deep else {}
+            measured = measure(model, *inputs, dropped=dropped, **named)
         except MeasurementError as error:
-            if checked:
-                break
             return Verdict("impossible", str(error))
-        expected = training_flops(probe, shape, trainable)
-        found = measured.training_flops
-        if found is None:
+        if not measured.complete:
             lost = ", ".join(each.operator for each in measured.uncounted if each.parameters)
             return Verdict("impossible", f"operators without a formula: {lost}")
-        if found != expected:
-            return _disagreement(shape, expected, found, deep)
-        checked += 1
-        again = recomputation(probe, shape, checkpointing or "none").flops
+        expected = training_flops(probe, each, trainable)
+        if measured.training_flops != expected:
+            return _disagreement(each, expected, measured, deep)
+        again = recomputation(probe, each, checkpointing or "none").flops
         recomputes = recomputes and measured.recomputed_flops == again
-    if not checked:
-        return Verdict("impossible", "the shape of the batch is not known")
-    sentence = f"a run of its own code agrees to the FLOP at {checked} shape{'s' * (checked > 1)}"
-    return Verdict("verified", sentence, recomputes)
+    return Verdict("verified", f"a run of its own code agrees to the FLOP at {len(shapes)} shapes", recomputes)
 
 
-def _disagreement(shape: Batch, expected: int, found: int, shortened: bool) -> Verdict:
+def _disagreement(shape: Batch, expected: int, measured: Measurement, shortened: bool) -> Verdict:
     part = "one layer of each kind, " if shortened else ""
+    found = measured.training_flops or 0
     sentence = (
-        f"the closed form gives {expected:,} FLOPs for a training step ({part}{shape.sequences} x {shape.seq_len}, all"
-        f" pairs), a run of the module's own code {found:,}; training_step may do more than one forward of the model"
+        f"the closed form gives {expected:,} FLOPs forward and backward ({part}{shape.sequences} x"
+        f" {shape.seq_len or shape.image_size}, all pairs of attention), a run of the model's own code {found:,}"
     )
     return Verdict("disagree", sentence, False, expected, found)
 
 
-def _shorter(batch: Any, shape: Batch | None) -> Any | None:
-    """The same batch with about two thirds of the tokens; `None` where it is not made of plain tensors."""
-    if shape is None or shape.seq_len < 4 or shape.source_len or shape.documents or shape.image_size:
-        return None
-    cut = shape.seq_len * 2 // 3 + 1
+def _plain(shape: Batch) -> Batch:
+    return replace(shape, documents=())
 
-    def shorten(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            long_enough = value.dim() >= 2 and value.shape[1] >= shape.seq_len
-            return value[:, : cut + value.shape[1] - shape.seq_len] if long_enough else value
-        return value
 
-    if isinstance(batch, torch.Tensor):
-        return shorten(batch)
-    if type(batch) is dict:
-        return {key: shorten(value) for key, value in batch.items()}
-    if type(batch) in (list, tuple):
-        return type(batch)(shorten(value) for value in batch)
-    return None
+def _smaller(shape: Batch) -> Batch:
+    """Two thirds of the tokens and, of what has none, one sequence more."""
+    if not shape.seq_len:
+        return replace(shape, sequences=shape.sequences + 1)
+    return replace(shape, seq_len=shape.seq_len * 2 // 3 + 1, documents=())
+
+
+def _inputs(model: Any, architecture: Architecture, shape: Batch) -> tuple[list[torch.Tensor], dict[str, Any]]:
+    """Inputs of that shape, by Hugging Face's names where it is such a model, else in their order."""
+    tokens = torch.zeros(shape.sequences, shape.seq_len, dtype=torch.long, device=META)
+    named: dict[str, Any]
+    if architecture.inputs == "tokens":
+        named = {"input_ids": tokens}
+    elif architecture.inputs == "source and tokens":
+        source = torch.zeros(shape.sequences, shape.source_len, dtype=torch.long, device=META)
+        named = {"input_ids": source, "decoder_input_ids": tokens}
+    elif architecture.inputs == "frames and tokens":
+        mels = _from_config(model, "num_mel_bins")
+        frames = torch.zeros(shape.sequences, mels, shape.source_len, device=META)
+        named = {"input_features": frames, "decoder_input_ids": tokens}
+    else:
+        if shape.image_size is None:
+            raise MeasurementError("the size of the images is not known")
+        pixels = torch.zeros(shape.sequences, _from_config(model, "num_channels"), *shape.image_size, device=META)
+        named = {"pixel_values": pixels}
+        if architecture.inputs == "images and tokens":
+            named["input_ids"] = tokens
+    dtype = next((each.dtype for each in model.parameters() if each.is_floating_point()), torch.float32)
+    named = {name: each.to(dtype) if each.is_floating_point() else each for name, each in named.items()}
+    if not _is_huggingface(model):
+        return list(named.values()), {}
+    if architecture.causal:
+        named["use_cache"] = False
+    return [], named
+
+
+def _is_huggingface(model: Any) -> bool:
+    inner = getattr(model, "_orig_mod", model)
+    return hasattr(inner, "main_input_name") or callable(getattr(inner, "get_base_model", None))
+
+
+def _from_config(model: Any, name: str) -> int:
+    config = getattr(model, "config", None)
+    for each in (config, getattr(config, "vision_config", None)):
+        value = getattr(each, name, None)
+        if isinstance(value, int):
+            return value
+    raise MeasurementError(f"the model's config has no {name}")
 
 
 def _dropped_layers(model: nn.Module, architecture: Architecture) -> dict[int, list[int]]:
