@@ -1,7 +1,7 @@
 """Hand-made runs whose numbers can be checked by eye."""
 
-from flopwatch.components import ComponentRow
 from flopwatch.records import BudgetLine, Device, End, Event, Start, Totals, Window, Work
+from flopwatch.tree import ComponentRow
 
 H100 = Device(
     name="NVIDIA H100 80GB HBM3",

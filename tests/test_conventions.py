@@ -2,7 +2,7 @@ import pytest
 
 from flopwatch import conventions
 from flopwatch.architectures import architecture_of
-from flopwatch.components import Batch
+from flopwatch.batch import Batch
 
 GPT3 = {
     "model_type": "gpt2",

@@ -1,7 +1,7 @@
 import pytest
 
 from flopwatch.architectures import architecture_of
-from flopwatch.components import Batch
+from flopwatch.batch import Batch
 from flopwatch.errors import ArgumentError, UnknownDeviceError
 from flopwatch.estimate import Plan, estimate
 from tests.test_components import LLAMA

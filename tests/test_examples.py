@@ -9,7 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flopwatch.architectures import architecture_of
-from flopwatch.components import Batch
+from flopwatch.backward import training_flops
+from flopwatch.batch import Batch
 from flopwatch.report import summarize
 from flopwatch.runfile import read_run
 from tests import wandb_log
@@ -26,7 +27,7 @@ def test_the_examples_model_equals_the_counter_to_the_integer(seq_len):
     tokens = torch.zeros(3, seq_len, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as counter:
         model._loss((tokens, tokens)).backward()
-    assert architecture.with_full_attention().training_flops(batch) == counter.get_total_flops()
+    assert training_flops(architecture.with_full_attention(), batch) == counter.get_total_flops()
 
 
 def test_the_main_job_runs_from_nothing_to_a_report_and_resumes(tmp_path):
@@ -44,7 +45,7 @@ def test_the_main_job_runs_from_nothing_to_a_report_and_resumes(tmp_path):
     report = summarize(read_run(runs))
     assert report.device.peak_source.startswith("measured: ")
     # 20,779,008 FLOPs per token by the exact count, 2 x 256 tokens a step.
-    per_token = architecture_of(example.GPTConfig()).training_flops(Batch(1, 256)) // 256
+    per_token = training_flops(architecture_of(example.GPTConfig()), Batch(1, 256)) // 256
     assert report.totals.flops == 55 * 2 * 256 * per_token
     assert 0 < report.mfu < 1.5
     assert "train/loss" in {key for row in wandb_log.history(runs) for key in row}

@@ -9,9 +9,9 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "flopwatch"
 FLOORS = [
-    {"errors", "units", "components", "conventions", "chips", "rates"},
+    {"errors", "units", "batch", "components", "tree", "backward", "conventions", "chips", "rates"},
     {"architectures", "nvml", "budget", "records"},
-    {"meter", "metrics", "sampler", "wandb", "runfile", "report", "benchmark", "estimate"},
+    {"meter", "metrics", "sampler", "wandb", "runfile", "report", "benchmark", "estimate", "measure"},
     {"render"},
     {"lightning", "cli"},
 ]
@@ -20,14 +20,27 @@ HOMES = {
     "plotly": {"render"},
     "tabulate": {"render"},
     "pynvml": {"nvml"},
-    "torch": {"lightning", "benchmark"},
+    "torch": {"lightning", "benchmark", "measure"},
     "pytorch_lightning": {"lightning"},
     "lightning": {"lightning"},
+    "transformers": set(),
     "wandb": set(),
 }
 # Within a floor these build on each other, in this order.
-ORDER = ["errors", "units", "rates", "components", "conventions", "chips"]
-ORDER += ["records", "budget", "nvml", "architectures", "meter", "metrics", "runfile", "sampler", "report", "estimate"]
+ORDER = ["errors", "units", "rates", "batch", "components", "tree", "backward", "conventions", "chips"]
+ORDER += [
+    "records",
+    "budget",
+    "nvml",
+    "architectures",
+    "meter",
+    "metrics",
+    "runfile",
+    "sampler",
+    "report",
+    "estimate",
+    "measure",
+]
 
 FILES = sorted(SOURCE.rglob("*.py"))
 

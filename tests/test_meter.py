@@ -25,7 +25,9 @@ def test_an_uncounted_batch_makes_its_total_unknown_for_good():
     assert meter.take() == Counts(None, 15, 3, batches=2)
     meter.book(Counts(None, 15, 3, 2, 0), 1.0, 4)
     meter.book(Counts(50, 5, 1, 1, 0), 1.0, 4)
-    assert meter.totals == Totals(None, 20, 4, batches=3, steps=0, seconds=2.0, device_seconds=8.0)
+    assert meter.totals == Totals(
+        None, 20, 4, batches=3, seconds=2.0, device_seconds=8.0, hardware_flops=0, useful_tokens=0
+    )
 
 
 def test_lost_flops_are_unknown_and_the_rest_is_kept():

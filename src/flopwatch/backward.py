@@ -13,19 +13,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flopwatch.batch import Batch
-from flopwatch.components import (
-    Architecture,
-    AttentionCore,
-    Component,
-    Group,
-    Leaf,
-    Linear,
-    Product,
-    Stack,
-    Vector,
-    join,
-    leaves,
-)
+from flopwatch.components import AttentionCore, Leaf, Linear, Product, Vector
+from flopwatch.tree import Architecture, Component, Group, Stack, join, leaves
 
 Checkpointing = Literal["none", "reentrant", "non-reentrant"]
 

@@ -13,18 +13,9 @@ from typing import Literal, get_args
 
 from flopwatch import backward
 from flopwatch.batch import Batch
-from flopwatch.components import (
-    Architecture,
-    AttentionCore,
-    ComponentRow,
-    Embedding,
-    Experts,
-    Leaf,
-    Linear,
-    Norm,
-    Vector,
-)
+from flopwatch.components import AttentionCore, Embedding, Experts, Leaf, Linear, Norm, Vector
 from flopwatch.errors import ConfigError
+from flopwatch.tree import Architecture, ComponentRow
 
 Convention = Literal["model", "full", "palm", "6nd", "chinchilla", "megatron", "torchtitan", "macs"]
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)

@@ -9,9 +9,9 @@ from flopwatch import backward, conventions, units
 from flopwatch.backward import Checkpointing
 from flopwatch.batch import Batch
 from flopwatch.chips import Dtype, find_chip
-from flopwatch.components import Architecture, AttentionConvention, ComponentRow
 from flopwatch.conventions import Convention
 from flopwatch.errors import ArgumentError
+from flopwatch.tree import Architecture, AttentionConvention, ComponentRow
 
 Method = Literal["config", "measured"]
 

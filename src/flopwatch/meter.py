@@ -58,10 +58,11 @@ class Meter:
     def add(
         self,
         flops: int | None,
-        hardware_flops: int | None,
         tokens: int | None,
-        useful_tokens: int | None,
         samples: int | None,
+        hardware_flops: int | None = 0,
+        useful_tokens: int | None = 0,
+        *,
         batches: int = 1,
     ) -> None:
         """Add a micro-batch; an amount that is not known makes its total unknown, since the rest would be too small."""

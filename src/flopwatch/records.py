@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeVar
 
-from flopwatch.components import ComponentRow
 from flopwatch.errors import RunFileError
+from flopwatch.tree import ComponentRow
 
 SCHEMA = 1
 _LARGEST_INT, _LARGEST_FLOAT = 10**60, 1e60

@@ -10,7 +10,7 @@ import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
 from flopwatch.architectures import ARCHITECTURES, architecture_of
-from flopwatch.components import Batch
+from flopwatch.batch import Batch
 
 TINY = {"vocab_size": 320, "num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 64}
 GATED = {**TINY, "intermediate_size": 176, "num_key_value_heads": 2}

@@ -124,8 +124,8 @@ def test_what_is_frozen_when_training_starts_is_seen(tmp_path, hook):
     model = TinyGPT()
     setattr(model, hook, lambda: model.blocks.requires_grad_(False))
     run = fit(tmp_path, FlopWatch(), model)
-    # Of one sequence: forward 66,048; the blocks' layers, 49,152, have input gradients only; the core, 8,704, has all of
-    # them, twice; so has the head, 8,192, since its weight is the embedding's.
+    # Of one sequence: forward 66,048; the blocks' layers, 49,152, have input gradients only; the core, 8,704, has all
+    # of them, twice; so has the head, 8,192, since its weight is the embedding's.
     per_sequence = 66_048 + 49_152 + 2 * 8_704 + 2 * 8_192
     assert run.end.totals.flops == 10 * SEQUENCES * per_sequence
 

@@ -6,10 +6,24 @@ import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from flopwatch.architectures import deepseek, encoders, gemma, gpt, llama, moe, recurrent, seq2seq, ssm, vision
+from flopwatch.architectures import (
+    contrastive,
+    convnets,
+    deepseek,
+    encoders,
+    gemma,
+    gpt,
+    llama,
+    moe,
+    plain,
+    recurrent,
+    seq2seq,
+    ssm,
+    vision,
+)
 from flopwatch.architectures.config import Fields, read_mapping
-from flopwatch.components import Architecture
 from flopwatch.errors import ConfigError, UnknownModelError
+from flopwatch.tree import Architecture
 
 Builder = Callable[[Fields], Architecture]
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
@@ -26,8 +40,10 @@ def _table(endings: tuple[str, ...], *builders: Builder) -> dict[str, tuple[Buil
 _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
     {
         **_table(_CAUSAL, gpt.gpt2, gpt.gpt_neox, gpt.gptj, gpt.gpt_neo, gpt.codegen, gpt.gpt_bigcode, gpt.opt),
-        **_table(_CAUSAL, gpt.bloom, gpt.mpt, gpt.falcon, gpt.phi, gpt.persimmon, gpt.starcoder2, gpt.nemotron),
-        **_table(_CAUSAL, gpt.nanochat, llama.llama, llama.mistral, llama.qwen2, llama.qwen3, llama.phi3),
+        **_table(
+            _CAUSAL, plain.bloom, plain.mpt, plain.falcon, plain.phi, plain.persimmon, plain.starcoder2, plain.nemotron
+        ),
+        **_table(_CAUSAL, plain.nanochat, llama.llama, llama.mistral, llama.qwen2, llama.qwen3, llama.phi3),
         **_table(_CAUSAL, llama.stablelm, llama.olmo, llama.olmo2, llama.olmo3, llama.cohere, llama.cohere2),
         **_table(_CAUSAL, llama.granite, llama.smollm3, llama.glm, llama.glm4, llama.exaone4, llama.seed_oss),
         **_table(_CAUSAL, gemma.gemma, gemma.gemma2, gemma.gemma3_text),
@@ -41,8 +57,8 @@ _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
         **_table(_MASKED, encoders.bert, encoders.roberta, encoders.distilbert, encoders.albert, encoders.electra),
         **_table(_MASKED, encoders.modernbert),
         **_table(_SEQ2SEQ, seq2seq.t5, seq2seq.bart, seq2seq.pegasus, seq2seq.marian, seq2seq.whisper),
-        **_table(_IMAGES, vision.vit, vision.deit, vision.dinov2, vision.swin, vision.convnext, vision.resnet),
-        **_table(("Model",), vision.dinov3_vit, vision.clip, vision.siglip),
+        **_table(_IMAGES, vision.vit, vision.deit, vision.dinov2, convnets.swin, convnets.convnext, convnets.resnet),
+        **_table(("Model",), vision.dinov3_vit, contrastive.clip, contrastive.siglip),
         **_table((), vision.dit),
         "xlm-roberta": (encoders.roberta, _MASKED),
         "kimi_k2": (deepseek.deepseek_v3, _CAUSAL),

@@ -7,19 +7,9 @@ from dataclasses import replace
 
 from flopwatch.architectures.config import Fields
 from flopwatch.batch import TOKENS, Rows
-from flopwatch.components import (
-    Architecture,
-    AttentionCore,
-    Component,
-    Embedding,
-    Experts,
-    Group,
-    Leaf,
-    Linear,
-    Norm,
-    Stack,
-)
+from flopwatch.components import AttentionCore, Embedding, Experts, Leaf, Linear, Norm
 from flopwatch.errors import ConfigError
+from flopwatch.tree import Architecture, Component, Group, Stack
 
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
 QKVO = ("q_proj", "k_proj", "v_proj", "o_proj")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flopwatch.architectures import blocks, moe
 from flopwatch.architectures.config import Fields
-from flopwatch.components import Architecture, AttentionCore, Component, Group, Leaf, Linear, Norm
+from flopwatch.components import AttentionCore, Leaf, Linear, Norm
+from flopwatch.tree import Architecture, Component, Group
 
 
 def deepseek_v2(fields: Fields) -> Architecture:

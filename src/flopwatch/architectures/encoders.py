@@ -8,8 +8,9 @@ from flopwatch.architectures import blocks
 from flopwatch.architectures.blocks import FULL, SLIDING
 from flopwatch.architectures.config import Fields
 from flopwatch.batch import TOKENS, Rows
-from flopwatch.components import Architecture, AttentionCore, Component, Embedding, Group, Linear, Norm, Vector
+from flopwatch.components import AttentionCore, Embedding, Linear, Norm, Vector
 from flopwatch.errors import ConfigError
+from flopwatch.tree import Architecture, Component, Group
 
 
 def attention(

@@ -8,7 +8,8 @@ from dataclasses import replace
 from flopwatch.architectures import blocks
 from flopwatch.architectures.config import Fields
 from flopwatch.architectures.llama import Decoder, decoder, every
-from flopwatch.components import Architecture, Leaf
+from flopwatch.components import Leaf
+from flopwatch.tree import Architecture
 
 _HEAD_DIM = 256
 _DEFAULT_WINDOW = 4096

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from flopwatch.architectures import blocks
 from flopwatch.architectures.blocks import FULL, SLIDING
 from flopwatch.architectures.config import Fields
-from flopwatch.components import Architecture, Component, Leaf, Norm
+from flopwatch.components import Leaf, Norm
+from flopwatch.tree import Architecture, Component
 
 _DEFAULT_WINDOW = 4096
 _QWEN_DEFAULT_MAX_WINDOW_LAYERS = 28

@@ -8,7 +8,8 @@ from flopwatch.architectures import blocks
 from flopwatch.architectures.blocks import CHUNKED, FULL, SLIDING
 from flopwatch.architectures.config import Fields
 from flopwatch.architectures.llama import Decoder, around_attention, one_window, qwen_windows, standard_heads
-from flopwatch.components import Architecture, Component, Experts, Group, Linear, Norm, Vector
+from flopwatch.components import Experts, Linear, Norm, Vector
+from flopwatch.tree import Architecture, Component, Group
 
 _LLAMA4_DEFAULT_CHUNK = 8192
 

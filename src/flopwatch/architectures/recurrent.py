@@ -7,7 +7,8 @@ from flopwatch.architectures.blocks import FULL
 from flopwatch.architectures.config import Fields
 from flopwatch.architectures.llama import standard_heads
 from flopwatch.architectures.ssm import LINEAR, causal_convolution
-from flopwatch.components import Architecture, Component, Experts, Group, Linear, Norm, Product, Vector
+from flopwatch.components import Experts, Linear, Norm, Product, Vector
+from flopwatch.tree import Architecture, Component, Group
 
 _DELTA_RULE_CHUNK = 64
 

@@ -6,7 +6,8 @@ from flopwatch.architectures import blocks
 from flopwatch.architectures.config import Fields
 from flopwatch.architectures.encoders import attention
 from flopwatch.batch import SOURCE, TOKENS, Rows, Source
-from flopwatch.components import Architecture, Component, Embedding, Group, Linear, Norm
+from flopwatch.components import Embedding, Linear, Norm
+from flopwatch.tree import Architecture, Component, Group
 
 _T5_QKVO = ("q", "k", "v", "o")
 _BART_QKVO = ("q_proj", "k_proj", "v_proj", "out_proj")

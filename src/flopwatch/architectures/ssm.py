@@ -17,7 +17,8 @@ from flopwatch.architectures.blocks import FULL
 from flopwatch.architectures.config import Fields
 from flopwatch.architectures.llama import Decoder, attention_of, standard_heads
 from flopwatch.batch import Chunks, Lengthened
-from flopwatch.components import Architecture, Component, Experts, Group, Leaf, Linear, Norm, Product, Vector
+from flopwatch.components import Experts, Leaf, Linear, Norm, Product, Vector
+from flopwatch.tree import Architecture, Component, Group
 
 MAMBA, ATTENTION, LINEAR = "mamba", "attention", "linear_attention"
 _ONE_CHUNK = 2**40

@@ -11,10 +11,11 @@ from torch import nn
 from flopwatch import backward
 from flopwatch.backward import Checkpointing, Trainable
 from flopwatch.batch import Batch
-from flopwatch.components import Architecture, AttentionConvention, ComponentRow, Product
+from flopwatch.components import Product
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.shapes import signature
 from flopwatch.measure import Measurement, measure_training_step
+from flopwatch.tree import Architecture, AttentionConvention, ComponentRow
 
 _MOST_SHAPES = 64
 _MOST_SECONDS = 30.0

@@ -10,7 +10,6 @@ from torch import nn
 
 from flopwatch.backward import Checkpointing, Trainable
 from flopwatch.batch import Batch
-from flopwatch.components import AttentionConvention
 from flopwatch.errors import ConfigError, FlopwatchError, MeasurementError
 from flopwatch.lightning import discovery
 from flopwatch.lightning.costs import ClosedForm, Measured
@@ -21,6 +20,7 @@ from flopwatch.lightning.shapes import BatchShape, is_plain, samples_of, shape_o
 from flopwatch.measure import Measurement
 from flopwatch.measure.probe import Verdict, cross_check
 from flopwatch.records import Verification, Work
+from flopwatch.tree import AttentionConvention
 
 _logger = logging.getLogger("flopwatch")
 _HEAD_UNSEEN = (
@@ -33,10 +33,10 @@ class Amounts(NamedTuple):
     """Work of a batch on one device; `None` for what cannot be told."""
 
     flops: int | None = 0
-    hardware_flops: int | None = 0
     tokens: int | None = 0
-    useful_tokens: int | None = 0
     samples: int | None = 0
+    hardware_flops: int | None = 0
+    useful_tokens: int | None = 0
 
 
 _UNKNOWN = Amounts(None, None, None, None, None)
@@ -263,9 +263,9 @@ class BatchCounter:
         if lengths.documents is not None and sum(lengths.documents) == shape.tokens:
             shape = Batch(shape.sequences, shape.seq_len, documents=lengths.documents)
         if self._closed is None:
-            return Amounts(None, None, tokens, lengths.useful_tokens, shape.sequences)
+            return Amounts(None, tokens, shape.sequences, None, lengths.useful_tokens)
         cost = self._closed.cost(shape)
-        return Amounts(cost.flops, cost.hardware_flops, tokens, lengths.useful_tokens, shape.sequences)
+        return Amounts(cost.flops, tokens, shape.sequences, cost.hardware_flops, lengths.useful_tokens)
 
     def _count_measured(self, batch: Any, measured: Measured) -> Amounts:
         shape = self._shape(batch)
@@ -274,8 +274,8 @@ class BatchCounter:
             cost = measured.cost(batch)
         except MeasurementError as error:
             self._end(str(error))
-            return Amounts(None, None, tokens, None, samples_of(batch))
-        return Amounts(cost.flops, cost.hardware_flops, tokens, None, samples_of(batch))
+            return Amounts(None, tokens, samples_of(batch), None, None)
+        return Amounts(cost.flops, tokens, samples_of(batch), cost.hardware_flops, None)
 
     def _reconciled(self, batch: Any) -> tuple[int | None, str]:
         shape = self._stated_shape(batch)

@@ -11,9 +11,10 @@ from torch import nn
 
 from flopwatch.architectures import architecture_of
 from flopwatch.backward import Adapter, Checkpointing, Trainable
-from flopwatch.components import Architecture, Experts, Linear
+from flopwatch.components import Experts, Linear
 from flopwatch.errors import ConfigError
 from flopwatch.lightning.shapes import get
+from flopwatch.tree import Architecture
 
 SHARDING_STRATEGIES = ("FSDPStrategy", "DeepSpeedStrategy")
 _ADAPTER = re.compile(r"\.lora_([AB])\.[^.]+\.weight$")

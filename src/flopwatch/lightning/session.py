@@ -12,7 +12,6 @@ from typing import Any
 
 from flopwatch import metrics, runfile, units
 from flopwatch.budget import Budget, Projection
-from flopwatch.components import AttentionConvention
 from flopwatch.lightning import facts
 from flopwatch.lightning.bounds import Bounds
 from flopwatch.lightning.counting import BatchCounter
@@ -28,6 +27,7 @@ from flopwatch.render.facts import work_words
 from flopwatch.render.text import summary_lines
 from flopwatch.report import summarize
 from flopwatch.sampler import ClockSampler, ClockSamples
+from flopwatch.tree import AttentionConvention
 
 _logger = logging.getLogger("flopwatch")
 _RECENT_WINDOWS = 12
@@ -162,7 +162,7 @@ class Session:
         self._check(batch, skipped)
         self._meter.add(*(self._counter.skip() if skipped else self._counter.count(batch)))
         if self._optimizer_flops and self._trainer.global_step != self._last_step:
-            self._meter.add(0, self._optimizer_flops, 0, 0, 0, batches=0)
+            self._meter.add(0, 0, 0, self._optimizer_flops, batches=0)
         step: int = self._trainer.global_step
         if step == self._last_step:
             return

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from flopwatch.batch import Batch
-from flopwatch.components import Inputs
+from flopwatch.tree import Inputs
 
 BatchShape = Callable[[Any], "tuple[int, int] | Batch"]
 

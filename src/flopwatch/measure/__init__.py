@@ -26,11 +26,11 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from flopwatch.components import AttentionConvention, ComponentRow
 from flopwatch.errors import MeasurementError
 from flopwatch.measure.counter import CausalAttention, FlopCounter
 from flopwatch.measure.formulas import register
 from flopwatch.measure.meta import META, meta_batch, meta_copy
+from flopwatch.tree import AttentionConvention, ComponentRow
 
 # Not 0: what a training step does every so many batches, such as saving a picture, is not done while measuring.
 _INDEX = 1

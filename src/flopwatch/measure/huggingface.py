@@ -11,12 +11,12 @@ import torch
 
 from flopwatch.architectures.config import read_mapping
 from flopwatch.batch import Batch
-from flopwatch.components import AttentionConvention
 from flopwatch.conventions import Convention
 from flopwatch.errors import ArgumentError, MeasurementError
 from flopwatch.estimate import Estimate
 from flopwatch.measure import Measurement, measure
 from flopwatch.measure.meta import META
+from flopwatch.tree import AttentionConvention
 
 _DEFAULT_IMAGE = 224
 

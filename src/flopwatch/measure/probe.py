@@ -10,10 +10,10 @@ from torch import nn
 
 from flopwatch.backward import Checkpointing, Trainable, recomputation, training_flops
 from flopwatch.batch import Batch
-from flopwatch.components import Architecture
 from flopwatch.errors import MeasurementError
 from flopwatch.measure import Measurement, measure
 from flopwatch.measure.meta import META
+from flopwatch.tree import Architecture
 
 _DEEPEST = 4
 

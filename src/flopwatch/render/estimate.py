@@ -10,8 +10,8 @@ from tabulate import tabulate
 
 from flopwatch import conventions, units
 from flopwatch.batch import Batch
-from flopwatch.components import ComponentRow
 from flopwatch.estimate import Estimate, PlannedRun
+from flopwatch.tree import ComponentRow
 
 _ATTENTION = {"causal": "causal, the pairs that masks and windows keep", "full": "full, all pairs"}
 
