@@ -18,6 +18,7 @@ class Batch:
         seq_len: Tokens of each, padding included; the decoder's or the text's where there are several streams.
         source_len: Tokens or frames of each that an encoder reads.
         image_size: Height and width of each image in pixels; by default the config's.
+        images: How many images there are; by default one for each sequence.
         documents: Lengths of the documents that are packed into the sequences and do not see each other, in any order;
             empty where each sequence is one document.
 
@@ -29,10 +30,18 @@ class Batch:
     seq_len: int = 0
     source_len: int = 0
     image_size: tuple[int, int] | None = None
+    images: int | None = None
     documents: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        sizes = (self.sequences, self.seq_len, self.source_len, *(self.image_size or ()), *self.documents)
+        sizes = (
+            self.sequences,
+            self.seq_len,
+            self.source_len,
+            *(self.image_size or ()),
+            self.images or 0,
+            *self.documents,
+        )
         if any(size < 0 for size in sizes):
             raise ValueError(f"expected a batch of no less than no tokens, got {self.sequences} x {self.seq_len}")
         if self.documents and sum(self.documents) != self.tokens:
@@ -42,6 +51,11 @@ class Batch:
     def tokens(self) -> int:
         """Tokens computed, padding included; an encoder's and a decoder's are both counted."""
         return self.sequences * (self.seq_len + self.source_len)
+
+    @property
+    def image_count(self) -> int:
+        """How many images there are."""
+        return self.sequences if self.images is None else self.images
 
     @property
     def empty(self) -> bool:
@@ -187,10 +201,21 @@ class Pixels(_Counted):
         """One for each image, or for each window of it."""
         height, width = self.grid(batch)
         if self.window is None:
-            return ((height * width + self.extra, batch.sequences),)
+            return ((height * width + self.extra, batch.image_count),)
         side = min(self.window, height, width)
         windows = -(-height // side) * -(-width // side)
-        return ((side * side, windows * batch.sequences),)
+        return ((side * side, windows * batch.image_count),)
+
+
+@dataclass(frozen=True)
+class PerImage(_Counted):
+    """So many rows for each image, whatever its size."""
+
+    each: int = 1
+
+    def spans(self, batch: Batch) -> Iterable[Span]:
+        """One for each image."""
+        return ((self.each, batch.image_count),)
 
 
 TOKENS = Tokens()

@@ -162,7 +162,8 @@ class Vector(Leaf):
 class AttentionCore(Leaf):
     """The two products of attention, scores = Q K^T and output = scores V, over the pairs that the mask keeps.
 
-    `window` and `chunk` bound how far back a causal query sees; `radius` how far to both sides. Reads q, k, v.
+    `window` and `chunk` bound how far back a causal query sees; `radius` how far to both sides. The `image_tokens` of
+    one image, next to each other, see each other also forwards. Reads q, k, v.
     """
 
     heads: int
@@ -172,6 +173,7 @@ class AttentionCore(Leaf):
     window: int | None = None
     chunk: int | None = None
     radius: int | None = None
+    image_tokens: int = 0
     rows: Rows = TOKENS
     keys: Rows | None = None
     reads: tuple[str, ...] = field(default=("q", "k", "v"), kw_only=True)
@@ -182,10 +184,11 @@ class AttentionCore(Leaf):
         if self.keys is not None:
             spans = zip(self.rows.spans(batch), self.keys.spans(batch), strict=True)
             return sum(count * length * other for (length, count), (other, _) in spans)
-        return sum(
+        kept = sum(
             count * attended_pairs(length, causal=self.causal, window=self.window, chunk=self.chunk, radius=self.radius)
             for length, count in self.rows.spans(batch)
         )
+        return kept + batch.image_count * (self.image_tokens * (self.image_tokens - 1) // 2)
 
     def forward_flops(self, batch: Batch) -> int:
         """2 * heads * (key_dim + value_dim) for each kept pair; grouped keys and values change the projections only."""

@@ -206,7 +206,7 @@ def _changed(component: Component, change: Callable[[Leaf], Leaf]) -> Component:
 
 def _unmasked(leaf: Leaf) -> Leaf:
     if isinstance(leaf, AttentionCore):
-        return replace(leaf, causal=False, window=None, chunk=None, radius=None)
+        return replace(leaf, causal=False, window=None, chunk=None, radius=None, image_tokens=0)
     return leaf
 
 

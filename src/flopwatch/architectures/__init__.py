@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from flopwatch.architectures import (
+    composite,
     contrastive,
     convnets,
     deepseek,
@@ -58,6 +59,7 @@ _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
         **_table(_MASKED, encoders.modernbert),
         **_table(_SEQ2SEQ, seq2seq.t5, seq2seq.bart, seq2seq.pegasus, seq2seq.marian, seq2seq.whisper),
         **_table(_IMAGES, vision.vit, vision.deit, vision.dinov2, convnets.swin, convnets.convnext, convnets.resnet),
+        **_table(_SEQ2SEQ, composite.gemma3, composite.llava),
         **_table(("Model",), vision.dinov3_vit, contrastive.clip, contrastive.siglip),
         **_table((), vision.dit),
         "xlm-roberta": (encoders.roberta, _MASKED),

@@ -1,4 +1,4 @@
-"""Text and images compared over the whole batch: CLIP and SigLIP."""
+"""Text and images compared over the whole batch: CLIP and SigLIP; and their image encoders, which others build on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from flopwatch.architectures import blocks
 from flopwatch.architectures.config import Fields
 from flopwatch.architectures.encoders import attention, needs_mapping
 from flopwatch.architectures.vision import encoder, patches, positions, projection
-from flopwatch.batch import PER_SEQUENCE, TOKENS, Rows
+from flopwatch.batch import PER_SEQUENCE, TOKENS, PerImage, Rows
 from flopwatch.components import AttentionCore, Contrast, Embedding, Linear, Norm, Vector
 from flopwatch.tree import Architecture, Component, Group
 
@@ -18,21 +18,14 @@ def clip(fields: Fields) -> Architecture:
     text, vision = needs_mapping(fields, "text_config"), needs_mapping(fields, "vision_config")
     width = fields.size("projection_dim", 512)
     hidden, seen = text.size("hidden_size", 512), vision.size("hidden_size", 768)
-    grid = patches(_with_patch(vision, 32), 1)
-    path = "vision_model.embeddings"
     return Architecture(
         fields.model_type,
         (
             Vector("logit_scale", 1, bare=True, reads=(), writes="logits"),
             *_text_tower(text, hidden, causal=True, positions=77),
             Norm("text_model.final_layer_norm", hidden, bias=True),
-            Vector(f"{path}.class_embedding", seen, bare=True, reads=(), writes="v"),
-            projection(_with_patch(vision, 32), f"{path}.patch_embedding", seen, grid, bias=False, stream="v"),
-            _position_table(_with_patch(vision, 32), path, seen, 1),
-            _stream_norm("vision_model.pre_layrnorm", seen),
-            _tower(vision, "vision_model", seen, grid, "v"),
-            _stream_norm("vision_model.post_layernorm", seen),
-            Linear("visual_projection", seen, width, False, None, PER_SEQUENCE, "head", reads=("v",), writes="v"),
+            *clip_vision(vision, "vision_model"),
+            Linear("visual_projection", seen, width, False, None, PerImage(), "head", reads=("v",), writes="v"),
             Linear("text_projection", hidden, width, False, None, PER_SEQUENCE, "head"),
             Contrast("logits", width, reads=("x", "v"), writes="logits"),
         ),
@@ -40,6 +33,34 @@ def clip(fields: Fields) -> Architecture:
         inputs="images and tokens",
         causal=False,
         sequences_interact=True,
+    )
+
+
+def clip_vision(fields: Fields, path: str) -> tuple[Component, ...]:
+    """CLIP's image encoder up to its pooled class token; it reads pixels and writes the stream "v"."""
+    hidden, fields = fields.size("hidden_size", 768), _with_patch(fields, 32)
+    grid = patches(fields, 1)
+    return (
+        Vector(f"{path}.embeddings.class_embedding", hidden, bare=True, reads=(), writes="v"),
+        projection(fields, f"{path}.embeddings.patch_embedding", hidden, grid, bias=False, stream="v"),
+        _position_table(fields, f"{path}.embeddings", hidden, 1),
+        _stream_norm(f"{path}.pre_layrnorm", hidden),
+        _tower(fields, path, hidden, grid, "v"),
+        _stream_norm(f"{path}.post_layernorm", hidden),
+    )
+
+
+def siglip_vision(fields: Fields, path: str) -> tuple[Component, ...]:
+    """SigLIP's image encoder, with its pooling head where it has one; it reads pixels and writes the stream "v"."""
+    hidden = fields.size("hidden_size", 768)
+    grid = patches(fields)
+    pooled = fields.flag("vision_use_head", True)
+    return (
+        projection(fields, f"{path}.embeddings.patch_embedding", hidden, grid, stream="v"),
+        _position_table(fields, f"{path}.embeddings", hidden, 0),
+        _tower(fields, path, hidden, grid, "v"),
+        _stream_norm(f"{path}.post_layernorm", hidden),
+        *([Group(f"{path}.head", _pooling(fields, f"{path}.head", hidden, grid))] if pooled else []),
     )
 
 
@@ -90,10 +111,8 @@ def _tower(fields: Fields, name: str, hidden: int, rows: Rows, stream: str, *, c
 def siglip(fields: Fields) -> Architecture:
     """SigLIP (Zhai et al., arXiv 2303.15343): text in both directions, image tokens pooled by attention."""
     text, vision = needs_mapping(fields, "text_config"), needs_mapping(fields, "vision_config")
-    hidden, seen = text.size("hidden_size", 768), vision.size("hidden_size", 768)
+    hidden = text.size("hidden_size", 768)
     width = text.size("projection_size", hidden)
-    grid = patches(vision)
-    path = "vision_model.embeddings"
     if not vision.flag("vision_use_head", True):
         raise vision.unusable("vision_use_head", "true")
     return Architecture(
@@ -104,11 +123,7 @@ def siglip(fields: Fields) -> Architecture:
             *_text_tower(text, hidden, causal=False, positions=64),
             Norm("text_model.final_layer_norm", hidden, bias=True),
             Linear("text_model.head", hidden, width, True, None, PER_SEQUENCE, "head"),
-            projection(vision, f"{path}.patch_embedding", seen, grid, stream="v"),
-            _position_table(vision, path, seen, 0),
-            _tower(vision, "vision_model", seen, grid, "v"),
-            _stream_norm("vision_model.post_layernorm", seen),
-            Group("vision_model.head", _pooling(vision, seen, grid)),
+            *siglip_vision(vision, "vision_model"),
             Contrast("logits", width, reads=("x", "v"), writes="logits"),
         ),
         max_seq_len=text.size("max_position_embeddings", 64),
@@ -118,16 +133,34 @@ def siglip(fields: Fields) -> Architecture:
     )
 
 
-def _pooling(fields: Fields, hidden: int, grid: Rows) -> tuple[Component, ...]:
+def _pooling(fields: Fields, path: str, hidden: int, grid: Rows) -> tuple[Component, ...]:
     """One learned query per image attends to its tokens; then an MLP on the result."""
     heads = fields.size("num_attention_heads")
     head_dim = blocks.split_heads(fields, hidden, heads)
     query = Linear(
-        "in_proj_weight", hidden, hidden, False, "in_proj", PER_SEQUENCE, reads=("probe",), writes="q", bare=True
+        "in_proj_weight",
+        hidden,
+        hidden,
+        False,
+        f"{path}.attention.in_proj_weight",
+        PerImage(),
+        reads=("probe",),
+        writes="q",
+        bare=True,
     )
-    keys = Linear("in_proj_weight", hidden, 2 * hidden, False, "in_proj", grid, reads=("v",), writes="kv", bare=True)
+    keys = Linear(
+        "in_proj_weight",
+        hidden,
+        2 * hidden,
+        False,
+        f"{path}.attention.in_proj_weight",
+        grid,
+        reads=("v",),
+        writes="kv",
+        bare=True,
+    )
     core = AttentionCore(
-        "core", heads, head_dim, head_dim, causal=False, rows=PER_SEQUENCE, keys=grid, reads=("q", "kv", "kv")
+        "core", heads, head_dim, head_dim, causal=False, rows=PerImage(), keys=grid, reads=("q", "kv", "kv")
     )
     inside = (
         Vector("in_proj_weight", 3 * hidden * hidden, bare=True, reads=(), writes="in_proj"),
@@ -135,11 +168,11 @@ def _pooling(fields: Fields, hidden: int, grid: Rows) -> tuple[Component, ...]:
         query,
         keys,
         core,
-        Linear("out_proj", hidden, hidden, True, None, PER_SEQUENCE, reads=("o",), writes="v"),
+        Linear("out_proj", hidden, hidden, True, None, PerImage(), reads=("o",), writes="v"),
     )
     return (
         Vector("probe", hidden, bare=True, reads=(), writes="probe"),
         Group("attention", inside),
         Norm("layernorm", hidden, bias=True, reads=("v",), writes="v"),
-        blocks.plain_mlp(hidden, fields.size("intermediate_size"), names=("fc1", "fc2"), rows=PER_SEQUENCE, stream="v"),
+        blocks.plain_mlp(hidden, fields.size("intermediate_size"), names=("fc1", "fc2"), rows=PerImage(), stream="v"),
     )

@@ -48,9 +48,9 @@ def _images(batch: Any) -> Batch | None:
 
 def _images_and_tokens(batch: Any) -> Batch | None:
     texts, images = _tokens(batch), _images(batch)
-    if texts is None or images is None or texts.sequences != images.sequences:
+    if texts is None or images is None:
         return None
-    return Batch(texts.sequences, texts.seq_len, image_size=images.image_size)
+    return Batch(texts.sequences, texts.seq_len, image_size=images.image_size, images=images.sequences)
 
 
 def _targets(batch: Any) -> Batch | None:

@@ -58,7 +58,7 @@ class FlopCounter(TorchDispatchMode):
     ) -> Any:
         """Run an operator and count it."""
         named = kwargs or {}
-        if operator in _READS:
+        if operator in _READS and args[0].is_meta:
             return self._read(args[0])
         out = operator(*args, **named)
         packet = operator._overloadpacket
