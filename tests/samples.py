@@ -64,6 +64,7 @@ def window(step, ended_at, flops=8_000 * TERA, **changes):
         "flops": flops,
         "tokens": 4_000,
         "samples": 40,
+        "hardware_flops": flops * 5 // 4,
         "totals": totals(step, ended_at, flops * step // 10),
         "sm_clock_hz": 1.6e9,
         "sm_clock_hz_min": 1.5e9,

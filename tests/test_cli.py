@@ -63,7 +63,7 @@ def test_a_folder_with_a_config_will_do(config, capsys):
 BAD_CONFIGS = {
     "unknown model": (
         {"model_type": "transmogrifier"},
-        "no closed form for model_type 'transmogrifier'; known are gemma",
+        "no closed form for model_type 'transmogrifier'",
     ),
     "no model type": ({"n_embd": 12}, "expected a config with a 'model_type'"),
     "missing field": ({key: LLAMA[key] for key in LLAMA if key != "hidden_size"}, "config lacks 'hidden_size'"),
@@ -78,7 +78,10 @@ BAD_CONFIGS = {
     "bidirectional": ({**LLAMA, "model_type": "gemma", "use_bidirectional_attention": True}, "both directions"),
     "layer types": ({**LLAMA, "model_type": "qwen2", "layer_types": ["full_attention"]}, "a list of 3 entries"),
     "kind of layer": ({**LLAMA, "model_type": "qwen2", "layer_types": ["linear_attention"] * 3}, "'full_attention' or"),
-    "composite": ({"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}}, "pass its 'text_config'"),
+    "composite": ({"model_type": "idefics9", "text_config": {"model_type": "llama"}}, "pass its 'text_config'"),
+    "joined": ({"model_type": "x", "audio_config": {}, "vision_config": {}}, "audio_config, vision_config"),
+    "half a composite": ({"model_type": "gemma3", "text_config": {"vocab_size": 8}}, "lacks 'vision_config'"),
+    "misspelt": ({"model_type": "lama"}, "did you mean llama"),
     "a list": ([1, 2], "expected a JSON object"),
 }
 
@@ -202,7 +205,7 @@ def test_bad_reports_are_one_clear_line(run_file, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["dance"], ["estimate"], ["estimate", "x"], ["gpus", "--dtype", "bf32"], ["report"]]
+    "arguments", [[], ["dance"], ["estimate"], ["estimate", "x", "--seq-len"], ["gpus", "--dtype", "bf32"], ["report"]]
 )
 def test_wrong_usage_is_exit_code_2(arguments, capsys):
     assert main(arguments) == WRONG_USAGE

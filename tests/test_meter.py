@@ -35,7 +35,7 @@ def test_lost_flops_are_unknown_and_the_rest_is_kept():
     meter.add(100, 10, 2)
     meter.lose_flops()
     meter.step(2)
-    assert meter.take() == Counts(None, 10, 2, batches=1, steps=2)
+    assert meter.take() == Counts(None, 10, 2, batches=1, steps=2, hardware_flops=None)
 
 
 @given(batches, st.integers(0, 20))

@@ -21,6 +21,7 @@ def test_every_value_by_hand():
         {
             "perf/mfu": 0.4,  # 8e15 FLOPs / 10 s / 2 devices / 1e15
             "perf/mfu_at_clock": 0.5,  # 4e14 FLOP/s of 500,000 a clock x 1.6 GHz = 8e14
+            "perf/hfu": 0.5,  # 1e16 hardware FLOPs / 10 s / 2 devices / 1e15
             "perf/run_mfu": 0.25,  # 1e16 of 20 s x 2 x 1e15
             "perf/device_tflops_per_sec": 400.0,
             "perf/tokens_per_sec": 400.0,
@@ -53,7 +54,7 @@ def test_the_readme_explains_every_key():
 def test_what_is_unknown_is_absent():
     window = samples.window(10, 1010.0, 0, sm_clock_hz=None, sm_clock_hz_min=None, clock_samples=0)
     unknown = Totals(flops=None, tokens=None, samples=None, device_seconds=7200.0)
-    window = type(window)(**{**vars(window), "flops": None, "tokens": None})
+    window = type(window)(**{**vars(window), "flops": None, "tokens": None, "hardware_flops": None})
     left = logged(window, Device("CPU", 1), unknown, capacity=None, projection=None, usd_per_device_hour=None)
     assert set(left) == {"perf/step_seconds", "perf/data_wait_frac", "budget/device_hours"}
 

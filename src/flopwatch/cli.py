@@ -16,7 +16,14 @@ from flopwatch.backward import Checkpointing
 from flopwatch.batch import Batch
 from flopwatch.chips import DTYPES, find_chip
 from flopwatch.conventions import CONVENTIONS, DESCRIPTIONS
-from flopwatch.errors import ArgumentError, DriverError, FlopwatchError, QuantityError, UnknownModelError
+from flopwatch.errors import (
+    ArgumentError,
+    DriverError,
+    FlopwatchError,
+    MeasurementError,
+    QuantityError,
+    UnknownModelError,
+)
 from flopwatch.estimate import Estimate, Plan, estimate, of_a_run
 from flopwatch.units import parse_count
 
@@ -70,6 +77,7 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seq-len", metavar="N", help="tokens per sequence (not for models of images alone)")
     parser.add_argument("--source-len", metavar="N", help="tokens or mel frames that an encoder reads")
     parser.add_argument("--image-size", metavar="H[xW]", help="pixels of an image (default: the config's)")
+    parser.add_argument("--images", metavar="N", help="images in the batch (default: one for each sequence)")
     parser.add_argument("--batch", default="1", metavar="B", help="sequences or images (default 1)")
     parser.add_argument("--attention", choices=("causal", "full"), default="causal", help="pairs counted")
     conventions = "; ".join(f"{name}: {DESCRIPTIONS[name]}" for name in CONVENTIONS)
@@ -112,10 +120,14 @@ def _counted(arguments: argparse.Namespace, batch: Batch) -> Estimate:
     try:
         architecture = architecture_of(arguments.config)
     except UnknownModelError as unknown:
+        if not unknown.measurable:
+            raise
         from flopwatch.measure.huggingface import estimate_of
 
-        print(f"{unknown}; measuring it", file=sys.stderr)
-        one = estimate_of(arguments.config, batch, attention=arguments.attention, convention=arguments.convention)
+        try:
+            one = estimate_of(arguments.config, batch, attention=arguments.attention, convention=arguments.convention)
+        except MeasurementError as error:
+            raise MeasurementError(f"{unknown}; and it cannot be measured: {error}") from None
         return of_a_run(one, **run_, plan=_plan(arguments))
     return estimate(
         architecture,
@@ -134,6 +146,7 @@ def _batch(arguments: argparse.Namespace) -> Batch:
         _optional_count("--seq-len", arguments.seq_len) or 0,
         _optional_count("--source-len", arguments.source_len) or 0,
         None if arguments.image_size is None else _image_size(arguments.image_size),
+        _optional_count("--images", arguments.images),
     )
 
 

@@ -12,7 +12,11 @@ class ConfigError(FlopwatchError):
 
 
 class UnknownModelError(ConfigError):
-    """A `model_type` without a closed form."""
+    """A `model_type` without a closed form; `measurable` unless it is not even named, or joins several models."""
+
+    def __init__(self, text: str, *, measurable: bool = True) -> None:
+        super().__init__(text)
+        self.measurable = measurable
 
 
 class MeasurementError(FlopwatchError):

@@ -84,7 +84,8 @@ def architecture_of(source: object) -> Architecture:
     values = read_mapping(source)
     model_type = values.get("model_type")
     if not isinstance(model_type, str):
-        raise UnknownModelError("expected a config with a 'model_type', such as 'llama' or 'bert', got one without")
+        said = "expected a config with a 'model_type', such as 'llama' or 'bert', got one without"
+        raise UnknownModelError(said, measurable=False)
     if model_type not in ARCHITECTURES:
         raise _unknown(model_type, values)
     builder, endings = _FAMILIES[model_type]
@@ -94,10 +95,17 @@ def architecture_of(source: object) -> Architecture:
 
 def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError:
     inner = values.get("text_config")
+    parts = [name for name in values if name.endswith("_config") and isinstance(values[name], Mapping)]
     if isinstance(inner, Mapping) and inner.get("model_type") in ARCHITECTURES:
         return UnknownModelError(
             f"model_type {model_type!r} joins several models in a way that has no closed form; to count the text model"
-            f" alone, pass its 'text_config' ({inner['model_type']})"
+            f" alone, pass its 'text_config' ({inner['model_type']})",
+            measurable=False,
+        )
+    if len(parts) > 1:
+        return UnknownModelError(
+            f"model_type {model_type!r} joins several models ({', '.join(parts)}) in a way that has no closed form",
+            measurable=False,
         )
     close = difflib.get_close_matches(model_type, ARCHITECTURES, n=3)
     known = f"did you mean {' or '.join(close)}?" if close else f"the {len(ARCHITECTURES)} known are in docs/models.md"

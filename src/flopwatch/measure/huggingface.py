@@ -80,6 +80,8 @@ def _build(values: Mapping[str, Any]) -> torch.nn.Module:
             " run `pip install transformers`"
         ) from None
     transformers.logging.set_verbosity_error()
+    if values.get("model_type") not in transformers.CONFIG_MAPPING:
+        raise MeasurementError(f"transformers {transformers.__version__} does not know it either")
     try:
         config = transformers.AutoConfig.for_model(**values)
         classes = [getattr(transformers, str(name), None) for name in values.get("architectures") or ()]
