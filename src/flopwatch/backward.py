@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flopwatch.batch import Batch
-from flopwatch.components import AttentionCore, Leaf, Linear, Product, Vector
+from flopwatch.components import AttentionCore, Embedding, Leaf, Linear, Product, Vector
 from flopwatch.tree import Architecture, Component, Group, Stack, join, leaves
 
 Checkpointing = Literal["none", "reentrant", "non-reentrant"]
@@ -49,12 +49,12 @@ class Trainable:
 
     def weight(self, leaf: Leaf, path: str) -> bool:
         """Whether the matrix of a part trains."""
-        tied = leaf.tied if isinstance(leaf, Linear) else None
+        tied = leaf.tied if isinstance(leaf, Linear | Embedding) else None
         return f"{tied or path}{'' if leaf.bare else '.weight'}" not in self.frozen
 
     def anything(self, leaf: Leaf, path: str) -> bool:
         """Whether any parameter of a part trains."""
-        if not leaf.parameters() and not (isinstance(leaf, Linear) and leaf.tied):
+        if not leaf.parameters() and not (isinstance(leaf, Linear | Embedding) and leaf.tied):
             return False
         if isinstance(leaf, Vector) and not leaf.trains:
             return False

@@ -119,15 +119,19 @@ class Experts(Leaf):
 
 @dataclass(frozen=True)
 class Embedding(Leaf):
-    """A table of vectors; looking one up costs no FLOPs. `words` marks the table of the vocabulary."""
+    """A table of vectors; looking one up costs no FLOPs. `words` marks the table of the vocabulary.
+
+    `tied` is the path of the part whose table it uses, if it has none of its own.
+    """
 
     table_rows: int
     features: int
     words: bool = False
+    tied: str | None = None
 
     def parameters(self) -> int:
         """One vector of features for each row."""
-        return self.table_rows * self.features
+        return 0 if self.tied else self.table_rows * self.features
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from flopwatch.architectures import blocks
 from flopwatch.architectures.blocks import CHUNKED, FULL, SLIDING
 from flopwatch.architectures.config import Fields
 from flopwatch.architectures.llama import Decoder, around_attention, one_window, qwen_windows, standard_heads
-from flopwatch.components import Experts, Linear, Norm, Vector
+from flopwatch.components import Experts, Leaf, Linear, Norm, Vector
 from flopwatch.tree import Architecture, Component, Group
 
 _LLAMA4_DEFAULT_CHUNK = 8192
@@ -114,7 +114,8 @@ def qwen_mixture(fields: Fields) -> Group:
             *blocks.routed(
                 hidden, fields.size("moe_intermediate_size"), experts, blocks.active_experts(fields, experts)
             ),
-            Linear("shared_expert_gate", hidden, 1, role="router"),
+            Linear("shared_expert_gate", hidden, 1, role="router", writes="gate"),
+            Leaf("weighted_sum", reads=("gate",)),
         ),
     )
 

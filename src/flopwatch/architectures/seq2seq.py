@@ -5,6 +5,7 @@ from __future__ import annotations
 from flopwatch.architectures import blocks
 from flopwatch.architectures.config import Fields
 from flopwatch.architectures.encoders import attention
+from flopwatch.architectures.gpt import dropout
 from flopwatch.batch import SOURCE, TOKENS, Rows, Source
 from flopwatch.components import Embedding, Linear, Norm
 from flopwatch.tree import Architecture, Component, Group
@@ -50,7 +51,8 @@ def t5(fields: Fields) -> Architecture:
                 ),
             ]
         last = 2 if cross else 1
-        return (*parts, _norm(f"layer.{last}.layer_norm", hidden, stream), mlp(last, rows, stream))
+        dropped = dropout(fields, "dropout_rate", 0.1)
+        return (*parts, _norm(f"layer.{last}.layer_norm", hidden, stream), mlp(last, rows, stream), *dropped)
 
     def stack(name: str, layers: int, rows: Rows, stream: str, cross: bool) -> tuple[Component, ...]:
         listed = [("first" if not index else "", layer(not index, rows, stream, cross)) for index in range(layers)]
@@ -65,7 +67,7 @@ def t5(fields: Fields) -> Architecture:
         (
             Embedding("shared", vocab_size, hidden, words=True, reads=(), writes="e"),
             *stack("encoder", encoders, SOURCE, "e", cross=False),
-            Embedding("shared", 0, hidden, reads=("e",), writes="x"),
+            Embedding("decoder.embed_tokens", vocab_size, hidden, tied="shared", reads=(), writes="x"),
             *stack("decoder", decoders, TOKENS, "x", cross=True),
             Linear("lm_head", hidden, vocab_size, tied=tied, role="head"),
         ),
@@ -125,7 +127,7 @@ def _bart(fields: Fields, *, offset: int, norm_first: bool, embedding_norm: bool
         (
             Embedding("model.shared", vocab_size, hidden, words=True, reads=(), writes="e"),
             *side("encoder", SOURCE, "e"),
-            Embedding("model.shared", 0, hidden, reads=("e",), writes="x"),
+            Embedding("model.decoder.embed_tokens", vocab_size, hidden, tied="model.shared", reads=(), writes="x"),
             *side("decoder", TOKENS, "x"),
             Linear("lm_head", hidden, vocab_size, tied=tied, role="head"),
         ),
@@ -162,6 +164,8 @@ def _sided_layers(fields: Fields, name: str, rows: Rows, stream: str, *, norm_fi
     for norm_name, part in parts:
         norm = _norm(norm_name, hidden, stream, bias=True)
         layer += [norm, part] if norm_first else [part, norm]
+    if norm_first:
+        layer += dropout(fields, "dropout", 0.1)
     return blocks.stack(f"model.{name}.layers", [("", tuple(layer))] * fields.size(f"{name}_layers"))
 
 
