@@ -207,7 +207,8 @@ def test_books_balance_for_every_family(name, sequences, seq_len):
     assert sum(row.parameters for row in rows) == architecture.parameters()
     assert sum(row.active_parameters for row in rows) == architecture.active_parameters() <= architecture.parameters()
     forward, training = architecture.forward_flops(batch), training_flops(architecture, batch)
-    assert 2 * forward <= training <= 3 * forward
+    # Only solving the delta rule's triangular systems has a backward of three times the forward.
+    assert 2 * forward <= training <= (4 if "qwen3_next" in name or "qwen3_5" in name else 3) * forward
     assert forward <= architecture.with_full_attention().forward_flops(batch)
     frozen = frozenset(f"{path}.weight" for path, _ in architecture.named_leaves())
     assert forward <= training_flops(architecture, batch, Trainable(frozen)) <= training

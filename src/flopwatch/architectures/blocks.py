@@ -197,10 +197,14 @@ def language_model(
     body: str = "model",
     max_seq_len: int | None = None,
     before: Sequence[Component] = (),
+    ties: bool = True,
 ) -> Architecture:
-    """Token embedding, layers, last norm and LM head, whose weight is the embedding's where the config ties them."""
+    """Token embedding, layers, last norm and LM head.
+
+    The head's weight is the embedding's where the config says so and the family's class `ties` them at all.
+    """
     vocab_size = fields.size("vocab_size")
-    tied = embedding if fields.flag("tie_word_embeddings", tied_default) else None
+    tied = embedding if ties and fields.flag("tie_word_embeddings", tied_default) else None
     last = () if final_norm is None else (replace(final_norm, name=f"{body}.{final_norm.name}"),)
     return Architecture(
         fields.model_type,

@@ -10,7 +10,7 @@ from flopwatch.tree import Architecture, Component, Group
 
 def deepseek_v2(fields: Fields) -> Architecture:
     """DeepSeek V2 (arXiv 2405.04434)."""
-    return _decoder(fields, bias=fields.flag("attention_bias", False))
+    return _decoder(fields, bias=fields.flag("attention_bias", False), mlp_bias=fields.flag("mlp_bias", False))
 
 
 def deepseek_v3(fields: Fields) -> Architecture:
@@ -27,11 +27,11 @@ def deepseek_v32(fields: Fields) -> Architecture:
     return _decoder(fields, bias=fields.flag("attention_bias", False), indexed=True)
 
 
-def _decoder(fields: Fields, *, bias: bool, indexed: bool = False) -> Architecture:
+def _decoder(fields: Fields, *, bias: bool, mlp_bias: bool = False, indexed: bool = False) -> Architecture:
     hidden, layers = fields.size("hidden_size"), fields.size("num_hidden_layers")
-    dense = blocks.gated_mlp(hidden, fields.size("intermediate_size"), bias=fields.flag("mlp_bias", False))
+    dense = blocks.gated_mlp(hidden, fields.size("intermediate_size"), bias=mlp_bias)
     attention = _latent_attention(fields, hidden, bias, indexed)
-    mixture = moe.shared_mixture(fields, hidden)
+    mixture = moe.shared_mixture(fields, hidden, mlp_bias)
 
     def layer(sparse: bool) -> tuple[str, tuple[Component, ...]]:
         return "sparse" if sparse else "dense", (

@@ -102,10 +102,10 @@ def bert(fields: Fields) -> Architecture:
 
 
 def _head(fields: Fields, path: str, name: str, width: int, embedding: str) -> tuple[Component, ...]:
-    """The product with the word embeddings and a bias of its own."""
-    vocab_size = fields.size("vocab_size")
+    """The product with the word embeddings and a bias beside it; untied, the layer has a bias of its own, too."""
+    vocab_size, tied = fields.size("vocab_size"), _tied(fields, embedding)
     return (
-        Linear(f"{path}.{name}", width, vocab_size, tied=_tied(fields, embedding), role="head"),
+        Linear(f"{path}.{name}", width, vocab_size, bias=tied is None, tied=tied, role="head"),
         Vector(f"{path}.bias", vocab_size, bare=True),
     )
 

@@ -185,12 +185,12 @@ def first_dense(fields: Fields) -> int:
     return first
 
 
-def shared_mixture(fields: Fields, hidden: int) -> Group:
+def shared_mixture(fields: Fields, hidden: int, bias: bool = False) -> Group:
     """DeepSeek's mixture: routed experts, and shared ones fused into one MLP."""
     experts, inner = fields.size("n_routed_experts"), fields.size("moe_intermediate_size")
     shared = fields.size("n_shared_experts", 1) * inner
     routed = blocks.routed(hidden, inner, experts, blocks.active_experts(fields, experts))
-    return Group("mlp", (*routed, blocks.gated_mlp(hidden, shared, name="shared_experts")))
+    return Group("mlp", (*routed, blocks.gated_mlp(hidden, shared, name="shared_experts", bias=bias)))
 
 
 def ernie4_5_moe(fields: Fields) -> Architecture:

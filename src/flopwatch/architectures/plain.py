@@ -137,17 +137,20 @@ def falcon(fields: Fields) -> Architecture:
 def phi(fields: Fields) -> Architecture:
     """Phi-1 to 2 (Gunasekar et al., arXiv 2306.11644): attention and MLP side by side, biases, also on the head."""
     hidden, heads = fields.size("hidden_size"), fields.size("num_attention_heads")
-    fields.refuse("qk_layernorm", "queries and keys have norms")
+    head_dim = blocks.head_dim(fields, hidden, heads)
+    normed = fields.flag("qk_layernorm", False)
+    head_norms = blocks.head_norms(blocks.split_heads(fields, hidden, heads), ("q_layernorm", "k_layernorm"), bias=True)
     layer: tuple[Component, ...] = (
         *blocks.norms("input_layernorm", features=hidden, bias=True),
         blocks.attention(
             hidden,
             heads,
             blocks.key_value_heads(fields, heads),
-            blocks.head_dim(fields, hidden, heads),
+            head_dim,
             names=("q_proj", "k_proj", "v_proj", "dense"),
             qkv_bias=True,
             output_bias=True,
+            norms=head_norms if normed else (),
         ),
         blocks.plain_mlp(hidden, fields.size("intermediate_size"), names=("fc1", "fc2")),
         *dropout(fields, "resid_pdrop", 0.0),

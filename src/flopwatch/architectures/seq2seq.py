@@ -111,6 +111,11 @@ def _bart(fields: Fields, *, offset: int, norm_first: bool, embedding_norm: bool
     positions = fields.size("max_position_embeddings")
     tied = "model.shared" if fields.flag("tie_word_embeddings", True) else None
 
+    def words(name: str, stream: str) -> Embedding:
+        """Each side looks words up in the shared table or, untied, in one of its own."""
+        path = f"model.{name}.embed_tokens"
+        return Embedding(path, vocab_size, hidden, words=tied is None, tied=tied, reads=(), writes=stream)
+
     def side(name: str, rows: Rows, stream: str) -> tuple[Component, ...]:
         path = f"model.{name}"
         before = [_norm(f"{path}.layernorm_embedding", hidden, stream, bias=True)] if embedding_norm else []
@@ -125,9 +130,10 @@ def _bart(fields: Fields, *, offset: int, norm_first: bool, embedding_norm: bool
     return Architecture(
         fields.model_type,
         (
-            Embedding("model.shared", vocab_size, hidden, words=True, reads=(), writes="e"),
+            Embedding("model.shared", vocab_size, hidden, words=tied is not None, reads=(), writes="unread"),
+            words("encoder", "e"),
             *side("encoder", SOURCE, "e"),
-            Embedding("model.decoder.embed_tokens", vocab_size, hidden, tied="model.shared", reads=(), writes="x"),
+            words("decoder", "x"),
             *side("decoder", TOKENS, "x"),
             Linear("lm_head", hidden, vocab_size, tied=tied, role="head"),
         ),

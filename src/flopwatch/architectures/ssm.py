@@ -335,6 +335,7 @@ def nemotron_h(fields: Fields) -> Architecture:
         [blocks.stack("model.layers", layers)],
         final_norm=Norm("norm_f", hidden),
         embedding="model.embeddings",
+        ties=False,
     )
 
 

@@ -97,10 +97,12 @@ def trainable_of(found: FoundModel) -> Trainable:
             f"some parameters are frozen, and {unknown[0]} is not among the names of the module's, so it cannot be told"
             " which parts they belong to"
         )
+    known = _all_names(found.architecture)
+    told = {id(each) for name, each in own.items() if name in known}
+    strange = next((name for name, each in own.items() if not each.requires_grad and id(each) not in told), None)
+    if strange is not None:
+        raise ConfigError(f"{strange} is frozen, and it cannot be told which part of the model it belongs to")
     frozen = frozenset(name for name, each in own.items() if not each.requires_grad)
-    strange = frozen - _all_names(found.architecture)
-    if strange:
-        raise ConfigError(f"{min(strange)} is frozen, and it cannot be told which part of the model it belongs to")
     return Trainable(frozen, adapters, inputs=_inputs_require_grad(found.module))
 
 
