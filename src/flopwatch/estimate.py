@@ -63,6 +63,7 @@ class Estimate:
     exact_training_flops: int
     hardware_flops: int
     components: tuple[ComponentRow, ...]
+    batch_tokens: int = 0
     checkpointing: Checkpointing = "none"
     tokens: int | None = None
     samples: int | None = None
@@ -74,9 +75,9 @@ class Estimate:
     @property
     def training_flops_per_token(self) -> int | float | None:
         """Training FLOPs per token, `None` for models without tokens."""
-        if not self.batch.tokens:
+        if not self.batch_tokens:
             return None
-        flops, tokens = self.training_flops, self.batch.tokens
+        flops, tokens = self.training_flops, self.batch_tokens
         return flops // tokens if flops % tokens == 0 else flops / tokens
 
 
@@ -126,6 +127,7 @@ def estimate(
         exact_training_flops=backward.training_flops(counted, batch),
         hardware_flops=training_flops + (again if convention in ("model", "full") else 0),
         components=tuple(conventions.rows(counted, batch, convention)),
+        batch_tokens=architecture.tokens(batch),
         checkpointing=checkpointing,
     )
     return of_a_run(one, tokens=tokens, samples=samples, plan=plan)
@@ -141,9 +143,9 @@ def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Pl
     """
     if tokens is not None and samples is not None:
         raise ArgumentError("expected the run in tokens or in samples, got both")
-    if tokens is not None and not one.batch.tokens:
+    if tokens is not None and not one.batch_tokens:
         raise ArgumentError(f"a {one.model_type} has no tokens; give the run in samples")
-    parts = one.batch.tokens if tokens is not None else one.batch.sequences
+    parts = one.batch_tokens if tokens is not None else one.batch.sequences
     amount = tokens if tokens is not None else samples
 
     def whole(flops: int) -> int | None:

@@ -116,6 +116,7 @@ class Work:
     method: Literal["config", "measured"] | None = None
     trainable_parameters: int | None = None
     hardware_flops: int | None = None
+    tokens: int | None = None
     source_len: int | None = None
     image_size: tuple[int, ...] | None = None
 

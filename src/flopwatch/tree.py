@@ -101,6 +101,10 @@ class Architecture:
         for component in self.components:
             yield from leaves(component)
 
+    def tokens(self, batch: Batch) -> int:
+        """Tokens of a batch, of source and target together; frames of sound and images are none."""
+        return batch.sequences * batch.seq_len if self.inputs == "frames and tokens" else batch.tokens
+
     def parameters(self) -> int:
         """Parameters of the whole model; a tied head counts once."""
         return sum(leaf.parameters() * exist for leaf, _, exist in self.leaves())

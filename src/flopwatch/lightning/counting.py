@@ -259,7 +259,7 @@ class BatchCounter:
         return _NOTHING
 
     def _amounts(self, shape: Batch, lengths: Lengths) -> Amounts:
-        tokens = shape.tokens or None
+        tokens = (shape.tokens if self._found is None else self._found.architecture.tokens(shape)) or None
         if lengths.documents is not None and sum(lengths.documents) == shape.tokens:
             shape = Batch(shape.sequences, shape.seq_len, documents=lengths.documents)
         if self._closed is None:
@@ -283,6 +283,8 @@ class BatchCounter:
             return (None, "batch_shape gave no shape") if shape is None else (0, "shapes are those of batch_shape")
         if shape is not None and not shape.tokens:
             return 0, "images are as large as the batch says"
+        if shape is not None and self._found is not None and self._found.architecture.inputs == "frames and tokens":
+            shape = Batch(shape.sequences, shape.seq_len)
         return reconcile(shape, self._probe.seen if self._probe is not None else [])
 
     def _say(self, message: str) -> None:
@@ -327,6 +329,7 @@ class BatchCounter:
             attention=self._attention,
             sequences=shape.sequences,
             seq_len=shape.seq_len,
+            tokens=architecture.tokens(shape) or None,
             source_len=shape.source_len or None,
             image_size=shape.image_size,
             forward_flops=closed.forward_flops(shape),
@@ -348,6 +351,7 @@ class BatchCounter:
             attention=self._attention,
             sequences=samples_of(batch) if shape is None else shape.sequences,
             seq_len=None if shape is None else shape.seq_len,
+            tokens=None if shape is None else shape.tokens or None,
             forward_flops=measured.forward_flops,
             training_flops=measured.training_flops,
             hardware_flops=measured.hardware_flops,

@@ -32,7 +32,7 @@ class Probe:
         # Hidden states as wide as the vocabulary look like logits, so then no output proves a head.
         widths = {each.table_rows for each in words if each.table_rows != each.features}
         self._logit_size = widths.pop() if len(widths) == 1 else None
-        self._target = _probe_target(found) if words else None
+        self._targets = _probe_targets(found, {each.table_rows for each in words}) if words else []
         self._output_of = found.module
         self._handles: list[RemovableHandle] = []
 
@@ -40,9 +40,9 @@ class Probe:
         """Start looking."""
         self.detach()
         self.seen = []
-        if self._target is not None:
+        if self._targets:
             self._handles = [
-                self._target.register_forward_pre_hook(self._look_at_input, with_kwargs=True),
+                *(each.register_forward_pre_hook(self._look_at_input, with_kwargs=True) for each in self._targets),
                 self._output_of.register_forward_hook(self._look_at_output),
             ]
 
@@ -64,16 +64,19 @@ class Probe:
         self.saw_logits |= any(each.dim() >= 2 and each.shape[-1] == self._logit_size for each in tensors)
 
 
-def _probe_target(found: FoundModel) -> nn.Module | None:
+def _probe_targets(found: FoundModel, vocabularies: set[int]) -> list[nn.Module]:
+    """The embedding that looks up tokens; of an encoder-decoder those of both sides."""
     modules = list(found.module.modules())
     if hasattr(found.module, "_orig_mod"):
-        return found.module
+        return [found.module]
     if any(hasattr(each, "_orig_mod") or getattr(each, "_compiled_call_impl", None) for each in modules):
-        return None
+        return []
     if getattr(found.module, "_compiler_ctx", None) is not None:
-        return None
+        return []
     embeddings = [each for each in modules if isinstance(each, nn.Embedding)]
-    return max(embeddings, key=lambda each: each.num_embeddings, default=None)
+    if found.architecture.inputs == "source and tokens":
+        return [each for each in embeddings if each.num_embeddings in vocabularies]
+    return sorted(embeddings, key=lambda each: each.num_embeddings)[-1:]
 
 
 def reconcile(counted: Batch | None, seen: list[Batch]) -> tuple[int | None, str]:

@@ -59,6 +59,7 @@ def estimate_of(
         exact_training_flops=measured.training_flops,
         hardware_flops=measured.hardware_flops,
         components=measured.rows(model),
+        batch_tokens=batch.tokens,
         notes=notes_of(measured),
     )
 

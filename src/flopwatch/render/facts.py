@@ -170,10 +170,9 @@ _ATTENTION = {
 
 def flops_per_token(work: Work) -> float | None:
     """Training FLOPs per token of the first batch."""
-    tokens = (work.sequences or 0) * ((work.seq_len or 0) + (work.source_len or 0))
-    if work.training_flops is None or not tokens or work.image_size or work.model_type == "whisper":
-        return None
-    return work.training_flops / tokens
+    # Older run files know sequences and their length alone.
+    tokens = work.tokens if work.method is not None else (work.sequences or 0) * (work.seq_len or 0)
+    return work.training_flops / tokens if work.training_flops is not None and tokens else None
 
 
 def speed_lines(report: Report) -> list[Line]:

@@ -1,0 +1,265 @@
+"""Real fits of what people train beside plain language models: images, encoders, adapters, packed batches."""
+
+import logging
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import transformers
+from pytorch_lightning.callbacks import BaseFinetuning
+from torch import nn
+from torch.utils.data import DataLoader
+
+from flopwatch import FlopWatch
+from flopwatch.architectures import architecture_of
+from flopwatch.backward import EVERYTHING, recomputation, training_flops
+from flopwatch.batch import Batch
+from flopwatch.lightning.discovery import FoundModel, trainable_of
+from flopwatch.measure import measure
+from flopwatch.runfile import read_run
+from tests.architectures.families import FAMILIES
+from tests.architectures.models import AUTO, config_of
+from tests.lightning.models import MemoryLogger, trainer
+
+PEAK = 1e12
+
+
+class Model(pl.LightningModule):
+    """Any Hugging Face model on batches that are its own arguments."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def training_step(self, batch, batch_idx):
+        return self.model(**batch)[0].float().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD([each for each in self.parameters() if each.requires_grad], 1e-3)
+
+
+def fit(folder, model, batches, watch=None, **changes):
+    data = batches if isinstance(batches, DataLoader) else DataLoader(batches, batch_size=None)
+    trainer(folder, watch or FlopWatch(), **{"max_steps": len(batches), **changes}).fit(model, data)
+    return read_run(folder).segments[-1]
+
+
+def hugging_face(name):
+    config = config_of(name)
+    if config.is_encoder_decoder:
+        config.decoder_start_token_id = config.pad_token_id = 0
+    attention = {} if name == "resnet" else {"attn_implementation": "sdpa"}
+    return AUTO[FAMILIES[name][1]].from_config(config, **attention)
+
+
+TOKENS = torch.ones(2, 40, dtype=torch.long)
+BATCHES = {
+    "bert": ({"input_ids": TOKENS}, Batch(2, 40)),
+    "mixtral": ({"input_ids": TOKENS}, Batch(2, 40)),
+    "deepseek_v3": ({"input_ids": TOKENS}, Batch(2, 40)),
+    "vit": ({"pixel_values": torch.zeros(3, 3, 32, 32)}, Batch(3, image_size=(32, 32))),
+    "resnet": ({"pixel_values": torch.zeros(3, 3, 64, 64)}, Batch(3, image_size=(64, 64))),
+    "t5": ({"input_ids": TOKENS[:, :30], "labels": TOKENS}, Batch(2, 40, 30)),
+    "clip": (
+        {"input_ids": TOKENS, "pixel_values": torch.zeros(2, 3, 32, 32)},
+        Batch(2, 40, image_size=(32, 32), images=2),
+    ),
+    "whisper": ({"input_features": torch.zeros(2, 20, 100), "labels": TOKENS}, Batch(2, 40, 100)),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_every_kind_of_model_is_counted_and_verified_without_being_told(tmp_path, name):
+    batch, shape = BATCHES[name]
+    run = fit(tmp_path, Model(hugging_face(name)), [batch] * 3)
+    assert run.work.verification == "verified", run.work.note
+    assert run.work.method == "config"
+    expected = training_flops(architecture_of(config_of(name)), shape)
+    assert run.end.totals.flops == run.end.totals.hardware_flops == 3 * expected
+    assert run.end.totals.samples == 3 * shape.sequences
+    assert run.end.totals.tokens == (3 * architecture_of(config_of(name)).tokens(shape) or None)
+
+
+class ConvNet(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10))
+
+    def training_step(self, batch, batch_idx):
+        images, labels = batch
+        loss = nn.functional.cross_entropy(self.body(images), labels)
+        self.log("train/loss", loss)
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_a_custom_convnet_is_measured_with_no_configuration(tmp_path):
+    sizes = [4, 4, 2]
+    batches = [(torch.zeros(size, 3, 8, 8), torch.zeros(size, dtype=torch.long)) for size in sizes]
+    logger = MemoryLogger()
+    watch = FlopWatch(peak_flops_per_second=PEAK, every_n_steps=1)
+    run = fit(tmp_path, ConvNet(), batches, watch, logger=logger)
+    # An image: 36 positions x 8 x 27 multiply-adds forward, as much for the weights, none for the input; the layer
+    # 288 x 10, three times.
+    per_image = 2 * (2 * 36 * 8 * 27 + 3 * 288 * 10)
+    assert run.work.verification == "measured only"
+    assert run.end.totals.flops == sum(sizes) * per_image
+    assert (run.end.totals.samples, run.end.totals.tokens) == (sum(sizes), None)
+    assert [window.flops for window in run.windows] == [size * per_image for size in sizes]
+    assert "perf/mfu" in logger.ours()[-1][1]
+    assert "perf/tokens_per_sec" not in logger.ours()[-1][1]
+    assert sum(row.forward_flops for row in run.work.components) == run.work.forward_flops
+
+
+def test_a_graph_network_is_measured(tmp_path):
+    class GraphNet(ConvNet):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.ModuleList([nn.Linear(5, 8), nn.Linear(8, 3)])
+
+        def training_step(self, batch, batch_idx):
+            x, edges = batch
+            for layer in self.body:
+                x = layer(torch.zeros_like(x).index_add(0, edges[1], x[edges[0]]))
+            return x.mean()
+
+    batches = [(torch.zeros(7, 5), torch.zeros(2, 11, dtype=torch.long))] * 2
+    run = fit(tmp_path, GraphNet(), batches)
+    # 7 nodes: 5 x 8 forward and weights, 8 x 3 three times.
+    assert run.end.totals.flops == 2 * 7 * 2 * (2 * 40 + 3 * 24)
+
+
+def test_padding_is_computed_work_and_told_from_useful_tokens(tmp_path):
+    mask = torch.ones(2, 40, dtype=torch.long)
+    mask[1, 25:] = 0
+    run = fit(tmp_path, Model(hugging_face("llama")), [{"input_ids": TOKENS, "attention_mask": mask}] * 4)
+    assert run.end.totals.tokens == 4 * 80
+    assert run.end.totals.useful_tokens == 4 * 65
+    assert run.end.totals.flops == 4 * training_flops(architecture_of(config_of("llama")), Batch(2, 40))
+
+
+def test_packed_documents_attend_within_themselves(tmp_path):
+    positions = torch.cat([torch.arange(length) for length in (10, 30, 25, 15)]).view(2, 40)
+    run = fit(tmp_path, Model(hugging_face("llama")), [{"input_ids": TOKENS, "position_ids": positions}] * 3)
+    architecture = architecture_of(config_of("llama"))
+    whole = training_flops(architecture, Batch(2, 40))
+    # 3 layers x 4 heads x 16 wide x 2 products x 2 FLOPs = 768 a pair, three times in training.
+    pairs = sum(length * (length + 1) // 2 for length in (10, 30, 25, 15)) - 2 * 40 * 41 // 2
+    assert run.end.totals.flops == 3 * (whole + 3 * 768 * pairs)
+    assert run.work.verification == "verified"
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_activation_checkpointing_shows_in_hfu(tmp_path, reentrant):
+    model = hugging_face("llama")
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    logger = MemoryLogger()
+    watch = FlopWatch(peak_flops_per_second=PEAK, every_n_steps=2)
+    run = fit(tmp_path, Model(model), [{"input_ids": TOKENS}] * 4, watch, logger=logger)
+    architecture, batch = architecture_of(config_of("llama")), Batch(2, 40)
+    model_flops = training_flops(architecture, batch)
+    again = recomputation(architecture, batch, "reentrant" if reentrant else "non-reentrant").flops
+    totals = run.end.totals
+    assert (totals.flops, totals.hardware_flops) == (4 * model_flops, 4 * (model_flops + again))
+    last = logger.ours()[-1][1]
+    assert last["perf/hfu"] / last["perf/mfu"] == pytest.approx(1 + again / model_flops)
+
+
+def test_checkpointing_that_nobody_announced_makes_hardware_flops_unknown_and_leaves_model_flops(tmp_path):
+    model = hugging_face("llama")
+    forward = type(model.model.layers[0]).forward
+
+    class Secret(type(model.model.layers[0])):
+        def forward(self, hidden_states, **named):
+            return torch.utils.checkpoint.checkpoint(
+                lambda x: forward(self, x, **named), hidden_states, use_reentrant=False
+            )
+
+    for layer in model.model.layers:
+        layer.__class__ = Secret
+    run = fit(tmp_path, Model(model), [{"input_ids": TOKENS}] * 2)
+    assert run.work.verification == "verified"
+    assert run.end.totals.flops == 2 * training_flops(architecture_of(config_of("llama")), Batch(2, 40))
+    assert run.end.totals.hardware_flops is None
+
+
+def test_an_optimizer_that_multiplies_matrices_is_hardware_work_by_the_step(tmp_path):
+    watch = FlopWatch(optimizer_flops=1000)
+    batches = [{"input_ids": TOKENS}] * 4
+    run = fit(tmp_path, Model(hugging_face("llama")), batches, watch, max_steps=2, accumulate_grad_batches=2)
+    assert run.end.totals.hardware_flops == run.end.totals.flops + 2 * 1000
+
+
+def test_lora_by_peft_is_counted_by_closed_form(tmp_path):
+    peft = pytest.importorskip("peft")
+    adapted = peft.get_peft_model(hugging_face("llama"), peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
+    run = fit(tmp_path, Model(adapted), [{"input_ids": TOKENS}] * 3)
+    assert run.work.verification == "verified", run.work.note
+    found = FoundModel(architecture_of(config_of("llama")), "", adapted)
+    expected = training_flops(found.architecture, Batch(2, 40), trainable_of(found))
+    assert run.end.totals.flops == 3 * expected < 3 * training_flops(found.architecture, Batch(2, 40), EVERYTHING)
+    assert run.work.trainable_parameters == 3 * 4 * (2 * 64 + 64 + 32)
+    assert run.work.components[-1].name == "adapters"
+
+
+def test_what_a_callback_thaws_between_epochs_counts_from_that_epoch_on(tmp_path, caplog):
+    class Thaw(BaseFinetuning):
+        def freeze_before_training(self, module):
+            self.freeze(module.model.model)
+
+        def finetune_function(self, module, epoch, optimizer):
+            if epoch == 1:
+                self.unfreeze_and_add_param_group(module.model.model, optimizer, lr=1e-3)
+
+    model = Model(hugging_face("llama"))
+    data = DataLoader([{"input_ids": TOKENS}] * 3, batch_size=None)
+    one = trainer(tmp_path, Thaw(), FlopWatch(every_n_steps=1), max_steps=-1, max_epochs=2)
+    one.fit(model, data)
+    run = read_run(tmp_path).segments[-1]
+    architecture, batch = architecture_of(config_of("llama")), Batch(2, 40)
+    head = 2 * 80 * 64 * 320
+    frozen = architecture.forward_flops(batch) + head
+    assert [window.flops for window in run.windows] == [frozen] * 3 + [training_flops(architecture, batch)] * 3
+    assert "end here" not in caplog.text
+
+
+def test_shapes_without_end_are_given_up_at_last(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("flopwatch.lightning.costs._MOST_SHAPES", 3)
+    batches = [(torch.zeros(size, 3, 8, 8), torch.zeros(size, dtype=torch.long)) for size in range(1, 7)]
+    caplog.set_level(logging.WARNING)
+    run = fit(tmp_path, ConvNet(), batches)
+    assert run.end.totals.flops is None
+    assert run.end.totals.samples is None or run.end.totals.samples == 21
+    assert caplog.text.count("FLOPs and MFU end here: batches of 3 shapes were measured") == 1
+
+
+def test_a_deep_model_is_checked_on_one_layer_of_each_kind(tmp_path):
+    fields = {**FAMILIES["gemma3_text"][2], "num_hidden_layers": 24}
+    config = transformers.AutoConfig.for_model("gemma3_text", **fields)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    run = fit(tmp_path, Model(model), [{"input_ids": TOKENS}] * 2)
+    assert run.work.verification == "verified", run.work.note
+    assert run.end.totals.flops == 2 * training_flops(architecture_of(config), Batch(2, 40))
+
+
+def test_a_model_that_does_more_than_its_config_says_is_withheld_with_both_numbers(tmp_path, caplog):
+    class Busy(transformers.LlamaForCausalLM):
+        def forward(self, *args, **named):
+            out = super().forward(*args, **named)
+            out.logits = out.logits + 0 * (self.lm_head.weight @ self.lm_head.weight.T).sum()
+            return out
+
+    run = fit(tmp_path, Model(Busy(config_of("llama"))), [{"input_ids": TOKENS}] * 2)
+    assert run.work.verification == "disagree"
+    full = architecture_of(config_of("llama")).with_full_attention()
+    ours, theirs = (
+        training_flops(full, Batch(2, 40)),
+        measure(Busy(config_of("llama")), input_ids=TOKENS).training_flops,
+    )
+    assert f"{ours:,} FLOPs" in run.work.note
+    assert f"{theirs:,}" in run.work.note
+    assert theirs - ours == 3 * 2 * 320 * 320 * 64
+    assert run.end.totals.flops is None
+    assert caplog.text.count("no FLOPs and no MFU: the closed form gives") == 1
