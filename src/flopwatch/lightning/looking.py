@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -64,7 +64,7 @@ class Probe:
         self.saw_logits |= any(each.dim() >= 2 and each.shape[-1] == self._logit_size for each in tensors)
 
 
-def _probe_targets(found: FoundModel, vocabularies: set[int]) -> list[nn.Module]:
+def _probe_targets(found: FoundModel, vocabularies: set[int]) -> Sequence[nn.Module]:
     """The embedding that looks up tokens; of an encoder-decoder those of both sides."""
     modules = list(found.module.modules())
     if hasattr(found.module, "_orig_mod"):
@@ -73,10 +73,10 @@ def _probe_targets(found: FoundModel, vocabularies: set[int]) -> list[nn.Module]
         return []
     if getattr(found.module, "_compiler_ctx", None) is not None:
         return []
-    embeddings = [each for each in modules if isinstance(each, nn.Embedding)]
+    embeddings: list[nn.Embedding] = [each for each in modules if isinstance(each, nn.Embedding)]
     if found.architecture.inputs == "source and tokens":
         return [each for each in embeddings if each.num_embeddings in vocabularies]
-    return sorted(embeddings, key=lambda each: each.num_embeddings)[-1:]
+    return [max(embeddings, key=lambda each: each.num_embeddings)] if embeddings else []
 
 
 def reconcile(counted: Batch | None, seen: list[Batch]) -> tuple[int | None, str]:
