@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from flopwatch.architectures.config import Fields
@@ -227,6 +227,12 @@ def stack(name: str, layers: Sequence[tuple[str, tuple[Component, ...]]]) -> Sta
     labels = list(kinds)
     only = [Group("", kinds[labels[0]].children)] if len(labels) == 1 else list(kinds.values())
     return Stack(name, tuple(only), tuple(labels.index(label) for label, _ in layers))
+
+
+def stack_of(name: str, labels: Sequence[str], build: Callable[[str], tuple[Component, ...]]) -> Stack:
+    """Layers in a row from their labels; each kind is built once."""
+    kinds = {label: build(label) for label in dict.fromkeys(labels)}
+    return stack(name, [(label, kinds[label]) for label in labels])
 
 
 def layer_types(

@@ -47,10 +47,8 @@ class Decoder:
 def decoder(fields: Fields, form: Decoder) -> Architecture:
     """A decoder of that form."""
     hidden, layers = fields.size("hidden_size"), fields.size("num_hidden_layers")
-    stack = blocks.stack(
-        "model.layers",
-        [(kind, _layer(fields, form, kind)) for kind in form.kinds or [FULL] * layers],
-    )
+    kinds = form.kinds or [FULL] * layers
+    stack = blocks.stack_of("model.layers", kinds, lambda kind: _layer(fields, form, kind))
     return blocks.language_model(
         fields,
         hidden,

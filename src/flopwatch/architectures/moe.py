@@ -20,8 +20,9 @@ def _decoder(
     """A decoder whose layers have the (label, MLP) given for each."""
     kinds = form.kinds or [FULL] * len(mlps)
     several = len({label for label, _ in mlps}) > 1
+    around = {kind: around_attention(fields, form, kind) for kind in dict.fromkeys(kinds)}
     layers = [
-        (f"{kind} {label}".strip() if several else kind, (*around_attention(fields, form, kind), *mlp))
+        (f"{kind} {label}".strip() if several else kind, (*around[kind], *mlp))
         for kind, (label, mlp) in zip(kinds, mlps, strict=True)
     ]
     hidden = fields.size("hidden_size")

@@ -24,13 +24,14 @@ from flopwatch.meter import Counts, Meter
 from flopwatch.records import Device, End, Event, Status, Window, Work
 from flopwatch.render import RENDERERS
 from flopwatch.render.facts import work_words
-from flopwatch.render.text import summary_lines
+from flopwatch.render.text import component_table, summary_lines
 from flopwatch.report import summarize
 from flopwatch.sampler import ClockSampler, ClockSamples
 from flopwatch.tree import AttentionConvention
 
 _logger = logging.getLogger("flopwatch")
 _RECENT_WINDOWS = 12
+_MOST_COMPONENTS = 16
 _FASTEST_GROWTH = 10
 _NO_CLOCK = ClockSamples(0, None, None)
 
@@ -186,7 +187,9 @@ class Session:
         self._check_due = False
         if self._first_batch:
             self._first_batch = False
+            self._stopwatch.enter("setup")
             self._describe_work(self._counter.first(batch, len(self._trainer.optimizers)))
+            self._stopwatch.leave("setup")
         elif not self._counter.holds(batch):
             self._meter.lose_flops()
 
@@ -258,6 +261,7 @@ class Session:
             _logger.warning("no FLOPs and no MFU: %s", work.note)
         else:
             _logger.info("%s, %s: %s", work_words(work), work.verification, work.note)
+            _logger.info("what a step is made of\n%s", component_table(work, _MOST_COMPONENTS))
         self._output.loggers.log_facts(facts.hyperparameters(work, self._device, self._bounds.budgets))
 
     def _window_is_due(self, step: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tabulate import tabulate
 
 from flopwatch import units
+from flopwatch.records import Work
 from flopwatch.render import facts
 from flopwatch.report import Report
 
@@ -68,15 +69,26 @@ def _time_table(report: Report) -> str:
 
 
 def _component_table(report: Report) -> str:
+    table = component_table(report.work)
+    return f"Model\n-----\n{table}" if table else ""
+
+
+def component_table(work: Work | None, most: int | None = None) -> str:
+    """The per-component table of the first batch, with at most so many lines; empty where nothing was counted."""
+    lines = facts.component_lines(work)
+    if most is not None and len(lines) > most:
+        rest = lines[most - 1 :]
+        shares = [share for _, _, _, share in rest if share is not None]
+        merged = (f"{len(rest)} more", sum(line[1] for line in rest), sum(line[2] for line in rest), sum(shares))
+        lines = [*lines[: most - 1], merged]
     rows = [
         (name, f"{parameters:,}", units.format_si(flops, "FLOPs"), units.format_share(share))
-        for name, parameters, flops, share in facts.component_lines(report.work)
+        for name, parameters, flops, share in lines
     ]
     if not rows:
         return ""
     headers = ("component", "parameters", "forward, first batch", "share")
-    table = tabulate(rows, headers=headers, colalign=("left", "right", "right", "right"), disable_numparse=True)
-    return f"Model\n-----\n{table}"
+    return tabulate(rows, headers=headers, colalign=("left", "right", "right", "right"), disable_numparse=True)
 
 
 def _notes(report: Report) -> str:
