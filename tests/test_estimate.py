@@ -63,3 +63,29 @@ def test_a_batch_without_tokens_is_refused():
 def test_a_sequence_beyond_learned_positions_is_refused():
     with pytest.raises(ArgumentError, match="2048 learned positions, got sequences of 2049"):
         estimate(architecture_of(GPT3), Batch(1, 2049))
+
+
+def test_multiply_adds_take_as_long_as_the_flops_that_they_are():
+    plan = Plan("NVIDIA H100 80GB HBM3", "bf16", 8, 0.4)
+    exact, macs = (
+        estimate(architecture_of(LLAMA), Batch(1, 100), convention=each, plan=plan) for each in ("model", "macs")
+    )
+    assert 2 * macs.training_flops == exact.training_flops
+    assert macs.planned.seconds == exact.planned.seconds
+
+
+def test_images_are_planned_in_samples():
+    fields = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 99}
+    vit = architecture_of({"model_type": "vit", "image_size": 32, "patch_size": 8, **fields})
+    result = estimate(vit, Batch(4), samples=100)
+    assert result.total_training_flops == 25 * result.training_flops
+    assert result.training_flops_per_token is None
+    with pytest.raises(ArgumentError, match="has no tokens; give the run in samples"):
+        estimate(vit, Batch(4), tokens=100)
+
+
+def test_checkpointing_adds_to_hardware_flops_alone():
+    plain, again = (
+        estimate(architecture_of(LLAMA), Batch(1, 100), checkpointing=each) for each in ("none", "reentrant")
+    )
+    assert plain.hardware_flops == plain.training_flops == again.training_flops < again.hardware_flops

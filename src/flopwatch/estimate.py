@@ -152,13 +152,15 @@ def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Pl
         return None if amount is None else flops * amount // parts
 
     total = whole(one.training_flops)
+    counted = one.training_flops if total is None else total
+    flops = 2 * counted if one.convention == "macs" else counted
     return replace(
         one,
         tokens=tokens,
         samples=samples,
         total_training_flops=total,
         exact_total_training_flops=whole(one.exact_training_flops),
-        planned=None if plan is None else planned_run(plan, one.training_flops if total is None else total),
+        planned=None if plan is None else planned_run(plan, flops),
     )
 
 
