@@ -22,7 +22,7 @@ _NO_WORK = "the run ended before its first batch did"
 _UNREADABLE_WORK = "the record of how the work was counted is unreadable"
 
 _KINDS = {
-    "setup": "start-up, until the first batch",
+    "setup": "start-up and checks, until after the first batch",
     "training": "training steps",
     "data_wait": "waiting for data",
     "validation": "validation",

@@ -107,7 +107,7 @@ def _mfu_chart(report: Report) -> str | None:
         lines.append(_line("MFU at clock", _COLOURS["mfu_at_clock"], at_clock, "%{y:.2%}<extra>MFU at clock</extra>"))
     if not lines:
         return None
-    return _chart(report, lines, {"title": {"text": "MFU"}, "tickformat": ".0%", "rangemode": "tozero"})
+    return _chart(report, lines, {"title": {"text": "MFU"}, "tickformat": ".1~%", "rangemode": "tozero"})
 
 
 def _flops_chart(report: Report) -> str | None:
