@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from flopwatch.architectures.config import Fields
 from flopwatch.batch import TOKENS, Rows
@@ -39,13 +40,50 @@ def split_heads(fields: Fields, hidden_size: int, heads: int) -> int:
     return hidden_size // heads
 
 
-def key_value_heads(fields: Fields, heads: int, default: int | None = None) -> int:
-    """The `num_key_value_heads` field; null means as many as query heads.
+# What Hugging Face's config classes take where `num_key_value_heads` is absent; of the others it is as many as heads.
+_KEY_VALUE_HEADS: Mapping[str, int] = MappingProxyType(
+    {
+        "bamba": 8,
+        "ernie4_5_moe": 4,
+        "exaone4": 32,
+        "falcon_h1": 8,
+        "gemma": 16,
+        "gemma2": 4,
+        "gemma3_text": 4,
+        "glm": 2,
+        "glm4": 2,
+        "glm4_moe": 8,
+        "gpt_oss": 8,
+        "jamba": 8,
+        "lfm2": 8,
+        "llama4_text": 8,
+        "minimax": 8,
+        "mistral": 8,
+        "mixtral": 8,
+        "nemotron_h": 8,
+        "phimoe": 8,
+        "qwen2": 32,
+        "qwen2_moe": 16,
+        "qwen3": 32,
+        "qwen3_5_text": 4,
+        "qwen3_moe": 4,
+        "qwen3_next": 2,
+        "seed_oss": 8,
+        "smollm3": 4,
+        "stablelm": 32,
+        "starcoder2": 2,
+    }
+)
+
+
+def key_value_heads(fields: Fields, heads: int) -> int:
+    """The `num_key_value_heads` field; null means as many as query heads, absence Hugging Face's default.
 
     Raises:
         ConfigError: If the query heads are not a multiple of it.
     """
-    groups = fields.size("num_key_value_heads", heads if default is None else default)
+    absent = "num_key_value_heads" not in fields.values
+    groups = fields.size("num_key_value_heads", _KEY_VALUE_HEADS.get(fields.model_type, heads) if absent else heads)
     if heads % groups:
         raise ConfigError(
             f"the {fields.model_type} config has num_attention_heads={heads}, which is not a multiple of"

@@ -13,7 +13,7 @@ from flopwatch.architectures import gemma, llama
 from flopwatch.architectures.config import Fields
 from flopwatch.architectures.contrastive import clip_vision, siglip_vision
 from flopwatch.architectures.encoders import needs_mapping
-from flopwatch.architectures.vision import positions
+from flopwatch.architectures.vision import positions, with_patch
 from flopwatch.batch import PerImage
 from flopwatch.components import AttentionCore, Leaf, Linear, Norm
 from flopwatch.tree import Architecture, Component, Group, Stack
@@ -50,7 +50,7 @@ def llava(fields: Fields) -> Architecture:
 
     The layers after the one whose features are taken run all the same, without a gradient.
     """
-    text, vision = needs_mapping(fields, "text_config"), needs_mapping(fields, "vision_config")
+    text, vision = needs_mapping(fields, "text_config"), with_patch(needs_mapping(fields, "vision_config"), 32)
     kind = text.values.get("model_type", "llama")
     if kind not in _LANGUAGE_MODELS:
         raise text.unusable("model_type", " or ".join(map(repr, _LANGUAGE_MODELS)))

@@ -47,8 +47,15 @@ class Fields:
         Raises:
             ConfigError: If none is there and there is no default, or it is not a positive whole number.
         """
-        present = next((name for name in names if self.values.get(name) is not None), names[0])
-        return self.size(present, default)
+        present = next((name for name in names if self.values.get(name) is not None), None)
+        if present is not None:
+            return self.size(present)
+        if default is None:
+            raise ConfigError(
+                f"the {self.model_type} config lacks {' or '.join(map(repr, names))}, which its FLOPs depend on; add it"
+                " to the config"
+            )
+        return default
 
     def sizes(self, name: str) -> list[int]:
         """A list of dimensions; one number is a list of one.
@@ -84,14 +91,14 @@ class Fields:
         return None if self.values[name] is None else self.size(name)
 
     def flag(self, name: str, default: bool) -> bool:
-        """A boolean, null being its default.
+        """A boolean; `default` stands in where the field is absent, and null is false, as in Hugging Face's code.
 
         Raises:
             ConfigError: If the field is anything but true, false or null.
         """
-        value = self.values.get(name)
+        value = self.values.get(name, default)
         if value is None:
-            return default
+            return False
         if not isinstance(value, bool):
             raise self.unusable(name, "true or false")
         return value

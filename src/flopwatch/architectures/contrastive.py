@@ -5,7 +5,7 @@ from __future__ import annotations
 from flopwatch.architectures import blocks
 from flopwatch.architectures.config import Fields
 from flopwatch.architectures.encoders import attention, needs_mapping
-from flopwatch.architectures.vision import encoder, patches, positions, projection
+from flopwatch.architectures.vision import encoder, patches, positions, projection, with_patch
 from flopwatch.batch import PER_SEQUENCE, TOKENS, PerImage, Rows
 from flopwatch.components import AttentionCore, Contrast, Embedding, Linear, Norm, Vector
 from flopwatch.tree import Architecture, Component, Group
@@ -38,7 +38,7 @@ def clip(fields: Fields) -> Architecture:
 
 def clip_vision(fields: Fields, path: str) -> tuple[Component, ...]:
     """CLIP's image encoder up to its pooled class token; it reads pixels and writes the stream "v"."""
-    hidden, fields = fields.size("hidden_size", 768), _with_patch(fields, 32)
+    hidden, fields = fields.size("hidden_size", 768), with_patch(fields, 32)
     grid = patches(fields, 1)
     return (
         Vector(f"{path}.embeddings.class_embedding", hidden, bare=True, reads=(), writes="v"),
@@ -62,12 +62,6 @@ def siglip_vision(fields: Fields, path: str) -> tuple[Component, ...]:
         _stream_norm(f"{path}.post_layernorm", hidden),
         *([Group(f"{path}.head", _pooling(fields, f"{path}.head", hidden, grid))] if pooled else []),
     )
-
-
-def _with_patch(fields: Fields, default: int) -> Fields:
-    if fields.values.get("patch_size") is not None:
-        return fields
-    return Fields(fields.model_type, {**fields.values, "patch_size": default})
 
 
 def _position_table(fields: Fields, path: str, hidden: int, extra: int) -> Embedding:

@@ -7,6 +7,8 @@ from flopwatch.architectures.config import Fields
 from flopwatch.components import AttentionCore, Leaf, Linear, Norm
 from flopwatch.tree import Architecture, Component, Group
 
+_QUERY_RANK = 1536
+
 
 def deepseek_v2(fields: Fields) -> Architecture:
     """DeepSeek V2 (arXiv 2405.04434)."""
@@ -31,7 +33,7 @@ def _decoder(fields: Fields, *, bias: bool, mlp_bias: bool = False, indexed: boo
     hidden, layers = fields.size("hidden_size"), fields.size("num_hidden_layers")
     dense = blocks.gated_mlp(hidden, fields.size("intermediate_size"), bias=mlp_bias)
     attention = _latent_attention(fields, hidden, bias, indexed)
-    mixture = moe.shared_mixture(fields, hidden, mlp_bias)
+    mixture = moe.shared_mixture(fields, hidden, 2 if fields.model_type == "deepseek_v2" else 1, mlp_bias)
 
     def layer(sparse: bool) -> tuple[str, tuple[Component, ...]]:
         return "sparse" if sparse else "dense", (
@@ -53,7 +55,7 @@ def _sparse_layers(fields: Fields, layers: int) -> list[bool]:
     if fields.values.get("mlp_layer_types") is not None:
         kinds = blocks.layer_types(fields, layers, (), ("dense", "sparse"), "mlp_layer_types")
         return [kind == "sparse" for kind in kinds]
-    first = moe.first_dense(fields)
+    first = moe.first_dense(fields, 0 if fields.model_type == "deepseek_v2" else 3)
     if fields.size("moe_layer_freq", 1) != 1:
         raise fields.unusable("moe_layer_freq", "1")
     return [layer >= first for layer in range(layers)]
@@ -63,7 +65,7 @@ def _latent_attention(fields: Fields, hidden: int, bias: bool, indexed: bool) ->
     """Queries through a low rank (or at once), keys and values from a shared latent; heads of nope + rope and v."""
     heads = fields.size("num_attention_heads")
     nope, rope, value = (fields.size(each) for each in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"))
-    latent, rank = fields.size("kv_lora_rank"), fields.optional_size("q_lora_rank")
+    latent, rank = fields.size("kv_lora_rank"), fields.optional_size("q_lora_rank", _QUERY_RANK)
     queries: tuple[Leaf, ...]
     if rank is None:
         queries = (Linear("q_proj", hidden, heads * (nope + rope), writes="q"),)

@@ -175,7 +175,11 @@ def albert(fields: Fields) -> Architecture:
     for name in ("num_hidden_groups", "inner_group_num"):
         if fields.size(name, 1) != 1:
             raise fields.unusable(name, "1, one layer shared by all,")
-    hidden, width, heads = fields.size("hidden_size"), fields.size("embedding_size"), fields.size("num_attention_heads")
+    hidden, width, heads = (
+        fields.size("hidden_size"),
+        fields.size("embedding_size", 128),
+        fields.size("num_attention_heads"),
+    )
     inside = attention("", hidden, heads, blocks.split_heads(fields, hidden, heads), ("query", "key", "value", "dense"))
     layer = (
         Group("albert_layers.0.attention", (*inside.children, Norm("LayerNorm", hidden, bias=True))),
@@ -201,7 +205,7 @@ def electra(fields: Fields) -> Architecture:
     """ELECTRA's generator (Clark et al., arXiv 2003.10555): BERT with an embedding that may be narrower."""
     _refuse_decoders(fields)
     hidden = fields.size("hidden_size")
-    width, vocab_size = fields.size("embedding_size", hidden), fields.size("vocab_size")
+    width, vocab_size = fields.size("embedding_size", 128), fields.size("vocab_size")
     path = "electra.embeddings"
     project = [Linear("electra.embeddings_project", width, hidden, bias=True)] if width != hidden else []
     return _encoder(

@@ -346,9 +346,9 @@ def exaone4(fields: Fields) -> Architecture:
 
 def seed_oss(fields: Fields) -> Architecture:
     """Seed-OSS (ByteDance 2025): Llama with biases on q, k and v and heads of their own width."""
-    heads = fields.size("num_attention_heads")
+    hidden, heads = fields.size("hidden_size"), fields.size("num_attention_heads")
     form = Decoder(
-        fields.size("head_dim", 128),
+        fields.optional_size("head_dim", 128) or blocks.split_heads(fields, hidden, heads),
         blocks.key_value_heads(fields, heads),
         qkv_bias=fields.flag("attention_bias", True),
         output_bias=fields.flag("attention_out_bias", False),

@@ -173,23 +173,23 @@ def glm4_moe(fields: Fields) -> Architecture:
         qkv_bias=fields.flag("attention_bias", False),
         head_norms=blocks.head_norms(head_dim) if fields.flag("use_qk_norm", False) else (),
     )
-    first = first_dense(fields)
+    first = first_dense(fields, 1)
     sparse = [layer >= first for layer in range(fields.size("num_hidden_layers"))]
-    return _decoder(fields, form, dense_or_sparse(fields, sparse, shared_mixture(fields, hidden)))
+    return _decoder(fields, form, dense_or_sparse(fields, sparse, shared_mixture(fields, hidden, 1)))
 
 
-def first_dense(fields: Fields) -> int:
+def first_dense(fields: Fields, default: int) -> int:
     """How many of the first layers are dense."""
-    first = fields.values.get("first_k_dense_replace", 0)
+    first = fields.values.get("first_k_dense_replace", default)
     if isinstance(first, bool) or not isinstance(first, int) or first < 0:
         raise fields.unusable("first_k_dense_replace", "a whole number of layers")
     return first
 
 
-def shared_mixture(fields: Fields, hidden: int, bias: bool = False) -> Group:
+def shared_mixture(fields: Fields, hidden: int, shared_by_default: int, bias: bool = False) -> Group:
     """DeepSeek's mixture: routed experts, and shared ones fused into one MLP."""
     experts, inner = fields.size("n_routed_experts"), fields.size("moe_intermediate_size")
-    shared = fields.size("n_shared_experts", 1) * inner
+    shared = fields.size("n_shared_experts", shared_by_default) * inner
     routed = blocks.routed(hidden, inner, experts, blocks.active_experts(fields, experts))
     return Group("mlp", (*routed, blocks.gated_mlp(hidden, shared, name="shared_experts", bias=bias)))
 
@@ -200,7 +200,7 @@ def ernie4_5_moe(fields: Fields) -> Architecture:
     form = Decoder(*standard_heads(fields), qkv_bias=bias, output_bias=bias, tied_default=True)
     layers, inner = fields.size("num_hidden_layers"), fields.size("moe_intermediate_size")
     experts, interval = fields.size("moe_num_experts"), fields.size("moe_layer_interval", 1)
-    first, last = (fields.values.get(name) for name in ("moe_layer_start_index", "moe_layer_end_index"))
+    first, last = fields.values.get("moe_layer_start_index", 1), fields.values.get("moe_layer_end_index", -1)
     if not isinstance(first, int) or first < 0:
         raise fields.needed("moe_layer_start_index", "a layer's number")
     if not isinstance(last, int):
@@ -210,8 +210,8 @@ def ernie4_5_moe(fields: Fields) -> Architecture:
         Vector("gate.moe_statics.e_score_correction_bias", experts, bare=True, reads=(), writes="route", trains=False),
         *blocks.routed(hidden, inner, experts, blocks.active_experts(fields, experts, "moe_k")),
     ]
-    if fields.values.get("moe_num_shared_experts"):
-        shared = fields.size("moe_num_shared_experts") * inner
+    if fields.values.get("moe_num_shared_experts", 2):
+        shared = fields.size("moe_num_shared_experts", 2) * inner
         parts.append(blocks.gated_mlp(hidden, shared, name="shared_experts", bias=bias))
     sparse = [(layer + 1) % interval == 0 and first <= layer <= end for layer in range(layers)]
     mlps = dense_or_sparse(fields, sparse, Group("mlp", tuple(parts)), bias=bias)

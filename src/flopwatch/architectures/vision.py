@@ -35,6 +35,13 @@ def labels(fields: Fields) -> int:
     return fields.size("num_labels", _DEFAULT_LABELS)
 
 
+def with_patch(fields: Fields, default: int) -> Fields:
+    """The same fields with a `patch_size`, where the config has none."""
+    if fields.values.get("patch_size") is not None:
+        return fields
+    return Fields(fields.model_type, {**fields.values, "patch_size": default})
+
+
 def patches(fields: Fields, extra: int = 0) -> Pixels:
     """The grid of patches, of which a border that is no whole patch is dropped."""
     side = fields.size("patch_size", 16)
@@ -111,6 +118,7 @@ def images(fields: Fields, parts: Sequence[Component]) -> Architecture:
 
 def dinov2(fields: Fields) -> Architecture:
     """DINOv2 (Oquab et al., arXiv 2304.07193) with a linear classifier on class token and mean patch."""
+    fields = with_patch(fields, 14)
     hidden, heads = fields.size("hidden_size"), fields.size("num_attention_heads")
     grid, bias = patches(fields, 1), fields.flag("qkv_bias", True)
     inner = int(hidden * ratio(fields, "mlp_ratio", 4))
