@@ -131,6 +131,59 @@ def test_a_graph_network_is_measured(tmp_path):
     assert run.end.totals.flops == 2 * 7 * 2 * (2 * 40 + 3 * 24)
 
 
+def test_two_optimizers_that_take_turns_are_measured_as_they_train(tmp_path):
+    class Gan(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+            self.generator, self.critic = nn.Linear(8, 8), nn.Linear(8, 1)
+
+        def turn(self, optimizer, made):
+            loss = self.critic(made).mean()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+            self.untoggle_optimizer(optimizer)
+
+        def training_step(self, batch, batch_idx):
+            generating, judging = self.optimizers()
+            self.toggle_optimizer(generating)
+            self.turn(generating, self.generator(batch))
+            self.toggle_optimizer(judging)
+            self.turn(judging, self.generator(batch).detach())
+
+        def configure_optimizers(self):
+            return [torch.optim.SGD(each.parameters(), 0.1) for each in (self.generator, self.critic)]
+
+    run = fit(tmp_path, Gan(), [torch.zeros(4, 8)] * 3, max_steps=6)
+    # 4 rows, 2 FLOPs a multiply-add. The generator's turn: 64 forward, 8 forward, back through the critic 8 (its own
+    # weights are off), 64 for the generator's. The critic's: 64 and 8 forward, 8 for its weights.
+    assert run.work.verification == "measured only"
+    assert run.end.totals.flops == 3 * 4 * 2 * ((64 + 8 + 8 + 64) + (64 + 8 + 8))
+
+
+def test_a_head_that_makes_fewer_logits_than_tokens_is_measured(tmp_path):
+    class LastLogit(Model):
+        def training_step(self, batch, batch_idx):
+            return self.model(**batch, logits_to_keep=1)[0].mean()
+
+    run = fit(tmp_path, LastLogit(hugging_face("llama")), [{"input_ids": TOKENS}] * 3)
+    whole = training_flops(architecture_of(config_of("llama")), Batch(2, 40))
+    assert run.work.verification == "measured only"
+    # 78 of 80 rows never reach the 64 x 320 head, in any of its three products.
+    assert run.end.totals.flops == 3 * (whole - 3 * 2 * 78 * 64 * 320)
+
+
+def test_a_mask_of_its_own_is_counted_in_full_or_not_at_all(tmp_path):
+    batches = [{"input_ids": TOKENS, "attention_mask": torch.zeros(2, 1, 40, 40)}] * 2
+    withheld = fit(tmp_path / "causal", Model(hugging_face("llama")), batches)
+    assert withheld.end.totals.flops is None
+    assert "attention" in withheld.work.note
+    full = fit(tmp_path / "full", Model(hugging_face("llama")), batches, FlopWatch(attention="full"))
+    architecture = architecture_of(config_of("llama")).with_full_attention()
+    assert full.end.totals.flops == 2 * training_flops(architecture, Batch(2, 40))
+
+
 def test_padding_is_computed_work_and_told_from_useful_tokens(tmp_path):
     mask = torch.ones(2, 40, dtype=torch.long)
     mask[1, 25:] = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,10 +93,10 @@ class Measured:
     Args:
         module: The LightningModule.
         attention: The convention to count with.
-        optimizers: How many optimizers it has.
+        optimizers: Its optimizers.
     """
 
-    def __init__(self, module: nn.Module, attention: AttentionConvention, optimizers: int) -> None:
+    def __init__(self, module: nn.Module, attention: AttentionConvention, optimizers: Sequence[Any]) -> None:
         self._module, self._attention, self._optimizers = module, attention, optimizers
         self._costs: dict[Any, Cost] = {}
         self._seconds = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -16,7 +17,7 @@ from flopwatch.lightning.costs import ClosedForm, Measured
 from flopwatch.lightning.discovery import FoundModel
 from flopwatch.lightning.lengths import Lengths, Reading, reading_of
 from flopwatch.lightning.looking import Probe, reconcile
-from flopwatch.lightning.shapes import BatchShape, is_plain, samples_of, shape_of, signature
+from flopwatch.lightning.shapes import BatchShape, has_mask_of_its_own, is_plain, samples_of, shape_of, signature
 from flopwatch.measure import Measurement
 from flopwatch.measure.probe import Verdict, cross_check
 from flopwatch.records import Verification, Work
@@ -26,6 +27,12 @@ _logger = logging.getLogger("flopwatch")
 _HEAD_UNSEEN = (
     "its LM head would share the embedding's weight, and no logits were seen in what the model returns, so it is not"
     " sure that the head is computed; pass FlopWatch(config=...) if it is"
+)
+
+
+_OWN_MASK = (
+    "the batch has an attention mask for every pair, and which pairs it keeps is not read; pass"
+    " FlopWatch(attention='full') to count all pairs"
 )
 
 
@@ -69,7 +76,7 @@ class BatchCounter:
         self._module = module
         self._attention = attention
         self._batch_shape = batch_shape
-        self._optimizers = 1
+        self._optimizers: Sequence[Any] = ()
         self._sharded = discovery.is_sharded(module, strategy)
         self._stated = config is not None
         self._found: FoundModel | None = None
@@ -101,12 +108,12 @@ class BatchCounter:
         if self._probe is not None:
             self._probe.detach()
 
-    def first(self, batch: Any, optimizers: int = 1) -> Work:
+    def first(self, batch: Any, optimizers: Sequence[Any] = ()) -> Work:
         """Settle how to count, on the first batch that was trained on, and describe it.
 
         Args:
             batch: The batch, as the DataLoader gave it.
-            optimizers: How many optimizers the module has.
+            optimizers: The module's optimizers.
         """
         self.unwatch()
         self._optimizers = optimizers
@@ -133,6 +140,10 @@ class BatchCounter:
         checkpointing = discovery.checkpointing_of(found.module)
         shape = self._shape(batch)
         assert shape is not None
+        self._check_head(shape)
+        if self._attention == "causal" and has_mask_of_its_own(batch):
+            self._found, self.note = None, _OWN_MASK
+            return self._withheld(batch)
         verdict = self._cross_checked(found, shape, trainable, checkpointing)
         if verdict.outcome == "disagree":
             self._found, self.note = None, verdict.sentence
@@ -151,6 +162,16 @@ class BatchCounter:
         if self._sharded:
             return Verdict("impossible", "parameters are sharded")
         return cross_check(found.module, found.architecture, shape, trainable=trainable, checkpointing=checkpointing)
+
+    def _check_head(self, shape: Batch) -> None:
+        """The head runs on every token, unless the script keeps only some logits.
+
+        Raises:
+            ConfigError: If fewer logits were seen than there are tokens.
+        """
+        seen = self._probe.logit_rows if self._probe is not None else None
+        if seen is not None and shape.seq_len and seen != shape.sequences * shape.seq_len:
+            raise ConfigError(f"the head ran on {seen} of {shape.sequences * shape.seq_len} tokens")
 
     def _head_is_sure(self, found: FoundModel) -> bool:
         return bool(discovery.has_head(found)) or (self._probe is not None and self._probe.saw_logits)

@@ -28,6 +28,7 @@ class Probe:
     def __init__(self, found: FoundModel) -> None:
         self.seen: list[Batch] = []
         self.saw_logits = False
+        self.logit_rows: int | None = None
         words = [leaf for leaf, _, _ in found.architecture.leaves() if isinstance(leaf, Embedding) and leaf.words]
         # Hidden states as wide as the vocabulary look like logits, so then no output proves a head.
         widths = {each.table_rows for each in words if each.table_rows != each.features}
@@ -61,7 +62,10 @@ class Probe:
         values = output.values() if isinstance(output, Mapping) else output
         values = values if isinstance(values, Iterable) and not isinstance(values, torch.Tensor) else (values,)
         tensors = (each for each in values if isinstance(each, torch.Tensor))
-        self.saw_logits |= any(each.dim() >= 2 and each.shape[-1] == self._logit_size for each in tensors)
+        for logits in (each for each in tensors if each.dim() >= 2 and each.shape[-1] == self._logit_size):
+            self.saw_logits = True
+            self.logit_rows = logits.numel() // logits.shape[-1]
+            break
 
 
 def _probe_targets(found: FoundModel, vocabularies: set[int]) -> Sequence[nn.Module]:

@@ -188,7 +188,7 @@ class Session:
         if self._first_batch:
             self._first_batch = False
             self._stopwatch.enter("setup")
-            self._describe_work(self._counter.first(batch, len(self._trainer.optimizers)))
+            self._describe_work(self._counter.first(batch, self._trainer.optimizers))
             self._stopwatch.leave("setup")
         elif not self._counter.holds(batch):
             self._meter.lose_flops()

@@ -95,6 +95,12 @@ def is_plain(batch: Any) -> bool:
     return len(pair) == 2 and all(is_tokens(each) for each in pair) and pair[0].shape == pair[1].shape
 
 
+def has_mask_of_its_own(batch: Any) -> bool:
+    """Whether a batch brings a mask with an entry for every pair, not for every token."""
+    mask = get(batch, "attention_mask") if isinstance(batch, Mapping) or hasattr(batch, "attention_mask") else None
+    return isinstance(mask, torch.Tensor) and mask.dim() > 2
+
+
 def is_tokens(value: Any) -> bool:
     """Whether this is a tensor of token ids, one row per sequence."""
     return (

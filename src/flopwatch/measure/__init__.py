@@ -29,6 +29,7 @@ from torch.utils._pytree import tree_leaves
 from flopwatch.errors import MeasurementError
 from flopwatch.measure.counter import CausalAttention, FlopCounter
 from flopwatch.measure.formulas import register
+from flopwatch.measure.lightning_step import detach_from_lightning, parameters_of
 from flopwatch.measure.meta import META, meta_batch, meta_copy
 from flopwatch.tree import AttentionConvention, ComponentRow
 
@@ -129,7 +130,7 @@ def measure_training_step(
     module: nn.Module,
     batch: Any,
     *,
-    optimizers: int = 1,
+    optimizers: Sequence[Any] = (),
     attention: AttentionConvention = "full",
 ) -> Measurement:
     """Measure a LightningModule's `training_step` on a batch, with its backward.
@@ -138,16 +139,16 @@ def measure_training_step(
         module: A LightningModule, or anything with a `training_step(batch, batch_idx)`. It is copied, not run; the copy
             has no Trainer, and what it logs goes nowhere.
         batch: A batch; only its shapes matter.
-        optimizers: How many optimizers it has, for manual optimization.
+        optimizers: Its optimizers, for manual optimization; only which parameters they hold is looked at.
         attention: As in `measure`.
 
     Raises:
         MeasurementError: If the step cannot be run without data; the text says where.
     """
-    made = meta_batch(batch)
+    made, held = meta_batch(batch), parameters_of(module, optimizers)
 
     def step(duplicate: Any, counter: FlopCounter) -> None:
-        _detach_from_lightning(duplicate, counter, optimizers)
+        detach_from_lightning(duplicate, counter, held)
         outputs = duplicate.training_step(*([made, _INDEX] if _takes_index(duplicate) else [made]))
         if getattr(duplicate, "automatic_optimization", True):
             loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
@@ -249,35 +250,3 @@ def _backward(loss: torch.Tensor, counter: FlopCounter) -> None:
 def _takes_index(module: Any) -> bool:
     code = module.training_step.__func__.__code__ if hasattr(module.training_step, "__func__") else None
     return code is None or code.co_argcount != 2 or bool(code.co_flags & 0x04)
-
-
-class _NoOptimizer:
-    """Stands in for an optimizer while a manual step is measured: it changes nothing."""
-
-    param_groups: list[dict[str, Any]] = [{"lr": 0.0, "params": []}]
-    state: dict[Any, Any] = {}
-
-    def zero_grad(self, *args: Any, **named: Any) -> None:
-        """Do nothing."""
-
-    def step(self, closure: Any = None, **named: Any) -> None:
-        """Run the closure, if there is one, as optimizers do."""
-        if closure is not None:
-            closure()
-
-
-def _detach_from_lightning(module: Any, counter: FlopCounter, optimizers: int) -> None:
-    """Give the copy what it may call of Lightning, in a form that reaches nothing real."""
-
-    def ignore(*args: Any, **named: Any) -> None:
-        return None
-
-    def manual_backward(loss: torch.Tensor, *args: Any, **named: Any) -> None:
-        with counter.backward():
-            loss.backward(*args, **named)
-
-    stand_ins = [_NoOptimizer() for _ in range(optimizers)]
-    for name in ("log", "log_dict", "print", "clip_gradients", "lr_schedulers", "untoggle_optimizer"):
-        module.__dict__[name] = ignore
-    module.__dict__["manual_backward"] = manual_backward
-    module.__dict__["optimizers"] = lambda *args, **named: stand_ins if optimizers != 1 else stand_ins[0]
