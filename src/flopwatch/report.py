@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -95,7 +95,6 @@ def summarize(run: Run) -> Report:
     ]
     windows = [window for _, window in steady]
     seconds_in_loop = sum(window.seconds for window in windows)
-    clocked = [window for window in windows if window.sm_clock_hz is not None]
     device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
     price = start.usd_per_device_hour
     mfu = _mean_utilization((window, device.count, device.peak_flops_per_second) for device, window in steady)
@@ -128,10 +127,7 @@ def summarize(run: Run) -> Report:
         tokens_per_second=rates.per_second(_sum(window.tokens for window in windows), seconds_in_loop),
         step_seconds=rates.fraction(seconds_in_loop, sum(window.steps for window in windows)),
         data_wait_fraction=rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop),
-        sm_clock_hz=rates.fraction(
-            sum((window.sm_clock_hz or 0.0) * window.clock_samples for window in clocked),
-            sum(window.clock_samples for window in clocked),
-        ),
+        sm_clock_hz=_mean_clock(windows),
         usd=None if price is None else device_hours * price,
         budgets=tuple(
             BudgetStanding(each.text, each.amount, each.unit, _used(each.unit, each.amount, totals, step))
@@ -143,6 +139,11 @@ def summarize(run: Run) -> Report:
         notes=(*run.notes, doubt) if doubt else run.notes,
         versions=start.versions,
     )
+
+
+def _mean_clock(windows: Sequence[Window]) -> float | None:
+    clocked = [(window.sm_clock_hz, window.clock_samples) for window in windows if window.sm_clock_hz is not None]
+    return rates.fraction(sum(hz * samples for hz, samples in clocked), sum(samples for _, samples in clocked))
 
 
 def _standing(segment: Segment) -> tuple[Totals, int, float]:

@@ -174,6 +174,29 @@ def test_a_head_that_makes_fewer_logits_than_tokens_is_measured(tmp_path):
     assert run.end.totals.flops == 3 * (whole - 3 * 2 * 78 * 64 * 320)
 
 
+def test_a_reference_pass_of_the_same_model_counts_and_a_sample_for_the_log_does_not(tmp_path):
+    class Reference(Model):
+        def training_step(self, batch, batch_idx):
+            with torch.no_grad():
+                reference = self.model(**batch)[0]
+            return (self.model(**batch)[0] - reference).pow(2).mean()
+
+    class Sampling(Model):
+        def training_step(self, batch, batch_idx):
+            with torch.no_grad():
+                self.model(batch["input_ids"][:1, :5])
+            return super().training_step(batch, batch_idx)
+
+    architecture, batches = architecture_of(config_of("llama")), [{"input_ids": TOKENS}] * 2
+    forward, training = architecture.forward_flops(Batch(2, 40)), training_flops(architecture, Batch(2, 40))
+    run = fit(tmp_path / "reference", Reference(hugging_face("llama")), batches)
+    assert run.work.verification == "measured only"
+    assert run.end.totals.flops == 2 * (forward + training)
+    run = fit(tmp_path / "sampling", Sampling(hugging_face("llama")), batches)
+    assert run.work.verification == "verified"
+    assert run.end.totals.flops == 2 * training
+
+
 def test_a_mask_of_its_own_is_counted_in_full_or_not_at_all(tmp_path):
     batches = [{"input_ids": TOKENS, "attention_mask": torch.zeros(2, 1, 40, 40)}] * 2
     withheld = fit(tmp_path / "causal", Model(hugging_face("llama")), batches)

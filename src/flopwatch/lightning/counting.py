@@ -140,7 +140,7 @@ class BatchCounter:
         checkpointing = discovery.checkpointing_of(found.module)
         shape = self._shape(batch)
         assert shape is not None
-        self._check_head(shape)
+        self._check_passes(shape)
         if self._attention == "causal" and has_mask_of_its_own(batch):
             self._found, self.note = None, _OWN_MASK
             return self._withheld(batch)
@@ -163,14 +163,18 @@ class BatchCounter:
             return Verdict("impossible", "parameters are sharded")
         return cross_check(found.module, found.architecture, shape, trainable=trainable, checkpointing=checkpointing)
 
-    def _check_head(self, shape: Batch) -> None:
-        """The head runs on every token, unless the script keeps only some logits.
+    def _check_passes(self, shape: Batch) -> None:
+        """A step is one pass with gradients, and its head runs on every token; some scripts do otherwise.
 
         Raises:
-            ConfigError: If fewer logits were seen than there are tokens.
+            ConfigError: If the tokens also passed without gradients, or fewer logits were seen than there are tokens.
         """
-        seen = self._probe.logit_rows if self._probe is not None else None
-        if seen is not None and shape.seq_len and seen != shape.sequences * shape.seq_len:
+        if self._probe is None or not shape.seq_len:
+            return
+        if any(each in self._probe.seen for each in self._probe.seen_without_gradients):
+            raise ConfigError("the tokens pass through it without gradients, too")
+        seen = self._probe.logit_rows
+        if seen is not None and seen != shape.sequences * shape.seq_len:
             raise ConfigError(f"the head ran on {seen} of {shape.sequences * shape.seq_len} tokens")
 
     def _head_is_sure(self, found: FoundModel) -> bool:

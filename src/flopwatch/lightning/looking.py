@@ -27,6 +27,7 @@ class Probe:
 
     def __init__(self, found: FoundModel) -> None:
         self.seen: list[Batch] = []
+        self.seen_without_gradients: list[Batch] = []
         self.saw_logits = False
         self.logit_rows: int | None = None
         words = [leaf for leaf, _, _ in found.architecture.leaves() if isinstance(leaf, Embedding) and leaf.words]
@@ -40,7 +41,7 @@ class Probe:
     def attach(self) -> None:
         """Start looking."""
         self.detach()
-        self.seen = []
+        self.seen, self.seen_without_gradients = [], []
         if self._targets:
             self._handles = [
                 *(each.register_forward_pre_hook(self._look_at_input, with_kwargs=True) for each in self._targets),
@@ -55,8 +56,8 @@ class Probe:
 
     def _look_at_input(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         tokens = next((each for each in (*arguments, *named.values()) if is_tokens(each)), None)
-        if tokens is not None and torch.is_grad_enabled():
-            self.seen.append(token_batch(tokens))
+        if tokens is not None:
+            (self.seen if torch.is_grad_enabled() else self.seen_without_gradients).append(token_batch(tokens))
 
     def _look_at_output(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
         values = output.values() if isinstance(output, Mapping) else output
