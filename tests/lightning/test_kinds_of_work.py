@@ -197,6 +197,66 @@ def test_a_reference_pass_of_the_same_model_counts_and_a_sample_for_the_log_does
     assert run.end.totals.flops == 2 * training
 
 
+def test_images_that_reach_the_model_otherwise_than_the_batch_holds_them_are_measured(tmp_path):
+    class Views(Model):
+        def training_step(self, batch, batch_idx):
+            return self.model(torch.cat([batch[0], batch[0].flip(-1)]))[0].mean()
+
+    batches = [(torch.zeros(3, 3, 32, 32), torch.zeros(3, dtype=torch.long))] * 2
+    run = fit(tmp_path, Views(hugging_face("vit")), batches)
+    assert run.work.verification == "measured only"
+    expected = training_flops(architecture_of(config_of("vit")), Batch(6, image_size=(32, 32)))
+    assert run.end.totals.flops == 2 * expected
+
+
+def test_a_loss_that_does_not_come_from_the_logits_has_no_backward_through_the_head(tmp_path):
+    class Embeds(Model):
+        def training_step(self, batch, batch_idx):
+            return self.model(**batch, output_hidden_states=True).hidden_states[-1].mean()
+
+    run = fit(tmp_path, Embeds(hugging_face("llama")), [{"input_ids": TOKENS}] * 2)
+    # The 64 x 320 head runs on 80 tokens, and neither of its two gradients is computed.
+    whole = training_flops(architecture_of(config_of("llama")), Batch(2, 40))
+    assert run.end.totals.flops == 2 * (whole - 2 * 2 * 80 * 64 * 320)
+
+
+def test_switches_beside_the_tensors_tell_batches_apart(tmp_path):
+    class Switched(ConvNet):
+        def training_step(self, batch, batch_idx):
+            out = self.body(batch["x"])
+            return out.mean() if batch["task"] == "once" else (out + self.body(batch["x"])).mean()
+
+    batches = [{"x": torch.zeros(2, 3, 8, 8), "task": task} for task in ("once", "twice", "once")]
+    run = fit(tmp_path, Switched(), batches)
+    assert run.end.totals.flops == 4 * 2 * 2 * (2 * 36 * 8 * 27 + 3 * 288 * 10)
+
+
+@pytest.mark.parametrize("kept_back", [False, True])
+def test_documents_that_the_model_is_not_told_of_do_not_count(tmp_path, kept_back):
+    class KeepsBack(Model):
+        def training_step(self, batch, batch_idx):
+            return self.model(batch["input_ids"])[0].mean()
+
+    positions = torch.arange(20).repeat(2, 2)
+    name, kind = ("llama", KeepsBack) if kept_back else ("falcon", Model)
+    batches = [{"input_ids": TOKENS, "position_ids": positions}] * 2
+    run = fit(tmp_path, kind(hugging_face(name)), batches)
+    assert run.work.verification == "verified"
+    assert run.end.totals.flops == 2 * training_flops(architecture_of(config_of(name)), Batch(2, 40))
+
+
+def test_cumulative_lengths_alone_are_not_taken_for_one_document(tmp_path):
+    batches = [{"input_ids": TOKENS, "cu_seq_lens_q": torch.tensor([0, 40, 80], dtype=torch.int32)}] * 2
+
+    class Drops(Model):
+        def training_step(self, batch, batch_idx):
+            return self.model(batch["input_ids"])[0].mean()
+
+    run = fit(tmp_path, Drops(hugging_face("llama")), batches)
+    assert run.end.totals.flops is None
+    assert "cu_seqlens" in run.work.note
+
+
 def test_a_mask_of_its_own_is_counted_in_full_or_not_at_all(tmp_path):
     batches = [{"input_ids": TOKENS, "attention_mask": torch.zeros(2, 1, 40, 40)}] * 2
     withheld = fit(tmp_path / "causal", Model(hugging_face("llama")), batches)

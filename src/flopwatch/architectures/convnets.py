@@ -75,6 +75,8 @@ def swin(fields: Fields) -> Architecture:
 def convnext(fields: Fields) -> Architecture:
     """ConvNeXt (Liu et al., arXiv 2201.03545): depthwise 7 x 7, then an inverted bottleneck."""
     widths, depths = fields.sizes("hidden_sizes"), fields.sizes("depths")
+    if fields.size("num_stages", len(widths)) != len(widths):
+        raise fields.unusable("num_stages", f"{len(widths)}, a stage for each of hidden_sizes,")
     if len(widths) != len(depths):
         raise fields.unusable("depths", f"{len(widths)} numbers, one per stage,")
     side, channels = fields.size("patch_size", 4), fields.size("num_channels", 3)

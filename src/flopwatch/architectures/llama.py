@@ -249,12 +249,11 @@ def cohere(fields: Fields) -> Architecture:
 
 def cohere2(fields: Fields) -> Architecture:
     """Command R7B (Cohere 2024): Command R with a sliding window on three of four layers."""
-    hidden, heads, layers = (fields.size(each) for each in ("hidden_size", "num_attention_heads", "num_hidden_layers"))
+    layers = fields.size("num_hidden_layers")
     period = fields.size("sliding_window_pattern", 4)
     kinds = blocks.layer_types(fields, layers, every(layers, period))
     window = fields.optional_size("sliding_window", _DEFAULT_WINDOW)
-    head_dim, groups = blocks.split_heads(fields, hidden, heads), blocks.key_value_heads(fields, heads)
-    return decoder(fields, _cohere(fields, head_dim, groups, (), kinds, window))
+    return decoder(fields, _cohere(fields, *standard_heads(fields), (), kinds, window))
 
 
 def _cohere(
@@ -329,7 +328,8 @@ def exaone4(fields: Fields) -> Architecture:
     """EXAONE 4 (LG 2025, arXiv 2507.11407): norms after attention and MLP and on heads, three of four layers slide."""
     head_dim, groups = standard_heads(fields)
     layers, window = fields.size("num_hidden_layers"), fields.optional_size("sliding_window", _DEFAULT_WINDOW)
-    period = fields.optional_size("sliding_window_pattern", 4) if window is not None else None
+    listed = window is None or fields.values.get("layer_types") is not None
+    period = None if listed else fields.optional_size("sliding_window_pattern", 4)
     form = Decoder(
         head_dim,
         groups,

@@ -85,6 +85,8 @@ def granitemoe(fields: Fields) -> Architecture:
 def phimoe(fields: Fields) -> Architecture:
     """Phi-3.5-MoE (arXiv 2404.14219): LayerNorm, biases where the config says so."""
     bias, window = fields.flag("attention_bias", False), fields.optional_size("sliding_window")
+    if fields.size("num_experts_per_tok", 2) != 2:
+        raise fields.unusable("num_experts_per_tok", "2, the only number that its router knows,")
     form = Decoder(
         *standard_heads(fields),
         kinds=one_window(fields, window),

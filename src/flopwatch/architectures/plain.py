@@ -61,6 +61,8 @@ def mpt(fields: Fields) -> Architecture:
         if options.get(name) not in plain:
             raise ConfigError(f"the mpt config sets attn_config.{name}={options[name]!r}, which is not counted here")
     ratio = fields.size("expansion_ratio", 4)
+    if ratio != 4:
+        raise fields.unusable("expansion_ratio", "4, the only one that Hugging Face's class knows,")
     layer = (
         *blocks.norms("norm_1", features=hidden),
         blocks.attention(
@@ -90,10 +92,10 @@ def mpt(fields: Fields) -> Architecture:
 def falcon(fields: Fields) -> Architecture:
     """Falcon (Almazrouei et al., arXiv 2311.16867): one key head (7B), grouped (40B) or all (RW), MLP side by side."""
     hidden = fields.size("hidden_size")
-    heads, layers = fields.size_of("num_attention_heads", "n_head"), fields.size_of("num_hidden_layers", "n_layer")
+    heads, layers = fields.size("num_attention_heads"), fields.size("num_hidden_layers")
     new, parallel = fields.flag("new_decoder_architecture", False), fields.flag("parallel_attn", True)
     bias = fields.flag("bias", False)
-    groups = fields.size_of("num_kv_heads", "n_head_kv", default=heads) if new else heads
+    groups = fields.size("num_kv_heads", heads) if new else heads
     if not new and fields.flag("multi_query", True):
         groups = 1
     if heads % groups:

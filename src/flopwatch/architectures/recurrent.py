@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flopwatch.architectures import blocks, moe
 from flopwatch.architectures.blocks import FULL
 from flopwatch.architectures.config import Fields
@@ -235,6 +237,8 @@ def _recurrence(hidden: int, width: int, heads: int, kernel: int, head_width: in
 
 def lfm2(fields: Fields) -> Architecture:
     """LFM2 (Liquid 2025, arXiv 2511.23404): gated short convolutions, attention in some layers."""
+    if "tie_embedding" in fields.values:
+        fields = replace(fields, values={**fields.values, "tie_word_embeddings": fields.values["tie_embedding"]})
     hidden, layers = fields.size("hidden_size"), fields.size("num_hidden_layers")
     attends = fields.values.get("full_attn_idxs")
     attends = range(layers) if attends is None else attends
@@ -282,7 +286,7 @@ def lfm2(fields: Fields) -> Architecture:
 
 def _lfm2_width(fields: Fields) -> int:
     """The MLP's width, which the config adjusts: two thirds, times a factor, rounded up."""
-    width = fields.size("intermediate_size", fields.values.get("block_ff_dim"))
+    width = fields.size_of("block_ff_dim", "intermediate_size")
     if not fields.flag("block_auto_adjust_ff_dim", True):
         return width
     width = int(2 * width / 3)

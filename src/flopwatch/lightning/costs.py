@@ -18,6 +18,11 @@ from flopwatch.lightning.shapes import signature
 from flopwatch.measure import Measurement, measure_training_step
 from flopwatch.tree import Architecture, AttentionConvention, ComponentRow
 
+# Their classes in Hugging Face do not read from position ids where a document begins.
+_NO_DOCUMENTS = frozenset(
+    ("albert", "bert", "bloom", "distilbert", "electra", "falcon")
+    + ("gpt_oss", "modernbert", "mpt", "opt", "roberta", "xlm-roberta")
+)
 _MOST_SHAPES = 64
 _MOST_SECONDS = 30.0
 
@@ -50,8 +55,10 @@ class ClosedForm:
         self.architecture = architecture.counted_with(attention)
         self.trainable = trainable
         self.checkpointing = checkpointing if trainable.everything or checkpointing == "none" else None
-        self.packs = architecture.inputs == "tokens" and not any(
-            isinstance(leaf, Product) for leaf, _, _ in architecture.leaves()
+        self.packs = (
+            architecture.inputs == "tokens"
+            and architecture.model_type not in _NO_DOCUMENTS
+            and not any(isinstance(leaf, Product) for leaf, _, _ in architecture.leaves())
         )
         self._costs: dict[Batch, Cost] = {}
 
@@ -127,10 +134,8 @@ class Measured:
         measured = measure_training_step(self._module, batch, optimizers=self._optimizers, attention=self._attention)
         self._seconds += time.monotonic() - began
         if not measured.complete:
-            lost = ", ".join(each.operator for each in measured.uncounted if each.parameters)
-            raise MeasurementError(
-                f"operators that parameters go into cannot be counted: {lost}; flopwatch.measure.register tells how"
-            )
+            lost = ", ".join(each.operator for each in measured.missing)
+            raise MeasurementError(f"operators cannot be counted: {lost}; flopwatch.measure.register tells how")
         return measured
 
 

@@ -16,7 +16,7 @@ from flopwatch.lightning import discovery
 from flopwatch.lightning.costs import ClosedForm, Measured
 from flopwatch.lightning.discovery import FoundModel
 from flopwatch.lightning.lengths import Lengths, Reading, reading_of
-from flopwatch.lightning.looking import Probe, reconcile
+from flopwatch.lightning.looking import Probe, reconcile, reconcile_images
 from flopwatch.lightning.shapes import BatchShape, has_mask_of_its_own, is_plain, samples_of, shape_of, signature
 from flopwatch.measure import Measurement
 from flopwatch.measure.probe import Verdict, cross_check
@@ -31,9 +31,12 @@ _HEAD_UNSEEN = (
 
 
 _OWN_MASK = (
-    "the batch has an attention mask for every pair, and which pairs it keeps is not read; pass"
+    "the batch says for every pair, or by cu_seqlens alone, which ones are attended, and that is not read; pass"
     " FlopWatch(attention='full') to count all pairs"
 )
+
+
+_SAME_COST = "batches of the same shapes are taken to cost the same"
 
 
 class Amounts(NamedTuple):
@@ -83,6 +86,7 @@ class BatchCounter:
         self._closed: ClosedForm | None = None
         self._measured: Measured | None = None
         self._probe: Probe | None = None
+        self._packed = False
         self._fed: dict[Any, list[Batch]] = {}
         self._shorter_by: int | None = 0
         self._said: set[str] = set()
@@ -153,6 +157,7 @@ class BatchCounter:
         if not verdict.recomputation_known:
             checkpointing = None
         self._closed = ClosedForm(found.architecture, self._attention, trainable, checkpointing)
+        self._packed = self._closed.packs and not (self._probe and self._probe.position_ids_kept_back)
         self.note = f"{self.note}; {verdict.sentence}" if verdict.outcome == "verified" else self.note
         return self._described(self._closed, shape, verdict)
 
@@ -167,10 +172,14 @@ class BatchCounter:
         """A step is one pass with gradients, and its head runs on every token; some scripts do otherwise.
 
         Raises:
-            ConfigError: If the tokens also passed without gradients, or fewer logits were seen than there are tokens.
+            ConfigError: If it does otherwise.
         """
+        if not getattr(self._module, "automatic_optimization", True):
+            raise ConfigError("training_step decides itself what runs backward")
         if self._probe is None or not shape.seq_len:
             return
+        if self._probe.saw_logits and not self._probe.saw_backward_of_logits:
+            raise ConfigError("the loss does not come from its logits")
         if any(each in self._probe.seen for each in self._probe.seen_without_gradients):
             raise ConfigError("the tokens pass through it without gradients, too")
         seen = self._probe.logit_rows
@@ -262,7 +271,7 @@ class BatchCounter:
         if shape.empty:
             self._say(f"a batch without tokens came ({shape.sequences} x {shape.seq_len}); it counts as no work")
             return _NOTHING._replace(samples=shape.sequences)
-        reading = reading_of(batch, packed=self._closed is not None and self._closed.packs)
+        reading = reading_of(batch, packed=self._closed is not None and self._packed)
         if reading is None:
             return self._amounts(shape, Lengths())
         if reading.ready() and not self._pending:
@@ -307,7 +316,7 @@ class BatchCounter:
         if self._batch_shape is not None:
             return (None, "batch_shape gave no shape") if shape is None else (0, "shapes are those of batch_shape")
         if shape is not None and not shape.tokens:
-            return 0, "images are as large as the batch says"
+            return reconcile_images(shape, self._probe.seen if self._probe is not None else [])
         if shape is not None and self._found is not None and self._found.architecture.inputs == "frames and tokens":
             shape = Batch(shape.sequences, shape.seq_len)
         return reconcile(shape, self._probe.seen if self._probe is not None else [])
@@ -368,7 +377,7 @@ class BatchCounter:
         parameters = sum(each.numel() for each in self._module.parameters())
         return Work(
             verification="measured only",
-            note="; ".join((f"measured on a copy without data, since {self.note}", *measured.assumptions)),
+            note="; ".join((f"measured on a copy without data, since {self.note}", _SAME_COST, *_notes(measured))),
             method="measured",
             model_type=type(self._module).__name__,
             parameters=parameters,
@@ -382,6 +391,14 @@ class BatchCounter:
             hardware_flops=measured.hardware_flops,
             components=measured.rows(self._module),
         )
+
+
+def _notes(measured: Measurement) -> list[str]:
+    """What was taken for granted and what was left out."""
+    notes = list(measured.assumptions)
+    if measured.uncounted:
+        notes.append(f"without a formula and left out: {', '.join(each.operator for each in measured.uncounted)}")
+    return notes
 
 
 def _trainable_parameters(module: nn.Module) -> int:

@@ -12,13 +12,13 @@ from torch.utils.hooks import RemovableHandle
 from flopwatch.batch import Batch
 from flopwatch.components import Embedding
 from flopwatch.lightning.discovery import FoundModel
-from flopwatch.lightning.shapes import is_tokens, token_batch
+from flopwatch.lightning.shapes import image_batch, is_images, is_tokens, token_batch
 
 
 class Probe:
     """Sees what the model is fed and returns during one training batch; in between it leaves no trace on the module.
 
-    It hooks the token embedding and the model's output; of models without one (images) it sees nothing. Compiled
+    It hooks the token embedding or, of models of images, the first convolution, and the model's output. Compiled
     modules are not hooked inside, since that could make them compile again.
 
     Args:
@@ -29,12 +29,15 @@ class Probe:
         self.seen: list[Batch] = []
         self.seen_without_gradients: list[Batch] = []
         self.saw_logits = False
+        self.saw_backward_of_logits = False
+        self.position_ids_kept_back = False
         self.logit_rows: int | None = None
         words = [leaf for leaf, _, _ in found.architecture.leaves() if isinstance(leaf, Embedding) and leaf.words]
         # Hidden states as wide as the vocabulary look like logits, so then no output proves a head.
         widths = {each.table_rows for each in words if each.table_rows != each.features}
         self._logit_size = widths.pop() if len(widths) == 1 else None
-        self._targets = _probe_targets(found, {each.table_rows for each in words}) if words else []
+        self._see = _images if found.architecture.inputs == "images" else _words
+        self._targets = _probe_targets(found, {each.table_rows for each in words})
         self._output_of = found.module
         self._handles: list[RemovableHandle] = []
 
@@ -45,7 +48,7 @@ class Probe:
         if self._targets:
             self._handles = [
                 *(each.register_forward_pre_hook(self._look_at_input, with_kwargs=True) for each in self._targets),
-                self._output_of.register_forward_hook(self._look_at_output),
+                self._output_of.register_forward_hook(self._look_at_output, with_kwargs=True),
             ]
 
     def detach(self) -> None:
@@ -55,18 +58,34 @@ class Probe:
         self._handles = []
 
     def _look_at_input(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        tokens = next((each for each in (*arguments, *named.values()) if is_tokens(each)), None)
-        if tokens is not None:
-            (self.seen if torch.is_grad_enabled() else self.seen_without_gradients).append(token_batch(tokens))
+        fed = next((shape for each in (*arguments, *named.values()) if (shape := self._see(each)) is not None), None)
+        if fed is not None:
+            (self.seen if torch.is_grad_enabled() else self.seen_without_gradients).append(fed)
 
-    def _look_at_output(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+    def _look_at_output(
+        self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], output: Any
+    ) -> None:
+        self.position_ids_kept_back = named.get("position_ids") is None
         values = output.values() if isinstance(output, Mapping) else output
         values = values if isinstance(values, Iterable) and not isinstance(values, torch.Tensor) else (values,)
         tensors = (each for each in values if isinstance(each, torch.Tensor))
         for logits in (each for each in tensors if each.dim() >= 2 and each.shape[-1] == self._logit_size):
             self.saw_logits = True
             self.logit_rows = logits.numel() // logits.shape[-1]
+            if logits.requires_grad:
+                logits.register_hook(self._look_at_gradient)
             break
+
+    def _look_at_gradient(self, gradient: torch.Tensor) -> None:
+        self.saw_backward_of_logits = True
+
+
+def _words(value: Any) -> Batch | None:
+    return token_batch(value) if is_tokens(value) else None
+
+
+def _images(value: Any) -> Batch | None:
+    return image_batch(value) if is_images(value) else None
 
 
 def _probe_targets(found: FoundModel, vocabularies: set[int]) -> Sequence[nn.Module]:
@@ -79,9 +98,25 @@ def _probe_targets(found: FoundModel, vocabularies: set[int]) -> Sequence[nn.Mod
     if getattr(found.module, "_compiler_ctx", None) is not None:
         return []
     embeddings: list[nn.Embedding] = [each for each in modules if isinstance(each, nn.Embedding)]
+    if found.architecture.inputs == "images":
+        return [each for each in modules if isinstance(each, nn.Conv2d)][:1]
+    if not vocabularies:
+        return []
     if found.architecture.inputs == "source and tokens":
         return [each for each in embeddings if each.num_embeddings in vocabularies]
     return [max(embeddings, key=lambda each: each.num_embeddings)] if embeddings else []
+
+
+def reconcile_images(counted: Batch, seen: list[Batch]) -> tuple[int | None, str]:
+    """Compare a batch of images with what the model was fed, as `reconcile` does."""
+    if seen == [counted]:
+        return 0, "the model is fed the images that the batch holds"
+    return None, f"the batch holds {_named(counted)} but the model was fed {', '.join(map(_named, seen[:4])) or 'none'}"
+
+
+def _named(images: Batch) -> str:
+    height, width = images.image_size or (0, 0)
+    return f"{images.sequences} images of {height} x {width}"
 
 
 def reconcile(counted: Batch | None, seen: list[Batch]) -> tuple[int | None, str]:

@@ -23,6 +23,11 @@ def shape_of(batch: Any, inputs: Inputs = "tokens") -> Batch | None:
     return _READERS[inputs](batch)
 
 
+def image_batch(images: torch.Tensor) -> Batch:
+    """A batch of images, channels first."""
+    return Batch(int(images.shape[0]), image_size=(int(images.shape[2]), int(images.shape[3])))
+
+
 def token_batch(tokens: torch.Tensor) -> Batch:
     """A batch of token ids, one row per sequence."""
     return Batch(int(tokens.shape[0]), int(tokens.shape[1]))
@@ -41,9 +46,7 @@ def _images(batch: Any) -> Batch | None:
         batch = get(batch, "pixel_values")
     elif isinstance(batch, Sequence) and batch:
         batch = batch[0]
-    if not isinstance(batch, torch.Tensor) or batch.dim() != 4 or not batch.is_floating_point():
-        return None
-    return Batch(int(batch.shape[0]), image_size=(int(batch.shape[2]), int(batch.shape[3])))
+    return image_batch(batch) if is_images(batch) else None
 
 
 def _images_and_tokens(batch: Any) -> Batch | None:
@@ -96,7 +99,10 @@ def is_plain(batch: Any) -> bool:
 
 
 def has_mask_of_its_own(batch: Any) -> bool:
-    """Whether a batch brings a mask with an entry for every pair, not for every token."""
+    """Whether a batch brings a mask with an entry for every pair, or cumulative lengths without position ids."""
+    keys = batch if isinstance(batch, Mapping) and batch.get("position_ids") is None else ()
+    if any(str(name).startswith("cu_seq") for name in keys):
+        return True
     mask = get(batch, "attention_mask") if isinstance(batch, Mapping) or hasattr(batch, "attention_mask") else None
     return isinstance(mask, torch.Tensor) and mask.dim() > 2
 
@@ -110,14 +116,21 @@ def is_tokens(value: Any) -> bool:
     )
 
 
+def is_images(value: Any) -> bool:
+    """Whether this is a tensor of images, channels first."""
+    return isinstance(value, torch.Tensor) and value.dim() == 4 and value.is_floating_point()
+
+
 def signature(batch: Any) -> tuple[Any, ...]:
-    """The shapes of all tensors in a batch, in order: two batches with the same one cost the same."""
+    """The shapes of all tensors in a batch, in order, and switches beside them: what its cost is taken to depend on."""
+    if isinstance(batch, (str, int)):
+        return ("is", batch)
     if isinstance(batch, torch.Tensor):
         return (tuple(batch.shape),)
     if isinstance(batch, Mapping):
         return tuple((key, signature(value)) for key, value in batch.items())
-    if isinstance(batch, Sequence) and not isinstance(batch, (str, bytes)):
-        return tuple(signature(value) for value in batch)
+    if isinstance(batch, Sequence) and not isinstance(batch, bytes):
+        return tuple(() if isinstance(value, (str, int)) else signature(value) for value in batch)
     if hasattr(batch, "__dict__"):
         return tuple((key, signature(value)) for key, value in vars(batch).items())
     return ()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from flopwatch.errors import MeasurementError
-from flopwatch.measure.counter import CausalAttention, FlopCounter
+from flopwatch.measure.counter import CausalAttention, FlopCounter, is_heavy
 from flopwatch.measure.formulas import register
 from flopwatch.measure.lightning_step import detach_from_lightning, parameters_of
 from flopwatch.measure.meta import META, meta_batch, meta_copy
@@ -35,16 +36,27 @@ from flopwatch.tree import AttentionConvention, ComponentRow
 
 # Not 0: what a training step does every so many batches, such as saving a picture, is not done while measuring.
 _INDEX = 1
+_WAITS = (
+    "barrier",
+    "monitored_barrier",
+    "all_gather_object",
+    "gather_object",
+    "broadcast_object_list",
+    "scatter_object_list",
+    "send_object_list",
+    "recv_object_list",
+)
 __all__ = ["Measurement", "Uncounted", "measure", "measure_training_step", "register"]
 
 
 @dataclass(frozen=True)
 class Uncounted:
-    """An operator without a formula: how often it ran, and the parameters that went into it."""
+    """An operator without a formula: how often it ran, the parameters that went into it, whether it is heavy."""
 
     operator: str
     calls: int
     parameters: tuple[str, ...] = ()
+    heavy: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,8 +78,13 @@ class Measurement:
 
     @property
     def complete(self) -> bool:
-        """Whether every operator that parameters go into was counted."""
-        return not any(each.parameters for each in self.uncounted)
+        """Whether every operator was counted that parameters go into, or that is known for heavy work."""
+        return not self.missing
+
+    @property
+    def missing(self) -> tuple[Uncounted, ...]:
+        """The operators without which there is no total."""
+        return tuple(each for each in self.uncounted if each.parameters or each.heavy)
 
     @property
     def training_flops(self) -> int | None:
@@ -119,9 +136,9 @@ def measure(
     """
     batch, named = meta_batch(list(inputs)), meta_batch(dict(named_inputs))
 
-    def step(duplicate: nn.Module, counter: FlopCounter) -> None:
-        outputs = duplicate(*batch, **named)
-        _backward(_loss(outputs), counter)
+    def step(duplicate: nn.Module) -> None:
+        outputs = duplicate.train()(*batch, **named)
+        _backward(_loss(outputs))
 
     return _measured(module, step, attention, dropped)
 
@@ -147,26 +164,26 @@ def measure_training_step(
     """
     made, held = meta_batch(batch), parameters_of(module, optimizers)
 
-    def step(duplicate: Any, counter: FlopCounter) -> None:
-        detach_from_lightning(duplicate, counter, held)
+    def step(duplicate: Any) -> None:
+        detach_from_lightning(duplicate, held)
         outputs = duplicate.training_step(*([made, _INDEX] if _takes_index(duplicate) else [made]))
         if getattr(duplicate, "automatic_optimization", True):
             loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
             if not isinstance(loss, torch.Tensor):
                 raise MeasurementError("training_step returned no loss when it was measured; this batch may be skipped")
-            _backward(loss, counter)
+            _backward(loss)
 
     return _measured(module, step, attention)
 
 
 def _measured(
     module: nn.Module,
-    step: Callable[[nn.Module, FlopCounter], None],
+    step: Callable[[nn.Module], None],
     attention: AttentionConvention,
     dropped: Mapping[int, Sequence[int]] | None = None,
 ) -> Measurement:
     try:
-        duplicate = meta_copy(module, dropped).train()
+        duplicate = meta_copy(module, dropped)
     except Exception as error:
         raise MeasurementError(f"{type(module).__name__} cannot be copied for measuring: {_short(error)}") from error
     _prefer_countable_experts(duplicate)
@@ -174,10 +191,10 @@ def _measured(
     causal = CausalAttention(counter)
     try:
         with _undisturbed(), META, counter.attribute(duplicate), causal, counter:
-            step(duplicate, counter)
+            step(duplicate)
     except MeasurementError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MeasurementError(f"{type(module).__name__} cannot be run without data: {_short(error)}") from error
     left_out = causal.masked if attention == "causal" else {}
     if attention == "causal":
@@ -188,18 +205,18 @@ def _measured(
     return Measurement(
         forward_flops=counter.flops["forward"] - left_out.get("forward", 0),
         backward_flops=counter.flops["backward"] - left_out.get("backward", 0),
-        recomputed_flops=counter.flops["recomputed"],
+        recomputed_flops=counter.flops["recomputed"] - left_out.get("recomputed", 0),
         attention=attention,
         by_module=dict(counter.by_module),
         uncounted=tuple(
-            Uncounted(name, calls, tuple(sorted(counter.uncounted_parameters[name])))
+            Uncounted(name, calls, tuple(sorted(counter.uncounted_parameters[name])), is_heavy(name))
             for name, calls in sorted(counter.uncounted.items())
         ),
         assumptions=tuple(sorted(counter.assumptions)),
     )
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
     text = str(error).strip().split("\n")[0][:200]
     frame, where = error.__traceback__, ""
     while frame is not None:
@@ -213,14 +230,35 @@ def _short(error: Exception) -> str:
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Keep the random states as they are, and keep warnings and prints about a run without data away."""
-    states = torch.random.get_rng_state(), random.getstate()
+    numpy: Any = sys.modules.get("numpy")
+    states = torch.random.get_rng_state(), random.getstate(), numpy.random.get_state() if numpy else None
+    quiet = contextlib.redirect_stdout(io.StringIO())
     try:
-        with warnings.catch_warnings(), torch.enable_grad(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), torch.enable_grad(), quiet, _no_waiting_for_other_ranks():
             warnings.simplefilter("ignore")
             yield
     finally:
         torch.random.set_rng_state(states[0])
         random.setstate(states[1])
+        if numpy:
+            numpy.random.set_state(states[2])
+
+
+@contextmanager
+def _no_waiting_for_other_ranks() -> Iterator[None]:
+    """Refuse what other ranks would have to answer; collectives of meta tensors do nothing anyway."""
+
+    def refuse(*args: Any, **named: Any) -> None:
+        raise MeasurementError("the code waits for other ranks, which a measurement must not")
+
+    present = {name: getattr(torch.distributed, name) for name in _WAITS if hasattr(torch.distributed, name)}
+    for name in present:
+        setattr(torch.distributed, name, refuse)
+    try:
+        yield
+    finally:
+        for name, function in present.items():
+            setattr(torch.distributed, name, function)
 
 
 def _prefer_countable_experts(module: nn.Module) -> None:
@@ -240,11 +278,10 @@ def _loss(outputs: Any) -> torch.Tensor:
     return torch.stack([each.sum().float() for each in tensors]).sum()
 
 
-def _backward(loss: torch.Tensor, counter: FlopCounter) -> None:
+def _backward(loss: torch.Tensor) -> None:
     if not loss.requires_grad:
         raise MeasurementError("the loss has no gradient: nothing of what it was computed from trains")
-    with counter.backward():
-        (loss if loss.dim() == 0 else loss.sum()).backward()
+    (loss if loss.dim() == 0 else loss.sum()).backward()
 
 
 def _takes_index(module: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from flopwatch.batch import attended_pairs
+from flopwatch.errors import MeasurementError
 from flopwatch.measure.formulas import FORMULAS, FREE, HEAVY, attention
 
 Phase = Literal["forward", "backward", "recomputed"]
 _FREE_NAMESPACES = frozenset({"prim", "prims", "profiler", "c10d", "_c10d_functional", "c10d_functional", "inductor"})
+_MOST_SECONDS = 30.0
 _READS = (torch.ops.aten._local_scalar_dense.default,)
 
 
@@ -43,15 +46,18 @@ class FlopCounter(TorchDispatchMode):
         self.uncounted: dict[str, int] = defaultdict(int)
         self.uncounted_parameters: dict[str, set[str]] = defaultdict(set)
         self.assumptions: set[str] = set()
-        self.in_backward = False
+        self._until = time.monotonic() + _MOST_SECONDS
         self._stack = [""]
         self._verdicts: dict[int, bool] = {}
         self._mask_sums: set[int] = set()
         self._owners: dict[int, frozenset[str]] = {}
-        for name, parameter in module.named_parameters():
-            self._owners[_storage(parameter)] = frozenset({name})
         # Storages are told apart by their address, so what was noted must stay alive.
-        self._kept: list[torch.Tensor] = list(module.parameters())
+        self._kept: list[torch.Tensor] = []
+        # Frozen and quantized weights are buffers of two dimensions or more.
+        tables = [(name, each) for name, each in module.named_buffers() if each.dim() >= 2]
+        for name, parameter in (*module.named_parameters(), *tables):
+            self._owners[_storage(parameter)] = frozenset({name})
+            self._kept.append(parameter)
 
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -67,6 +73,8 @@ class FlopCounter(TorchDispatchMode):
             self._count(formula(*args, **named, out=out))
         elif not _is_free(operator, args, named):
             self._note(str(packet), args, named)
+        if time.monotonic() > self._until:
+            raise MeasurementError(f"its measurement took longer than {_MOST_SECONDS:.0f} s")
         self._follow(operator, args, out)
         return out
 
@@ -84,8 +92,15 @@ class FlopCounter(TorchDispatchMode):
             self.uncounted_parameters[name] |= self._owners.get(_storage(each), frozenset())
 
     def _follow(self, operator: Any, args: tuple[Any, ...], out: Any) -> None:
-        """A copy, a cast or a reordering of one parameter is still that parameter; remember verdicts of all and any."""
+        """What is made of parameters alone is still a parameter; remember verdicts of all and any."""
         name = operator._overloadpacket.__name__
+        inputs = [self._owners.get(_storage(each)) for each in tree_leaves(args) if isinstance(each, torch.Tensor)]
+        if inputs and None not in inputs:
+            owners = frozenset().union(*(each for each in inputs if each))
+            for each in tree_leaves(out):
+                if isinstance(each, torch.Tensor):
+                    self._owners[_storage(each)] = owners
+                    self._kept.append(each)
         if not isinstance(out, torch.Tensor):
             return
         if name in ("all", "any"):
@@ -97,11 +112,6 @@ class FlopCounter(TorchDispatchMode):
         elif name == "eq" and isinstance(args[0], torch.Tensor) and _storage(args[0]) in self._mask_sums:
             self._verdicts[_storage(out)] = True
             self._kept.append(out)
-        elif name in ("_to_copy", "clone", "contiguous", "expand", "repeat") and args:
-            owners = self._owners.get(_storage(args[0])) if isinstance(args[0], torch.Tensor) else None
-            if owners:
-                self._owners[_storage(out)] = owners
-                self._kept.append(out)
 
     def _read(self, tensor: torch.Tensor) -> Any:
         """Code asks for a value: `all()` is taken as true, `any()` as false; no other value can be given."""
@@ -131,14 +141,10 @@ class FlopCounter(TorchDispatchMode):
             for handle in handles:
                 handle.remove()
 
-    @contextmanager
-    def backward(self) -> Iterator[None]:
-        """What runs inside belongs to the backward pass."""
-        before, self.in_backward = self.in_backward, True
-        try:
-            yield
-        finally:
-            self.in_backward = before
+    @property
+    def in_backward(self) -> bool:
+        """Whether autograd is at work, whoever called it: `backward()`, `autograd.grad` or Lightning."""
+        return int(torch._C._current_graph_task_id()) != -1
 
 
 def _enter(stack: list[str], name: str) -> Callable[..., None]:
@@ -176,6 +182,11 @@ def _is_free(operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> boo
     return len(floats) < (2 if namespace == "aten" else 1)
 
 
+def is_heavy(name: str) -> bool:
+    """Whether an operator, by its name as in "aten.linalg_qr", is known to do much more than elementwise work."""
+    return name.rpartition(".")[2].rstrip("_") in HEAVY or name.startswith("torch_attn.")
+
+
 def _is_pointwise_gradient(name: str) -> bool:
     forward = getattr(torch.ops.aten, name.removesuffix("_backward"), None) if name.endswith("_backward") else None
     if forward is None:
@@ -201,9 +212,14 @@ class CausalAttention(TorchFunctionMode):
     ) -> Any:
         """Look at calls of attention only."""
         named = kwargs or {}
-        if function is functional.scaled_dot_product_attention and not self._counter.in_backward:
-            self._note(*args, **named)
-        return function(*args, **named)
+        if function is not functional.scaled_dot_product_attention:
+            return function(*args, **named)
+        left_out = self._note(*args, **named)
+        out = function(*args, **named)
+        if left_out and out.requires_grad:
+            # Only what gets a gradient has a backward: of checkpointed layers one of the two runs.
+            out.register_hook(lambda _: self.masked.update({"backward": left_out}))
+        return out
 
     def _note(
         self,
@@ -214,16 +230,20 @@ class CausalAttention(TorchFunctionMode):
         dropout_p: float = 0.0,
         is_causal: bool = False,
         **named: Any,
-    ) -> None:
+    ) -> int:
+        """Note a call, and return what its backward will leave out."""
         queries, keys = query.shape[-2], key.shape[-2]
         if not is_causal or queries != keys:
-            return
+            return 0
         pairs = queries * keys
         left_out = pairs - attended_pairs(queries, causal=True)
         both, width = attention(query, key, value) // pairs, query.shape[-1]
         scores = both // (width + value.shape[-1]) * width
         output = both - scores
-        needs_q, needs_k, needs_v = (each.requires_grad and torch.is_grad_enabled() for each in (query, key, value))
-        self.masked["forward"] += both * left_out
-        self.masked_by_module[self._counter.current] += both * left_out
-        self.masked["backward"] += left_out * (scores * (needs_q + needs_k) + output * ((needs_q or needs_k) + needs_v))
+        needs_q, needs_k, needs_v = (each.requires_grad for each in (query, key, value))
+        if self._counter.in_backward:
+            self.masked["recomputed"] += both * left_out
+        else:
+            self.masked["forward"] += both * left_out
+            self.masked_by_module[self._counter.current] += both * left_out
+        return left_out * (scores * (needs_q + needs_k) + output * ((needs_q or needs_k) + needs_v))

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from flopwatch.measure.counter import FlopCounter
-
 
 class NoOptimizer:
     """Stands in for an optimizer while a manual step is measured: it changes nothing.
@@ -42,12 +40,11 @@ def parameters_of(module: nn.Module, optimizers: Sequence[Any]) -> list[frozense
     return held
 
 
-def detach_from_lightning(module: Any, counter: FlopCounter, held: Sequence[frozenset[str]]) -> None:
+def detach_from_lightning(module: Any, held: Sequence[frozenset[str]]) -> None:
     """Give a copy its own harmless `log`, `optimizers`, `manual_backward`, `toggle_optimizer` and their like.
 
     Args:
         module: The copy.
-        counter: Told when a backward pass runs.
         held: Names of the parameters that each optimizer holds.
     """
     stand_ins = [NoOptimizer(each) for each in held or [frozenset()]]
@@ -57,8 +54,7 @@ def detach_from_lightning(module: Any, counter: FlopCounter, held: Sequence[froz
         return None
 
     def manual_backward(loss: torch.Tensor, *args: Any, **named: Any) -> None:
-        with counter.backward():
-            loss.backward(*args, **named)
+        loss.backward(*args, **named)
 
     def toggle(optimizer: NoOptimizer) -> None:
         """Only this one's parameters train until `untoggle`; those of no optimizer stay as they are."""

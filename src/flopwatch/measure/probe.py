@@ -66,7 +66,7 @@ def cross_check(
         except MeasurementError as error:
             return Verdict("impossible", str(error))
         if not measured.complete:
-            lost = ", ".join(each.operator for each in measured.uncounted if each.parameters)
+            lost = ", ".join(each.operator for each in measured.missing)
             return Verdict("impossible", f"operators without a formula: {lost}")
         expected = training_flops(probe, each, trainable)
         if measured.training_flops != expected:
