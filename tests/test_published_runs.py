@@ -284,6 +284,7 @@ def test_routers_and_windows_are_left_out_where_a_convention_does():
         "intermediate_size": 100,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
+        "num_key_value_heads": 4,
         "vocab_size": 50,
     }
     mixtral = architecture_of(

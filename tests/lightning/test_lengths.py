@@ -57,7 +57,7 @@ def counter(monkeypatch):
     model = TinyGPT()
     one = BatchCounter(model, config=None, attention="causal", batch_shape=None, strategy="SingleDeviceStrategy")
     one.watch()
-    model._loss((TOKENS, TOKENS))
+    model._loss((TOKENS, TOKENS)).backward()
     assert one.first({"input_ids": TOKENS}).verification == "verified"
     return one
 

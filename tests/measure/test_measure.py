@@ -2,7 +2,9 @@
 
 import copy
 import random
+import sys
 
+import numpy
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -312,3 +314,98 @@ def test_checks_of_all_and_any_are_taken_for_granted_and_said():
     measured = measure(Runs(function), X)
     assert measured.forward_flops == 512
     assert len(measured.assumptions) == 2
+
+
+class OwnStep(nn.Module):
+    """A training step of its own making, on a layer of 8 x 4."""
+
+    automatic_optimization = False
+
+    def __init__(self, run):
+        super().__init__()
+        self.layer = nn.Linear(8, 4, bias=False)
+        self.run = run
+
+    def training_step(self, batch, batch_idx):
+        return self.run(self, batch)
+
+
+def test_a_backward_that_the_step_calls_itself_is_one():
+    # 2 rows x 8 x 4, 2 FLOPs each: 128 forward, 128 for the weight, none for the input.
+    for backward in (
+        lambda m, x: m.layer(x).sum().backward(),
+        lambda m, x: torch.autograd.backward(m.layer(x).sum()),
+        lambda m, x: torch.autograd.grad(m.layer(x).sum(), m.layer.weight),
+    ):
+        measured = measure_training_step(OwnStep(backward), torch.zeros(2, 8))
+        assert (measured.forward_flops, measured.backward_flops) == (128, 128)
+
+
+def test_causal_attention_in_checkpointed_layers_is_masked_or_not_counted():
+    def attend(x):
+        return functional.scaled_dot_product_attention(x, x, x, is_causal=True)
+
+    def step(reentrant):
+        return OwnStep(lambda m, x: checkpoint(attend, m.layer(x)[None], use_reentrant=reentrant).sum().backward())
+
+    measured = measure_training_step(step(False), torch.zeros(6, 8), attention="causal")
+    # The layer: 6 x 8 x 4 x 2 = 384, twice. 21 pairs of 36, each 2 FLOPs x 4 wide: two products forward, four backward.
+    assert measured.forward_flops == 384 + 2 * 8 * 21
+    assert measured.backward_flops == 384 + 4 * 8 * 21
+    assert measured.recomputed_flops is measured.hardware_flops is None
+    with pytest.raises(MeasurementError, match="reentrant"):
+        measure_training_step(step(True), torch.zeros(6, 8), attention="causal")
+    # All 36 pairs.
+    full = measure_training_step(step(True), torch.zeros(6, 8))
+    assert (full.training_flops, full.recomputed_flops) == (2 * 384 + 6 * 8 * 36, 2 * 8 * 36)
+
+
+def test_submodules_keep_the_mode_that_they_train_in():
+    def step(m, x):
+        (m.layer(x) if m.layer.training else x).sum().backward()
+
+    module = OwnStep(step)
+    module.layer.eval()
+    with pytest.raises(MeasurementError, match="does not require grad"):
+        measure_training_step(module, torch.zeros(2, 8))
+
+
+def test_numpy_draws_what_it_would_have_drawn():
+    before = numpy.random.get_state()[1].copy()
+    step = OwnStep(lambda m, x: (numpy.random.beta(1, 1) * m.layer(x)).sum().backward())
+    measure_training_step(step, torch.zeros(2, 8))
+    assert (numpy.random.get_state()[1] == before).all()
+
+
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        (lambda: torch.distributed.barrier(), "waits for other ranks"),
+        (lambda: torch.distributed.all_gather_object([None], 1), "waits for other ranks"),
+        (lambda: sys.exit(3), "SystemExit"),
+    ],
+)
+def test_a_step_that_would_hold_up_or_end_the_run_is_not_measured(does, says):
+    with pytest.raises(MeasurementError, match=says):
+        measure_training_step(OwnStep(lambda m, x: does()), torch.zeros(2, 8))
+    assert torch.distributed.barrier.__module__.startswith("torch")
+
+
+def test_a_loop_without_end_is_given_up(monkeypatch):
+    monkeypatch.setattr("flopwatch.measure.counter._MOST_SECONDS", 0.2)
+
+    def step(m, x):
+        while not (x > 1e9).any():
+            x = m.layer(x) @ m.layer.weight
+
+    with pytest.raises(MeasurementError, match="took longer"):
+        measure_training_step(OwnStep(step), torch.zeros(2, 8))
+
+
+def test_what_is_made_of_parameters_alone_still_is_one():
+    torch.library.define("flopwatch_test::mm", "(Tensor x, Tensor w) -> Tensor")
+    torch.library.impl("flopwatch_test::mm", "Meta", lambda x, w: x.new_empty(x.shape[0], w.shape[1]))
+    unknown = torch.ops.flopwatch_test.mm
+    measured = measure(Runs(lambda m, x: x @ m.b + unknown(x, torch.cat([m.a * 2, m.a]).detach())[:, :8]), X)
+    assert [each.parameters for each in measured.uncounted] == [("a",)]
+    assert measured.training_flops is None

@@ -20,8 +20,10 @@ from flopwatch.tree import Architecture, AttentionConvention, ComponentRow
 
 # Their classes in Hugging Face do not read from position ids where a document begins.
 _NO_DOCUMENTS = frozenset(
-    ("albert", "bert", "bloom", "distilbert", "electra", "falcon")
-    + ("gpt_oss", "modernbert", "mpt", "opt", "roberta", "xlm-roberta")
+    (
+        *("albert", "bert", "bloom", "distilbert", "electra", "falcon"),
+        *("gpt_oss", "modernbert", "mpt", "opt", "roberta", "xlm-roberta"),
+    )
 )
 _MOST_SHAPES = 64
 _MOST_SECONDS = 30.0

@@ -63,14 +63,14 @@ class Uncounted:
 class Measurement:
     """What one training step of a module costs.
 
-    `recomputed_flops` is what activation checkpointing runs again. `by_module` holds the forward FLOPs by the innermost
-    module that ran them, and adds up to the forward. `assumptions` says what was taken for granted where the code looks
-    at values.
+    `recomputed_flops` is what activation checkpointing runs again, `None` where causal masks in it cannot be seen.
+    `by_module` holds the forward FLOPs by the innermost module that ran them, and adds up to the forward. `assumptions`
+    says what was taken for granted where the code looks at values.
     """
 
     forward_flops: int
     backward_flops: int
-    recomputed_flops: int
+    recomputed_flops: int | None
     attention: AttentionConvention
     by_module: dict[str, int] = field(default_factory=dict)
     uncounted: tuple[Uncounted, ...] = ()
@@ -93,8 +93,10 @@ class Measurement:
 
     @property
     def hardware_flops(self) -> int | None:
-        """Forward, backward and recomputation; `None` where operators with parameters were not counted."""
-        return None if self.training_flops is None else self.training_flops + self.recomputed_flops
+        """Forward, backward and recomputation; `None` where one of them is unknown."""
+        if self.training_flops is None or self.recomputed_flops is None:
+            return None
+        return self.training_flops + self.recomputed_flops
 
     def rows(self, module: nn.Module) -> tuple[ComponentRow, ...]:
         """Forward FLOPs and parameters by the module's children, two levels deep; they add up to the totals."""
@@ -197,6 +199,10 @@ def _measured(
     except (Exception, SystemExit) as error:
         raise MeasurementError(f"{type(module).__name__} cannot be run without data: {_short(error)}") from error
     left_out = causal.masked if attention == "causal" else {}
+    if left_out and causal.without_gradients and counter.flops["recomputed"]:
+        raise MeasurementError(
+            "causal attention in reentrant checkpoints cannot be seen; use_reentrant=False or attention='full' helps"
+        )
     if attention == "causal":
         counter.by_module.subtract(causal.masked_by_module)
         counter.assumptions.add(
@@ -205,7 +211,7 @@ def _measured(
     return Measurement(
         forward_flops=counter.flops["forward"] - left_out.get("forward", 0),
         backward_flops=counter.flops["backward"] - left_out.get("backward", 0),
-        recomputed_flops=counter.flops["recomputed"] - left_out.get("recomputed", 0),
+        recomputed_flops=None if left_out and counter.flops["recomputed"] else counter.flops["recomputed"],
         attention=attention,
         by_module=dict(counter.by_module),
         uncounted=tuple(

@@ -197,6 +197,8 @@ def _is_pointwise_gradient(name: str) -> bool:
 class CausalAttention(TorchFunctionMode):
     """Notes how much of `scaled_dot_product_attention` its causal flag masks, which operators do not show.
 
+    What activation checkpointing runs again during the backward pass is not seen here.
+
     Args:
         counter: Counts the products over all pairs at the same time.
     """
@@ -205,6 +207,7 @@ class CausalAttention(TorchFunctionMode):
         super().__init__()
         self.masked: Counter[Phase] = Counter()
         self.masked_by_module: Counter[str] = Counter()
+        self.without_gradients = False
         self._counter = counter
 
     def __torch_function__(
@@ -217,7 +220,7 @@ class CausalAttention(TorchFunctionMode):
         left_out = self._note(*args, **named)
         out = function(*args, **named)
         if left_out and out.requires_grad:
-            # Only what gets a gradient has a backward: of checkpointed layers one of the two runs.
+            # Only what gets a gradient has a backward.
             out.register_hook(lambda _: self.masked.update({"backward": left_out}))
         return out
 
@@ -241,9 +244,7 @@ class CausalAttention(TorchFunctionMode):
         scores = both // (width + value.shape[-1]) * width
         output = both - scores
         needs_q, needs_k, needs_v = (each.requires_grad for each in (query, key, value))
-        if self._counter.in_backward:
-            self.masked["recomputed"] += both * left_out
-        else:
-            self.masked["forward"] += both * left_out
-            self.masked_by_module[self._counter.current] += both * left_out
+        self.masked["forward"] += both * left_out
+        self.masked_by_module[self._counter.current] += both * left_out
+        self.without_gradients |= not torch.is_grad_enabled()
         return left_out * (scores * (needs_q + needs_k) + output * ((needs_q or needs_k) + needs_v))
