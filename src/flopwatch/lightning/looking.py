@@ -65,7 +65,7 @@ class Probe:
     def _look_at_output(
         self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], output: Any
     ) -> None:
-        self.position_ids_kept_back = named.get("position_ids") is None
+        self.position_ids_kept_back = named.get("position_ids") is None and len(arguments) <= 1
         values = output.values() if isinstance(output, Mapping) else output
         values = values if isinstance(values, Iterable) and not isinstance(values, torch.Tensor) else (values,)
         tensors = (each for each in values if isinstance(each, torch.Tensor))
