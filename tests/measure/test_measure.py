@@ -3,6 +3,7 @@
 import copy
 import random
 import sys
+import threading
 
 import numpy
 import pytest
@@ -409,3 +410,17 @@ def test_what_is_made_of_parameters_alone_still_is_one():
     measured = measure(Runs(lambda m, x: x @ m.b + unknown(x, torch.cat([m.a * 2, m.a]).detach())[:, :8]), X)
     assert [each.parameters for each in measured.uncounted] == [("a",)]
     assert measured.training_flops is None
+
+
+def test_other_threads_may_wait_for_other_ranks_while_one_measures(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: "waited")
+    answers = []
+
+    def step(m, x):
+        thread = threading.Thread(target=lambda: answers.append(torch.distributed.barrier()))
+        thread.start()
+        thread.join()
+        m.layer(x).sum().backward()
+
+    measure_training_step(OwnStep(step), torch.zeros(2, 8))
+    assert answers == ["waited"]

@@ -130,7 +130,8 @@ class Measured:
         """
         if len(self._costs) >= _MOST_SHAPES or self._seconds > _MOST_SECONDS:
             raise MeasurementError(
-                f"batches of {len(self._costs)} shapes were measured in {self._seconds:.0f} s, and more shapes come"
+                f"batches of {len(self._costs)} shapes were measured in {self._seconds:.0f} s, and more come (strings"
+                " and whole numbers beside the tensors tell batches apart, too)"
             )
         began = time.monotonic()
         measured = measure_training_step(self._module, batch, optimizers=self._optimizers, attention=self._attention)

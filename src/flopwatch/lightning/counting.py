@@ -17,7 +17,7 @@ from flopwatch.lightning.costs import ClosedForm, Measured
 from flopwatch.lightning.discovery import FoundModel
 from flopwatch.lightning.lengths import Lengths, Reading, reading_of
 from flopwatch.lightning.looking import Probe, reconcile, reconcile_images
-from flopwatch.lightning.shapes import BatchShape, has_mask_of_its_own, is_plain, samples_of, shape_of, signature
+from flopwatch.lightning.shapes import BatchShape, has_pairs_of_its_own, is_plain, samples_of, shape_of, signature
 from flopwatch.measure import Measurement
 from flopwatch.measure.probe import Verdict, cross_check
 from flopwatch.records import Verification, Work
@@ -145,7 +145,7 @@ class BatchCounter:
         shape = self._shape(batch)
         assert shape is not None
         self._check_passes(shape)
-        if self._attention == "causal" and has_mask_of_its_own(batch):
+        if self._attention == "causal" and has_pairs_of_its_own(batch):
             self._found, self.note = None, _OWN_MASK
             return self._withheld(batch)
         verdict = self._cross_checked(found, shape, trainable, checkpointing)
@@ -263,11 +263,11 @@ class BatchCounter:
         if self._measured is not None:
             return self._count_measured(batch, self._measured)
         if self._shorter_by is None:
-            return _UNKNOWN
+            return _UNKNOWN._replace(samples=samples_of(batch))
         shape = self._shape(batch)
         if shape is None:
             self._say("a batch came whose shape cannot be told; FLOPs and tokens are unknown from here on")
-            return _UNKNOWN
+            return _UNKNOWN._replace(samples=samples_of(batch))
         if shape.empty:
             self._say(f"a batch without tokens came ({shape.sequences} x {shape.seq_len}); it counts as no work")
             return _NOTHING._replace(samples=shape.sequences)

@@ -98,7 +98,7 @@ def is_plain(batch: Any) -> bool:
     return len(pair) == 2 and all(is_tokens(each) for each in pair) and pair[0].shape == pair[1].shape
 
 
-def has_mask_of_its_own(batch: Any) -> bool:
+def has_pairs_of_its_own(batch: Any) -> bool:
     """Whether a batch brings a mask with an entry for every pair, or cumulative lengths without position ids."""
     keys = batch if isinstance(batch, Mapping) and batch.get("position_ids") is None else ()
     if any(str(name).startswith("cu_seq") for name in keys):

@@ -16,6 +16,7 @@ import contextlib
 import io
 import random
 import sys
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -252,14 +253,23 @@ def _undisturbed() -> Iterator[None]:
 
 @contextmanager
 def _no_waiting_for_other_ranks() -> Iterator[None]:
-    """Refuse what other ranks would have to answer; collectives of meta tensors do nothing anyway."""
+    """Refuse what other ranks would have to answer; collectives of meta tensors do nothing anyway.
 
-    def refuse(*args: Any, **named: Any) -> None:
-        raise MeasurementError("the code waits for other ranks, which a measurement must not")
+    Other threads, such as one that saves a checkpoint, go on as ever.
+    """
+    measuring = threading.get_ident()
+
+    def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **named: Any) -> Any:
+            if threading.get_ident() == measuring:
+                raise MeasurementError("the code waits for other ranks, which a measurement must not")
+            return function(*args, **named)
+
+        return call
 
     present = {name: getattr(torch.distributed, name) for name in _WAITS if hasattr(torch.distributed, name)}
-    for name in present:
-        setattr(torch.distributed, name, refuse)
+    for name, function in present.items():
+        setattr(torch.distributed, name, refusing(function))
     try:
         yield
     finally:
