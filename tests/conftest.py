@@ -32,21 +32,32 @@ class FakeDriver:
         return [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
 
 
-@pytest.fixture(scope="session")
-def fake_nvml_library(tmp_path_factory):
+def compile_driver(folder, *options):
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         pytest.skip("the fake driver needs a C compiler")
-    library = tmp_path_factory.mktemp("nvml") / "libnvidia-ml.so.1"
+    library = folder / "libnvidia-ml.so.1"
     source = HERE / "fake_driver" / "fake_nvml.c"
-    command = [compiler, "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o", str(library), str(source)]
-    subprocess.run(command, check=True)
+    command = [compiler, "-Wall", "-Werror", "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1"]
+    subprocess.run([*command, *options, "-o", str(library), str(source)], check=True)
     return library
+
+
+@pytest.fixture(scope="session")
+def fake_nvml_library(tmp_path_factory):
+    return compile_driver(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture
 def fake_driver(fake_nvml_library, tmp_path):
     return FakeDriver(fake_nvml_library, tmp_path)
+
+
+@pytest.fixture
+def old_driver(tmp_path):
+    """A driver without event reasons, energy, field values and GPM."""
+    (tmp_path / "old").mkdir()
+    return FakeDriver(compile_driver(tmp_path / "old", "-DOLD_DRIVER"), tmp_path)
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "flopwatch"
 FLOORS = [
-    {"errors", "units", "batch", "components", "tree", "backward", "conventions", "chips", "rates"},
-    {"architectures", "nvml", "budget", "records"},
-    {"meter", "metrics", "sampler", "wandb", "runfile", "report", "benchmark", "estimate", "measure"},
+    {"errors", "units", "batch", "components", "tree", "backward", "conventions", "chips", "catalog", "rates"},
+    {"architectures", "nvml", "amd", "budget", "records"},
+    {"meter", "metrics", "telemetry", "sampler", "wandb", "runfile", "report", "benchmark", "estimate", "measure"},
     {"render"},
     {"lightning", "cli"},
 ]
@@ -20,6 +20,7 @@ HOMES = {
     "plotly": {"render"},
     "tabulate": {"render"},
     "pynvml": {"nvml"},
+    "amdsmi": {"amd"},
     "torch": {"lightning", "benchmark", "measure"},
     "pytorch_lightning": {"lightning"},
     "lightning": {"lightning"},
@@ -27,13 +28,14 @@ HOMES = {
     "wandb": set(),
 }
 # Within a floor these build on each other, in this order.
-ORDER = ["errors", "units", "rates", "batch", "components", "tree", "backward", "conventions", "chips"]
+ORDER = ["errors", "units", "rates", "batch", "components", "tree", "backward", "conventions", "chips", "catalog"]
 ORDER += [
     "records",
     "budget",
     "nvml",
     "architectures",
     "meter",
+    "telemetry",
     "metrics",
     "runfile",
     "sampler",

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Literal, cast, get_args
 
-from flopwatch.errors import UnknownDeviceError
+from flopwatch.errors import ArgumentError, UnknownDeviceError
 
 Dtype = Literal["bf16", "fp16", "tf32", "fp8", "fp4", "int8", "fp32", "fp64"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
-Confidence = Literal["high", "medium", "low"]
+Confidence = Literal["high", "medium", "low", "user"]
 
 _MOST_HINTS = 6
+_LARGEST = 1e60
 _VENDOR_PREFIXES = ("NVIDIA ", "Tesla ")
-# Tensor throughput against the base rate (bf16, or fp16 where there is no bf16), the same on every chip of the table:
-# NVIDIA cudnn-frontend, _FLOPS_PER_CLOCK_PER_SM; int8 and fp4 differ from chip to chip and are left out.
-_RATE_TO_BASE: Mapping[Dtype, float] = {"bf16": 1, "fp16": 1, "tf32": 0.5, "fp8": 2}
+_WITHOUT_TENSOR_CORES: tuple[Dtype, ...] = ("fp32", "fp64")
+_SLICE = re.compile(r" MIG (?:\d+c\.)?\d+g\.\d+gb[\w+.]*$")
+_VGPU = re.compile(r"^GRID |(?<!PG\d{3})-\d+(?:-\d+)?(?:[ABCQ]|CME)?$")
+_TEXT_COLUMNS = ("key", "names", "flops_per_clock_per_sm", "clock_basis", "confidence", "source", "notes")
+_NUMBER_COLUMNS = ("sm_count", "boost_clock_hz", "vector_clock_hz", "max_clock_hz", *DTYPES)
 
 
 @dataclass(frozen=True)
@@ -32,29 +36,31 @@ class Chip:
     """One row of the table.
 
     Attributes:
-        key: Short name.
         names: Names that the driver reports, exactly.
-        sm_count: Streaming multiprocessors (compute units on AMD).
-        boost_clock_hz: Clock that the datasheet's tensor figure is for.
-        flops_per_clock_per_sm: Dense FLOPs per clock and SM in bf16 (fp16 where there is no bf16), FP32 accumulation.
         peaks: Dense FLOP/s by precision, datasheet values of one device.
+        sm_count: Streaming multiprocessors (compute units on AMD).
+        boost_clock_hz: Clock that the datasheet's tensor figures are for.
+        vector_clock_hz: Clock that its FP32 and FP64 figures are for, where that is another one.
+        rates: Dense FLOPs per clock and SM by precision, FP32 accumulation.
         confidence: How well the row is confirmed; nothing is computed from a "low" one.
         source: Where the figures are from.
         notes: What to know about them.
+        key: Short name.
     """
 
-    key: str
     names: tuple[str, ...]
-    sm_count: int | None
-    boost_clock_hz: float | None
-    flops_per_clock_per_sm: int | None
     peaks: Mapping[Dtype, float]
-    confidence: Confidence
-    source: str
-    notes: str
+    sm_count: int | None = None
+    boost_clock_hz: float | None = None
+    vector_clock_hz: float | None = None
+    rates: Mapping[Dtype, int] = field(default_factory=dict)
+    confidence: Confidence = "user"
+    source: str = "given by the user"
+    notes: str = ""
+    key: str = ""
 
-    def peak_flops_per_second(self, dtype: Dtype) -> float:
-        """Dense datasheet peak of one device, in FLOP/s.
+    def peak_flops_per_second(self, dtype: Dtype, sm_count: int | None = None) -> float:
+        """Dense datasheet peak of one device in FLOP/s, or of a slice of it with so many SMs.
 
         Raises:
             UnknownDeviceError: If the chip has no figure for the precision, or the row is not confirmed.
@@ -65,7 +71,11 @@ class Chip:
             )
         if dtype not in self.peaks:
             raise UnknownDeviceError(f"no {dtype} peak for {self.names[0]}; known are {', '.join(self.peaks)}")
-        return self.peaks[dtype]
+        if sm_count is None or sm_count == self.sm_count:
+            return self.peaks[dtype]
+        if self.sm_count is None:
+            raise UnknownDeviceError(f"the number of SMs of a whole {self.names[0]} is not known")
+        return self.peaks[dtype] * sm_count / self.sm_count
 
     def flops_per_clock(self, dtype: Dtype, sm_count: int | None = None) -> float | None:
         """Dense FLOPs per clock of the whole device, `None` where the chip's rate is not known for that precision.
@@ -73,9 +83,15 @@ class Chip:
         `H100.flops_per_clock("bf16")` is 132 SMs * 4096 = 540_672.
         """
         sm_count = self.sm_count if sm_count is None else sm_count
-        if not sm_count or not self.flops_per_clock_per_sm or dtype not in self.peaks or dtype not in _RATE_TO_BASE:
+        if not sm_count or dtype not in self.rates:
             return None
-        return sm_count * self.flops_per_clock_per_sm * _RATE_TO_BASE[dtype]
+        return float(sm_count * self.rates[dtype])
+
+    def sheet_clock_hz(self, dtype: Dtype) -> float | None:
+        """The clock that the datasheet's figure for a precision is for."""
+        if dtype in _WITHOUT_TENSOR_CORES and self.vector_clock_hz is not None:
+            return self.vector_clock_hz
+        return self.boost_clock_hz
 
 
 def normalized(name: str) -> str:
@@ -86,30 +102,86 @@ def normalized(name: str) -> str:
     return name
 
 
+def whole_of(name: str) -> tuple[str, bool]:
+    """The name of the whole GPU, and whether this one is a MIG slice of it: "NVIDIA A100-SXM4-40GB MIG 3g.20gb"."""
+    whole = _SLICE.sub("", name)
+    return whole, whole != name
+
+
 @cache
 def all_chips() -> tuple[Chip, ...]:
     """Every row of the table, in its order."""
     text = resources.files("flopwatch").joinpath("data/chips.csv").read_text(encoding="utf-8")
-    return tuple(_chip(row) for row in csv.DictReader(text.splitlines()))
+    return tuple(read_chips(text, "data/chips.csv"))
 
 
-@cache
-def _chips_by_name() -> dict[str, Chip]:
-    return {normalized(name): chip for chip in all_chips() for name in chip.names}
+def read_chips(text: str, where: str) -> list[Chip]:
+    """Chips from CSV with a line of column names; only `names` (with "|" between) and one precision are needed.
+
+    Args:
+        text: The CSV.
+        where: What to call it in an error.
+
+    Raises:
+        ArgumentError: If it is not such a table.
+    """
+    reader = csv.DictReader(text.splitlines())
+    known = (*_TEXT_COLUMNS, *_NUMBER_COLUMNS)
+    unknown = [str(each) for each in reader.fieldnames or () if each not in known]
+    if unknown or "names" not in (reader.fieldnames or ()):
+        got = f"the unknown {unknown[0]!r}" if unknown else "no column 'names'"
+        raise ArgumentError(f"{where}: expected the columns {', '.join(known)}; got {got}")
+    try:
+        return [_chip(row, f"{where}, line {reader.line_num}") for row in reader]
+    except csv.Error as error:
+        raise ArgumentError(f"{where}: expected CSV, got {error}") from None
 
 
-def _chip(row: dict[str, str]) -> Chip:
+def _chip(row: Mapping[str | None, str | None], where: str) -> Chip:
+    if None in row or None in row.values():
+        raise ArgumentError(f"{where}: expected as many cells as columns; put quotes around text with commas")
+    cells = {str(name): (value or "").strip() for name, value in row.items()}
+    numbers = {name: _number(cells[name], f"{where}, {name}") for name in _NUMBER_COLUMNS if cells.get(name)}
+    names = tuple(each.strip() for each in cells["names"].split("|") if each.strip())
+    peaks: dict[Dtype, float] = {dtype: numbers[dtype] for dtype in DTYPES if dtype in numbers}
+    confidence = cells.get("confidence") or "user"
+    if not names or not peaks:
+        raise ArgumentError(f"{where}: expected a name and the peak of at least one of {', '.join(DTYPES)}")
+    if confidence not in get_args(Confidence):
+        raise ArgumentError(f"{where}: expected a confidence of {', '.join(get_args(Confidence))}, got {confidence!r}")
     return Chip(
-        key=row["key"],
-        names=tuple(row["names"].split("|")),
-        sm_count=int(row["sm_count"]) if row["sm_count"] else None,
-        boost_clock_hz=float(row["boost_clock_hz"]) if row["boost_clock_hz"] else None,
-        flops_per_clock_per_sm=int(row["flops_per_clock_per_sm"]) if row["flops_per_clock_per_sm"] else None,
-        peaks={dtype: float(row[dtype]) for dtype in DTYPES if row[dtype]},
-        confidence=cast(Confidence, row["confidence"]),
-        source=row["source"],
-        notes=row["notes"],
+        names=names,
+        peaks=peaks,
+        sm_count=int(numbers["sm_count"]) if "sm_count" in numbers else None,
+        boost_clock_hz=numbers.get("boost_clock_hz"),
+        vector_clock_hz=numbers.get("vector_clock_hz"),
+        rates=_rates(cells.get("flops_per_clock_per_sm", ""), where),
+        confidence=cast(Confidence, confidence),
+        source=cells.get("source") or f"given by the user in {where.partition(',')[0]}",
+        notes=cells.get("notes", ""),
+        key=cells.get("key") or names[0],
     )
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < _LARGEST:
+        raise ArgumentError(f"{where}: expected a number above zero in base units, like 989.4e12, got {text!r}")
+    return number
+
+
+def _rates(text: str, where: str) -> dict[Dtype, int]:
+    """Read "bf16:4096 fp8:8192"."""
+    rates: dict[Dtype, int] = {}
+    for part in text.split():
+        dtype, _, rate = part.partition(":")
+        if dtype not in DTYPES or not rate.isdecimal() or not int(rate):
+            raise ArgumentError(f"{where}: expected FLOPs per clock and SM like 'bf16:4096 fp8:8192', got {part!r}")
+        rates[dtype] = int(rate)
+    return rates
 
 
 def _is_ambiguous(name: str, chip: Chip) -> bool:
@@ -121,21 +193,70 @@ def _is_ambiguous(name: str, chip: Chip) -> bool:
     return any(other.startswith(f"{bare} ") for other in others)
 
 
-def find_chip(name: str) -> Chip:
+def find_chip(name: str, more: Sequence[Chip] = ()) -> Chip:
     """The chip whose driver name this is.
 
     Args:
         name: As NVML or `torch.cuda.get_device_name` gives it; "NVIDIA " and "Tesla " may be left out.
+        more: The user's chips, which go before those of the table.
 
     Raises:
         UnknownDeviceError: If no row carries exactly this name; the nearest names are listed.
     """
-    chip = _chips_by_name().get(normalized(name))
+    own = _by_name(more).get(normalized(name))
+    if own is not None:
+        return own
+    chip = _built_in().get(normalized(name))
     if chip is not None and not _is_ambiguous(name, chip):
         return chip
-    known = {normalized(each).lower(): each for chip in all_chips() for each in chip.names}
+    raise UnknownDeviceError(f"no peak known for a device named {name!r}{_why(name)}{_nearest(name, more)}")
+
+
+def identify(name: str, sm_count: int | None, more: Sequence[Chip] = ()) -> tuple[Chip, int | None]:
+    """The chip of a device that is there, and how many of its SMs the device has if it is a MIG slice, else `None`.
+
+    Args:
+        name: As the driver gives it; of a slice with "MIG 3g.20gb" behind it.
+        sm_count: SMs of the device, where they are known.
+        more: The user's chips.
+
+    Raises:
+        UnknownDeviceError: If the name is not known, or the device has not as many SMs as its name says.
+    """
+    whole, is_slice = whole_of(name)
+    chip = find_chip(whole if is_slice and sm_count is not None else name, more)
+    if chip.sm_count is None or sm_count is None:
+        return chip, sm_count if is_slice else None
+    if sm_count > chip.sm_count or (sm_count < chip.sm_count and not is_slice):
+        raise UnknownDeviceError(
+            f"{name} should have {chip.sm_count} SMs, this one has {sm_count}; it is a part of one or another model"
+        )
+    return chip, sm_count if is_slice else None
+
+
+@cache
+def _built_in() -> dict[str, Chip]:
+    return _by_name(all_chips())
+
+
+def _by_name(chips: Iterable[Chip]) -> dict[str, Chip]:
+    return {normalized(name): chip for chip in chips for name in chip.names}
+
+
+def _why(name: str) -> str:
+    """What makes a name of this kind have no peak."""
+    if whole_of(name)[1]:
+        return ": a MIG slice has the peak of its own SMs, which only the machine that it is in can tell"
+    if _VGPU.search(name):
+        return ": a virtual GPU shares its chip in time with others and has no peak of its own"
+    if "Laptop" in name or "Max-Q" in name or "Mobile" in name:
+        return ": what a laptop GPU can do depends on the power that its laptop gives it"
+    return ""
+
+
+def _nearest(name: str, more: Sequence[Chip]) -> str:
+    known = {normalized(each).lower(): each for chip in (*more, *all_chips()) for each in chip.names}
     wanted = normalized(name).lower()
     near = [each for each in known if wanted and each.startswith(wanted)]
     near = near or difflib.get_close_matches(wanted, known, n=_MOST_HINTS, cutoff=0.5)
-    hint = f"; nearest are {', '.join(repr(known[each]) for each in near[:_MOST_HINTS])}" if near else ""
-    raise UnknownDeviceError(f"no peak known for a device named {name!r}{hint}")
+    return f"; nearest are {', '.join(repr(known[each]) for each in near[:_MOST_HINTS])}" if near else ""

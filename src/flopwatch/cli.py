@@ -10,10 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
-from flopwatch import nvml
+from flopwatch import amd
 from flopwatch.architectures import architecture_of
 from flopwatch.backward import Checkpointing
 from flopwatch.batch import Batch
+from flopwatch.catalog import user_chips
 from flopwatch.chips import DTYPES, find_chip
 from flopwatch.conventions import CONVENTIONS, DESCRIPTIONS
 from flopwatch.errors import (
@@ -25,6 +26,7 @@ from flopwatch.errors import (
     UnknownModelError,
 )
 from flopwatch.estimate import Estimate, Plan, estimate, of_a_run
+from flopwatch.nvml.inventory import list_gpus
 from flopwatch.units import parse_count
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -92,6 +94,7 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", metavar="1.28M", help="sequences or images of the whole run, instead of tokens")
     parser.add_argument("--gpu", metavar="NAME", help="as the driver names it, like 'NVIDIA H100 80GB HBM3'")
     parser.add_argument("--count", metavar="N", help="number of GPUs (default 1)")
+    _add_chips(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="precision of the peak (default bf16)")
     parser.add_argument("--mfu", type=float, help="utilization to plan with, like 0.4; needed with --gpu")
     parser.add_argument("--usd-per-gpu-hour", type=float, metavar="USD", help="price of a GPU-hour")
@@ -104,9 +107,11 @@ def _estimate(arguments: argparse.Namespace) -> None:
 
     if arguments.gpu is not None and arguments.mfu is None:
         raise ArgumentError("expected --mfu with --gpu, the utilization to plan with; published runs reach 0.3 to 0.5")
-    for_a_gpu = (arguments.mfu, arguments.usd_per_gpu_hour, arguments.count)
+    for_a_gpu = (arguments.mfu, arguments.usd_per_gpu_hour, arguments.count, arguments.chips)
     if arguments.gpu is None and any(each is not None for each in for_a_gpu):
-        raise ArgumentError("expected --gpu with --mfu, --count and --usd-per-gpu-hour: the device that they are for")
+        raise ArgumentError(
+            "expected --gpu with --mfu, --count, --usd-per-gpu-hour and --chips: the device they are for"
+        )
     result = _counted(arguments, _batch(arguments))
     print((rendered.render_json if arguments.json else rendered.render_text)(result), end="")
 
@@ -159,7 +164,8 @@ def _plan(arguments: argparse.Namespace) -> Plan | None:
     if arguments.gpu is None:
         return None
     count = _count("--count", arguments.count or "1")
-    return Plan(arguments.gpu, arguments.dtype, count, arguments.mfu, arguments.usd_per_gpu_hour)
+    chips = user_chips(arguments.chips)
+    return Plan(arguments.gpu, arguments.dtype, count, arguments.mfu, arguments.usd_per_gpu_hour, chips)
 
 
 def _optional_count(flag: str, text: str | None) -> int | None:
@@ -173,9 +179,14 @@ def _count(flag: str, text: str) -> int:
         raise ArgumentError(f"{flag}: {error}") from None
 
 
+def _add_chips(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--chips", metavar="FILE", help="CSV of chips to add, in the form of flopwatch/data/chips.csv")
+
+
 def _add_gpus(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="answer for a device name, without hardware")
     parser.add_argument("--dtype", choices=DTYPES, help="precision of the peak (default: the chip's own first)")
+    _add_chips(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(command=_gpus)
 
@@ -183,14 +194,16 @@ def _add_gpus(parser: argparse.ArgumentParser) -> None:
 def _gpus(arguments: argparse.Namespace) -> None:
     from flopwatch.render import gpus as rendered
 
+    chips = user_chips(arguments.chips)
     if arguments.name is not None:
-        rows = [rendered.chip_facts(arguments.name, find_chip(arguments.name), arguments.dtype)]
+        rows = [rendered.chip_facts(arguments.name, find_chip(arguments.name, chips), arguments.dtype)]
     else:
+        rows = [rendered.amd_facts(each, arguments.dtype, chips) for each in amd.list_gpus()]
         try:
-            rows = [rendered.gpu_facts(gpu, arguments.dtype) for gpu in nvml.list_gpus()]
+            rows = [rendered.gpu_facts(each, arguments.dtype, chips) for each in list_gpus()] + rows
         except DriverError as error:
-            print(f"no NVIDIA GPU: {error}", file=sys.stderr)
-            rows = []
+            if not rows:
+                print(f"no NVIDIA GPU: {error}", file=sys.stderr)
     if arguments.json:
         print(rendered.render_json(rows), end="")
     elif rows:

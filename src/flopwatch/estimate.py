@@ -8,7 +8,7 @@ from typing import Literal
 from flopwatch import backward, conventions, units
 from flopwatch.backward import Checkpointing
 from flopwatch.batch import Batch
-from flopwatch.chips import Dtype, find_chip
+from flopwatch.chips import Chip, Dtype, find_chip
 from flopwatch.conventions import Convention
 from flopwatch.errors import ArgumentError
 from flopwatch.tree import Architecture, AttentionConvention, ComponentRow
@@ -18,13 +18,14 @@ Method = Literal["config", "measured"]
 
 @dataclass(frozen=True)
 class Plan:
-    """The hardware that a run is planned on; `mfu` is the utilization that is hoped for."""
+    """The hardware that a run is planned on; `mfu` is the utilization that is hoped for, `chips` are the user's."""
 
     gpu: str
     dtype: Dtype
     count: int
     mfu: float
     usd_per_gpu_hour: float | None = None
+    chips: tuple[Chip, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ def planned_run(plan: Plan, flops: int) -> PlannedRun:
         raise ArgumentError(f"expected at least one GPU, got a count of {plan.count}")
     if plan.usd_per_gpu_hour is not None and not 0 <= plan.usd_per_gpu_hour < float("inf"):
         raise ArgumentError(f"expected a price that is not negative, got {plan.usd_per_gpu_hour:g}")
-    chip = find_chip(plan.gpu)
+    chip = find_chip(plan.gpu, plan.chips)
     peak = chip.peak_flops_per_second(plan.dtype)
     seconds = flops / (plan.count * peak * plan.mfu)
     gpu_hours = seconds * plan.count / units.SECONDS_PER_HOUR

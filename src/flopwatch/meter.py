@@ -20,6 +20,7 @@ class Counts:
     steps: int = 0
     hardware_flops: int | None = 0
     useful_tokens: int | None = 0
+    joules: int | None = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(**{name: _add(getattr(self, name), getattr(other, name)) for name in _NAMES})  # type: ignore[arg-type]
@@ -43,7 +44,7 @@ class Meter:
     """
 
     def __init__(self, totals: Totals | None = None) -> None:
-        self.totals = totals or Totals(hardware_flops=0, useful_tokens=0)
+        self.totals = totals or Totals(hardware_flops=0, useful_tokens=0, joules=0)
         self._forget()
 
     def _forget(self) -> None:
@@ -81,8 +82,8 @@ class Meter:
         """Note that the FLOPs since the last `take` are not what was added."""
         self._flops = self._hardware_flops = None
 
-    def take(self) -> Counts:
-        """Everything since the last call, of this process alone."""
+    def take(self, joules: int | None = 0) -> Counts:
+        """Everything since the last call, of this process alone, with the energy that it took."""
         counts = Counts(
             flops=self._flops,
             tokens=self._tokens,
@@ -91,6 +92,7 @@ class Meter:
             steps=self._steps,
             hardware_flops=self._hardware_flops,
             useful_tokens=self._useful_tokens,
+            joules=joules,
         )
         self._forget()
         return counts

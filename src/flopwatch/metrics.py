@@ -8,8 +8,10 @@ from types import MappingProxyType
 from flopwatch import rates, units
 from flopwatch.budget import Projection
 from flopwatch.records import Device, Totals, Window
+from flopwatch.telemetry import FEWEST_SAMPLES
 
-FEWEST_CLOCK_SAMPLES = 3
+FEWEST_CLOCK_SAMPLES = FEWEST_SAMPLES
+JOULES_PER_KWH = 3.6e6
 
 METRICS: Mapping[str, str] = MappingProxyType(
     {
@@ -24,11 +26,14 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "budget/flops": "model FLOPs so far, all devices, restarts included",
         "budget/tokens": "tokens so far, all devices, restarts included, padding included",
         "budget/device_hours": "devices x hours of the run's processes so far",
+        "budget/kwh": "energy of the GPUs so far, each once, restarts included",
         "budget/usd": "device_hours x the price that was given",
         "budget/fraction": "share used of the budget that will be reached first",
         "budget/hours_left": "hours to the budget that will be reached first, at the recent pace",
-        "gpu/sm_clock_mhz": "mean SM clock of this node's first device over the window",
-        "gpu/sm_clock_mhz_min": "lowest SM clock seen in the window",
+        "gpu/sm_clock_mhz": "mean SM clock of all devices over the window, while they were not idle",
+        "gpu/sm_clock_mhz_min": "lowest SM clock of any device in the window",
+        "gpu/throttled_frac": "share of the window in which power, heat or another device held the clock down",
+        "gpu/joules_per_token": "energy of the GPUs over the window / its tokens, padding included",
     }
 )
 
@@ -59,6 +64,25 @@ def mfu_at_clock(window: Window, device: Device) -> float | None:
         return None
     peak = device.flops_per_clock * window.sm_clock_hz
     return rates.utilization(window.flops, window.seconds, device.count, peak)
+
+
+def tensor_mfu(window: Window, device: Device) -> float | None:
+    """The MFU that the tensor cores' activity would be if they never multiplied anything but model FLOPs.
+
+    Share of cycles x FLOPs per clock x clock / peak, so the clock is needed to come from cycles to seconds.
+    """
+    if window.sm_clock_hz is None or device.flops_per_clock is None or window.tensor_active is None:
+        return None
+    if window.clock_samples < FEWEST_CLOCK_SAMPLES:
+        return None
+    return rates.fraction(
+        window.tensor_active * device.flops_per_clock * window.sm_clock_hz, device.peak_flops_per_second
+    )
+
+
+def joules(window: Window) -> float | None:
+    """Energy of a window: its mean power, which is known to within a second of its ends, times its wall time."""
+    return None if window.power_watts is None else window.power_watts * window.wall_seconds
 
 
 def capacity_flops(before: float | None, seconds: float, device: Device) -> float | None:
@@ -108,11 +132,14 @@ def logger_metrics(
         "budget/flops": None if totals.flops is None else float(totals.flops),
         "budget/tokens": None if totals.tokens is None else float(totals.tokens),
         "budget/device_hours": device_hours,
+        "budget/kwh": None if totals.joules is None else totals.joules / JOULES_PER_KWH,
         "budget/usd": None if usd_per_device_hour is None else device_hours * usd_per_device_hour,
         "budget/fraction": projection.fraction if projection else None,
         "budget/hours_left": None if seconds_left is None else seconds_left / units.SECONDS_PER_HOUR,
         "gpu/sm_clock_mhz": window.sm_clock_hz / 1e6 if clock_known and window.sm_clock_hz else None,
         "gpu/sm_clock_mhz_min": window.sm_clock_hz_min / 1e6 if clock_known and window.sm_clock_hz_min else None,
+        "gpu/throttled_frac": window.throttled_frac,
+        "gpu/joules_per_token": rates.fraction(joules(window), window.tokens),
     }
     start = f"{prefix}/" if prefix else ""
     return {f"{start}{key}": value for key, value in values.items() if value is not None}

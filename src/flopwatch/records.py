@@ -1,7 +1,9 @@
 """What a run writes down: frozen records, one JSON object each, that later versions can still read.
 
 A run file is a list of such objects: one `start`, one `work` once the first batch has been counted, a `window` about
-every ten seconds, an `end`. All amounts are in base units (FLOPs, seconds, Hz); unknown is null.
+every ten seconds, an `end`; in between `hardware` as soon as the driver has answered, `event`s, and a `device` where
+the first batch showed that the start's was not right. All amounts are in base units (FLOPs, seconds, Hz, J); unknown is
+null.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ Status = Literal["finished", "interrupted", "failed"]
 class Device:
     """The hardware that a run used and the peak that its MFU is held against.
 
-    `flops_per_clock` is of one whole device at the run's precision; `peak_source` says where the peak is from.
+    `flops_per_clock` is of one whole device at the run's precision; `peak_source` says where the peak is from;
+    `boost_clock_hz` is the clock that the datasheet's peak is for.
     """
 
     name: str
@@ -41,6 +44,26 @@ class Device:
     sm_count: int | None = None
     uuid: str | None = None
     driver: str | None = None
+    boost_clock_hz: float | None = None
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the driver tells of the first rank's GPU.
+
+    `readable` says of each reading "yes", or why it is not to be had; `energy_source` is how energy is known;
+    `is_slice` says that it is a MIG slice, whose clocks are those of the whole GPU. A later one replaces it.
+    """
+
+    time: float
+    name: str
+    uuid: str | None = None
+    driver: str | None = None
+    is_slice: bool = False
+    max_sm_clock_hz: float | None = None
+    power_limit_watts: float | None = None
+    energy_source: str | None = None
+    readable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,7 +72,7 @@ class Totals:
 
     `seconds` is wall time of the run's processes, without the time between them; `device_seconds` is it times devices.
     `hardware_flops` are `flops` with what activation checkpointing recomputes; `useful_tokens` are `tokens` without
-    padding. Both are unknown in files that were written without them.
+    padding; `joules` is the energy of the GPUs, each once. They are unknown in files that were written without them.
     """
 
     flops: int | None = 0
@@ -61,6 +84,7 @@ class Totals:
     device_seconds: float = 0.0
     hardware_flops: int | None = None
     useful_tokens: int | None = None
+    joules: int | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +151,9 @@ class Window:
 
     `seconds` is time in the training loop (waiting for data included, validation and checkpoints left out);
     `wall_seconds` is all time; `totals` are the run's at its end. The first window holds the first step alone, with its
-    compilation and warm-up.
+    compilation and warm-up. Clocks, throttling, power and tensor activity are `telemetry.Telemetry`'s, to within a
+    second: means over all devices, but `clock_samples` is the fewest of any, `sm_clock_hz_min` the lowest,
+    `power_watts` all devices'.
     """
 
     step: int
@@ -149,6 +175,12 @@ class Window:
     seconds_left: float | None = None
     hardware_flops: int | None = None
     useful_tokens: int | None = None
+    throttled: Mapping[str, float] | None = None
+    throttled_frac: float | None = None
+    throttle_counted: bool = False
+    slow_clock_frac: float | None = None
+    power_watts: float | None = None
+    tensor_active: float | None = None
 
 
 @dataclass(frozen=True)
@@ -170,8 +202,16 @@ class End:
     seconds: Mapping[str, float]
 
 
-Record = Start | Work | Window | Event | End
-KINDS: Mapping[str, type[Any]] = {"start": Start, "work": Work, "window": Window, "event": Event, "end": End}
+Record = Start | Device | Hardware | Work | Window | Event | End
+KINDS: Mapping[str, type[Any]] = {
+    "start": Start,
+    "device": Device,
+    "hardware": Hardware,
+    "work": Work,
+    "window": Window,
+    "event": Event,
+    "end": End,
+}
 _KIND_OF = {cls: kind for kind, cls in KINDS.items()}
 _T = TypeVar("_T")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 from flopwatch import metrics, rates, units
-from flopwatch.records import Device, Event, Totals, Window, Work
+from flopwatch.records import Device, Event, Hardware, Totals, Window, Work
 from flopwatch.runfile import Run, Segment
 
 REPORT_SCHEMA = 1
@@ -29,6 +29,7 @@ class Point:
     total_flops: int | None
     sm_clock_hz: float | None
     first: bool
+    throttled_frac: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Report:
 
     `mfu` and the other means leave out the first window of every process (compilation, warm-up) and all time outside
     the training loop; `run_mfu` leaves out nothing. `seconds` is wall time by kind and adds up to `wall_seconds`; of a
-    killed process only the kinds that its windows hold are known, the rest is "other".
+    killed process only the kinds that its windows hold are known, the rest is "other". `throttled`, `slow_clock_frac`
+    and `tensor_active` are means over the part `telemetry_coverage` of the time in which they were read.
     """
 
     run_id: str
@@ -70,6 +72,18 @@ class Report:
     step_seconds: float | None
     data_wait_fraction: float | None
     sm_clock_hz: float | None
+    sm_clock_hz_min: float | None
+    throttled: Mapping[str, float] | None
+    throttled_frac: float | None
+    throttle_counted: bool
+    slow_clock_frac: float | None
+    telemetry_coverage: float | None
+    power_watts: float | None
+    joules_per_token: float | None
+    joules_per_flop: float | None
+    tensor_active: float | None
+    tensor_mfu: float | None
+    hardware: Hardware | None
     usd: float | None
     budgets: tuple[BudgetStanding, ...]
     seconds: Mapping[str, float]
@@ -128,6 +142,20 @@ def summarize(run: Run) -> Report:
         step_seconds=rates.fraction(seconds_in_loop, sum(window.steps for window in windows)),
         data_wait_fraction=rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop),
         sm_clock_hz=_mean_clock(windows),
+        sm_clock_hz_min=min(
+            (each.sm_clock_hz_min for each in windows if each.sm_clock_hz_min is not None), default=None
+        ),
+        throttled=_throttled(windows),
+        throttled_frac=_mean(windows, lambda window: window.throttled_frac),
+        throttle_counted=all(each.throttle_counted for each in windows if each.throttled is not None),
+        slow_clock_frac=_mean(windows, lambda window: window.slow_clock_frac),
+        telemetry_coverage=_coverage(windows),
+        power_watts=_mean(windows, lambda window: window.power_watts),
+        joules_per_token=_energy_of_one(windows, lambda window: window.tokens),
+        joules_per_flop=_energy_of_one(windows, lambda window: window.flops),
+        tensor_active=_mean(windows, lambda window: window.tensor_active),
+        tensor_mfu=_tensor_mfu(steady),
+        hardware=next((each.hardware for each in reversed(run.segments) if each.hardware is not None), None),
         usd=None if price is None else device_hours * price,
         budgets=tuple(
             BudgetStanding(each.text, each.amount, each.unit, _used(each.unit, each.amount, totals, step))
@@ -139,6 +167,44 @@ def summarize(run: Run) -> Report:
         notes=(*run.notes, doubt) if doubt else run.notes,
         versions=start.versions,
     )
+
+
+def _mean(windows: Sequence[Window], value: Callable[[Window], float | None]) -> float | None:
+    """Mean over the wall time of the windows that know the value."""
+    known = [(found, window.wall_seconds) for window in windows if (found := value(window)) is not None]
+    return rates.fraction(sum(found * seconds for found, seconds in known), sum(seconds for _, seconds in known))
+
+
+def _throttled(windows: Sequence[Window]) -> dict[str, float] | None:
+    reasons = {reason for window in windows for reason in window.throttled or {}}
+    if not reasons:
+        return None
+    known = [window for window in windows if window.throttled is not None]
+    seconds = sum(window.wall_seconds for window in known)
+    sums = {
+        reason: sum((window.throttled or {}).get(reason, 0.0) * window.wall_seconds for window in known)
+        for reason in sorted(reasons)
+    }
+    return {reason: amount / seconds for reason, amount in sums.items()} if seconds else None
+
+
+def _coverage(windows: Sequence[Window]) -> float | None:
+    """Share of time in which the GPU's clock was read often enough."""
+    read = [each.wall_seconds for each in windows if each.clock_samples >= metrics.FEWEST_CLOCK_SAMPLES]
+    return rates.fraction(sum(read), sum(each.wall_seconds for each in windows)) if read else None
+
+
+def _energy_of_one(windows: Sequence[Window], amount: Callable[[Window], int | None]) -> float | None:
+    """Joules per token or per FLOP, over the windows that know both."""
+    known = [(metrics.joules(window), amount(window)) for window in windows]
+    pairs = [(joules, count) for joules, count in known if joules is not None and count is not None]
+    return rates.fraction(sum(joules for joules, _ in pairs), sum(count for _, count in pairs))
+
+
+def _tensor_mfu(steady: Sequence[tuple[Device, Window]]) -> float | None:
+    known = [(metrics.tensor_mfu(window, device), window.wall_seconds) for device, window in steady]
+    pairs = [(value, seconds) for value, seconds in known if value is not None]
+    return rates.fraction(sum(value * seconds for value, seconds in pairs), sum(seconds for _, seconds in pairs))
 
 
 def _mean_clock(windows: Sequence[Window]) -> float | None:
@@ -225,4 +291,5 @@ def _points(run: Run, started_at: float) -> Iterable[Point]:
                 total_flops=window.totals.flops,
                 sm_clock_hz=window.sm_clock_hz,
                 first=window.first,
+                throttled_frac=window.throttled_frac,
             )

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from flopwatch.errors import RunFileError
-from flopwatch.records import End, Event, Record, Start, Window, Work, from_json, to_json
+from flopwatch.records import Device, End, Event, Hardware, Record, Start, Window, Work, from_json, to_json
 
 FILE_NAME = "run.jsonl"
 _CLOSE_SECONDS = 10.0
@@ -86,6 +86,7 @@ class Segment:
     windows: tuple[Window, ...]
     events: tuple[Event, ...]
     end: End | None
+    hardware: Hardware | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ def _read_segment(path: Path) -> tuple[Segment, list[str]]:
     start: Start | None = None
     work: Work | None = None
     end: End | None = None
+    hardware: Hardware | None = None
     windows: list[Window] = []
     events: list[Event] = []
     dropped: list[str] = []
@@ -165,6 +167,10 @@ def _read_segment(path: Path) -> tuple[Segment, list[str]]:
             if start is not None:
                 raise RunFileError(f"expected one run in {path}, found a second start in line {number}")
             start = record
+        elif isinstance(record, Device):
+            start = start and replace(start, device=record)
+        elif isinstance(record, Hardware):
+            hardware = record
         elif isinstance(record, Work):
             work = record
         elif isinstance(record, Window):
@@ -176,7 +182,7 @@ def _read_segment(path: Path) -> tuple[Segment, list[str]]:
     if start is None:
         raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
     notes = [f"{len(dropped)} unreadable line(s) of {path.name} were left out, first {dropped[0]}"] if dropped else []
-    return Segment(start, work, tuple(windows), tuple(events), end), notes
+    return Segment(start, work, tuple(windows), tuple(events), end, hardware), notes
 
 
 def _records(path: Path, dropped: list[str]) -> Iterator[tuple[int, Record]]:

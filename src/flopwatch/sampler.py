@@ -1,4 +1,4 @@
-"""One daemon thread that reads one GPU's SM clock once a second, so that training never waits for the driver."""
+"""One daemon thread that reads one GPU once a second, so that training never waits for the driver."""
 
 from __future__ import annotations
 
@@ -7,79 +7,305 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 
-from flopwatch import nvml
 from flopwatch.errors import DriverError
+from flopwatch.nvml import gauges
+from flopwatch.nvml.driver import READ, Answer, ask, driver_version
+from flopwatch.nvml.lookup import Address, FoundGpu, find_gpu
+from flopwatch.records import Hardware
+from flopwatch.telemetry import Reading, Tally, Telemetry
 
 _logger = logging.getLogger("flopwatch")
+_T = TypeVar("_T")
 INTERVAL_SECONDS = 1.0
 _SLOW_CALL_SECONDS = 0.005
 _SLOW_CALL_STRETCH = 1000
 _CALLS_JUDGED = 3
+_FAILURES_TOLD = 5
+_LONGEST_BACKOFF = 64
+_SILENCE_SECONDS = 10.0
+_JOIN_SECONDS = 1.0
+CLOCK, REASONS, COUNTERS, ENERGY, POWER, BUSY, TENSOR = (
+    "SM clock",
+    "throttle reasons",
+    "throttle counters",
+    "energy counter",
+    "power",
+    "utilization",
+    "tensor activity",
+)
+# What nearly every GPU has; that others cannot be read is normal, and said in the report alone.
+_EXPECTED = (CLOCK, REASONS)
 
 
 @dataclass(frozen=True)
-class ClockSamples:
-    """SM clocks read since the last time; `None` without a sample."""
+class Trouble:
+    """Something that cannot be read, in words; `everywhere` if every GPU with this driver is likely to have it."""
 
-    count: int
-    mean_hz: float | None
-    min_hz: float | None
+    words: str
+    everywhere: bool = False
 
 
-class ClockSampler:
-    """Samples the SM clock of one GPU until it is stopped or the driver stops answering.
+class _Question(Generic[_T]):
+    """One reading: given up where it is refused for good, asked less often where it fails or takes long.
 
     Args:
-        uuid: Of the GPU, as CUDA or NVML gives it.
-        interval_seconds: Time between two samples; where the driver takes over 5 ms even for the quickest of the last
-            three calls (a single one may have waited for Python's lock), a thousand times that.
+        what: Its name.
+        read: Asks the driver.
+        interval_seconds: Time between two readings when all is well.
     """
 
-    def __init__(self, uuid: str, interval_seconds: float = INTERVAL_SECONDS) -> None:
-        self._uuid = uuid
+    def __init__(self, what: str, read: Callable[[], Answer[_T]], interval_seconds: float) -> None:
+        self.what = what
+        self.given_up = False
+        self.state = "not asked yet"
+        self.troubles: list[Trouble] = []
+        self._read, self._interval_seconds = read, interval_seconds
+        self._took: deque[float] = deque(maxlen=_CALLS_JUDGED)
+        self._due = self._failures = 0.0
+        self._answered = False
+
+    def ask(self) -> _T | None:
+        """The value now; `None` if there is none, or it is not time to ask."""
+        now = time.monotonic()
+        if self.given_up or now < self._due:
+            return None
+        started = time.perf_counter()
+        answer = self._read()
+        self._took.append(time.perf_counter() - started)
+        self._due = now + self._pause(answer)
+        return answer.value
+
+    def _pause(self, answer: Answer[_T]) -> float:
+        """How long to leave it alone, in seconds."""
+        if answer.error is not None:
+            return self._after_failure(answer)
+        if answer.value is not None:
+            if self._failures >= _FAILURES_TOLD:
+                self.troubles.append(Trouble(f"{self.what} is read again"))
+            self._answered, self._failures, self.state = True, 0, READ
+        # The quickest of a few calls, since a single one may have waited for Python's lock.
+        quickest = min(self._took)
+        slow = len(self._took) == _CALLS_JUDGED and quickest > _SLOW_CALL_SECONDS
+        return quickest * _SLOW_CALL_STRETCH if slow else 0.0
+
+    def _after_failure(self, answer: Answer[_T]) -> float:
+        """Power that is asked for too quickly is said not to be supported, so what once answered is asked again."""
+        self.state = str(answer.error)
+        if answer.permanent and not self._answered:
+            self.given_up = True
+            if self.what in _EXPECTED:
+                self.troubles.append(Trouble(f"{self.what} cannot be read: {answer.error}", everywhere=True))
+            return 0.0
+        self._failures += 1
+        if self._failures == _FAILURES_TOLD:
+            words = f"{self.what} cannot be read at the moment: {answer.error}; it is asked from time to time"
+            self.troubles.append(Trouble(words))
+        return self._interval_seconds * float(min(2**self._failures, _LONGEST_BACKOFF))
+
+
+class Sampler:
+    """Reads one GPU until it is stopped or the driver stops answering; the thread that makes it never asks the driver.
+
+    Args:
+        address: The GPU, as CUDA names it.
+        boost_clock_hz: The datasheet's clock, below which a busy GPU is slow.
+        claim: Called with the GPU's UUID in the sampling thread; tells whether its energy is this process's to count.
+        interval_seconds: Time between two readings; a reading that takes over 5 ms even in the quickest of its last
+            three calls is asked a thousand times its duration apart.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        boost_clock_hz: float | None = None,
+        claim: Callable[[str], bool] = lambda uuid: True,
+        interval_seconds: float = INTERVAL_SECONDS,
+    ) -> None:
+        self._address = address
+        self._claim = claim
         self._interval_seconds = interval_seconds
         self._lock = threading.Lock()
-        self._clocks: list[float] = []
+        self._tally = Tally(boost_clock_hz)
+        self._hardware: Hardware | None = None
+        self._told: Hardware | None = None
+        self._troubles: list[Trouble] = []
+        self._doubts: set[str] = set()
+        self._questions: list[_Question[Any]] = []
+        self._counts_energy = True
+        self._answered_at = self._started_at = time.monotonic()
+        self._dead = self._silent = self._hangs = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flopwatch-nvml", daemon=True)
 
     def start(self) -> None:
         """Start the thread; the driver is opened inside it."""
+        self._answered_at = self._started_at = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop within a second, also if the driver hangs."""
+        """Read a last time and stop, within a second also if the driver hangs."""
         self._stopped.set()
         if self._thread.is_alive():
-            self._thread.join(1.0)
+            self._thread.join(_JOIN_SECONDS)
+            self._hangs = self._thread.is_alive()
 
-    def take(self) -> ClockSamples:
-        """The samples since the last call."""
+    def take(self) -> Telemetry:
+        """What the GPU did since the last call."""
         with self._lock:
-            clocks, self._clocks = self._clocks, []
-        if not clocks:
-            return ClockSamples(0, None, None)
-        return ClockSamples(len(clocks), sum(clocks) / len(clocks), min(clocks))
+            telemetry = self._tally.take()
+        if self._counts_energy:
+            return telemetry
+        return replace(telemetry, power_watts=0.0)
+
+    def take_joules(self) -> int | None:
+        """Whole joules since the last call; 0 where another process counts them, `None` once some are not known."""
+        if not self._counts_energy:
+            return 0
+        with self._lock:
+            pending = not self._tally.energy_known
+            lost = self._dead or self._is_silent() or (self._hardware is not None and not self._has_energy())
+            if lost or (pending and (self._stopped.is_set() or self._age() > _SILENCE_SECONDS)):
+                self._tally.energy_lost = self._tally.energy_lost or "it was not read"
+            return self._tally.take_joules()
+
+    def hardware(self) -> Hardware | None:
+        """What the driver tells of the GPU, if that is known and was not returned before."""
+        with self._lock:
+            if self._hardware is None or self._hardware == self._told:
+                return None
+            self._told = self._hardware
+            return self._hardware
+
+    def driver(self) -> str | None:
+        """The driver's version, once it has answered."""
+        with self._lock:
+            return None if self._hardware is None else self._hardware.driver
+
+    def troubles(self) -> list[Trouble]:
+        """What could not be read any more since the last call."""
+        with self._lock:
+            troubles, self._troubles = self._troubles, []
+            if self._is_silent() != self._silent:
+                self._silent = not self._silent
+                silent = f"the NVIDIA driver does not answer; nothing is read of the GPU since {self._silent_since()}"
+                troubles.append(Trouble(silent if self._silent else "the NVIDIA driver answers again"))
+            return troubles
+
+    def _age(self) -> float:
+        return time.monotonic() - self._started_at
+
+    def _is_silent(self) -> bool:
+        """Whether a call has not come back for long."""
+        quiet = time.monotonic() - self._answered_at
+        return self._hangs or (not self._dead and quiet > _SILENCE_SECONDS + self._interval_seconds)
+
+    def _silent_since(self) -> str:
+        since = time.time() - (time.monotonic() - self._answered_at)
+        return datetime.fromtimestamp(since).astimezone().strftime("%H:%M:%S")
+
+    def _has_energy(self) -> bool:
+        return any(not each.given_up for each in self._questions if each.what in (ENERGY, POWER))
 
     def _run(self) -> None:
         try:
-            handle = nvml.handle_by_uuid(self._uuid)
-            self._sample_until_stopped(lambda: nvml.sm_clock_hz(handle))
+            gpu = find_gpu(self._address)
+            self._begin(gpu)
+            self._sample(gpu)
+            while not self._stopped.wait(self._interval_seconds):
+                self._sample(gpu)
+            self._sample(gpu)
         except DriverError as error:
-            _logger.warning("GPU clocks are not read any more: %s; training goes on", error)
+            self._die(str(error))
+        except Exception as error:
+            _logger.debug("the sampling thread failed", exc_info=True)
+            self._die(f"{type(error).__name__}: {error}")
 
-    def _sample_until_stopped(self, read: Callable[[], Any]) -> None:
-        interval = self._interval_seconds
-        took: deque[float] = deque(maxlen=_CALLS_JUDGED)
-        while not self._stopped.wait(interval):
-            started = time.perf_counter()
-            clock = read()
-            took.append(time.perf_counter() - started)
-            if clock is not None:
-                with self._lock:
-                    self._clocks.append(clock)
-            slow = len(took) == _CALLS_JUDGED and min(took) > _SLOW_CALL_SECONDS
-            interval = max(self._interval_seconds, min(took) * _SLOW_CALL_STRETCH) if slow else self._interval_seconds
+    def _die(self, why: str) -> None:
+        with self._lock:
+            self._dead = True
+            self._troubles.append(Trouble(f"the GPU is not read any more: {why}"))
+
+    def _begin(self, gpu: FoundGpu) -> None:
+        uuid = ask("nvmlDeviceGetUUID", gpu.whole).value
+        self._counts_energy = gpu.is_slice or uuid is None or self._claim(str(uuid))
+        slice_id = ask("nvmlDeviceGetGpuInstanceId", gpu.handle).value if gpu.is_slice else None
+        tensor = gauges.TensorGauge(gpu.handle, gpu.whole, slice_id)
+        self._questions = [
+            self._question(CLOCK, lambda: gauges.sm_clock_hz(gpu.whole)),
+            self._question(REASONS, lambda: gauges.event_reasons(gpu.whole)),
+            self._question(COUNTERS, lambda: gauges.reason_seconds(gpu.whole)),
+            self._question(BUSY, lambda: gauges.utilization(gpu.whole)),
+            self._question(TENSOR, tensor.read),
+            self._question(ENERGY, lambda: _of_whole(gpu, gauges.energy_joules)),
+            self._question(POWER, lambda: _of_whole(gpu, gauges.power_watts)),
+        ]
+        if gpu.doubt is not None:
+            with self._lock:
+                self._troubles.append(Trouble(gpu.doubt, everywhere=True))
+
+    def _question(self, what: str, read: Callable[[], Answer[Any]]) -> _Question[Any]:
+        return _Question(what, read, self._interval_seconds)
+
+    def _sample(self, gpu: FoundGpu) -> None:
+        at = time.monotonic()
+        values = {each.what: each.ask() for each in self._questions if each.what != POWER or self._needs_power()}
+        bits = values[REASONS]
+        reading = Reading(
+            at=at,
+            sm_clock_hz=values[CLOCK],
+            reasons=None if bits is None else gauges.reasons_of(bits),
+            idle=bits is not None and gauges.is_idle(bits),
+            explained=bits is not None and not gauges.has_no_reason(bits),
+            reason_seconds=values[COUNTERS],
+            joules=values[ENERGY],
+            power_watts=values.get(POWER),
+            utilization=values[BUSY],
+            tensor_active=values[TENSOR],
+        )
+        hardware = self._describe(gpu) if self._hardware is None else self._hardware
+        with self._lock:
+            self._tally.add(reading)
+            self._answered_at = time.monotonic()
+            self._hardware = replace(hardware, **self._states())
+            self._note_troubles()
+
+    def _note_troubles(self) -> None:
+        for each in self._questions:
+            self._troubles += each.troubles
+            each.troubles = []
+        lost = (self._tally.distrust, self._tally.energy_lost and f"energy is not known: {self._tally.energy_lost}")
+        for doubt in lost:
+            if doubt and doubt not in self._doubts:
+                self._doubts.add(doubt)
+                self._troubles.append(Trouble(doubt, everywhere=True))
+
+    def _needs_power(self) -> bool:
+        """Power is only asked for where there is no energy counter."""
+        return any(each.given_up for each in self._questions if each.what == ENERGY)
+
+    def _describe(self, gpu: FoundGpu) -> Hardware:
+        return Hardware(
+            time=time.time(),
+            name=ask("nvmlDeviceGetName", gpu.handle).value or self._address.name,
+            uuid=ask("nvmlDeviceGetUUID", gpu.handle).value,
+            driver=driver_version(),
+            is_slice=gpu.is_slice,
+            max_sm_clock_hz=gauges.max_sm_clock_hz(gpu.whole).value,
+            power_limit_watts=gauges.power_limit_watts(gpu.whole).value,
+        )
+
+    def _states(self) -> dict[str, Any]:
+        states = {each.what: each.state for each in self._questions if each.state != "not asked yet"}
+        source = {ENERGY: "the driver's counter", POWER: "integral of power readings"}
+        found = (source[what] for what in (ENERGY, POWER) if states.get(what) == READ)
+        return {"readable": states, "energy_source": next(found, None)}
+
+
+def _of_whole(gpu: FoundGpu, read: Callable[[Any], Answer[float]]) -> Answer[float]:
+    if gpu.is_slice:
+        return Answer(error="the energy of a GPU cannot be shared out among its MIG slices", permanent=True)
+    return read(gpu.whole)

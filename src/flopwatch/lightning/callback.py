@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flopwatch.architectures import architecture_of
 from flopwatch.budget import Budget, parse_budget
+from flopwatch.catalog import UserChips, user_chips
+from flopwatch.chips import DTYPES, Dtype
 from flopwatch.errors import ArgumentError
 from flopwatch.lightning.ranks import Ranks
 from flopwatch.lightning.session import Options, Session
@@ -74,6 +76,9 @@ class FlopWatch(_Callback):
         config: The model's config (Hugging Face config, mapping, dataclass or path), if it is not on the module.
         peak_flops_per_second: Peak of one device in FLOP/s, or "measured" for a short benchmark at the start. By
             default the datasheet's dense value for the device and precision.
+        dtype: Precision of the run's matrix multiplications ("bf16", "fp8", ...), where it cannot be found.
+        chips: Chips to add to the table of peaks, or to put in place of its rows: a CSV file like
+            `flopwatch/data/chips.csv`, or `flopwatch.chips.Chip`s.
         attention: "causal" counts the pairs that the model's masks keep, "full" all pairs.
         batch_shape: Function from a batch to (sequences, tokens per sequence), or to a `flopwatch.batch.Batch`, for
             batches without plain token ids.
@@ -102,6 +107,8 @@ class FlopWatch(_Callback):
         *,
         config: Any | None = None,
         peak_flops_per_second: float | Literal["measured"] | None = None,
+        dtype: Dtype | None = None,
+        chips: UserChips = None,
         attention: Literal["causal", "full"] = "causal",
         batch_shape: BatchShape | None = None,
         optimizer_flops: int | None = None,
@@ -119,6 +126,8 @@ class FlopWatch(_Callback):
             raise ArgumentError(f"expected a function for batch_shape, got {batch_shape!r}")
         if peak_flops_per_second != "measured":
             _check_positive("peak_flops_per_second", peak_flops_per_second, "a number of FLOP/s or 'measured'")
+        if dtype is not None and dtype not in DTYPES:
+            raise ArgumentError(f"expected one of {', '.join(DTYPES)} for dtype, got {dtype!r}")
         _check_positive("every_n_seconds", every_n_seconds, "a number of seconds")
         _check_positive("every_n_steps", every_n_steps, "a number of steps", whole=True)
         _check_positive("usd_per_device_hour", usd_per_device_hour, "a price")
@@ -142,6 +151,8 @@ class FlopWatch(_Callback):
             report=report,
             prefix=prefix.strip("/"),
             optimizer_flops=optimizer_flops,
+            chips=user_chips(chips),
+            dtype=dtype,
         )
         self.from_environment = False
         self._stopwatch: Stopwatch | None = None

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import torch
-from torch import nn
 
-from flopwatch import nvml
 from flopwatch.benchmark import TORCH_DTYPES, measure_peak
-from flopwatch.chips import Dtype, find_chip
-from flopwatch.errors import DriverError, FlopwatchError, UnknownDeviceError
+from flopwatch.chips import Chip, Dtype, identify
+from flopwatch.errors import FlopwatchError, UnknownDeviceError
+from flopwatch.lightning.precision import Precision
+from flopwatch.nvml.lookup import Address
 from flopwatch.records import Device
 
 _GIVE = "give FlopWatch(peak_flops_per_second=...) a number, or 'measured' for a short benchmark"
 UsersPeak = float | Literal["measured"] | None
-_MIXED: Mapping[str, Dtype] = MappingProxyType({"16-mixed": "fp16", "bf16-mixed": "bf16"})
+# Cloud TPU VMs name themselves by this variable; the number behind the dash counts cores or chips of the whole slice.
+_TPU_VARIABLE = "TPU_ACCELERATOR_TYPE"
+_TPU_GENERATIONS = {"v4": "tpu-v4", "v5litepod": "tpu-v5e", "v5p": "tpu-v5p", "v6e": "tpu-v6e", "tpu7x": "tpu-v7x"}
 
 
-def device_of(trainer: Any, module: nn.Module, peak: UsersPeak) -> Device:
+def device_of(trainer: Any, precision: Precision, peak: UsersPeak, chips: Sequence[Chip] = ()) -> Device:
     """The device that a Trainer trains on, with the user's peak, a measured one, or the datasheet's."""
-    device = describe_device(trainer.strategy.root_device, trainer.world_size, dtype_of(trainer, module))
+    root = trainer.strategy.root_device
+    device = describe_device(root, trainer.world_size, precision, chips)
     if peak is None:
         return device
     if peak != "measured":
@@ -31,84 +34,108 @@ def device_of(trainer: Any, module: nn.Module, peak: UsersPeak) -> Device:
     if device.dtype not in TORCH_DTYPES:
         return replace(
             device,
+            peak_flops_per_second=None,
             peak_source=f"a {device.dtype} peak cannot be measured; give FlopWatch(peak_flops_per_second=...) a number",
         )
-    measured = measure_peak(device.dtype, trainer.strategy.root_device)
+    measured = measure_peak(device.dtype, root)
     return replace(device, peak_flops_per_second=measured.flops_per_second, peak_source=measured.source)
 
 
-def dtype_of(trainer: Any, module: nn.Module) -> Dtype | None:
-    """The precision of the run's matrix multiplications, `None` where it is not known.
-
-    The strategy's own mixed precision counts first (its compute dtype, not its reduce dtype), then the Trainer's mixed
-    precision, then the dtype that the weights have.
-    """
-    mixed: Any = getattr(trainer.strategy, "mixed_precision", None)
-    precision = str(getattr(trainer.precision_plugin, "precision", ""))
-    if getattr(mixed, "param_dtype", None) is not None:
-        return _dtype_name(mixed.param_dtype, trainer)
-    if "TransformerEngine" in type(trainer.precision_plugin).__name__:
-        return "fp8"
-    if precision.endswith("-mixed"):
-        return _MIXED.get(precision)
-    if any(base.__name__ == "FSDPModule" for each in module.modules() for base in type(each).__mro__):
-        return None
-    weights = {each.dtype for each in module.parameters() if each.dim() >= 2}
-    return _dtype_name(weights.pop(), trainer) if len(weights) == 1 else None
-
-
-def _dtype_name(dtype: torch.dtype, trainer: Any) -> Dtype | None:
-    names: dict[torch.dtype, Dtype] = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float64: "fp64"}
-    if dtype != torch.float32:
-        return names.get(dtype)
-    return _float32_on_cuda() if trainer.strategy.root_device.type == "cuda" else "fp32"
-
-
-def _float32_on_cuda() -> Dtype | None:
-    try:
-        return "fp32" if torch.get_float32_matmul_precision() == "highest" else "tf32"
-    except RuntimeError:  # set by torch's newer attribute, which the older function then refuses to translate
-        names: dict[str, Dtype] = {"ieee": "fp32", "tf32": "tf32"}
-        return names.get(torch.backends.cuda.matmul.fp32_precision)
-
-
-def describe_device(device: torch.device, count: int, dtype: Dtype | None) -> Device:
+def describe_device(device: torch.device, count: int, precision: Precision, chips: Sequence[Chip] = ()) -> Device:
     """Identity of the run's device and its datasheet peak; what is not known says so in `peak_source`."""
-    if device.type != "cuda":
-        name = "CPU" if device.type == "cpu" else device.type
-        return Device(name, count, dtype, peak_source=f"a {name} has no datasheet peak; {_GIVE}")
-    properties = torch.cuda.get_device_properties(device)
-    sm_count = int(properties.multi_processor_count)
-    uuid = None if getattr(properties, "uuid", None) is None else str(properties.uuid)
-    base = Device(properties.name, count, dtype, sm_count=sm_count, uuid=uuid, driver=_driver())
-    return with_datasheet_peak(base)
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        uuid = getattr(properties, "uuid", None)
+        base = Device(
+            properties.name or str(getattr(properties, "gcnArchName", "unknown")),
+            count,
+            sm_count=int(properties.multi_processor_count),
+            uuid=None if uuid is None else str(uuid),
+        )
+        return with_datasheet_peak(base, precision, chips)
+    name = _name_of_other(device)
+    if name is None:
+        plain = "CPU" if device.type == "cpu" else device.type
+        return Device(plain, count, precision.dtype, peak_source=f"a {plain} has no datasheet peak; {_GIVE}")
+    return with_datasheet_peak(Device(name, count), precision, chips)
 
 
-def _driver() -> str | None:
-    try:
-        return nvml.driver_version()
-    except DriverError:
+def _name_of_other(device: torch.device) -> str | None:
+    """The name of a TPU or a Gaudi, as their own software gives it."""
+    if device.type == "xla":
+        generation = os.environ.get(_TPU_VARIABLE, "").partition("-")[0]
+        return _TPU_GENERATIONS.get(generation)
+    if device.type == "hpu":
+        ask = getattr(getattr(torch, "hpu", None), "get_device_name", None)
+        return None if ask is None else str(ask())
+    return None
+
+
+def address_of(device: torch.device) -> Address | None:
+    """How the NVIDIA driver's handle of the run's device is found; `None` for devices that are none of NVIDIA's."""
+    if device.type != "cuda" or torch.version.hip:
         return None
+    properties = torch.cuda.get_device_properties(device)
+    uuid, index = getattr(properties, "uuid", None), device.index or 0
+    return Address(
+        name=properties.name,
+        uuid=None if uuid is None else str(uuid),
+        pci_bus_id=_pci_bus_id(properties),
+        cuda_index=index,
+    )
 
 
-def with_datasheet_peak(device: Device) -> Device:
-    """The same device with its datasheet peak, or with the reason why there is none."""
+def _pci_bus_id(properties: Any) -> str | None:
+    numbers = [getattr(properties, f"pci_{each}_id", None) for each in ("domain", "bus", "device")]
+    if None in numbers:
+        return None
+    domain, bus, slot = (int(cast(int, each)) for each in numbers)
+    return f"{domain:08X}:{bus:02X}:{slot:02X}.0"
+
+
+def no_telemetry(device: torch.device) -> str | None:
+    """Why nothing is read of an accelerator while it trains; `None` for NVIDIA's, and for a CPU."""
+    if device.type == "cpu" or address_of(device) is not None:
+        return None
+    kind = "AMD GPUs" if device.type == "cuda" else f"a device of kind {device.type}"
+    return f"clocks, throttling and energy are read of NVIDIA GPUs alone, not of {kind}"
+
+
+def with_datasheet_peak(device: Device, precision: Precision, chips: Sequence[Chip] = ()) -> Device:
+    """The same device with its datasheet peak at a precision, or with the reason why there is none."""
+    dtype = precision.dtype
     try:
-        if device.dtype is None:
-            raise UnknownDeviceError("the run's precision is not known")
-        dtype = cast(Dtype, device.dtype)
-        chip = find_chip(device.name)
-        if chip.sm_count is not None and device.sm_count is not None and chip.sm_count != device.sm_count:
-            raise UnknownDeviceError(
-                f"{device.name} should have {chip.sm_count} SMs, this one has {device.sm_count}; it is a slice or"
-                " another model"
-            )
-        peak = chip.peak_flops_per_second(dtype)
+        if dtype is None:
+            raise UnknownDeviceError(f"the run's precision is not known{precision.note and ': '}{precision.note}")
+        chip, slice_sms = identify(device.name, device.sm_count, chips)
+        dtype = _possible(dtype, chip)
+        peak = chip.peak_flops_per_second(dtype, slice_sms)
     except FlopwatchError as error:
-        return replace(device, peak_source=f"{error}; {_GIVE}")
+        return replace(
+            device,
+            dtype=dtype,
+            peak_flops_per_second=None,
+            flops_per_clock=None,
+            boost_clock_hz=None,
+            peak_source=f"{error}; {_GIVE}",
+        )
     return replace(
         device,
+        dtype=dtype,
         peak_flops_per_second=peak,
-        peak_source=f"datasheet: {chip.source}",
+        peak_source=f"datasheet: {chip.source}{_remarks(precision, chip, slice_sms)}",
         flops_per_clock=chip.flops_per_clock(dtype, device.sm_count),
+        boost_clock_hz=chip.sheet_clock_hz(dtype),
     )
+
+
+def _possible(dtype: Dtype, chip: Chip) -> Dtype:
+    """TF32 on a chip that has none is plain FP32: torch's setting then does nothing."""
+    return "fp32" if dtype == "tf32" and "tf32" not in chip.peaks and "fp32" in chip.peaks else dtype
+
+
+def _remarks(precision: Precision, chip: Chip, slice_sms: int | None) -> str:
+    remarks = [] if slice_sms is None else [f"{slice_sms} of {chip.sm_count} SMs"]
+    if precision.note:
+        remarks.append(precision.note)
+    return "".join(f"; {each}" for each in remarks)

@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from typing import Any
 
-from flopwatch import units
+from flopwatch import metrics, units
 from flopwatch.budget import Budget
 from flopwatch.records import BudgetLine, Device, Start, Totals, Work
 from flopwatch.render.facts import flops_per_token
@@ -48,7 +48,9 @@ def start_record(
     )
 
 
-def hyperparameters(work: Work, device: Device, budgets: tuple[Budget, ...]) -> dict[str, Any]:
+def hyperparameters(
+    work: Work, device: Device, budgets: tuple[Budget, ...], driver: str | None = None
+) -> dict[str, Any]:
     """What was counted and against what; unknown is absent."""
     facts = {
         "model_type": work.model_type,
@@ -64,7 +66,7 @@ def hyperparameters(work: Work, device: Device, budgets: tuple[Budget, ...]) -> 
         "dtype": device.dtype,
         "peak_flops_per_second": device.peak_flops_per_second,
         "peak_source": device.peak_source,
-        "driver": device.driver,
+        "driver": driver,
         "budget": ", ".join(str(budget) for budget in budgets) or None,
         "versions": versions(),
     }
@@ -84,6 +86,11 @@ def summary(report: Report) -> dict[str, float | str | None]:
         "hardware_flops_total": None if totals.hardware_flops is None else float(totals.hardware_flops),
         "useful_tokens_total": None if totals.useful_tokens is None else float(totals.useful_tokens),
         "tokens_total": None if totals.tokens is None else float(totals.tokens),
+        "kwh_total": None if totals.joules is None else totals.joules / metrics.JOULES_PER_KWH,
+        "joules_per_token_mean": report.joules_per_token,
+        "sm_clock_mhz_mean": None if report.sm_clock_hz is None else report.sm_clock_hz / 1e6,
+        "throttled_frac_mean": report.throttled_frac,
+        "driver": None if report.hardware is None else report.hardware.driver,
         "device_hours_total": totals.device_seconds / units.SECONDS_PER_HOUR,
         "wall_seconds": report.wall_seconds,
         "status": report.status,

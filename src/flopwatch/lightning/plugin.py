@@ -80,6 +80,8 @@ _OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "budget": (str, "a budget"),
     "config": (str, "a path"),
     "peak_flops_per_second": (_number_or_measured, "a number or 'measured'"),
+    "dtype": (str, "a precision"),
+    "chips": (str, "a path"),
     "attention": (str, "'causal' or 'full'"),
     "every_n_seconds": (float, "a number"),
     "every_n_steps": (int, "a whole number"),

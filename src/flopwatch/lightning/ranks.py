@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from flopwatch.meter import Counts
+from flopwatch.telemetry import Telemetry, over_devices, to_minimize, to_sum
 
 _TIMEOUT = timedelta(seconds=120)
 _ARRIVAL_SECONDS = 60.0
@@ -69,26 +70,52 @@ class Ranks:
     def _someone_left(self) -> bool:
         return bool(self._store.check([f"{self._key}/left"]))
 
-    def total(self, counts: Counts, seconds: float) -> tuple[Counts, float]:
-        """Sum the work of all ranks and take the mean of their seconds; all ranks call this at the same step.
+    def owns(self, uuid: str) -> bool:
+        """Whether this rank is the first to ask for the GPU with this UUID, so that its energy is counted once."""
+        if self._store is None:
+            return True
+        key, rank = f"{self._key}/gpu/{uuid}", str(dist.get_rank())
+        return bool(self._store.compare_set(key, "", rank) == rank.encode())
 
-        Steps and batches stay each rank's own. If the ranks do not answer, sums are unknown from then on.
+    def total(self, counts: Counts, seconds: float, telemetry: Telemetry) -> tuple[Counts, float, Telemetry]:
+        """Sum the work of all ranks, take the mean of their seconds and of what their GPUs did.
+
+        All ranks call this at the same step. Steps and batches stay each rank's own. If the ranks do not answer, sums
+        are unknown from then on.
         """
         if self.world_size == 1:
-            return counts, seconds
+            return counts, seconds, telemetry
         if not self.broken:
             try:
                 if self._someone_left():
                     raise RuntimeError("flopwatch failed on another rank")
-                microseconds = round(seconds * 1e6)
-                *sums, all_microseconds = self._sums([*(getattr(counts, name) for name in _SUMMED), microseconds])
-                parts = (None if each is None else each // self._ranks_per_replica for each in sums)
-                mean = (all_microseconds or 0) / 1e6 / self.world_size
-                return _with(counts, dict(zip(_SUMMED, parts, strict=True))), mean
+                return self._exchange(counts, seconds, telemetry)
             except RuntimeError as error:
                 self.broken = True
                 _logger.warning("ranks could not be summed: %s; totals are unknown from here on", str(error)[:200])
-        return _with(counts, dict.fromkeys(_SUMMED)), seconds
+        return _with(counts, dict.fromkeys((*_SUMMED, "joules"))), seconds, Telemetry()
+
+    def _exchange(self, counts: Counts, seconds: float, telemetry: Telemetry) -> tuple[Counts, float, Telemetry]:
+        work = [getattr(counts, name) for name in (*_SUMMED, "joules")]
+        amounts = [*work, round(seconds * 1e6), *to_sum(telemetry)]
+        lowest = self._start_minima(to_minimize(telemetry))
+        sums = self._sums(amounts)
+        *sums_of_work, joules, microseconds = sums[: len(work) + 1]
+        parts = (None if each is None else each // self._ranks_per_replica for each in sums_of_work)
+        total = _with(counts, {**dict(zip(_SUMMED, parts, strict=True)), "joules": joules})
+        means = over_devices(sums[len(work) + 1 :], lowest(), self.world_size)
+        return total, (microseconds or 0) / 1e6 / self.world_size, means
+
+    def _start_minima(self, amounts: list[int]) -> Callable[[], list[int]]:
+        """Begin to look for the lowest of each; what is returned waits for the answer."""
+        tensor = torch.tensor(amounts, dtype=torch.int64, device="cpu")
+        work = dist.all_reduce(tensor, op=dist.ReduceOp.MIN, group=self._group, async_op=True)
+
+        def lowest() -> list[int]:
+            work.wait()
+            return list(tensor.tolist())
+
+        return lowest
 
     def _sums(self, amounts: list[int | None]) -> list[int | None]:
         """Exact sums: every amount travels as digits of 30 bits, which cannot overflow below eight billion ranks."""

@@ -12,10 +12,13 @@ from typing import Any
 
 from flopwatch import metrics, runfile, units
 from flopwatch.budget import Budget, Projection
+from flopwatch.chips import Chip, Dtype
 from flopwatch.lightning import facts
 from flopwatch.lightning.bounds import Bounds
 from flopwatch.lightning.counting import BatchCounter
-from flopwatch.lightning.devices import UsersPeak, device_of
+from flopwatch.lightning.devices import UsersPeak, address_of, device_of, no_telemetry
+from flopwatch.lightning.hardware import HardwareWatch
+from flopwatch.lightning.precision import AutocastProbe, Precision, precision_of
 from flopwatch.lightning.ranks import Ranks
 from flopwatch.lightning.shapes import BatchShape
 from flopwatch.lightning.sinks import LoggerSink, ProgressSink
@@ -26,14 +29,14 @@ from flopwatch.render import RENDERERS
 from flopwatch.render.facts import work_words
 from flopwatch.render.text import component_table, summary_lines
 from flopwatch.report import summarize
-from flopwatch.sampler import ClockSampler, ClockSamples
+from flopwatch.telemetry import Telemetry
 from flopwatch.tree import AttentionConvention
 
 _logger = logging.getLogger("flopwatch")
 _RECENT_WINDOWS = 12
 _MOST_COMPONENTS = 16
 _FASTEST_GROWTH = 10
-_NO_CLOCK = ClockSamples(0, None, None)
+_NOTHING_READ = Telemetry()
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Options:
     report: bool = True
     prefix: str = ""
     optimizer_flops: int | None = None
+    chips: tuple[Chip, ...] = ()
+    dtype: Dtype | None = None
 
 
 class Session:
@@ -72,7 +77,14 @@ class Session:
         self._stopwatch = stopwatch
         self._tap = ProfilerTap(trainer.profiler, stopwatch)
         self._ranks = ranks
-        self._device = device_of(trainer, module, options.peak_flops_per_second)
+        root = trainer.strategy.root_device
+        self._precision = precision_of(trainer, module)
+        if options.dtype is not None:
+            self._precision = Precision(options.dtype, "precision given by the user", by_layers=True)
+        self._autocast = AutocastProbe(module, root.type)
+        self._device = device_of(trainer, self._precision, options.peak_flops_per_second, options.chips)
+        clock = self._device.boost_clock_hz
+        self._hardware = HardwareWatch(address_of(root), clock, ranks.owns, trainer.global_rank)
         self._counter = BatchCounter(
             module,
             config=options.config,
@@ -95,7 +107,6 @@ class Session:
         self._recent: deque[Window] = deque(maxlen=_RECENT_WINDOWS)
         self._bounds: Bounds | None = None
         self._output: _Output | None = None
-        self._sampler: ClockSampler | None = None
         self._doubted = False
         self.begun = self.finished = False
 
@@ -107,6 +118,7 @@ class Session:
         seconds = self._meter.totals.seconds + self._stopwatch.elapsed_seconds()
         self._bounds = Bounds(trainer, self._options.budgets, seconds)
         self.begun = True
+        self._hardware.start()
         if not trainer.is_global_zero:
             return
         path = runfile.new_run_file(self._options.dirpath, _local_folder(trainer.default_root_dir))
@@ -126,11 +138,9 @@ class Session:
                 resumed_from=state.get("run_file"),
             )
         )
-        if self._device.uuid is not None and self._device.driver is not None:
-            self._sampler = ClockSampler(self._device.uuid)
-            self._sampler.start()
-        elif self._device.sm_count is not None:
-            _logger.info("GPU clocks are not read: the driver's library (NVML) does not answer or torch gives no UUID")
+        unread = no_telemetry(trainer.strategy.root_device)
+        if unread is not None:
+            _logger.info("%s", unread)
         if self._device.peak_flops_per_second is None:
             _logger.info("no MFU: %s", self._device.peak_source)
         _logger.info("writing %s", path)
@@ -154,6 +164,8 @@ class Session:
         self._epoch_fresh = False
         if self._check_due:
             self._counter.watch()
+        if self._first_batch:
+            self._autocast.attach()
         if self._first_batch and not self._stopwatch.inside("training"):
             self._stopwatch.lap()
             self._stopwatch.become("training")
@@ -181,6 +193,7 @@ class Session:
         """Compare the first batch, and one of every window, with what the model was really fed."""
         if not self._check_due:
             return
+        self._autocast.detach()
         if skipped:
             self._counter.unwatch()
             return
@@ -188,10 +201,22 @@ class Session:
         if self._first_batch:
             self._first_batch = False
             self._stopwatch.enter("setup")
+            self._settle_precision()
             self._describe_work(self._counter.first(batch, self._trainer.optimizers))
             self._stopwatch.leave("setup")
         elif not self._counter.holds(batch):
             self._meter.lose_flops()
+
+    def _settle_precision(self) -> None:
+        """Hold the run against another peak where its layers were seen to run in another precision."""
+        precision = self._autocast.corrected(self._precision)
+        if precision == self._precision or self._options.peak_flops_per_second is not None:
+            return
+        self._precision = precision
+        self._device = device_of(self._trainer, precision, None, self._options.chips)
+        if self._output is not None:
+            self._output.file.write(self._device)
+            _logger.info("the layers run in %s: peak %s", precision.dtype, self._device.peak_source)
 
     def enter(self, kind: Kind) -> None:
         """A kind of time began."""
@@ -227,9 +252,11 @@ class Session:
             return
         self._stopwatch.become("other")
         self._last_settlement = True
+        self._hardware.stop()
         if status == "finished" or self._ranks.world_size == 1:
             self._close_window()
         self._release()
+        self._pass_on_news()
         if self._output is None:
             return
         seconds = self._stopwatch.seconds_by_kind()
@@ -248,8 +275,8 @@ class Session:
         self.finished = True
         self._tap.remove()
         self._counter.unwatch()
-        if self._sampler is not None:
-            self._sampler.stop()
+        self._autocast.detach()
+        self._hardware.stop()
         if self._output is not None:
             self._output.progress.remove()
 
@@ -262,7 +289,9 @@ class Session:
         else:
             _logger.info("%s, %s: %s", work_words(work), work.verification, work.note)
             _logger.info("what a step is made of\n%s", component_table(work, _MOST_COMPONENTS))
-        self._output.loggers.log_facts(facts.hyperparameters(work, self._device, self._bounds.budgets))
+        self._output.loggers.log_facts(
+            facts.hyperparameters(work, self._device, self._bounds.budgets, self._hardware.driver())
+        )
 
     def _window_is_due(self, step: int) -> bool:
         """Whether this step ends a window: by steps where ranks must agree, by the clock where there is one rank."""
@@ -274,38 +303,49 @@ class Session:
             return step >= self._next_step
         return self._stopwatch.lap_seconds() >= self._options.every_n_seconds
 
-    def _book(self) -> float:
-        """Take what was counted, sum it over the ranks, add it to the totals; returns the ranks' mean lap seconds."""
+    def _book(self, own: Telemetry = _NOTHING_READ) -> tuple[float, Telemetry]:
+        """Take what was counted, sum it over the ranks, add it to the totals.
+
+        Returns:
+            The ranks' mean lap seconds, and what all their GPUs did.
+        """
         for amounts in self._counter.settle(last=self._last_settlement):
             self._meter.add(*amounts, batches=0)
         if not self._counter.still_trains():
             self._meter.lose_flops()
         elapsed = self._stopwatch.elapsed_seconds()
-        counts, lap_seconds = self._ranks.total(self._meter.take(), self._stopwatch.lap_seconds())
+        taken = self._meter.take(self._hardware.take_joules())
+        counts, lap_seconds, telemetry = self._ranks.total(taken, self._stopwatch.lap_seconds(), own)
         self._window_counts += counts
         self._meter.book(counts, elapsed - self._booked_until, self._device.count)
         self._booked_until = elapsed
-        return lap_seconds
+        return lap_seconds, telemetry
 
     def _close_window(self) -> None:
         self._check_due = True
-        lap_seconds = self._book()
+        own = self._hardware.take()
+        lap_seconds, telemetry = self._book(own)
+        self._pass_on_news(own, telemetry)
         counts, self._window_counts = self._window_counts, Counts()
         if not counts.steps:
             return
         self._next_step = self._last_step + self._steps_for_next_window(counts.steps, lap_seconds)
-        clocks = self._sampler.take() if self._sampler is not None else _NO_CLOCK
-        window = self._window(counts, self._stopwatch.lap(), clocks)
+        window = self._window(counts, self._stopwatch.lap(), telemetry)
         if self._output is not None:
             self._publish(window, self._output)
         self._first_window = False
+
+    def _pass_on_news(self, own: Telemetry = _NOTHING_READ, everyone: Telemetry = _NOTHING_READ) -> None:
+        for record in self._hardware.news(self._last_step, own, everyone):
+            if self._output is not None:
+                self._output.file.write(record)
 
     def _steps_for_next_window(self, steps: int, lap_seconds: float) -> int:
         """The same on every rank, since every rank has the same mean."""
         wanted = self._options.every_n_seconds / max(lap_seconds / steps, 1e-9)
         return max(1, min(round(wanted), _FASTEST_GROWTH * steps))
 
-    def _window(self, counts: Counts, lap: Lap, clocks: ClockSamples) -> Window:
+    def _window(self, counts: Counts, lap: Lap, telemetry: Telemetry) -> Window:
         return Window(
             step=self._last_step,
             ended_at=time.time(),
@@ -321,9 +361,7 @@ class Session:
             useful_tokens=counts.useful_tokens,
             totals=self._meter.totals,
             first=self._first_window,
-            sm_clock_hz=clocks.mean_hz,
-            sm_clock_hz_min=clocks.min_hz,
-            clock_samples=clocks.count,
+            **vars(telemetry),
         )
 
     def _publish(self, window: Window, output: _Output) -> None:

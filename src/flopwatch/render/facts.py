@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from flopwatch import units
+from flopwatch.metrics import JOULES_PER_KWH
+from flopwatch.nvml.driver import READ
 from flopwatch.records import Device, Work
 from flopwatch.report import Report
+from flopwatch.telemetry import REASONS
 
 Line = tuple[str, str]
 VERIFICATION = {
@@ -17,6 +20,7 @@ VERIFICATION = {
     "disagree": "withheld: closed form and measurement disagree",
     "withheld": "withheld",
 }
+_NEARLY_ALL = 0.95
 WITHHELD = ("withheld", "disagree")
 _NO_WORK = "the run ended before its first batch did"
 _UNREADABLE_WORK = "the record of how the work was counted is unreadable"
@@ -73,7 +77,7 @@ def run_lines(report: Report) -> list[Line]:
         lines.append(
             ("mind", "a measured peak differs from start to start; compare tokens/s of two runs, not their MFU")
         )
-    if report.device.driver:
+    if report.device.driver and report.hardware is None:
         lines.append(("driver", report.device.driver))
     if report.processes > 1:
         lines.append(("processes", f"{report.processes}, each resumed from the one before"))
@@ -186,8 +190,6 @@ def speed_lines(report: Report) -> list[Line]:
         lines.append(("HFU", f"{units.format_percent(report.hfu)} (with recomputed FLOPs)"))
     if report.mfu_at_clock is not None:
         lines.append(("MFU at clock", f"{units.format_percent(report.mfu_at_clock)} (at the SM clock that was run)"))
-    if report.sm_clock_hz is not None:
-        lines.append(("mean SM clock", units.format_clock(report.sm_clock_hz)))
     lines += [
         ("tokens/s", _in_loop(units.format_count(report.tokens_per_second))),
         ("step", _in_loop(units.format_duration(report.step_seconds))),
@@ -200,6 +202,72 @@ def speed_lines(report: Report) -> list[Line]:
         lines.append(("money", units.format_usd(report.usd)))
     lines += [(f"budget of {each.text}", f"{units.format_share(each.fraction)} used") for each in report.budgets]
     return lines
+
+
+def hardware_lines(report: Report) -> list[Line]:
+    """What the GPUs did: clocks and what held them down, energy, tensor cores; and what could not be read."""
+    hardware = report.hardware
+    if hardware is None:
+        return []
+    lines = [("driver", f"{hardware.driver or units.UNKNOWN}, {hardware.name}"), *_clock_lines(report)]
+    lines += [*_energy_lines(report), *_tensor_lines(report)]
+    missing = [f"{what} ({answer})" for what, answer in hardware.readable.items() if answer != READ]
+    if missing:
+        lines.append(("not read", "; ".join(missing)))
+    return lines
+
+
+def _clock_lines(report: Report) -> list[Line]:
+    if report.sm_clock_hz is None:
+        return [("SM clock", units.UNKNOWN)]
+    clock = (
+        f"{units.format_clock(report.sm_clock_hz)} in the mean, {units.format_clock(report.sm_clock_hz_min)} at least"
+    )
+    if report.device.boost_clock_hz is not None:
+        clock += f"; the peak is for {units.format_clock(report.device.boost_clock_hz)}"
+    lines = [("SM clock", clock)]
+    if report.throttled_frac is not None:
+        how = "the driver's counters" if report.throttle_counted else "samples"
+        lines.append(
+            ("held down", f"{units.format_share(report.throttled_frac)} of the time (by {how}){_reasons(report)}")
+        )
+    if report.slow_clock_frac:
+        slow = f"{units.format_share(report.slow_clock_frac)} of the busy time, and the driver gives no reason"
+        lines.append(("below that clock", slow))
+    if report.telemetry_coverage is not None and report.telemetry_coverage < _NEARLY_ALL:
+        lines.append(("read", f"in {units.format_share(report.telemetry_coverage)} of the time alone"))
+    return lines
+
+
+def _reasons(report: Report) -> str:
+    shares = sorted((report.throttled or {}).items(), key=lambda item: -item[1])
+    words = [f"{REASONS.get(reason, reason)} {units.format_share(share)}" for reason, share in shares if share > 0]
+    return f": {', '.join(words)}" if words else ""
+
+
+def _energy_lines(report: Report) -> list[Line]:
+    assert report.hardware is not None
+    if report.totals.joules is None:
+        return [("energy", units.UNKNOWN)]
+    source = report.hardware.energy_source or units.UNKNOWN
+    energy = f"{units.format_plain(report.totals.joules / JOULES_PER_KWH)} kWh of the GPUs, by {source}"
+    lines = [("energy", energy)]
+    if report.power_watts is not None:
+        lines.append(("mean power", f"{units.format_si(report.power_watts, 'W')} of all GPUs"))
+    if report.joules_per_token is not None:
+        lines.append(("energy of a token", f"{units.format_plain(report.joules_per_token)} J"))
+    if report.joules_per_flop is not None:
+        lines.append(("energy of a model FLOP", f"{units.format_plain(report.joules_per_flop * 1e12)} pJ"))
+    return lines
+
+
+def _tensor_lines(report: Report) -> list[Line]:
+    if report.tensor_active is None:
+        return []
+    words = f"{units.format_percent(report.tensor_active)} of cycles (GPM)"
+    if report.tensor_mfu is not None:
+        words += f"; at the clock that was run that is as much as an MFU of {units.format_percent(report.tensor_mfu)}"
+    return [("tensor cores active", words)]
 
 
 def _tokens(report: Report) -> str:

@@ -14,7 +14,14 @@ from flopwatch.render import facts
 from flopwatch.report import Point, Report
 
 _MOST_POINTS = 2000
-_COLOURS = {"mfu": "#0072B2", "mfu_at_clock": "#D55E00", "flops": "#009E73", "budget": "#888888"}
+_COLOURS = {
+    "mfu": "#0072B2",
+    "mfu_at_clock": "#D55E00",
+    "flops": "#009E73",
+    "clock": "#CC79A7",
+    "throttled": "#E69F00",
+    "budget": "#888888",
+}
 _CONFIG = {"displayModeBar": False, "responsive": True}
 
 
@@ -23,7 +30,11 @@ def render(report: Report) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("flopwatch.render"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    drawn = (("MFU over time", _mfu_chart(report)), ("FLOPs so far", _flops_chart(report)))
+    drawn = (
+        ("MFU over time", _mfu_chart(report)),
+        ("SM clock and what held it down", _clock_chart(report)),
+        ("FLOPs so far", _flops_chart(report)),
+    )
     charts = [(heading, chart) for heading, chart in drawn if chart is not None]
     return environment.get_template("report.html.j2").render(
         title=report.name or report.run_id,
@@ -33,6 +44,7 @@ def render(report: Report) -> str:
         tables=[
             ("The run", facts.run_lines(report)),
             ("Speed and totals", facts.speed_lines(report)),
+            *([("What the GPUs did", hardware)] if (hardware := facts.hardware_lines(report)) else []),
             ("How the work was counted", facts.work_lines(report.work)),
         ],
         times=facts.time_lines(report),
@@ -110,6 +122,24 @@ def _mfu_chart(report: Report) -> str | None:
     return _chart(report, lines, {"title": {"text": "MFU"}, "tickformat": ".1~%", "rangemode": "tozero"})
 
 
+def _clock_chart(report: Report) -> str | None:
+    clocks = _series(report, lambda point: point.sm_clock_hz) if report.points else []
+    if not clocks:
+        return None
+    lines = [_line("SM clock", _COLOURS["clock"], clocks, "%{y:.4s}Hz<extra>SM clock</extra>")]
+    boost = report.device.boost_clock_hz
+    if boost is not None:
+        ends = [(clocks[0][0], boost), (clocks[-1][0], boost)]
+        lines.append(_line("clock of the peak", _COLOURS["budget"], ends, "%{y:.4s}Hz<extra>clock of the peak</extra>"))
+    throttled = _series(report, lambda point: point.throttled_frac)
+    if throttled:
+        share = _line("held down", _COLOURS["throttled"], throttled, "%{y:.1%}<extra>of the time held down</extra>")
+        lines.append({**share, "yaxis": "y2"})
+    second = {"title": {"text": "of the time held down"}, "tickformat": ".0%", "range": [0, 1.02]}
+    axes = {"title": {"text": "SM clock"}, "exponentformat": "SI", "ticksuffix": "Hz", "rangemode": "tozero"}
+    return _chart(report, lines, axes, second if throttled else None)
+
+
 def _flops_chart(report: Report) -> str | None:
     if not report.points:
         return None
@@ -126,8 +156,10 @@ def _flops_chart(report: Report) -> str | None:
     )
 
 
-def _chart(report: Report, lines: list[dict[str, Any]], y_axis: dict[str, Any]) -> str:
-    layout = {
+def _chart(
+    report: Report, lines: list[dict[str, Any]], y_axis: dict[str, Any], second: dict[str, Any] | None = None
+) -> str:
+    layout: dict[str, Any] = {
         "xaxis": {
             "title": {"text": _time_axis(report)[1]},
             "rangemode": "tozero",
@@ -143,5 +175,8 @@ def _chart(report: Report, lines: list[dict[str, Any]], y_axis: dict[str, Any]) 
         "font": {"family": "system-ui, sans-serif", "color": "#808080"},
         "hovermode": "x unified",
     }
+    if second is not None:
+        layout["yaxis2"] = {"overlaying": "y", "side": "right", "showgrid": False, "automargin": True, **second}
+        layout["margin"]["r"] = 60
     figure = {"data": lines, "layout": layout}
     return str(plotly.io.to_html(figure, config=_CONFIG, include_plotlyjs=False, full_html=False, validate=False))

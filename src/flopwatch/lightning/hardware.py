@@ -1,0 +1,77 @@
+"""The run's GPU seen through its driver: starts the sampling thread and turns its news into records and messages."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from flopwatch.nvml.lookup import Address
+from flopwatch.records import Event, Hardware
+from flopwatch.sampler import Sampler
+from flopwatch.telemetry import Telemetry
+
+_logger = logging.getLogger("flopwatch")
+
+
+class HardwareWatch:
+    """One process's GPU; without one, everything is unknown.
+
+    Args:
+        address: Where to find the GPU; `None` where there is none that can be read.
+        boost_clock_hz: The datasheet's clock.
+        claim: Tells whether the energy of the GPU with this UUID is this process's to count.
+        rank: Of this process; the first one speaks for all where every one would say the same.
+    """
+
+    def __init__(
+        self, address: Address | None, boost_clock_hz: float | None, claim: Callable[[str], bool], rank: int
+    ) -> None:
+        self._sampler = None if address is None else Sampler(address, boost_clock_hz, claim)
+        self._rank = rank
+        self._others_missing = False
+
+    def start(self) -> None:
+        """Start reading."""
+        if self._sampler is not None:
+            self._sampler.start()
+
+    def stop(self) -> None:
+        """Read a last time; takes a second at most."""
+        if self._sampler is not None:
+            self._sampler.stop()
+
+    def take(self) -> Telemetry:
+        """What the GPU did since the last call."""
+        return Telemetry() if self._sampler is None else self._sampler.take()
+
+    def take_joules(self) -> int | None:
+        """Energy since the last call."""
+        return None if self._sampler is None else self._sampler.take_joules()
+
+    def driver(self) -> str | None:
+        """The driver's version, once it has answered."""
+        return None if self._sampler is None else self._sampler.driver()
+
+    def news(self, step: int, own: Telemetry, everyone: Telemetry) -> list[Hardware | Event]:
+        """What the run file should hold of it since the last call; every trouble is logged once.
+
+        Args:
+            step: The step that training is at.
+            own: What this process's GPU did.
+            everyone: What all did.
+        """
+        if self._sampler is None:
+            return []
+        records: list[Hardware | Event] = []
+        hardware = self._sampler.hardware()
+        if hardware is not None:
+            records.append(hardware)
+        messages = [each.words for each in self._sampler.troubles() if self._rank == 0 or not each.everywhere]
+        if own.sm_clock_hz is not None and everyone.sm_clock_hz is None and not self._others_missing:
+            self._others_missing = True
+            messages.append("the GPU of another rank is not read, so clocks and energy of the run are not known")
+        for message in messages:
+            _logger.warning("%s%s; training goes on", "" if self._rank == 0 else f"rank {self._rank}: ", message)
+            records.append(Event(time.time(), f"from step {step:,} on: {message}"))
+        return records

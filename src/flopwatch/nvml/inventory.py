@@ -1,0 +1,135 @@
+"""Every GPU of this machine, and what this driver and this user may read of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flopwatch.nvml import gauges
+from flopwatch.nvml.driver import READ, Answer, ask, connect, driver_version
+
+# Cores of one SM by compute capability; elsewhere 128 (CUDA programming guide, arithmetic instructions).
+_CORES_PER_SM = {(7, 0): 64, (7, 5): 64, (8, 0): 64}
+_CORES = 128
+_MOST_SLICES = 16
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A MIG slice of a GPU."""
+
+    name: str
+    uuid: str | None
+    sm_count: int | None
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as the driver describes it; what it does not tell is `None`.
+
+    `readable` says of each reading "yes", or why not. `event_reasons` are what holds the clock down at this moment.
+    """
+
+    index: int
+    name: str
+    uuid: str | None
+    driver: str | None
+    pci_bus_id: str | None
+    sm_count: int | None
+    sm_clock_hz: float | None
+    max_sm_clock_hz: float | None
+    power_watts: float | None
+    power_limit_watts: float | None
+    temperature_celsius: int | None
+    memory_bytes: int | None
+    event_reasons: tuple[str, ...] | None
+    slices: tuple[Slice, ...] = ()
+    is_partitioned: bool = False
+    readable: Mapping[str, str] = field(default_factory=dict)
+
+
+def list_gpus() -> list[Gpu]:
+    """Every GPU that the driver shows.
+
+    Raises:
+        DriverError: If there is no binding or no driver.
+    """
+    connect()
+    count = ask("nvmlDeviceGetCount").value or 0
+    handles = [(index, ask("nvmlDeviceGetHandleByIndex", index).value) for index in range(count)]
+    return [_describe(index, handle) for index, handle in handles if handle is not None]
+
+
+def _describe(index: int, handle: Any) -> Gpu:
+    modes = ask("nvmlDeviceGetMigMode", handle).value
+    pci = ask("nvmlDeviceGetPciInfo", handle).value
+    bits = gauges.event_reasons(handle).value
+    memory = ask("nvmlDeviceGetMemoryInfo", handle).value
+    return Gpu(
+        index=index,
+        name=ask("nvmlDeviceGetName", handle).value or "unknown",
+        uuid=ask("nvmlDeviceGetUUID", handle).value,
+        driver=driver_version(),
+        pci_bus_id=None if pci is None else str(pci.busId),
+        sm_count=sm_count(handle),
+        sm_clock_hz=gauges.sm_clock_hz(handle).value,
+        max_sm_clock_hz=gauges.max_sm_clock_hz(handle).value,
+        power_watts=gauges.power_watts(handle).value,
+        power_limit_watts=gauges.power_limit_watts(handle).value,
+        temperature_celsius=ask("nvmlDeviceGetTemperature", handle, 0).value,
+        memory_bytes=None if memory is None else int(memory.total),
+        event_reasons=None if bits is None else _reason_words(bits),
+        slices=tuple(_slices(handle)),
+        is_partitioned=bool(modes and modes[0]),
+        readable=_readable(handle),
+    )
+
+
+def _reason_words(bits: int) -> tuple[str, ...]:
+    if gauges.is_idle(bits):
+        return ("idle",)
+    return tuple(sorted(gauges.reasons_of(bits))) or (() if gauges.has_no_reason(bits) else ("clock_setting",))
+
+
+def sm_count(handle: Any) -> int | None:
+    """SMs of a whole GPU, from its cores; NVML itself does not count SMs."""
+    cores = ask("nvmlDeviceGetNumGpuCores", handle).value
+    capability = ask("nvmlDeviceGetCudaComputeCapability", handle).value
+    if not cores or capability is None:
+        return None
+    count, rest = divmod(cores, _CORES_PER_SM.get(tuple(capability), _CORES))
+    return None if rest else int(count)
+
+
+def _slices(handle: Any) -> list[Slice]:
+    found = []
+    for index in range(min(ask("nvmlDeviceGetMaxMigDeviceCount", handle).value or 0, _MOST_SLICES)):
+        slice_ = ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, index).value
+        if slice_ is None:
+            continue
+        attributes = ask("nvmlDeviceGetAttributes_v2", slice_).value
+        count = None if attributes is None else int(attributes.multiprocessorCount)
+        name = ask("nvmlDeviceGetName", slice_).value or "unknown"
+        found.append(Slice(name, ask("nvmlDeviceGetUUID", slice_).value, count))
+    return found
+
+
+def _readable(handle: Any) -> dict[str, str]:
+    """Try every reading once."""
+    tensor = gauges.TensorGauge(handle, handle)
+    first = tensor.read()
+    if not first.permanent:
+        time.sleep(1.2 * gauges.SHORTEST_GPM_SECONDS)
+    readings: dict[str, Callable[[], Answer[Any]]] = {
+        "clock": lambda: gauges.sm_clock_hz(handle),
+        "throttle reasons": lambda: gauges.event_reasons(handle),
+        "throttle counters": lambda: gauges.reason_seconds(handle),
+        "energy counter": lambda: gauges.energy_joules(handle),
+        "power": lambda: gauges.power_watts(handle),
+        "utilization": lambda: gauges.utilization(handle),
+        "tensor activity": lambda: first if first.permanent else tensor.read(),
+    }
+    answers = {name: read() for name, read in readings.items()}
+    return {name: READ if each.value is not None else str(each.error) for name, each in answers.items()}
