@@ -27,8 +27,6 @@ typedef struct { int index, slice; } Gpu; /* slice is WHOLE, or the number of a 
 
 static Gpu gpus[MOST_GPUS], slices[MOST_GPUS][MOST_SLICES];
 static int initialized;
-static double energy_mj[MOST_GPUS], throttled_ns[MOST_GPUS][64], power_then[MOST_GPUS], integrated_until[MOST_GPUS];
-static Wide reasons_then[MOST_GPUS];
 
 static int lookup(const char *key, char *value, size_t size) {
     const char *path = getenv("FAKE_NVML_STATE");
@@ -114,21 +112,6 @@ const char *nvmlErrorString(Return code) {
         case 19: return "In use by another client";
         default: return "Unknown Error";
     }
-}
-
-/* Integrate power and reasons since the last call that asked for either. */
-static void integrate(int index) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    double now = time.tv_sec + time.tv_nsec / 1e9;
-    double seconds = integrated_until[index] ? now - integrated_until[index] : 0;
-    energy_mj[index] += power_then[index] * seconds;
-    for (int bit = 0; bit < 64; bit++) {
-        if (reasons_then[index] >> bit & 1) throttled_ns[index][bit] += seconds * 1e9;
-    }
-    integrated_until[index] = now;
-    power_then[index] = (double)number("power_mw", index, 700000);
-    reasons_then[index] = number("reasons", index, 0);
 }
 
 Return nvmlSystemGetDriverVersion(char *out, unsigned size) { BEGIN; text("driver", 0, "580.95.05", out, size); return SUCCESS; }
@@ -250,6 +233,24 @@ typedef struct { unsigned gpu, memory; } Utilization;
 Return nvmlDeviceGetUtilizationRates(Gpu *gpu, Utilization *out) { OF_WHOLE; out->gpu = (unsigned)number("utilization", gpu->index, 100); out->memory = 0; return SUCCESS; }
 
 #ifndef OLD_DRIVER
+static double energy_mj[MOST_GPUS], throttled_ns[MOST_GPUS][64], power_then[MOST_GPUS], integrated_until[MOST_GPUS];
+static Wide reasons_then[MOST_GPUS];
+
+/* Integrate power and reasons since the last call that asked for either. */
+static void integrate(int index) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    double now = time.tv_sec + time.tv_nsec / 1e9;
+    double seconds = integrated_until[index] ? now - integrated_until[index] : 0;
+    energy_mj[index] += power_then[index] * seconds;
+    for (int bit = 0; bit < 64; bit++) {
+        if (reasons_then[index] >> bit & 1) throttled_ns[index][bit] += seconds * 1e9;
+    }
+    integrated_until[index] = now;
+    power_then[index] = (double)number("power_mw", index, 700000);
+    reasons_then[index] = number("reasons", index, 0);
+}
+
 Return nvmlDeviceGetCurrentClocksEventReasons(Gpu *gpu, Wide *out) { OF_WHOLE; *out = number("reasons", gpu->index, 0); return SUCCESS; }
 
 Return nvmlDeviceGetTotalEnergyConsumption(Gpu *gpu, Wide *out) {
