@@ -114,9 +114,7 @@ def test_a_lost_gpu_ends_sampling_with_one_message(sample):
 
 def test_a_driver_that_never_starts_is_one_message(sample):
     (only,), _, threads, *_ = sample("stretch(0.3)", {"error__nvmlInit": 9})
-    assert only["troubles"] == [
-        "the GPU is not read any more: the NVIDIA driver did not answer: Driver Not Loaded"
-    ]
+    assert only["troubles"] == ["the GPU is not read any more: the NVIDIA driver did not answer: Driver Not Loaded"]
     assert (only["joules"], only["hardware"], threads) == (None, None, 1)
 
 
@@ -155,6 +153,8 @@ def test_slow_calls_stretch_their_own_interval_alone(sample):
     (first, second), *_ = sample("stretch(0.5); stretch(0.3)", {"delay_us__nvmlDeviceGetClockInfo": 20_000})
     # 20 ms a call are 20 s to the next one once three calls took so long: three samples, no fourth.
     assert (first["clock_samples"], second["clock_samples"]) == (3, 0)
+    (message,) = first["troubles"]
+    assert message.startswith("the driver takes 20 ms for one reading (SM clock), so that one is taken every 2")
     assert second["throttled_frac"] == 0.0
 
 
@@ -201,5 +201,6 @@ def test_a_counter_that_starts_again_loses_nothing(sample, bits):
 
 def test_counters_in_another_unit_are_not_believed(sample):
     # Nanoseconds divided by a million, with power capped all the time.
-    (only,), *_ = sample("stretch(0.4)", {"reasons": 4, "counter_divisor": 1_000_000})
-    assert (only["throttled_frac"], only["throttle_counted"]) == (1.0, False)
+    (first, second), *_ = sample("stretch(0.4); stretch(0.2)", {"reasons": 4, "counter_divisor": 1_000_000})
+    assert (first["throttled_frac"], first["throttle_counted"]) == (1.0, False)
+    assert second["troubles"] == ["the driver's counter of power cap stands still while the driver reports it"]

@@ -62,6 +62,7 @@ class _Question(Generic[_T]):
         self.what = what
         self.given_up = False
         self.state = "not asked yet"
+        self.pause_seconds = 0.0
         self.troubles: list[Trouble] = []
         self._read, self._interval_seconds = read, interval_seconds
         self._took: deque[float] = deque(maxlen=_CALLS_JUDGED)
@@ -90,7 +91,8 @@ class _Question(Generic[_T]):
         # The quickest of a few calls, since a single one may have waited for Python's lock.
         quickest = min(self._took)
         slow = len(self._took) == _CALLS_JUDGED and quickest > _SLOW_CALL_SECONDS
-        return quickest * _SLOW_CALL_STRETCH if slow else 0.0
+        self.pause_seconds = quickest * _SLOW_CALL_STRETCH if slow else 0.0
+        return self.pause_seconds
 
     def _after_failure(self, answer: Answer[_T]) -> float:
         """Power that is asked for too quickly is said not to be supported, so what once answered is asked again."""
@@ -137,7 +139,7 @@ class Sampler:
         self._questions: list[_Question[Any]] = []
         self._counts_energy = True
         self._answered_at = self._started_at = time.monotonic()
-        self._dead = self._silent = self._hangs = False
+        self._dead = self._silent = self._hangs = self._told_slow = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flopwatch-nvml", daemon=True)
 
@@ -252,7 +254,9 @@ class Sampler:
 
     def _sample(self, gpu: FoundGpu) -> None:
         at = time.monotonic()
-        values = {each.what: each.ask() for each in self._questions if each.what != POWER or self._needs_power()}
+        values = {
+            each.what: self._answer(each) for each in self._questions if each.what != POWER or self._needs_power()
+        }
         bits = values[REASONS]
         reading = Reading(
             at=at,
@@ -269,11 +273,21 @@ class Sampler:
         hardware = self._describe(gpu) if self._hardware is None else self._hardware
         with self._lock:
             self._tally.add(reading)
-            self._answered_at = time.monotonic()
             self._hardware = replace(hardware, **self._states())
             self._note_troubles()
 
+    def _answer(self, question: _Question[Any]) -> Any:
+        value = question.ask()
+        self._answered_at = time.monotonic()
+        return value
+
     def _note_troubles(self) -> None:
+        slow = max((each.pause_seconds for each in self._questions), default=0.0)
+        if slow and not self._told_slow:
+            self._told_slow = True
+            took, what = slow / _SLOW_CALL_STRETCH, [each.what for each in self._questions if each.pause_seconds]
+            words = f"the driver takes {1e3 * took:.0f} ms for one reading ({', '.join(what)}), so that one is taken"
+            self._troubles.append(Trouble(f"{words} every {slow:.0f} s alone", everywhere=True))
         for each in self._questions:
             self._troubles += each.troubles
             each.troubles = []

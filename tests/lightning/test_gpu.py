@@ -1,82 +1,174 @@
-"""A fit whose clocks come through NVIDIA's real binding from the fake driver; only the CUDA device is stood in for."""
+"""Fits whose GPU is the fake driver's, read through NVIDIA's real binding; only the CUDA device is stood in for.
+
+Time of the training loop is simulated, so that rates come out exactly: a batch takes as long as the clock makes it. The
+driver is read in real time meanwhile.
+"""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from flopwatch.report import summarize
 from flopwatch.runfile import read_run
 
 ROOT = str(Path(__file__).parents[2])
 FIT = f"""
-import functools, os, sys, threading, time
+import functools, json, os, sys, threading, time
 sys.path.insert(0, {ROOT!r})
-from dataclasses import replace
+import torch
 from flopwatch import FlopWatch
-from flopwatch.lightning import devices, session
+from flopwatch import sampler as sampler_module
+from flopwatch.lightning import callback, devices, hardware, session
+from flopwatch.lightning.timing import Stopwatch
+from flopwatch.nvml.lookup import Address
 from flopwatch.records import Device
-from flopwatch.sampler import ClockSampler
+from flopwatch.sampler import Sampler
 from tests.lightning.models import MemoryLogger, TinyGPT, loader, trainer
 
-def h100(device, count, dtype):
-    found = Device("NVIDIA H100 80GB HBM3", count, "bf16", sm_count=132, uuid="cafe", driver=devices._driver())
-    return devices.with_datasheet_peak(found)
+options = json.loads(sys.argv[2])
+now = 0.0
+NAME = "NVIDIA H100 80GB HBM3"
+
+def h100(device, count, precision, chips=()):
+    return devices.with_datasheet_peak(Device(NAME, count, sm_count=132, uuid="cafe"), devices.Precision("bf16"), chips)
 
 devices.describe_device = h100
-session.ClockSampler = functools.partial(ClockSampler, interval_seconds=0.02)
+session.address_of = lambda device: Address(NAME, uuid="cafe")
+hardware.Sampler = functools.partial(Sampler, interval_seconds=0.02)
+sampler_module._SILENCE_SECONDS = options["silence"]
+callback.Stopwatch = lambda: Stopwatch(lambda: now)
+clock = 1980
 
 def at_batch(index):
-    time.sleep(0.02)
-    if index == 40:
-        open(os.environ["FAKE_NVML_STATE"], "w").write(sys.argv[2].replace(";", chr(10)) + chr(10))
+    global now, clock
+    if index == options["at"]:
+        lines = ["uuid=GPU-cafe"] + [f"{{key}}={{value}}" for key, value in options["then"].items()]
+        open(os.environ["FAKE_NVML_STATE"], "w").write(chr(10).join(lines) + chr(10))
+        clock = options["then"].get("sm_clock", clock)
+    seconds = options["step"] * 1980 / clock
+    now += seconds
+    time.sleep(seconds)
 
 logger = MemoryLogger()
-trainer(sys.argv[1], FlopWatch(every_n_steps=20), max_steps=100, logger=logger).fit(TinyGPT(at_batch), loader())
-import json
-print(json.dumps([threading.get_native_id(), logger.ours()]))
+fit = trainer(sys.argv[1], FlopWatch(every_n_steps=20), max_steps=options["steps"], logger=logger)
+started = time.perf_counter()
+fit.fit(TinyGPT(at_batch), loader())
+print(json.dumps([threading.get_native_id(), logger.ours(), time.perf_counter() - started]))
 """
 
 
 @pytest.fixture
 def fit(python, fake_driver, tmp_path):
-    def run(then):
-        fake_driver.set(uuid="GPU-cafe", sm_clock=1980)
-        result = python(FIT, tmp_path / "run", then, environment=fake_driver.environment())
+    def run(then=None, at=50, steps=100, step=0.02, state=None, silence=10.0):
+        fake_driver.set(**{"uuid": "GPU-cafe", "sm_clock": 1980, **(state or {})})
+        options = {"then": then or {}, "at": at if then else -1, "steps": steps, "step": step, "silence": silence}
+        options = json.dumps(options)
+        result = python(FIT, tmp_path / "run", options, environment=fake_driver.environment())
         assert result.returncode == 0, result.stderr
-        thread, rows = json.loads(result.stdout.splitlines()[-1])
-        return thread, [row for _, row in rows], read_run(tmp_path / "run").segments[0], result.stderr
+        thread, rows, seconds = json.loads(result.stdout.splitlines()[-1])
+        return thread, [row for _, row in rows], read_run(tmp_path / "run"), result.stderr, seconds
 
     return run
 
 
-def test_the_clock_drop_is_seen_and_mfu_at_clock_follows_it(fit, fake_driver):
-    thread, rows, segment, _ = fit("uuid=GPU-cafe;sm_clock=1500")
-    assert segment.start.device.peak_flops_per_second == 989.4e12
-    assert segment.start.device.driver == "580.95.05"
-    before, after = rows[0], rows[-1]
+def test_a_power_cap_is_told_from_slow_code(fit, fake_driver):
+    thread, rows, run, errors, _ = fit({"sm_clock": 1500, "reasons": 4, "power_mw": 500_000}, step=0.04)
+    before, dropping, after = rows[0], rows[2], rows[-1]
     assert (before["gpu/sm_clock_mhz"], after["gpu/sm_clock_mhz"]) == (1980.0, 1500.0)
-    # At 1980 MHz the device could do 540,672 x 1.98e9 = 1070.5 TFLOP/s, at 1500 MHz 811.0: datasheet 989.4.
+    # Batches take 1980/1500 as long: MFU falls by as much, and against the clock that was run it stays.
+    assert after["perf/mfu"] / before["perf/mfu"] == pytest.approx(1500 / 1980, rel=1e-3)
+    assert after["perf/mfu_at_clock"] == pytest.approx(before["perf/mfu_at_clock"], rel=0.01)
+    # At 1980 MHz the device could do 540,672 x 1.98e9 = 1070.5 TFLOP/s: datasheet 989.4.
     assert before["perf/mfu_at_clock"] / before["perf/mfu"] == pytest.approx(989.4e12 / (540_672 * 1.98e9))
-    assert after["perf/mfu_at_clock"] / after["perf/mfu"] == pytest.approx(989.4e12 / (540_672 * 1.5e9))
-    assert segment.windows[-1].clock_samples >= 3
-    # Once training runs, the training thread never asks the driver.
-    calls = fake_driver.calls()
-    first_clock = next(index for index, call in enumerate(calls) if call[1] == "nvmlDeviceGetClockInfo")
-    assert {int(called_by) for called_by, _ in calls[first_clock:]}.isdisjoint({thread})
+    # The window of steps 41 to 60 ran its second half capped, which took 1.32 of 2.32.
+    assert (before["gpu/throttled_frac"], after["gpu/throttled_frac"]) == (0.0, pytest.approx(1, abs=0.05))
+    assert dropping["gpu/throttled_frac"] == pytest.approx(1.32 / 2.32, abs=0.05)
+    # 700 W for 20 steps of 0.04 s and 32 tokens: 560 J / 640 tokens; then 500 W x 1.056 s / 640.
+    assert before["gpu/joules_per_token"] == pytest.approx(0.875, rel=0.02)
+    assert after["gpu/joules_per_token"] == pytest.approx(0.825, rel=0.02)
+    assert errors.count("training goes on") == 0
+
+    report = summarize(run)
+    assert report.hardware.energy_source == "the driver's counter"
+    assert report.throttled["power_cap"] == report.throttled_frac
+    # 700 W for 49 steps of 0.04 s, then 500 W for 51 of 0.0528 s: 2,719 J, and what Lightning takes beside.
+    assert 2_650 < report.totals.joules < 4_500
+    assert rows[-1]["budget/kwh"] == pytest.approx(run.segments[0].windows[-1].totals.joules / 3.6e6)
+    assert report.tensor_active == pytest.approx(0.4)
+    # 40% of cycles at the mean clock, against the datasheet's 1830 MHz.
+    assert report.tensor_mfu == pytest.approx(0.4 * report.sm_clock_hz / 1830e6, rel=0.01)
+    # The training thread never asks the driver.
+    assert {int(called_by) for called_by, _ in fake_driver.calls()}.isdisjoint({thread})
 
 
-def test_a_gpu_lost_in_the_middle_costs_the_clocks_alone(fit):
-    _, rows, segment, errors = fit("uuid=GPU-cafe;error.nvmlDeviceGetClockInfo=15")
+def messages(errors):
+    return [line for line in errors.splitlines() if "training goes on" in line]
+
+
+@pytest.mark.parametrize(
+    ("then", "said", "kept"),
+    [
+        ({"error.nvmlDeviceGetClockInfo": 15}, "the GPU is not read any more: .* GPU is lost", False),
+        ({"error.nvmlDeviceGetUtilizationRates": 1}, "the GPU is not read any more: .* Uninitialized", False),
+        ({"hang.nvmlDeviceGetClockInfo": 1}, "the NVIDIA driver does not answer", False),
+        ({"error.nvmlDeviceGetClockInfo": 999}, "SM clock cannot be read at the moment: Unknown Error", True),
+    ],
+)
+def test_what_is_lost_in_the_middle_is_said_once_with_the_step(fit, then, said, kept):
+    import re
+
+    _, rows, run, errors, _ = fit(then, steps=140, silence=0.5)
+    (segment,) = run.segments
+    assert (segment.end.status, segment.end.totals.steps) == ("finished", 140)
     assert "gpu/sm_clock_mhz" in rows[0]
     assert "gpu/sm_clock_mhz" not in rows[-1]
     assert "perf/mfu_at_clock" not in rows[-1]
     assert "perf/mfu" in rows[-1]
-    assert segment.end.status == "finished"
-    assert errors.count("GPU clocks are not read any more") == 1
+    # Energy that nobody counted is not known, whatever was counted before.
+    assert ("budget/kwh" in rows[-1]) is kept
+    (message,) = messages(errors)
+    assert re.search(said, message)
+    (event,) = segment.events
+    assert re.search(rf"from step \d+ on: {said}", event.message)
+    assert 50 < int(re.search(r"step (\d+)", event.message)[1]) <= 140
+
+
+def test_what_may_not_be_read_is_said_once(fit):
+    _, rows, run, errors, _ = fit(state={"error.nvmlDeviceGetClockInfo": 4, "error.nvmlGpmSampleGet": 4})
+    (message,) = messages(errors)
+    assert "SM clock cannot be read: Insufficient Permissions" in message
+    assert "gpu/sm_clock_mhz" not in rows[-1]
+    assert "gpu/throttled_frac" in rows[-1]
+    report = summarize(run)
+    assert (report.tensor_active, report.mfu_at_clock) == (None, None)
+    assert report.hardware.readable["tensor activity"] == "Insufficient Permissions"
+
+
+def test_slow_calls_do_not_slow_training(fit):
+    *_, quick = fit(step=0.02)
+    _, rows, slow_run, errors, slow = fit(step=0.02, state={"delay_us": 50_000})
+    # A hundred steps beside seven calls of 50 ms in every reading: on the training thread they would be 35 s.
+    assert slow < quick + 5
+    assert slow_run.segments[0].end.status == "finished"
+    (message,) = messages(errors)
+    assert "ms for one reading (SM clock, throttle reasons" in message
+    assert rows
+
+
+def test_without_a_driver_there_is_one_message(python, tmp_path):
+    options = json.dumps({"then": {}, "at": -1, "steps": 60, "step": 0.005, "silence": 10.0})
+    result = python(FIT, tmp_path / "run", options)
+    assert result.returncode == 0, result.stderr
+    (message,) = messages(result.stderr)
+    assert "the NVIDIA driver did not answer" in message
+    assert read_run(tmp_path / "run").segments[0].end.totals.joules is None
 
 
 def test_a_hanging_driver_does_not_hold_up_training(fit):
-    _, rows, segment, _ = fit("uuid=GPU-cafe;delay_us=30000000")
-    assert segment.end.status == "finished"
-    assert segment.end.totals.steps == 100
+    _, rows, run, errors, seconds = fit(state={"hang.nvmlInit": 1})
+    assert run.segments[0].end.status == "finished"
+    assert run.segments[0].end.totals.steps == 100
     assert rows
+    assert len(messages(errors)) == 1
+    assert seconds < 30
