@@ -1,6 +1,6 @@
 """Hand-made runs whose numbers can be checked by eye."""
 
-from flopwatch.records import BudgetLine, Device, End, Event, Start, Totals, Window, Work
+from flopwatch.records import BudgetLine, Device, End, Event, Hardware, Start, Totals, Window, Work
 from flopwatch.tree import ComponentRow
 
 H100 = Device(
@@ -13,6 +13,17 @@ H100 = Device(
     sm_count=132,
     uuid="cafe",
     driver="580.95.05",
+    boost_clock_hz=1.83e9,
+)
+HARDWARE = Hardware(
+    time=1001.0,
+    name="NVIDIA H100 80GB HBM3",
+    uuid="GPU-cafe",
+    driver="580.95.05",
+    max_sm_clock_hz=1.98e9,
+    power_limit_watts=700.0,
+    energy_source="the driver's counter",
+    readable={"SM clock": "yes", "utilization": "Not Supported"},
 )
 WORK = Work(
     verification="parameters equal",
@@ -48,11 +59,14 @@ def start(**changes):
 
 def totals(step, at, flops):
     seconds = at - 1000.0
-    return Totals(flops, 400 * step, 4 * step, step, step, seconds, 2 * seconds)
+    return Totals(flops, 400 * step, 4 * step, step, step, seconds, 2 * seconds, joules=round(1200 * seconds))
 
 
 def window(step, ended_at, flops=8_000 * TERA, **changes):
-    """Ten steps in ten seconds of training and two of validation: 8e15 / 10 s / 2 devices / 1e15 is an MFU of 0.4."""
+    """Ten steps in ten seconds of training and two of validation: 8e15 / 10 s / 2 devices / 1e15 is an MFU of 0.4.
+
+    A quarter of the time power was capped; both devices together drew 1,200 W.
+    """
     values = {
         "step": step,
         "ended_at": ended_at,
@@ -69,6 +83,12 @@ def window(step, ended_at, flops=8_000 * TERA, **changes):
         "sm_clock_hz": 1.6e9,
         "sm_clock_hz_min": 1.5e9,
         "clock_samples": 10,
+        "throttled": {"power_cap": 0.25, "sync_boost": 0.0},
+        "throttled_frac": 0.25,
+        "throttle_counted": True,
+        "slow_clock_frac": 0.1,
+        "power_watts": 1200.0,
+        "tensor_active": 0.55,
     }
     return Window(**{**values, **changes})
 

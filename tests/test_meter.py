@@ -26,8 +26,17 @@ def test_an_uncounted_batch_makes_its_total_unknown_for_good():
     meter.book(Counts(None, 15, 3, 2, 0), 1.0, 4)
     meter.book(Counts(50, 5, 1, 1, 0), 1.0, 4)
     assert meter.totals == Totals(
-        None, 20, 4, batches=3, seconds=2.0, device_seconds=8.0, hardware_flops=0, useful_tokens=0
+        None, 20, 4, batches=3, seconds=2.0, device_seconds=8.0, hardware_flops=0, useful_tokens=0, joules=0
     )
+
+
+def test_energy_is_booked_and_unknown_once_a_part_is():
+    meter = Meter()
+    meter.book(meter.take(joules=700), 1.0, 1)
+    assert meter.totals.joules == 700
+    meter.book(meter.take(joules=None), 1.0, 1)
+    meter.book(meter.take(joules=700), 1.0, 1)
+    assert meter.totals.joules is None
 
 
 def test_lost_flops_are_unknown_and_the_rest_is_kept():
@@ -58,5 +67,5 @@ def test_a_run_split_by_a_checkpoint_equals_the_run_in_one(work, split):
 
 def test_a_state_of_another_version_is_read_as_far_as_it_is_known():
     meter = Meter()
-    meter.load_state_dict({"flops": 7, "joules": 3})
+    meter.load_state_dict({"flops": 7, "dreams": 3})
     assert meter.totals == Totals(flops=7)

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 
 from flopwatch.budget import Budget, Projection
-from flopwatch.metrics import METRICS, capacity_flops, doubt, logger_metrics, mfu_at_clock
+from flopwatch.metrics import METRICS, capacity_flops, doubt, logger_metrics, mfu_at_clock, tensor_mfu
 from flopwatch.records import Device, Totals
 from tests import samples
 
-TOTALS = Totals(flops=10**16, tokens=5000, samples=50, batches=10, steps=10, device_seconds=7200.0)
+TOTALS = Totals(flops=10**16, tokens=5000, samples=50, batches=10, steps=10, device_seconds=7200.0, joules=7_200_000)
 PROJECTION = Projection(Budget(100, "steps"), 0.25, 1800.0)
 
 
@@ -30,11 +30,14 @@ def test_every_value_by_hand():
             "budget/flops": 1e16,
             "budget/tokens": 5000.0,
             "budget/device_hours": 2.0,
+            "budget/kwh": 2.0,
             "budget/usd": 6.0,
             "budget/fraction": 0.25,
             "budget/hours_left": 0.5,
             "gpu/sm_clock_mhz": 1600.0,
             "gpu/sm_clock_mhz_min": 1500.0,
+            "gpu/throttled_frac": 0.25,
+            "gpu/joules_per_token": 3.6,  # 1,200 W x 12 s of wall time / 4,000 tokens
         }
     )
 
@@ -52,7 +55,8 @@ def test_the_readme_explains_every_key():
 
 
 def test_what_is_unknown_is_absent():
-    window = samples.window(10, 1010.0, 0, sm_clock_hz=None, sm_clock_hz_min=None, clock_samples=0)
+    unread = {"throttled": None, "throttled_frac": None, "power_watts": None, "tensor_active": None}
+    window = samples.window(10, 1010.0, 0, sm_clock_hz=None, sm_clock_hz_min=None, clock_samples=0, **unread)
     unknown = Totals(flops=None, tokens=None, samples=None, device_seconds=7200.0)
     window = type(window)(**{**vars(window), "flops": None, "tokens": None, "hardware_flops": None})
     left = logged(window, Device("CPU", 1), unknown, capacity=None, projection=None, usd_per_device_hour=None)
@@ -63,6 +67,13 @@ def test_what_is_unknown_is_absent():
 def test_mfu_at_clock_needs_three_samples(samples_taken, known):
     window = samples.window(10, 1010.0, clock_samples=samples_taken)
     assert (mfu_at_clock(window, samples.H100) is not None) == known
+    assert (tensor_mfu(window, samples.H100) is not None) == known
+
+
+def test_what_tensor_activity_would_be_as_mfu():
+    # 55% of cycles x 500,000 FLOPs a clock x 1.6 GHz = 4.4e14 FLOP/s of 1e15.
+    assert tensor_mfu(samples.window(10, 1010.0), samples.H100) == pytest.approx(0.44)
+    assert tensor_mfu(samples.window(10, 1010.0, tensor_active=None), samples.H100) is None
 
 
 def test_a_prefix_goes_before_the_section():

@@ -7,7 +7,7 @@ from flopwatch.errors import RunFileError
 from flopwatch.records import KINDS, SCHEMA, Window, from_json, to_json
 from tests import samples
 
-RECORDS = samples.healthy_run()
+RECORDS = [samples.HARDWARE, samples.H100, *samples.healthy_run()]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
@@ -32,7 +32,7 @@ def test_a_line_of_an_older_version_opens_with_defaults():
 
 def test_a_line_of_a_newer_version_opens_without_what_is_unknown():
     values = json.loads(to_json(samples.window(10, 1010.0)))
-    assert from_json(json.dumps({**values, "joules": 5})) == samples.window(10, 1010.0)
+    assert from_json(json.dumps({**values, "dreams": 5})) == samples.window(10, 1010.0)
     assert from_json('{"kind":"dream"}') is None
 
 

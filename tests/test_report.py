@@ -31,10 +31,40 @@ def test_a_healthy_run_by_hand(tmp_path):
     assert [(point.seconds, point.mfu) for point in report.points] == [(9.0, 0.08), (21.0, 0.4), (33.0, 0.4)]
 
 
+def test_what_the_gpus_did_by_hand(tmp_path):
+    start, *rest = samples.healthy_run()
+    # The last window saw no power cap and lasted 12 s as the one before: a quarter of the time is an eighth.
+    rest[-2] = dataclasses.replace(rest[-2], throttled={"power_cap": 0.0, "sync_boost": 0.0}, throttled_frac=0.0)
+    report = report_of(tmp_path, [start, samples.HARDWARE, *rest])
+    assert report.hardware == samples.HARDWARE
+    assert report.throttled == {"power_cap": 0.125, "sync_boost": 0.0}
+    assert (report.throttled_frac, report.throttle_counted, report.slow_clock_frac) == (0.125, True, 0.1)
+    # 1,200 W x 24 s are 28,800 J for 8,000 tokens and 1.6e16 FLOPs.
+    assert (report.power_watts, report.joules_per_token) == (1200.0, 3.6)
+    assert report.joules_per_flop == pytest.approx(1.8e-12)
+    assert (report.tensor_active, report.tensor_mfu) == (pytest.approx(0.55), pytest.approx(0.44))
+    assert (report.sm_clock_hz_min, report.telemetry_coverage) == (1.5e9, 1.0)
+
+
+def test_windows_without_telemetry_count_as_not_read(tmp_path):
+    records = samples.healthy_run()
+    unread = {"throttled": None, "throttled_frac": None, "power_watts": None, "clock_samples": 0, "sm_clock_hz": None}
+    records[5] = dataclasses.replace(records[5], **unread)
+    report = report_of(tmp_path, records)
+    assert (report.throttled_frac, report.joules_per_token, report.telemetry_coverage) == (0.25, 3.6, 0.5)
+
+
+def test_a_device_that_was_settled_later_replaces_the_starts(tmp_path):
+    start, *rest = samples.healthy_run()
+    settled = dataclasses.replace(samples.H100, dtype="fp16", peak_flops_per_second=500e12)
+    report = report_of(tmp_path, [start, settled, *rest])
+    assert (report.device.dtype, report.mfu) == ("fp16", pytest.approx(0.8))
+
+
 def test_a_killed_run_has_the_totals_of_its_last_window(tmp_path):
     report = report_of(tmp_path, samples.healthy_run()[:-1])
     assert report.status == "killed or still running"
-    assert report.totals == Totals(16_800 * TERA, 8_400, 84, 21, 21, 33.0, 66.0)
+    assert report.totals == Totals(16_800 * TERA, 8_400, 84, 21, 21, 33.0, 66.0, joules=39_600)
     assert report.wall_seconds == 33.0
     assert sum(report.seconds.values()) == pytest.approx(report.wall_seconds)
 

@@ -16,6 +16,8 @@ from tests.test_runfile import write
 RUNS = {
     "empty": [samples.start()],
     "healthy": samples.healthy_run(),
+    "read": [samples.start(), samples.HARDWARE, *samples.healthy_run()[1:]],
+    "unread": [samples.start(), dataclasses.replace(samples.HARDWARE, driver=None, energy_source=None)],
     "killed": samples.healthy_run()[:4],
     "no device": [samples.start(device=Device("CPU", 1, "fp32", peak_source="a CPU has no datasheet peak"))],
 }
@@ -65,6 +67,28 @@ def test_every_form_renders_every_run(report, form):
 def test_the_summary_is_three_lines(report):
     assert len(summary_lines(report)) == 3
     assert not any("\n" in line for line in summary_lines(report))
+
+
+def test_what_the_gpus_did_is_said_in_words(tmp_path):
+    records = [samples.start(), samples.HARDWARE, *samples.healthy_run()[1:]]
+    report = summarize(read_run(write(tmp_path / "run.jsonl", records)))
+    text, page = RENDERERS["text"](report), Page(RENDERERS["html"](report)).text
+    for shown in (
+        "580.95.05, NVIDIA H100 80GB HBM3",
+        "1600 MHz in the mean, 1500 MHz at least; the peak is for 1830 MHz",
+        "25.0% of the time (by the driver's counters): power cap 25.0%",
+        "10.0% of the busy time, and the driver gives no reason",
+        # 1,200 W over 35 s are 42,000 J.
+        "0.0117 kWh of the GPUs, by the driver's counter",
+        "1.2 kW of all GPUs",
+        "3.6 J",
+        "1.8 pJ",
+        "55% of cycles (GPM); at the clock that was run that is as much as an MFU of 44%",
+        "utilization (Not Supported)",
+    ):
+        assert shown in text, shown
+        assert shown in page, shown
+    assert "SM clock and what held it down" in page
 
 
 def test_the_forms_agree(healthy):
