@@ -38,7 +38,8 @@ def test_what_the_gpus_did_by_hand(tmp_path):
     report = report_of(tmp_path, [start, samples.HARDWARE, *rest])
     assert report.hardware == samples.HARDWARE
     assert report.throttled == {"power_cap": 0.125, "sync_boost": 0.0}
-    assert (report.throttled_frac, report.throttle_counted, report.slow_clock_frac) == (0.125, True, 0.1)
+    assert (report.throttled_frac, report.throttle_counted) == (0.125, True)
+    assert report.slow_clock_frac == pytest.approx(0.1)
     # 1,200 W x 24 s are 28,800 J for 8,000 tokens and 1.6e16 FLOPs.
     assert (report.power_watts, report.joules_per_token) == (1200.0, 3.6)
     assert report.joules_per_flop == pytest.approx(1.8e-12)
