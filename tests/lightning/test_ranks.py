@@ -91,6 +91,60 @@ def test_a_rank_where_flopwatch_fails_holds_nobody_up(tmp_path, python):
     assert "flopwatch failed on another rank; totals are unknown from here on" in result.stderr
 
 
+GPUS = DDP.replace(
+    "folder, checkpoint =",
+    """import functools, os, time, torch
+from flopwatch.lightning import devices, hardware, session
+from flopwatch.nvml.lookup import Address
+from flopwatch.records import Device
+from flopwatch.sampler import Sampler
+NAME, rank = "NVIDIA H100 80GB HBM3", int(os.environ.get("LOCAL_RANK", "0"))
+uuid = os.environ["UUIDS"].split(",")[rank]
+def h100(device, count, precision, chips=()):
+    return devices.with_datasheet_peak(Device(NAME, count, sm_count=132, uuid=uuid), devices.Precision("bf16"), chips)
+devices.describe_device = h100
+session.address_of = lambda device: Address(NAME, uuid=uuid)
+hardware.Sampler = functools.partial(Sampler, interval_seconds=0.02)
+folder, checkpoint =""",
+).replace("one.fit(TinyGPT()", "one.fit(TinyGPT(lambda index: time.sleep(0.2))")
+
+
+@pytest.mark.parametrize(
+    ("uuids", "watts"),
+    [
+        # Two GPUs of 700 and 500 W, and then two ranks that share the first one.
+        ("aaaa,bbbb", 1200.0),
+        ("aaaa,aaaa", 700.0),
+        ("aaaa,cccc", None),
+    ],
+)
+def test_gpus_are_averaged_over_ranks_and_each_ones_energy_is_counted_once(tmp_path, python, fake_driver, uuids, watts):
+    gpus = {"uuid__0": "GPU-aaaa", "uuid__1": "GPU-bbbb", "sm_clock__0": 1980, "sm_clock__1": 1500}
+    fake_driver.set(count=2, power_mw__0=700_000, power_mw__1=500_000, reasons__1=4, **gpus)
+    (tmp_path / "main.py").write_text(GPUS)
+    command = f"[sys.executable, {str(tmp_path / 'main.py')!r}, {str(tmp_path)!r}]"
+    environment = {**fake_driver.environment(), "UUIDS": uuids}
+    result = python(
+        f"import subprocess, sys; sys.exit(subprocess.call({command}))", timeout=240, environment=environment
+    )
+    assert result.returncode == 0, result.stderr
+    (segment,) = read_run(tmp_path).segments
+    window = segment.windows[-1]
+    if watts is None:
+        # The second rank's GPU is not to be found: clocks and energy of the run are not known, and that is said.
+        assert (window.sm_clock_hz, window.power_watts, segment.end.totals.joules) == (None, None, None)
+        assert "rank 1: the GPU is not read any more" in result.stderr
+        assert "the GPU of another rank is not read" in segment.events[0].message
+        return
+    shared = uuids == "aaaa,aaaa"
+    assert window.sm_clock_hz == (1980e6 if shared else 1740e6)
+    assert window.sm_clock_hz_min == (1980e6 if shared else 1500e6)
+    assert window.throttled_frac == pytest.approx(0.0 if shared else 0.5, abs=0.03)
+    assert window.clock_samples >= 3
+    assert window.power_watts == pytest.approx(watts, rel=0.03)
+    assert segment.end.totals.joules > 0.5 * watts
+
+
 def arrivals(delays, seconds, world_size):
     """What each rank is told, when it comes after its delay."""
     store = dist.HashStore()
