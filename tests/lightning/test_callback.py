@@ -13,6 +13,7 @@ import flopwatch.lightning.callback as callback_module
 from flopwatch import FlopWatch
 from flopwatch.errors import FlopwatchError
 from flopwatch.lightning.timing import Stopwatch
+from flopwatch.report import summarize
 from flopwatch.runfile import read_run
 from tests.lightning.models import (
     CONFIG,
@@ -407,6 +408,26 @@ def test_a_measured_peak_says_that_it_is_measured(tmp_path):
     assert run.start.device.dtype == "fp32"
 
 
+class Autocasting(TinyGPT):
+    """Opens an autocast of its own in a 32-bit Trainer."""
+
+    def training_step(self, batch, batch_idx):
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().training_step(batch, batch_idx)
+
+
+def test_an_autocast_in_training_step_is_seen_at_the_first_batch(tmp_path):
+    run = fit(tmp_path, FlopWatch(peak_flops_per_second=PEAK), Autocasting(), max_steps=3)
+    assert (run.start.device.dtype, run.start.device.peak_flops_per_second) == ("bf16", PEAK)
+    report = summarize(read_run(tmp_path))
+    assert report.device.dtype == "bf16"
+
+
+def test_the_precision_can_be_given(tmp_path):
+    run = fit(tmp_path, FlopWatch(dtype="fp8", peak_flops_per_second=PEAK), Autocasting(), max_steps=3)
+    assert run.start.device.dtype == "fp8"
+
+
 def test_an_mfu_above_one_is_logged_as_it_is_with_one_warning(tmp_path, clock, caplog):
     logger = MemoryLogger()
     model = TinyGPT(lambda index: clock.advance(1.0))
@@ -514,6 +535,9 @@ def test_validate_and_test_are_left_alone(tmp_path):
         ({"dirpath": 5}, "expected a local folder for dirpath, got 5"),
         ({"dirpath": "s3://bucket/runs"}, "expected a local folder for dirpath"),
         ({"report": "no"}, "expected True or False for report, got 'no'"),
+        ({"dtype": "bf32"}, "expected one of bf16, fp16, tf32, fp8, fp4, int8, fp32, fp64 for dtype, got 'bf32'"),
+        ({"chips": "/nowhere.csv"}, "cannot read the chips in /nowhere.csv"),
+        ({"chips": 3}, "expected a CSV file or a list of flopwatch.chips.Chip"),
         ({"peak_flops_per_second": 10**400}, "above zero for peak_flops_per_second"),
         ({"config": 5000 * "x"}, "cannot read"),
     ],

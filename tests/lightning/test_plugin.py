@@ -101,6 +101,7 @@ def test_a_wrong_option_fails_before_training_and_names_the_variable(python, tmp
         ("budget = 1.4T tokens ;", {"budget": ["1.4T tokens"]}),
         ("budget=1M tokens; budget=2 days", {"budget": ["1M tokens", "2 days"]}),
         ("peak_flops_per_second=measured;report=no", {"peak_flops_per_second": "measured", "report": False}),
+        ("dtype=fp8; chips=my.csv", {"dtype": "fp8", "chips": "my.csv"}),
         ("peak_flops_per_second=989e12;every_n_steps=5", {"peak_flops_per_second": 989e12, "every_n_steps": 5}),
     ],
 )

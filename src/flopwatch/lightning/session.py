@@ -210,10 +210,10 @@ class Session:
     def _settle_precision(self) -> None:
         """Hold the run against another peak where its layers were seen to run in another precision."""
         precision = self._autocast.corrected(self._precision)
-        if precision == self._precision or self._options.peak_flops_per_second is not None:
+        if precision == self._precision:
             return
         self._precision = precision
-        self._device = device_of(self._trainer, precision, None, self._options.chips)
+        self._device = device_of(self._trainer, precision, self._options.peak_flops_per_second, self._options.chips)
         if self._output is not None:
             self._output.file.write(self._device)
             _logger.info("the layers run in %s: peak %s", precision.dtype, self._device.peak_source)
