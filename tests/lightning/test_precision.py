@@ -152,7 +152,15 @@ def test_weights_of_several_dtypes_are_no_precision():
     both = nn.ModuleList([weights(), weights(torch.bfloat16)])
     found = precision_of(trainer(FullPrecision()), both)
     assert found.dtype is None
+    assert "more than one dtype (float32, bfloat16)" in found.note
     assert "FlopWatch(dtype=...)" in found.note
+    assert precision_of(trainer(FullPrecision()), nn.Module()).dtype is None
+
+
+def test_small_adapters_and_routers_in_fp32_change_nothing():
+    # 16 of 10,016 weights.
+    mostly = nn.ModuleList([weights(), nn.Linear(100, 100, dtype=torch.bfloat16)])
+    assert dtype_of(trainer(FullPrecision()), mostly) == "bf16"
 
 
 def layer(module, name, **attributes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -20,6 +21,7 @@ _NAMES: Mapping[torch.dtype, Dtype] = MappingProxyType(
 )
 _MULTIPLIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _MOST_OF_THE_WEIGHTS, _FEW_OF_THE_WEIGHTS = 0.5, 0.05
+_NEARLY_ALL_WEIGHTS = 0.95
 _SAY = "say it with FlopWatch(dtype=...)"
 
 
@@ -54,10 +56,7 @@ def precision_of(trainer: Any, module: nn.Module) -> Precision:
     mixed = str(getattr(plugin, "precision", ""))
     if mixed.endswith("-mixed"):
         return Precision(_MIXED.get(mixed), by_autocast=True)
-    weights = {each.dtype for each in module.parameters() if each.dim() >= 2}
-    if len(weights) != 1:
-        return Precision(None, f"the weights have {len(weights)} different dtypes; {_SAY}")
-    return _of_dtype(weights.pop(), on_cuda, module)
+    return _of_weights(module, on_cuda)
 
 
 def _of_layers(plugin: Any, module: nn.Module) -> Precision | None:
@@ -131,6 +130,19 @@ def _policy_dtype(module: Any) -> torch.dtype | None:
     policy = getattr(module._get_fsdp_state(), "_mp_policy", None)
     dtype = getattr(policy, "param_dtype", None)
     return dtype if isinstance(dtype, torch.dtype) else None
+
+
+def _of_weights(module: nn.Module, on_cuda: bool) -> Precision:
+    """The dtype of nearly all weights: a router or LoRA adapters in FP32 do not change what most of the work runs in."""
+    sizes: Counter[torch.dtype] = Counter()
+    for each in module.parameters():
+        if each.dim() >= 2:
+            sizes[each.dtype] += each.numel()
+    dtype, size = next(iter(sizes.most_common(1)), (torch.float32, 0))
+    if size < _NEARLY_ALL_WEIGHTS * sizes.total() or not size:
+        found = ", ".join(str(each).removeprefix("torch.") for each in sizes) or "no matrices"
+        return Precision(None, f"the weights are of more than one dtype ({found}); {_SAY}")
+    return _of_dtype(dtype, on_cuda, module)
 
 
 def _of_dtype(dtype: torch.dtype, on_cuda: bool, module: nn.Module) -> Precision:

@@ -123,7 +123,7 @@ def _mfu_chart(report: Report) -> str | None:
 
 
 def _clock_chart(report: Report) -> str | None:
-    clocks = _series(report, lambda point: point.sm_clock_hz) if report.points else []
+    clocks = _series(report, lambda point: None if point.first else point.sm_clock_hz) if report.points else []
     if not clocks:
         return None
     lines = [_line("SM clock", _COLOURS["clock"], clocks, "%{y:.4s}Hz<extra>SM clock</extra>")]
@@ -131,11 +131,11 @@ def _clock_chart(report: Report) -> str | None:
     if boost is not None:
         ends = [(clocks[0][0], boost), (clocks[-1][0], boost)]
         lines.append(_line("clock of the peak", _COLOURS["budget"], ends, "%{y:.4s}Hz<extra>clock of the peak</extra>"))
-    throttled = _series(report, lambda point: point.throttled_frac)
+    throttled = _series(report, lambda point: None if point.first else point.throttled_frac)
     if throttled:
         share = _line("held down", _COLOURS["throttled"], throttled, "%{y:.1%}<extra>of the time held down</extra>")
         lines.append({**share, "yaxis": "y2"})
-    second = {"title": {"text": "of the time held down"}, "tickformat": ".0%", "range": [0, 1.02]}
+    second = {"title": {"text": "of the time held down"}, "tickformat": ".0%", "dtick": 0.25, "range": [0, 1.02]}
     axes = {"title": {"text": "SM clock"}, "exponentformat": "SI", "ticksuffix": "Hz", "rangemode": "tozero"}
     return _chart(report, lines, axes, second if throttled else None)
 
