@@ -133,7 +133,7 @@ def _policy_dtype(module: Any) -> torch.dtype | None:
 
 
 def _of_weights(module: nn.Module, on_cuda: bool) -> Precision:
-    """The dtype of nearly all weights: a router or LoRA adapters in FP32 do not change what most of the work runs in."""
+    """The dtype of nearly all weights: routers or LoRA adapters in FP32 do not change what most of the work runs in."""
     sizes: Counter[torch.dtype] = Counter()
     for each in module.parameters():
         if each.dim() >= 2:
