@@ -13,7 +13,7 @@ from tests import wandb_log
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH, TinyGPT, loader, trainer
 
 ROOT = str(Path(__file__).parents[2])
-KEYS = {key for key in METRICS if not key.startswith("gpu/")} - {"perf/mfu_at_clock", "budget/usd"}
+KEYS = {key for key in METRICS if not key.startswith("gpu/")} - {"perf/mfu_at_clock", "budget/kwh", "budget/usd"}
 WANDB = f"""
 import sys
 sys.path.insert(0, {ROOT!r})
