@@ -149,6 +149,30 @@ def test_not_supported_after_an_answer_is_asked_again(sample):
     assert sum(each["joules"] for each in stretches) == pytest.approx(700 * 0.8, rel=0.2)
 
 
+def test_energy_that_fails_to_the_end_is_not_known(sample):
+    then = "stretch(0.3); state(error__nvmlDeviceGetTotalEnergyConsumption=999); time.sleep(0.1)"
+    (before,), _, _, _, joules, _ = sample(then)
+    assert before["joules"] > 0
+    assert joules is None
+
+
+def test_energy_that_is_asked_for_rarely_is_read_at_the_end(sample):
+    # After three calls of 20 ms the next is 20 s away; the last one is made all the same.
+    (first,), _, _, _, joules, _ = sample("stretch(0.5)", {"delay_us__nvmlDeviceGetTotalEnergyConsumption": 20_000})
+    assert first["joules"] + joules == pytest.approx(700 * 0.5, rel=0.2)
+    assert joules > 100
+
+
+def test_a_clock_that_hangs_and_comes_back_spoils_no_other_reading(sample):
+    then = "stretch(0.3); state(reasons=4, hang__nvmlDeviceGetClockInfo=1); time.sleep(0.6); "
+    then += "state(reasons=4); time.sleep(0.4); stretch(0.3)"
+    (before, after), *_ = sample(then, {"reasons": 4})
+    assert after["throttle_counted"]
+    assert 0.9 < after["throttled_frac"] <= 1
+    assert after["power_watts"] == pytest.approx(700, rel=0.05)
+    assert before["joules"] + after["joules"] == pytest.approx(700 * 1.6, rel=0.2)
+
+
 def test_slow_calls_stretch_their_own_interval_alone(sample):
     (first, second), *_ = sample("stretch(0.5); stretch(0.3)", {"delay_us__nvmlDeviceGetClockInfo": 20_000})
     # 20 ms a call are 20 s to the next one once three calls took so long: three samples, no fourth.

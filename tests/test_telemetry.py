@@ -56,12 +56,25 @@ def test_counters_say_the_share_to_the_nanosecond():
 
 def test_counters_go_on_from_the_last_stretch():
     tally = Tally()
-    first, *rest = counted(0, 0.5, 1.5)
+    first, *rest = counted(0, 0.5, 1.5, 2.25)
     tally.add(first)
     assert tally.take().throttled is None
     for reading in rest:
         tally.add(reading)
     assert tally.take().throttled_frac == pytest.approx(0.75)
+
+
+def test_reasons_that_were_neither_counted_nor_sampled_are_not_called_zero():
+    # This driver counts two reasons, and two samples are too few for the others.
+    assert taken(*counted(0, 0.5)).throttled is None
+
+
+def test_a_stretch_too_short_for_the_counters_pace_is_told_by_samples():
+    # The driver books two seconds at once: 2 s in a stretch of 1 s are no share, and no reason to doubt it for good.
+    tally = Tally()
+    for reading in (*counted(0, 2.0, reasons=CAP), Reading(1.2, reasons=NONE)):
+        tally.add(reading)
+    assert (tally.take().throttled["power_cap"], tally.distrust) == (pytest.approx(2 / 3), None)
 
 
 def test_reasons_that_overlap_are_not_added_twice():

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -28,6 +28,7 @@ _FAILURES_TOLD = 5
 _LONGEST_BACKOFF = 64
 _SILENCE_SECONDS = 10.0
 _JOIN_SECONDS = 1.0
+_NOT_ASKED = "not asked yet"
 CLOCK, REASONS, COUNTERS, ENERGY, POWER, BUSY, TENSOR = (
     "SM clock",
     "throttle reasons",
@@ -61,7 +62,7 @@ class _Question(Generic[_T]):
     def __init__(self, what: str, read: Callable[[], Answer[_T]], interval_seconds: float) -> None:
         self.what = what
         self.given_up = False
-        self.state = "not asked yet"
+        self.state = _NOT_ASKED
         self.pause_seconds = 0.0
         self.troubles: list[Trouble] = []
         self._read, self._interval_seconds = read, interval_seconds
@@ -69,10 +70,15 @@ class _Question(Generic[_T]):
         self._due = self._failures = 0.0
         self._answered = False
 
-    def ask(self) -> _T | None:
+    @property
+    def failing(self) -> bool:
+        """Whether it has failed so often that it was told."""
+        return self._failures >= _FAILURES_TOLD
+
+    def ask(self, *, at_once: bool = False) -> _T | None:
         """The value now; `None` if there is none, or it is not time to ask."""
         now = time.monotonic()
-        if self.given_up or now < self._due:
+        if self.given_up or (now < self._due and not at_once):
             return None
         started = time.perf_counter()
         answer = self._read()
@@ -85,7 +91,7 @@ class _Question(Generic[_T]):
         if answer.error is not None:
             return self._after_failure(answer)
         if answer.value is not None:
-            if self._failures >= _FAILURES_TOLD:
+            if self.failing:
                 self.troubles.append(Trouble(f"{self.what} is read again"))
             self._answered, self._failures, self.state = True, 0, READ
         # The quickest of a few calls, since a single one may have waited for Python's lock.
@@ -136,8 +142,9 @@ class Sampler:
         self._told: Hardware | None = None
         self._troubles: list[Trouble] = []
         self._doubts: set[str] = set()
-        self._questions: list[_Question[Any]] = []
+        self._questions: dict[str, _Question[Any]] = {}
         self._counts_energy = True
+        self._energy_lost = False
         self._answered_at = self._started_at = time.monotonic()
         self._dead = self._silent = self._hangs = self._told_slow = False
         self._stopped = threading.Event()
@@ -171,8 +178,8 @@ class Sampler:
             pending = not self._tally.energy_known
             lost = self._dead or self._is_silent() or (self._hardware is not None and not self._has_energy())
             if lost or (pending and (self._stopped.is_set() or self._age() > _SILENCE_SECONDS)):
-                self._tally.energy_lost = self._tally.energy_lost or "it was not read"
-            return self._tally.take_joules()
+                self._energy_lost = True
+            return None if self._energy_lost else self._tally.take_joules()
 
     def hardware(self) -> Hardware | None:
         """What the driver tells of the GPU, if that is known and was not returned before."""
@@ -194,7 +201,8 @@ class Sampler:
             if self._is_silent() != self._silent:
                 self._silent = not self._silent
                 silent = f"the NVIDIA driver does not answer; nothing is read of the GPU since {self._silent_since()}"
-                troubles.append(Trouble(silent if self._silent else "the NVIDIA driver answers again"))
+                if self._silent or not self._dead:
+                    troubles.append(Trouble(silent if self._silent else "the NVIDIA driver answers again"))
             return troubles
 
     def _age(self) -> float:
@@ -210,7 +218,9 @@ class Sampler:
         return datetime.fromtimestamp(since).astimezone().strftime("%H:%M:%S")
 
     def _has_energy(self) -> bool:
-        return any(not each.given_up for each in self._questions if each.what in (ENERGY, POWER))
+        """Whether energy can be read; what fails for a minute is lost, though a counter might still catch up."""
+        sources = [self._questions[what] for what in (ENERGY, POWER) if what in self._questions]
+        return any(not each.given_up for each in sources) and not any(each.failing for each in sources)
 
     def _run(self) -> None:
         try:
@@ -219,7 +229,7 @@ class Sampler:
             self._sample(gpu)
             while not self._stopped.wait(self._interval_seconds):
                 self._sample(gpu)
-            self._sample(gpu)
+            self._sample_last()
         except DriverError as error:
             self._die(str(error))
         except Exception as error:
@@ -236,59 +246,77 @@ class Sampler:
         self._counts_energy = gpu.is_slice or uuid is None or self._claim(str(uuid))
         slice_id = ask("nvmlDeviceGetGpuInstanceId", gpu.handle).value if gpu.is_slice else None
         tensor = gauges.TensorGauge(gpu.handle, gpu.whole, slice_id)
-        self._questions = [
-            self._question(CLOCK, lambda: gauges.sm_clock_hz(gpu.whole)),
-            self._question(REASONS, lambda: gauges.event_reasons(gpu.whole)),
-            self._question(COUNTERS, lambda: gauges.reason_seconds(gpu.whole)),
-            self._question(BUSY, lambda: gauges.utilization(gpu.whole)),
-            self._question(TENSOR, tensor.read),
-            self._question(ENERGY, lambda: _of_whole(gpu, gauges.energy_joules)),
-            self._question(POWER, lambda: _of_whole(gpu, gauges.power_watts)),
-        ]
+        reads: dict[str, Callable[[], Answer[Any]]] = {
+            CLOCK: lambda: gauges.sm_clock_hz(gpu.whole),
+            REASONS: lambda: gauges.event_reasons(gpu.whole),
+            COUNTERS: lambda: gauges.reason_seconds(gpu.whole),
+            BUSY: lambda: gauges.utilization(gpu.whole),
+            TENSOR: tensor.read,
+            ENERGY: lambda: _of_whole(gpu, gauges.energy_joules),
+            POWER: lambda: _of_whole(gpu, gauges.power_watts),
+        }
+        self._questions = {what: _Question(what, read, self._interval_seconds) for what, read in reads.items()}
         if gpu.doubt is not None:
             with self._lock:
                 self._troubles.append(Trouble(gpu.doubt, everywhere=True))
 
-    def _question(self, what: str, read: Callable[[], Answer[Any]]) -> _Question[Any]:
-        return _Question(what, read, self._interval_seconds)
-
     def _sample(self, gpu: FoundGpu) -> None:
-        at = time.monotonic()
-        values = {
-            each.what: self._answer(each) for each in self._questions if each.what != POWER or self._needs_power()
-        }
-        bits = values[REASONS]
-        reading = Reading(
-            at=at,
-            sm_clock_hz=values[CLOCK],
-            reasons=None if bits is None else gauges.reasons_of(bits),
-            idle=bits is not None and gauges.is_idle(bits),
-            explained=bits is not None and not gauges.has_no_reason(bits),
-            reason_seconds=values[COUNTERS],
-            joules=values[ENERGY],
-            power_watts=values.get(POWER),
-            utilization=values[BUSY],
-            tensor_active=values[TENSOR],
-        )
+        readings = [self._clock_reading(), *self._sum_readings((COUNTERS, ENERGY, TENSOR), at_once=False)]
         hardware = self._describe(gpu) if self._hardware is None else self._hardware
         with self._lock:
-            self._tally.add(reading)
+            for reading in readings:
+                self._tally.add(reading)
             self._hardware = replace(hardware, **self._states())
             self._note_troubles()
 
-    def _answer(self, question: _Question[Any]) -> Any:
-        value = question.ask()
+    def _sample_last(self) -> None:
+        """What goes on counting is read a last time, due or not; energy that cannot be is not known to the end."""
+        readings = list(self._sum_readings((COUNTERS, ENERGY), at_once=True))
+        with self._lock:
+            for reading in readings:
+                self._tally.add(reading)
+            if not any(each.joules is not None or each.power_watts is not None for each in readings):
+                self._energy_lost = True
+            self._note_troubles()
+
+    def _clock_reading(self) -> Reading:
+        """Clock, reasons and utilization belong to one moment."""
+        at = time.monotonic()
+        clock, bits, utilization = (self._answer(what) for what in (CLOCK, REASONS, BUSY))
+        return Reading(
+            at=at,
+            sm_clock_hz=clock,
+            reasons=None if bits is None else gauges.reasons_of(bits),
+            idle=bits is not None and gauges.is_idle(bits),
+            explained=bits is not None and not gauges.has_no_reason(bits),
+            utilization=utilization,
+        )
+
+    def _sum_readings(self, what: Iterable[str], *, at_once: bool) -> Iterator[Reading]:
+        """What goes on counting, each with the moment at which its own answer came."""
+        fields = {COUNTERS: "reason_seconds", ENERGY: "joules", POWER: "power_watts", TENSOR: "tensor_active"}
+        for each in what:
+            value = self._answer(each, at_once=at_once)
+            name = each
+            if each == ENERGY and self._questions[ENERGY].given_up:  # power is only asked for where there is no counter
+                value, name = self._answer(POWER, at_once=at_once), POWER
+            if value is not None:
+                yield Reading(self._answered_at, **{fields[name]: value})
+
+    def _answer(self, what: str, *, at_once: bool = False) -> Any:
+        value = self._questions[what].ask(at_once=at_once)
         self._answered_at = time.monotonic()
         return value
 
     def _note_troubles(self) -> None:
-        slow = max((each.pause_seconds for each in self._questions), default=0.0)
+        questions = self._questions.values()
+        slow = max((each.pause_seconds for each in questions), default=0.0)
         if slow and not self._told_slow:
             self._told_slow = True
-            took, what = slow / _SLOW_CALL_STRETCH, [each.what for each in self._questions if each.pause_seconds]
+            took, what = slow / _SLOW_CALL_STRETCH, [each.what for each in questions if each.pause_seconds]
             words = f"the driver takes {1e3 * took:.0f} ms for one reading ({', '.join(what)}), so that one is taken"
             self._troubles.append(Trouble(f"{words} every {slow:.0f} s alone", everywhere=True))
-        for each in self._questions:
+        for each in questions:
             self._troubles += each.troubles
             each.troubles = []
         lost = (self._tally.distrust, self._tally.energy_lost and f"energy is not known: {self._tally.energy_lost}")
@@ -296,10 +324,6 @@ class Sampler:
             if doubt and doubt not in self._doubts:
                 self._doubts.add(doubt)
                 self._troubles.append(Trouble(doubt, everywhere=True))
-
-    def _needs_power(self) -> bool:
-        """Power is only asked for where there is no energy counter."""
-        return any(each.given_up for each in self._questions if each.what == ENERGY)
 
     def _describe(self, gpu: FoundGpu) -> Hardware:
         return Hardware(
@@ -313,7 +337,7 @@ class Sampler:
         )
 
     def _states(self) -> dict[str, Any]:
-        states = {each.what: each.state for each in self._questions if each.state != "not asked yet"}
+        states = {each.what: each.state for each in self._questions.values() if each.state != _NOT_ASKED}
         source = {ENERGY: "the driver's counter", POWER: "integral of power readings"}
         found = (source[what] for what in (ENERGY, POWER) if states.get(what) == READ)
         return {"readable": states, "energy_source": next(found, None)}

@@ -24,7 +24,8 @@ _LONGEST_POWER_GAP_SECONDS = 10.0
 # A counter of 32 bits of millijoules, as old drivers have, starts again here; more than a GPU can draw is no wrap.
 _WRAP_JOULES = 2**32 / 1e3
 _MOST_WATTS = 1e4
-_MOST_SHARE = 1.05
+_MOST_SHARE, _IMPOSSIBLE_SHARE = 1.05, 10.0  # of a stretch too short for the driver's pace, and in a wrong unit
+_NEVER_COUNTED = "hardware_slowdown"  # its counted causes are the two hardware ones
 _SHARE_SEEN, _SHARE_DENIED = 0.5, 0.01
 
 
@@ -220,9 +221,12 @@ class Tally:
             return sampled, False
         counted = {reason: stretch.counted[reason] / stretch.counted_seconds for reason in stretch.counted}
         self.distrust = _contradiction(counted, sampled)
-        if self.distrust is not None:
+        if self.distrust is not None or not all(0 <= share <= _MOST_SHARE for share in counted.values()):
             return sampled, False
-        return {**(sampled or dict.fromkeys(REASONS, 0.0)), **counted}, True
+        uncounted = set(REASONS) - set(counted) - {_NEVER_COUNTED}
+        if sampled is None and uncounted:
+            return None, False
+        return {**(sampled or {_NEVER_COUNTED: 0.0}), **counted}, True
 
 
 def _drawn(before: float, now: float, seconds: float) -> float | None:
@@ -236,7 +240,7 @@ def _drawn(before: float, now: float, seconds: float) -> float | None:
 def _contradiction(counted: Mapping[str, float], sampled: Mapping[str, float] | None) -> str | None:
     """Why the counters cannot be in the unit that the header says."""
     for reason, share in counted.items():
-        if not 0 <= share <= _MOST_SHARE:
+        if not 0 <= share <= _IMPOSSIBLE_SHARE:
             return f"the driver's counter of {REASONS[reason]} counted {share:.3g} seconds a second"
         if sampled is not None and sampled[reason] >= _SHARE_SEEN and share < _SHARE_DENIED:
             return f"the driver's counter of {REASONS[reason]} stands still while the driver reports it"

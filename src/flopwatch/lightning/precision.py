@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ _NAMES: Mapping[torch.dtype, Dtype] = MappingProxyType(
     {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float64: "fp64", torch.float32: "fp32"}
 )
 _MULTIPLIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_logger = logging.getLogger("flopwatch")
 _MOST_OF_THE_WEIGHTS, _FEW_OF_THE_WEIGHTS = 0.5, 0.05
 _NEARLY_ALL_WEIGHTS = 0.95
 _SAY = "say it with FlopWatch(dtype=...)"
@@ -219,8 +221,11 @@ class AutocastProbe:
         return Precision(seen.pop(), "an autocast in training_step")
 
     def _look(self, module: nn.Module, arguments: Any) -> None:
-        enabled = torch.is_autocast_enabled(self._device_type)
-        self._seen.add(torch.get_autocast_dtype(self._device_type) if enabled else None)
+        try:
+            enabled = torch.is_autocast_enabled(self._device_type)
+            self._seen.add(torch.get_autocast_dtype(self._device_type) if enabled else None)
+        except Exception:  # this runs inside the user's forward pass
+            _logger.debug("autocast of %s could not be looked at", self._device_type, exc_info=True)
 
 
 def _first_layers(module: nn.Module, most: int = 8) -> Iterable[nn.Module]:
