@@ -226,6 +226,7 @@ class Tally:
         uncounted = set(REASONS) - set(counted) - {_NEVER_COUNTED}
         if sampled is None and uncounted:
             return None, False
+        counted = {reason: min(share, 1.0) for reason, share in counted.items()}
         return {**(sampled or {_NEVER_COUNTED: 0.0}), **counted}, True
 
 
