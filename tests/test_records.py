@@ -4,10 +4,11 @@ import json
 import pytest
 
 from flopwatch.errors import RunFileError
-from flopwatch.records import KINDS, SCHEMA, Window, from_json, to_json
+from flopwatch.records import KINDS, SCHEMA, Progress, Window, from_json, to_json
 from tests import samples
 
-RECORDS = [samples.HARDWARE, samples.H100, *samples.healthy_run()]
+PROGRESS = Progress(1003.5, 2, samples.totals(2, 1003.5, 1_600))
+RECORDS = [PROGRESS, samples.HARDWARE, samples.H100, *samples.healthy_run()]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 from flopwatch.records import Totals
+
+AMOUNTS = ("flops", "tokens", "samples", "hardware_flops", "useful_tokens")
+
+
+class Mark(NamedTuple):
+    """All work up to a moment: of each of `AMOUNTS` the sum of what is known, and how often it was not known.
+
+    Marks of several processes add up number by number; work between two marks of one process is their difference.
+    """
+
+    known: tuple[int, ...]
+    unknown: tuple[int, ...]
+    batches: int
+    steps: int
+
+
+NOTHING_DONE = Mark((0,) * len(AMOUNTS), (0,) * len(AMOUNTS), 0, 0)
 
 
 @dataclass(frozen=True)
@@ -20,39 +37,36 @@ class Counts:
     steps: int = 0
     hardware_flops: int | None = 0
     useful_tokens: int | None = 0
-    joules: int | None = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(**{name: _add(getattr(self, name), getattr(other, name)) for name in _NAMES})  # type: ignore[arg-type]
 
 
-_NAMES = tuple(each.name for each in fields(Counts))
+def between(before: Mark, after: Mark, ranks_per_replica: int = 1) -> Counts:
+    """Work from one mark to a later one.
+
+    Args:
+        before: The earlier mark.
+        after: The later one.
+        ranks_per_replica: How many of the processes behind the marks counted the same batch.
+    """
+    amounts = {
+        name: (after.known[place] - before.known[place]) // ranks_per_replica
+        if after.unknown[place] == before.unknown[place]
+        else None
+        for place, name in enumerate(AMOUNTS)
+    }
+    return Counts(**amounts, batches=after.batches - before.batches, steps=after.steps - before.steps)
 
 
-def _add(left: int | None, right: int | None) -> int | None:
+def add(left: int | None, right: int | None) -> int | None:
+    """A sum, unknown if a part of it is."""
     return None if left is None or right is None else left + right
 
 
 class Meter:
-    """Adds up the batches of this process and the totals of the whole run.
+    """Adds up the batches and steps of this process."""
 
-    Work goes in with `add` and `step`, is taken out with `take` (where several processes train, their counts are then
-    summed) and is booked with `book`.
-
-    Args:
-        totals: What the run had done before, for a resumed run.
-    """
-
-    def __init__(self, totals: Totals | None = None) -> None:
-        self.totals = totals or Totals(hardware_flops=0, useful_tokens=0, joules=0)
-        self._forget()
-
-    def _forget(self) -> None:
-        self._flops: int | None = 0
-        self._hardware_flops: int | None = 0
-        self._tokens: int | None = 0
-        self._useful_tokens: int | None = 0
-        self._samples: int | None = 0
+    def __init__(self) -> None:
+        self._known = [0] * len(AMOUNTS)
+        self._unknown = [0] * len(AMOUNTS)
         self._batches = 0
         self._steps = 0
 
@@ -66,12 +80,12 @@ class Meter:
         *,
         batches: int = 1,
     ) -> None:
-        """Add a micro-batch; an amount that is not known makes its total unknown, since the rest would be too small."""
-        self._flops = _add(self._flops, flops)
-        self._hardware_flops = _add(self._hardware_flops, hardware_flops)
-        self._tokens = _add(self._tokens, tokens)
-        self._useful_tokens = _add(self._useful_tokens, useful_tokens)
-        self._samples = _add(self._samples, samples)
+        """Add a micro-batch; an amount that is not known makes what it is part of unknown."""
+        for place, amount in enumerate((flops, tokens, samples, hardware_flops, useful_tokens)):
+            if amount is None:
+                self._unknown[place] += 1
+            else:
+                self._known[place] += amount
         self._batches += batches
 
     def step(self, count: int = 1) -> None:
@@ -79,40 +93,38 @@ class Meter:
         self._steps += count
 
     def lose_flops(self) -> None:
-        """Note that the FLOPs since the last `take` are not what was added."""
-        self._flops = self._hardware_flops = None
+        """Note that the FLOPs since the last mark are not what was added."""
+        self._unknown[AMOUNTS.index("flops")] += 1
+        self._unknown[AMOUNTS.index("hardware_flops")] += 1
 
-    def take(self, joules: int | None = 0) -> Counts:
-        """Everything since the last call, of this process alone, with the energy that it took."""
-        counts = Counts(
-            flops=self._flops,
-            tokens=self._tokens,
-            samples=self._samples,
-            batches=self._batches,
-            steps=self._steps,
-            hardware_flops=self._hardware_flops,
-            useful_tokens=self._useful_tokens,
-            joules=joules,
-        )
-        self._forget()
-        return counts
+    def mark(self) -> Mark:
+        """All work of this process so far."""
+        return Mark(tuple(self._known), tuple(self._unknown), self._batches, self._steps)
 
-    def book(self, counts: Counts, seconds: float, devices: int) -> Totals:
-        """Add counts of all processes, and the time that they took, to the totals and return these."""
-        sums = {name: _add(getattr(self.totals, name), getattr(counts, name)) for name in _NAMES}
-        self.totals = replace(
-            self.totals,
-            **sums,  # type: ignore[arg-type]
-            seconds=self.totals.seconds + seconds,
-            device_seconds=self.totals.device_seconds + seconds * devices,
-        )
-        return self.totals
 
-    def state_dict(self) -> dict[str, Any]:
-        """The totals as plain numbers, for a checkpoint; only what was booked is in it."""
-        return asdict(self.totals)
+def totals_of(
+    initial: Totals,
+    work: Counts,
+    *,
+    seconds: float,
+    devices: int,
+    joules: int | None,
+    seconds_by_kind: Mapping[str, float],
+) -> Totals:
+    """The run's totals: those that a process began with, and its work, its time and its energy since."""
+    kinds = {*initial.seconds_by_kind, *seconds_by_kind}
+    return replace(
+        initial,
+        **{name: add(getattr(initial, name), amount) for name, amount in asdict(work).items()},  # type: ignore[arg-type]
+        seconds=initial.seconds + seconds,
+        device_seconds=initial.device_seconds + seconds * devices,
+        joules=add(initial.joules, joules),
+        seconds_by_kind={
+            kind: initial.seconds_by_kind.get(kind, 0.0) + seconds_by_kind.get(kind, 0.0) for kind in sorted(kinds)
+        },
+    )
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the totals of a checkpoint; unknown entries are left out."""
-        known = {name: state[name] for name in asdict(Totals()) if name in state}
-        self.totals = Totals(**known)
+
+def totals_from(state: Mapping[str, Any]) -> Totals:
+    """The totals of a checkpoint; entries of other versions are left out."""
+    return Totals(**{name: state[name] for name in asdict(Totals()) if name in state})

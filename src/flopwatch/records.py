@@ -70,9 +70,11 @@ class Hardware:
 class Totals:
     """Sums over a whole run, over all its devices and restarts; `None` once a part of the work could not be counted.
 
-    `seconds` is wall time of the run's processes, without the time between them; `device_seconds` is it times devices.
-    `hardware_flops` are `flops` with what activation checkpointing recomputes; `useful_tokens` are `tokens` without
-    padding; `joules` is the energy of the GPUs, each once. They are unknown in files that were written without them.
+    Work is what was kept: steps that were done again after a restart are counted once, and what was done in vain is in
+    `lost_steps`, `lost_flops` and `lost_seconds`. What was spent is all that was spent: `seconds` is wall time of the
+    run's processes, without the time between them, `device_seconds` is it times devices, `joules` the energy of the
+    GPUs, each once. `hardware_flops` are `flops` with what activation checkpointing recomputes; `useful_tokens` are
+    `tokens` without padding; `seconds_by_kind` is kept time. Unknown in files that were written without them.
     """
 
     flops: int | None = 0
@@ -85,6 +87,10 @@ class Totals:
     hardware_flops: int | None = None
     useful_tokens: int | None = None
     joules: int | None = None
+    lost_steps: int | None = 0
+    lost_flops: int | None = 0
+    lost_seconds: float = 0.0
+    seconds_by_kind: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,8 @@ class Start:
 
     `started_at` is when the run first started, restarts included; `time` is when this process did (unix seconds).
     `capacity_flops` is what the run's devices could have done at their peak before this process started, the time
-    between processes included.
+    between processes included. `resumed_from` is the run file of the process whose checkpoint this one goes on from;
+    `lost_files` are those of processes that went on from the same one and ended before they saved another.
     """
 
     run_id: str
@@ -118,6 +125,7 @@ class Start:
     strategy: str | None = None
     usd_per_device_hour: float | None = None
     resumed_from: str | None = None
+    lost_files: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -153,7 +161,8 @@ class Window:
     `wall_seconds` is all time; `totals` are the run's at its end. The first window holds the first step alone, with its
     compilation and warm-up. Clocks, throttling, power and tensor activity are `telemetry.Telemetry`'s, to within a
     second: means over all devices, but `clock_samples` is the fewest of any, `sm_clock_hz_min` the lowest,
-    `power_watts` all devices'.
+    `power_watts` all devices'. `slowest_rank_ratio` is how many times longer a step takes than if the slowest rank's
+    own part of it (waiting for data, callbacks and, with DDP, the forward pass) were as short as the mean rank's.
     """
 
     step: int
@@ -181,6 +190,19 @@ class Window:
     slow_clock_frac: float | None = None
     power_watts: float | None = None
     tensor_active: float | None = None
+    seconds_left_low: float | None = None
+    seconds_left_high: float | None = None
+    slowest_rank: int | None = None
+    slowest_rank_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a running process has come, in a file of its own that is written over a few times a second."""
+
+    time: float
+    step: int
+    totals: Totals
 
 
 @dataclass(frozen=True)
@@ -202,13 +224,14 @@ class End:
     seconds: Mapping[str, float]
 
 
-Record = Start | Device | Hardware | Work | Window | Event | End
+Record = Start | Device | Hardware | Work | Window | Progress | Event | End
 KINDS: Mapping[str, type[Any]] = {
     "start": Start,
     "device": Device,
     "hardware": Hardware,
     "work": Work,
     "window": Window,
+    "progress": Progress,
     "event": Event,
     "end": End,
 }

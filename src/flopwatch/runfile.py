@@ -4,32 +4,50 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import queue
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any, TextIO
 
 from flopwatch.errors import RunFileError
-from flopwatch.records import Device, End, Event, Hardware, Record, Start, Window, Work, from_json, to_json
+from flopwatch.records import Device, End, Event, Hardware, Progress, Record, Start, Window, Work, from_json, to_json
 
 FILE_NAME = "run.jsonl"
+_PROGRESS_SECONDS = 0.25
+_STILL_ALIVE_SECONDS = 5.0
+_TAIL_BYTES = 2**16
+_MOST_SIBLINGS = 1000
 _CLOSE_SECONDS = 10.0
 _LONGEST_LINE = 4 * 2**20
 _logger = logging.getLogger("flopwatch")
+_NOTHING = Event(0.0, "nothing was queued")
+
+
+def _no_progress() -> Progress | None:
+    return None
 
 
 class RunFileWriter:
     """Appends records to a file from a daemon thread; whatever goes wrong there is logged once and survived.
 
+    As long as it is open, a second file beside it holds how far the run has come, so that a killed process leaves
+    behind what it had done after its last window.
+
     Args:
         path: The file, made anew with its folders.
+        progress: Gives the present progress; called on the writing thread, a few times a second.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, progress: Callable[[], Progress | None] = _no_progress) -> None:
         self.path = path
         self.error: OSError | None = None
+        self._progress = progress
+        self._step_written: int | None = None
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="flopwatch-runfile", daemon=True)
         self._thread.start()
@@ -46,15 +64,143 @@ class RunFileWriter:
         return self.error is None and not self._thread.is_alive()
 
     def _write_all(self) -> None:
+        beside = progress_path(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("x", encoding="utf-8") as file:
-                while (record := self._queue.get()) is not None:
-                    file.write(to_json(record) + "\n")
-                    file.flush()
+            with self.path.open("x", encoding="utf-8") as file, beside.open("w", encoding="utf-8") as progress_file:
+                record: Record | None = _NOTHING
+                while record is not None:
+                    record = self._next()
+                    if record is _NOTHING:
+                        self._write_progress(progress_file)
+                    elif record is not None:
+                        file.write(to_json(record) + "\n")
+                        file.flush()
+            beside.unlink(missing_ok=True)
         except OSError as error:
             self.error = error
             _logger.warning("no run file is written: %s: %s; training goes on", self.path, error.strerror or error)
+
+    def _next(self) -> Record | None:
+        try:
+            return self._queue.get(timeout=_PROGRESS_SECONDS)
+        except queue.Empty:
+            return _NOTHING
+
+    def _write_progress(self, file: TextIO) -> None:
+        progress = self._progress()
+        if progress is None:
+            return
+        if progress.step == self._step_written:
+            os.utime(file.name)
+            return
+        self._step_written = progress.step
+        file.seek(0)
+        file.write(to_json(progress) + "\n")
+        file.truncate()
+        file.flush()
+
+
+def progress_path(run_file: Path) -> Path:
+    """Where the progress of a running process is kept."""
+    return run_file.with_suffix(".progress")
+
+
+def read_start(path: Path) -> Start:
+    """The first record of a run file.
+
+    Raises:
+        RunFileError: If the file cannot be read or does not begin with a start record.
+    """
+    _, record = next(_records(path, []), (0, None))
+    if not isinstance(record, Start):
+        raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
+    return record
+
+
+def last_sign(path: Path) -> Progress | None:
+    """The last that is known of the process that wrote a run file; `None` if its file cannot be read."""
+    try:
+        return _last_progress(path) or _last_record(path)
+    except (OSError, RunFileError):
+        return None
+
+
+def _last_progress(path: Path) -> Progress | None:
+    beside = progress_path(path)
+    if not beside.is_file():
+        return None
+    with beside.open(encoding="utf-8", errors="replace") as file:
+        line = file.readline(_LONGEST_LINE)
+    try:
+        record = from_json(line)
+    except RunFileError:
+        return None
+    return record if isinstance(record, Progress) else None
+
+
+def _last_record(path: Path) -> Progress | None:
+    """From the last complete window or end; only the file's end is read."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(size - _TAIL_BYTES, 0))
+        lines = file.read().decode("utf-8", errors="replace").splitlines()
+    for line in reversed(lines):
+        try:
+            record = from_json(line)
+        except RunFileError:
+            continue
+        if isinstance(record, End):
+            return Progress(record.time, record.step, record.totals)
+        if isinstance(record, Window):
+            return Progress(record.ended_at, record.step, record.totals)
+        if isinstance(record, Start):
+            return Progress(record.time, record.step, record.totals)
+    return None
+
+
+def lost_siblings(resumed_from: Path, step: int, own: Path) -> list[Path]:
+    """Run files of processes that went on from the same checkpoint of the same process, and never finished.
+
+    A process that is still running, or that trained to its end, is another branch and not lost.
+
+    Args:
+        resumed_from: The run file that the checkpoint names.
+        step: The checkpoint's step.
+        own: The run file of the process that asks.
+    """
+    folders = {own.parent, own.parent.parent} if own.name == FILE_NAME else {own.parent}
+    found: list[Path] = []
+    for folder in folders:
+        for path in itertools.islice(_run_files(folder), _MOST_SIBLINGS):
+            if path.resolve() != own.resolve() and path not in found and _is_lost(path, resumed_from, step):
+                found.append(path)
+    return sorted(found)
+
+
+def _run_files(folder: Path) -> Iterator[Path]:
+    yield from sorted(folder.glob("run*.jsonl"), reverse=True)
+    yield from sorted(folder.glob(f"*/{FILE_NAME}"), reverse=True)
+
+
+def _is_lost(path: Path, resumed_from: Path, step: int) -> bool:
+    try:
+        start = read_start(path)
+        if start.resumed_from != str(resumed_from) or start.step != step:
+            return False
+        beside = progress_path(path)
+        if beside.is_file() and time.time() - beside.stat().st_mtime < _STILL_ALIVE_SECONDS:
+            return False
+        return not _finished(path)
+    except (OSError, RunFileError):
+        return False
+
+
+def _finished(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(size - _TAIL_BYTES, 0))
+        return b'"kind":"end","status":"finished"' in file.read()
 
 
 def new_run_file(dirpath: Path | None, root: Path) -> Path:
@@ -129,7 +275,7 @@ def read_run(path: Path) -> Run:
     segment, notes = _read_segment(path)
     segments, seen = [segment], {path.resolve()}
     while (earlier := segments[0].start.resumed_from) is not None:
-        earlier_path = _earlier_file(path, earlier)
+        earlier_path = earlier_file(path, earlier)
         if earlier_path is None or earlier_path.resolve() in seen:
             notes.append(f"the run file that this run was resumed from is gone: {earlier}; its totals are included")
             break
@@ -140,7 +286,8 @@ def read_run(path: Path) -> Run:
     return Run(path, tuple(segments), tuple(notes))
 
 
-def _earlier_file(path: Path, earlier: str) -> Path | None:
+def earlier_file(path: Path, earlier: str) -> Path | None:
+    """The file that another run file names, where it was or, if the folders were moved together, beside this one."""
     name, folder = Path(earlier).name, Path(earlier).parent.name
     candidates = (Path(earlier), path.parent / name, path.parent.parent / folder / name)
     try:
@@ -156,33 +303,26 @@ def _up_to(segment: Segment, step: int) -> Segment:
 
 def _read_segment(path: Path) -> tuple[Segment, list[str]]:
     start: Start | None = None
-    work: Work | None = None
-    end: End | None = None
-    hardware: Hardware | None = None
-    windows: list[Window] = []
-    events: list[Event] = []
+    many: dict[type[Record], list[Any]] = {Window: [], Event: []}
+    latest: dict[type[Record], Any] = {}
     dropped: list[str] = []
     for number, record in _records(path, dropped):
         if isinstance(record, Start):
             if start is not None:
                 raise RunFileError(f"expected one run in {path}, found a second start in line {number}")
             start = record
-        elif isinstance(record, Device):
-            start = start and replace(start, device=record)
-        elif isinstance(record, Hardware):
-            hardware = record
-        elif isinstance(record, Work):
-            work = record
-        elif isinstance(record, Window):
-            windows.append(record)
-        elif isinstance(record, Event):
-            events.append(record)
+        elif type(record) in many:
+            many[type(record)].append(record)
         else:
-            end = record
+            latest[type(record)] = record
     if start is None:
         raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
+    start = replace(start, device=latest.get(Device, start.device))
     notes = [f"{len(dropped)} unreadable line(s) of {path.name} were left out, first {dropped[0]}"] if dropped else []
-    return Segment(start, work, tuple(windows), tuple(events), end, hardware), notes
+    segment = Segment(
+        start, latest.get(Work), tuple(many[Window]), tuple(many[Event]), latest.get(End), latest.get(Hardware)
+    )
+    return segment, notes
 
 
 def _records(path: Path, dropped: list[str]) -> Iterator[tuple[int, Record]]:

@@ -121,8 +121,8 @@ def test_validation_and_checkpoints_do_not_dent_mfu(tmp_path, clock):
     run = segment(tmp_path)
     mfus = {round(row["perf/mfu"] * PEAK) for _, row in logger.ours()}
     assert mfus == {FLOPS_PER_BATCH}, "every window is one second of one step"
-    # Sanity check 10 s, then validation after steps 3, 6 and 9; checkpoints after 4 and 8.
-    assert run.end.seconds == {"validation": 40.0, "training": 9.0, "checkpoint": 60.0}
+    # A sanity check of 10 s belongs to set-up; validation after steps 3, 6 and 9; checkpoints after 4 and 8.
+    assert run.end.seconds == {"setup": 10.0, "validation": 30.0, "training": 9.0, "checkpoint": 60.0}
     # The time left counts what recurs: after step 8, windows 2 to 8 took 7 s of training, 20 s of validation (after 3
     # and 6) and 30 s of saving (after 4), 57 s for 7 steps; one step is left.
     left = [row["budget/hours_left"] * 3600 for _, row in logger.ours()]

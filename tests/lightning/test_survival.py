@@ -10,7 +10,7 @@ import time
 import pytest
 
 from flopwatch import FlopWatch
-from flopwatch.lightning import session as session_module
+from flopwatch.lightning import output as output_module
 from flopwatch.lightning.session import Session
 from flopwatch.render import RENDERERS
 from flopwatch.runfile import read_run
@@ -40,13 +40,13 @@ def test_an_error_of_ours_is_logged_once_and_training_goes_on(tmp_path, monkeypa
 @pytest.mark.parametrize("broken", ["report", "counter"])
 def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch, caplog, broken):
     if broken == "report":
-        monkeypatch.setattr(session_module, "summarize", break_)
+        monkeypatch.setattr(output_module, "summarize", break_)
     else:
         original = Session._publish
 
-        def publish(self, window, output):
-            original(self, window, output)
-            if window.step == 5:
+        def publish(self, closed, output):
+            original(self, closed, output)
+            if closed.boundary.step == 5:
                 break_()
 
         monkeypatch.setattr(Session, "_publish", publish)

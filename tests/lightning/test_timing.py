@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flopwatch.lightning.device_time import HostTimer
 from flopwatch.lightning.timing import Lap, ProfilerTap, Stopwatch
 
 
@@ -47,9 +48,9 @@ def test_a_lap_holds_the_training_loop_and_all_time(clock):
     watch.leave("validation")
     clock.now += 1
     assert watch.lap_seconds() == 40
-    assert watch.lap() == Lap(seconds=10, data_wait_seconds=2, wall_seconds=40)
+    assert watch.lap().lap == Lap(seconds=10, data_wait_seconds=2, wall_seconds=40, own_seconds=2)
     clock.now += 5
-    assert watch.lap() == Lap(seconds=5, data_wait_seconds=0, wall_seconds=5)
+    assert watch.lap().lap == Lap(seconds=5, data_wait_seconds=0, wall_seconds=5, own_seconds=0)
 
 
 def test_leaving_what_was_never_entered_changes_nothing(clock):
@@ -97,24 +98,115 @@ class Profiler:
         self.actions.append(("stop", action_name))
 
 
+FOLLOWED = ("save_checkpoint", "[_TrainingEpochLoop].train_dataloader_next", "run_training_batch")
+IGNORED = ("[Callback]EarlyStopping.on_save_checkpoint", "[LightningModule]GPT.on_save_checkpoint")
+
+
 def test_the_tap_listens_and_the_users_profiler_works_on(clock):
     profiler, watch = Profiler(), Stopwatch(clock)
     tap = ProfilerTap(profiler, watch)
-    names = {
-        "save_checkpoint": "checkpoint",
-        "[_TrainingEpochLoop].train_dataloader_next": "data_wait",
-        "[Callback]EarlyStopping.on_save_checkpoint": "setup",
-        "[LightningModule]GPT.on_save_checkpoint": "setup",
-        "run_training_batch": "setup",
-    }
-    for name in names:
+    for name in (*FOLLOWED, *IGNORED):
         profiler.start(name)
         clock.now += 1
         profiler.stop(name)
-    assert watch.seconds_by_kind() == {"checkpoint": 1, "data_wait": 1, "setup": 3}
+    # A fetched batch has yet to be moved, so waiting for data goes on; after a batch come its callbacks.
+    assert watch.seconds_by_kind() == {"checkpoint": 1, "data_wait": 1, "training": 1, "callbacks": 2}
     tap.remove()
     profiler.start("save_checkpoint")
     assert not watch.inside("checkpoint")
-    assert profiler.actions == [(move, name) for name in names for move in ("start", "stop")] + [
+    assert profiler.actions == [(move, name) for name in (*FOLLOWED, *IGNORED) for move in ("start", "stop")] + [
         ("start", "save_checkpoint")
     ]
+
+
+class Queue:
+    """A device that works through what it is given, one after the other."""
+
+    sees_stalls = True
+
+    def __init__(self, clock):
+        self.clock, self.free_at = clock, clock.now
+
+    def give(self, seconds):
+        self.free_at = max(self.free_at, self.clock.now) + seconds
+
+    def mark(self):
+        return QueueMark(self.clock, max(self.free_at, self.clock.now))
+
+
+class QueueMark:
+    def __init__(self, clock, at):
+        self.clock, self.at = clock, at
+
+    def passed(self):
+        return self.clock.now >= self.at
+
+    def seconds_until(self, later):
+        return later.at - self.at
+
+
+@pytest.fixture
+def on_device(clock):
+    watch, device = Stopwatch(clock), Queue(clock)
+    watch.use(device)
+    return watch, device
+
+
+def batch(watch, device, clock, asked=0.0, works=1.0):
+    """A batch that takes the process `asked` seconds to put into the queue, and the device `works` to do."""
+    watch.become("training")
+    clock.now += asked
+    device.give(works)
+    watch.become("callbacks")
+
+
+def test_a_device_that_is_still_training_is_not_waiting(clock, on_device):
+    watch, device = on_device
+    for _ in range(3):
+        batch(watch, device, clock, works=4.0)
+        clock.now += 1.0  # in a callback, while the device works
+    ticket = watch.lap()
+    assert ticket.lap is None, "the device has not come to the end of the batch"
+    clock.now += 20.0
+    watch.resolve()
+    # Three batches of four seconds without a pause; the last callback's second is not part of the lap yet.
+    assert ticket.lap == Lap(seconds=12.0, data_wait_seconds=0.0, wall_seconds=12.0, own_seconds=0.0)
+
+
+def test_only_the_time_in_which_the_device_stood_still_is_waiting(clock, on_device):
+    watch, device = on_device
+    batch(watch, device, clock, works=4.0)
+    watch.become("data_wait")
+    clock.now += 10.0  # four of them the device was still at work
+    batch(watch, device, clock, works=4.0)
+    clock.now += 4.0
+    lap = watch.lap().lap
+    assert lap == Lap(seconds=14.0, data_wait_seconds=6.0, wall_seconds=14.0, own_seconds=6.0)
+    watch.become("training")
+    # Four of the ten seconds of waiting and four of callbacks were training; the device never stood still in those.
+    assert watch.seconds_by_kind() == {"data_wait": 6.0, "training": 8.0}
+    assert sum(watch.seconds_by_kind().values()) == watch.elapsed_seconds()
+
+
+def test_a_slow_callback_does_not_count_where_the_device_stands_still(clock, on_device):
+    watch, device = on_device
+    batch(watch, device, clock, works=2.0)
+    clock.now += 30.0
+    batch(watch, device, clock, works=2.0)
+    ticket = watch.lap()
+    clock.now += 2.0
+    watch.resolve()
+    assert ticket.lap == Lap(seconds=4.0, data_wait_seconds=0.0, wall_seconds=32.0, own_seconds=28.0)
+
+
+def test_a_queue_that_cannot_be_marked_takes_callbacks_for_training(clock):
+    watch = Stopwatch(clock)
+    watch.use(HostTimer(clock, queued=True))
+    watch.become("training")
+    clock.now += 1.0
+    watch.become("callbacks")
+    clock.now += 3.0
+    watch.become("data_wait")
+    clock.now += 2.0
+    watch.become("training")
+    assert watch.seconds_by_kind() == {"training": 4.0, "data_wait": 2.0}

@@ -186,7 +186,7 @@ class FlopWatch(_Callback):
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Find the ranks, the device and the model."""
         assert self._stopwatch is not None
-        ranks = Ranks(trainer.strategy, trainer.world_size)
+        ranks = Ranks(trainer.strategy, trainer.global_rank, trainer.world_size)
         try:
             self._session = Session(self._options, trainer, pl_module, ranks, self._stopwatch)
         except Exception:
@@ -209,6 +209,11 @@ class FlopWatch(_Callback):
         self._live.batch_started()
 
     @_survives
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+        """Note that a forward pass has ended."""
+        self._live.forward_ended()
+
+    @_survives
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the batch; in automatic optimization no outputs mean that it was skipped."""
         self._live.batch_ended(batch, skipped=not outputs and pl_module.automatic_optimization)
@@ -216,7 +221,8 @@ class FlopWatch(_Callback):
     @_survives
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Note that validation time begins."""
-        self._live.enter("validation")
+        if not trainer.sanity_checking:
+            self._live.enter("validation")
 
     @_survives
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:

@@ -28,6 +28,7 @@ def start_record(
     capacity_flops: float | None,
     usd_per_device_hour: float | None,
     resumed_from: str | None,
+    lost_files: tuple[str, ...] = (),
 ) -> Start:
     """The record that a process begins its run file with."""
     return Start(
@@ -44,6 +45,7 @@ def start_record(
         strategy=type(trainer.strategy).__name__,
         usd_per_device_hour=usd_per_device_hour,
         resumed_from=resumed_from,
+        lost_files=lost_files,
         versions=versions(),
     )
 

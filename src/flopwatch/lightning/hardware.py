@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 
+from flopwatch.meter import add
 from flopwatch.nvml.lookup import Address
 from flopwatch.records import Event, Hardware
 from flopwatch.sampler import Sampler
@@ -30,6 +32,8 @@ class HardwareWatch:
         self._sampler = None if address is None else Sampler(address, boost_clock_hz, claim)
         self._rank = rank
         self._others_missing = False
+        self._joules: int | None = 0
+        self._lock = threading.Lock()
 
     def start(self) -> None:
         """Start reading."""
@@ -45,9 +49,11 @@ class HardwareWatch:
         """What the GPU did since the last call."""
         return Telemetry() if self._sampler is None else self._sampler.take()
 
-    def take_joules(self) -> int | None:
-        """Energy since the last call."""
-        return None if self._sampler is None else self._sampler.take_joules()
+    def joules(self) -> int | None:
+        """Energy so far, in whole joules; for good unknown once some of it is."""
+        with self._lock:
+            self._joules = add(self._joules, None if self._sampler is None else self._sampler.take_joules())
+            return self._joules
 
     def driver(self) -> str | None:
         """The driver's version, once it has answered."""

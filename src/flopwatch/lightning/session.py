@@ -10,33 +10,36 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flopwatch import metrics, runfile, units
+from flopwatch import metrics
 from flopwatch.budget import Budget, Projection
 from flopwatch.chips import Chip, Dtype
 from flopwatch.lightning import facts
 from flopwatch.lightning.bounds import Bounds
 from flopwatch.lightning.counting import BatchCounter
+from flopwatch.lightning.device_time import timer_for
 from flopwatch.lightning.devices import UsersPeak, address_of, device_of, no_telemetry
+from flopwatch.lightning.exchange import Op
 from flopwatch.lightning.hardware import HardwareWatch
+from flopwatch.lightning.output import Output, progress_words, run_file_for
 from flopwatch.lightning.precision import AutocastProbe, Precision, precision_of
-from flopwatch.lightning.ranks import Ranks
+from flopwatch.lightning.ranks import Ranks, Reading, Sum
+from flopwatch.lightning.restart import Restart, restart_from
 from flopwatch.lightning.shapes import BatchShape
-from flopwatch.lightning.sinks import LoggerSink, ProgressSink
-from flopwatch.lightning.timing import Kind, Lap, ProfilerTap, Stopwatch
-from flopwatch.meter import Counts, Meter
-from flopwatch.records import Device, End, Event, Status, Window, Work
-from flopwatch.render import RENDERERS
+from flopwatch.lightning.timing import Kind, ProfilerTap, Stopwatch
+from flopwatch.lightning.windows import Boundary, Closed, Windows, unknown_work, window_of
+from flopwatch.meter import NOTHING_DONE, Mark, Meter, between, totals_of
+from flopwatch.records import Device, End, Event, Progress, Status, Totals, Window, Work
 from flopwatch.render.facts import work_words
-from flopwatch.render.text import component_table, summary_lines
-from flopwatch.report import summarize
+from flopwatch.render.text import component_table
 from flopwatch.telemetry import Telemetry
 from flopwatch.tree import AttentionConvention
 
 _logger = logging.getLogger("flopwatch")
 _RECENT_WINDOWS = 12
 _MOST_COMPONENTS = 16
-_FASTEST_GROWTH = 10
 _NOTHING_READ = Telemetry()
+_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS_AFTER_AN_ERROR = 2.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Session:
         self._tap = ProfilerTap(trainer.profiler, stopwatch)
         self._ranks = ranks
         root = trainer.strategy.root_device
+        stopwatch.use(timer_for(root, stopwatch.clock))
         self._precision = precision_of(trainer, module)
         if options.dtype is not None:
             self._precision = Precision(options.dtype, "precision given by the user", by_layers=True)
@@ -93,42 +97,49 @@ class Session:
             strategy=type(trainer.strategy).__name__,
         )
         self._meter = Meter()
+        self._initial = Totals(hardware_flops=0, useful_tokens=0, joules=0)
         self._process_started_at = time.time() - stopwatch.elapsed_seconds()
         self._started_at = self._process_started_at
         self._capacity_before: float | None = 0.0
-        self._booked_until = 0.0
-        self._window_counts = Counts()
+        self._windows = Windows(ranks.per_replica)
+        # Buffers are broadcast before each forward pass, so it waits for other ranks where there are some.
+        ddp = type(trainer.strategy).__name__ == "DDPStrategy" and next(module.buffers(), None) is None
+        self._marks_forward = ddp and ranks.world_size > 1
         self._first_batch = self._first_window = self._check_due = True
         self._epoch_fresh = self._last_settlement = False
         self._optimizer_flops = options.optimizer_flops or 0
         self._last_step: int = trainer.global_step
-        self._next_step: int = self._last_step
-        self._axis = 0
+        self._axis = self._steps_closed = 0
+        self._latest_step, self._latest = self._last_step, NOTHING_DONE
         self._recent: deque[Window] = deque(maxlen=_RECENT_WINDOWS)
+        self._own_telemetry = _NOTHING_READ
         self._bounds: Bounds | None = None
-        self._output: _Output | None = None
-        self._doubted = False
+        self._output: Output | None = None
+        self._doubted = self._unsummed = False
+        self._final_totals: Totals | None = None
         self.begun = self.finished = False
 
     def begin(self, state: Mapping[str, Any]) -> None:
         """Training is about to start: go on from a checkpoint's state, open the files, start sampling."""
         trainer = self._trainer
-        self._last_step = trainer.global_step
-        self._go_on_from(state)
-        seconds = self._meter.totals.seconds + self._stopwatch.elapsed_seconds()
+        self._last_step = self._latest_step = trainer.global_step
+        path = run_file_for(self._options.dirpath, trainer.default_root_dir)
+        restart = self._go_on_from(state, path)
+        seconds = self._initial.seconds + self._stopwatch.elapsed_seconds()
         self._bounds = Bounds(trainer, self._options.budgets, seconds)
         self.begun = True
         self._hardware.start()
+        self._ranks.note(self._last_step, self._meter.mark(), 0.0)
+        self._ranks.start(self._read)
         if not trainer.is_global_zero:
             return
-        path = runfile.new_run_file(self._options.dirpath, _local_folder(trainer.default_root_dir))
-        self._output = _Output(trainer, path)
+        self._output = Output(trainer, path, self._progress)
         self._output.file.write(
             facts.start_record(
                 trainer,
                 self._device,
                 self._bounds.budgets,
-                self._meter.totals,
+                self._initial,
                 run_id=path.parent.name,
                 name=self._name,
                 started_at=self._started_at,
@@ -136,58 +147,79 @@ class Session:
                 capacity_flops=self._capacity_before,
                 usd_per_device_hour=self._options.usd_per_device_hour,
                 resumed_from=state.get("run_file"),
+                lost_files=restart.lost_files,
             )
         )
-        unread = no_telemetry(trainer.strategy.root_device)
-        if unread is not None:
-            _logger.info("%s", unread)
+        for words in (restart.words, no_telemetry(trainer.strategy.root_device)):
+            if words is not None:
+                _logger.info("%s", words)
+        if restart.words is not None:
+            self._output.file.write(Event(time.time(), restart.words))
         if self._device.peak_flops_per_second is None:
             _logger.info("no MFU: %s", self._device.peak_source)
         _logger.info("writing %s", path)
 
-    def _go_on_from(self, state: Mapping[str, Any]) -> None:
+    def _go_on_from(self, state: Mapping[str, Any], path: Path) -> Restart:
         if state:
-            self._meter.load_state_dict(state["totals"])
+            restart = restart_from(state, self._last_step, path)
+            self._initial = restart.totals
             self._started_at = float(state.get("started_at", self._started_at))
             idle = self._process_started_at - float(state.get("time", self._process_started_at))
             device = Device(**state["device"]) if "device" in state else self._device
             self._capacity_before = metrics.capacity_flops(state.get("capacity_flops"), idle, device)
-        elif self._last_step:
-            self._meter.load_state_dict({"flops": None, "tokens": None, "samples": None})  # and what has no entry
+            return restart
+        if self._last_step:
+            self._initial = Totals(flops=None, tokens=None, samples=None)
             self._capacity_before = None
             _logger.info("the checkpoint holds no totals of flopwatch; FLOPs and tokens of the whole run are unknown")
+        return Restart(self._initial)
 
     def batch_started(self) -> None:
         """A training batch is about to run."""
         if self._epoch_fresh and not self._first_batch:
             self._counter.epoch_started()
         self._epoch_fresh = False
+        self._stopwatch.become("callbacks")
         if self._check_due:
             self._counter.watch()
         if self._first_batch:
             self._autocast.attach()
-        if self._first_batch and not self._stopwatch.inside("training"):
-            self._stopwatch.lap()
-            self._stopwatch.become("training")
 
     def batch_ended(self, batch: Any, skipped: bool) -> None:
         """A training batch was run: count it, and close the window if it is time to."""
         self._check(batch, skipped)
         self._meter.add(*(self._counter.skip() if skipped else self._counter.count(batch)))
-        if self._optimizer_flops and self._trainer.global_step != self._last_step:
-            self._meter.add(0, 0, 0, self._optimizer_flops, batches=0)
         step: int = self._trainer.global_step
         if step == self._last_step:
             return
         self._meter.step(step - self._last_step)
         self._last_step = step
+        self._step_ended(step)
+
+    def _step_ended(self, step: int) -> None:
+        if self._optimizer_flops:
+            self._meter.add(0, 0, 0, self._optimizer_flops, batches=0)
+        self._settle()
         self._axis = self._trainer.fit_loop.epoch_loop._batches_that_stepped
-        if self._window_is_due(step):
+        due = self._window_is_due(step)
+        if due and not self._counter.still_trains():
+            self._meter.lose_flops()
+        self._latest_step, self._latest = step, self._meter.mark()
+        if self._ranks.world_size > 1:
+            self._ranks.note(step, self._latest, self._stopwatch.own_seconds())
+        if due:
             self._close_window()
+        self._publish_complete()
+
+    def _settle(self) -> None:
+        """Count earlier batches whose lengths are known by now."""
+        for amounts in self._counter.settle(last=self._last_settlement):
+            self._meter.add(*amounts, batches=0)
 
     def epoch_started(self) -> None:
         """A training epoch is about to run; callbacks freeze and thaw parameters at its start."""
         self._epoch_fresh = True
+        self._stopwatch.become("other")
 
     def _check(self, batch: Any, skipped: bool) -> None:
         """Compare the first batch, and one of every window, with what the model was really fed."""
@@ -218,6 +250,11 @@ class Session:
             self._output.file.write(self._device)
             _logger.info("the layers run in %s: peak %s", precision.dtype, self._device.peak_source)
 
+    def forward_ended(self) -> None:
+        """A batch's forward pass was run; with some strategies ranks wait for each other only after it."""
+        if self._marks_forward:
+            self._stopwatch.forward_ended()
+
     def enter(self, kind: Kind) -> None:
         """A kind of time began."""
         self._stopwatch.enter(kind)
@@ -227,20 +264,54 @@ class Session:
         self._stopwatch.leave(kind)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs, with everything done so far booked.
-
-        Several ranks can only be summed while all of them save a checkpoint together.
-        """
-        if not self.finished and (self._ranks.world_size == 1 or self._stopwatch.inside("checkpoint")):
-            self._book()
+        """What a resumed run needs; the first rank's holds the totals of all ranks, up to the last step."""
         return {
-            "totals": self._meter.state_dict(),
+            "totals": asdict(self._final_totals or self._totals_now(_ANSWER_SECONDS)),
             "started_at": self._started_at,
             "time": time.time(),
             "capacity_flops": self._capacity(),
             "device": asdict(self._device),
             "run_file": None if self._output is None else str(self._output.file.path.resolve()),
         }
+
+    def _totals_now(self, patience_seconds: float) -> Totals:
+        """The run's totals at the last step, if the other ranks answer in time."""
+        self._settle()
+        own = self._meter.mark()
+        asked = self._ranks.ask(Op.SUM, self._last_step, own) if self._ranks.rank == 0 else None
+        answered = asked is not None and asked.ready(patience_seconds)
+        total = asked.result() if asked is not None and answered else None
+        return self._totals(own, total, self._stopwatch.elapsed_seconds())
+
+    def _totals(self, own: Mark, total: Sum | None, seconds: float) -> Totals:
+        if total is None:
+            work = unknown_work(between(NOTHING_DONE, own))
+        else:
+            work = between(NOTHING_DONE, total.work, self._ranks.per_replica)
+        return totals_of(
+            self._initial,
+            work,
+            seconds=seconds,
+            devices=self._device.count,
+            joules=None if total is None else total.joules,
+            seconds_by_kind=self._stopwatch.seconds_by_kind(),
+        )
+
+    def _progress(self) -> Progress | None:
+        """How far the run is, for its file; called on another thread, so it only looks."""
+        if not self.begun or self.finished:
+            return None
+        step, own = self._latest_step, self._latest
+        work = between(NOTHING_DONE, own)
+        totals = totals_of(
+            self._initial,
+            work if self._ranks.world_size == 1 else unknown_work(work),
+            seconds=self._stopwatch.elapsed_seconds(),
+            devices=self._device.count,
+            joules=None,
+            seconds_by_kind={},
+        )
+        return Progress(time.time(), step, totals)
 
     def _capacity(self) -> float | None:
         seconds = time.time() - self._process_started_at
@@ -250,18 +321,29 @@ class Session:
         """Close everything: the last window, files, threads; then write the report and say where it is."""
         if self.finished:
             return
+        patience = _ANSWER_SECONDS if status == "finished" else _ANSWER_SECONDS_AFTER_AN_ERROR
         self._stopwatch.become("other")
         self._last_settlement = True
+        self._settle()
         self._hardware.stop()
-        if status == "finished" or self._ranks.world_size == 1:
-            self._close_window()
+        if self.begun:
+            self._conclude(patience)
         self._release()
         self._pass_on_news()
-        if self._output is None:
+        if self._output is None or self._final_totals is None:
             return
         seconds = self._stopwatch.seconds_by_kind()
-        self._output.file.write(End(status, time.time(), self._last_step, self._meter.totals, seconds))
+        self._output.file.write(End(status, time.time(), self._last_step, self._final_totals, seconds))
         self._output.finish(report=self._options.report)
+
+    def _conclude(self, patience: float) -> None:
+        """The last window and the totals, as far as the other ranks still answer."""
+        if self._latest.steps > self._steps_closed:
+            self._close_window()
+        self._windows.wait(patience, self._stopwatch.resolve)
+        self._publish_complete()
+        self._final_totals = self._totals_now(patience)
+        self._ranks.finish(patience)
 
     def abandon(self) -> None:
         """Let go of everything after an error of our own; what was measured stays."""
@@ -294,81 +376,66 @@ class Session:
         )
 
     def _window_is_due(self, step: int) -> bool:
-        """Whether this step ends a window: by steps where ranks must agree, by the clock where there is one rank."""
+        """Whether this step ends a window; the first rank's windows are those of the run."""
         if self._first_window or (self._bounds is not None and step == self._bounds.last_step):
             return True
         if self._options.every_n_steps is not None:
             return step % self._options.every_n_steps == 0
-        if self._ranks.world_size > 1:
-            return step >= self._next_step
         return self._stopwatch.lap_seconds() >= self._options.every_n_seconds
 
-    def _book(self, own: Telemetry = _NOTHING_READ) -> tuple[float, Telemetry]:
-        """Take what was counted, sum it over the ranks, add it to the totals.
-
-        Returns:
-            The ranks' mean lap seconds, and what all their GPUs did.
-        """
-        for amounts in self._counter.settle(last=self._last_settlement):
-            self._meter.add(*amounts, batches=0)
-        if not self._counter.still_trains():
-            self._meter.lose_flops()
-        elapsed = self._stopwatch.elapsed_seconds()
-        taken = self._meter.take(self._hardware.take_joules())
-        counts, lap_seconds, telemetry = self._ranks.total(taken, self._stopwatch.lap_seconds(), own)
-        self._window_counts += counts
-        self._meter.book(counts, elapsed - self._booked_until, self._device.count)
-        self._booked_until = elapsed
-        return lap_seconds, telemetry
-
     def _close_window(self) -> None:
+        """End a window at the last step; it is published as soon as the device and the other ranks have come there."""
         self._check_due = True
-        own = self._hardware.take()
-        lap_seconds, telemetry = self._book(own)
-        self._pass_on_news(own, telemetry)
-        counts, self._window_counts = self._window_counts, Counts()
-        if not counts.steps:
-            return
-        self._next_step = self._last_step + self._steps_for_next_window(counts.steps, lap_seconds)
-        window = self._window(counts, self._stopwatch.lap(), telemetry)
-        if self._output is not None:
-            self._publish(window, self._output)
+        ticket, own = self._stopwatch.lap(), self._latest
+        self._steps_closed = own.steps
+        if self._ranks.rank == 0:
+            self._windows.close(
+                Boundary(
+                    step=self._last_step,
+                    axis=self._axis,
+                    at=time.time(),
+                    elapsed_seconds=self._stopwatch.elapsed_seconds(),
+                    own=own,
+                    ticket=ticket,
+                    sum=self._ranks.ask(Op.WINDOW, self._last_step, own),
+                    first=self._first_window,
+                )
+            )
+        else:
+            self._pass_on_news()
         self._first_window = False
+
+    def _read(self, whole_window: bool) -> Reading:
+        """What this rank's GPU did; on the thread that answers the first rank."""
+        telemetry = self._hardware.take() if whole_window else _NOTHING_READ
+        if whole_window:
+            self._own_telemetry = telemetry
+        return Reading(telemetry, self._hardware.joules())
+
+    def _publish_complete(self) -> None:
+        for closed in self._windows.complete():
+            telemetry = _NOTHING_READ if closed.total is None else closed.total.telemetry
+            if closed.total is None and not self._unsummed:
+                self._unsummed = True
+                reason = closed.boundary.sum.why_unknown()
+                _logger.warning("the ranks could not be summed: %s; what all did together is not known", reason)
+            self._pass_on_news(self._own_telemetry, telemetry)
+            if self._output is not None:
+                self._publish(closed, self._output)
 
     def _pass_on_news(self, own: Telemetry = _NOTHING_READ, everyone: Telemetry = _NOTHING_READ) -> None:
         for record in self._hardware.news(self._last_step, own, everyone):
             if self._output is not None:
                 self._output.file.write(record)
 
-    def _steps_for_next_window(self, steps: int, lap_seconds: float) -> int:
-        """The same on every rank, since every rank has the same mean."""
-        wanted = self._options.every_n_seconds / max(lap_seconds / steps, 1e-9)
-        return max(1, min(round(wanted), _FASTEST_GROWTH * steps))
-
-    def _window(self, counts: Counts, lap: Lap, telemetry: Telemetry) -> Window:
-        return Window(
-            step=self._last_step,
-            ended_at=time.time(),
-            seconds=lap.seconds,
-            wall_seconds=lap.wall_seconds,
-            data_wait_seconds=lap.data_wait_seconds,
-            steps=counts.steps,
-            batches=counts.batches,
-            flops=counts.flops,
-            tokens=counts.tokens,
-            samples=counts.samples,
-            hardware_flops=counts.hardware_flops,
-            useful_tokens=counts.useful_tokens,
-            totals=self._meter.totals,
-            first=self._first_window,
-            **vars(telemetry),
-        )
-
-    def _publish(self, window: Window, output: _Output) -> None:
+    def _publish(self, closed: Closed, output: Output) -> None:
         """Write the window down and, warm-up aside, log it and show it."""
+        boundary = closed.boundary
+        totals = self._totals(boundary.own, closed.total, boundary.elapsed_seconds)
+        window = window_of(closed, totals, self._ranks.world_size)
         if not window.first:
             self._recent.append(window)
-        projection = self._project()
+        projection = self._project(totals)
         if projection is not None:
             window = replace(window, budget_fraction=projection.fraction, seconds_left=projection.seconds_left)
         output.file.write(window)
@@ -377,67 +444,21 @@ class Session:
         values = metrics.logger_metrics(
             window,
             self._device,
-            self._meter.totals,
+            totals,
             capacity=self._capacity(),
             projection=projection,
             usd_per_device_hour=self._options.usd_per_device_hour,
             prefix=self._options.prefix,
         )
-        output.loggers.log_metrics(values, self._axis)
+        output.loggers.log_metrics(values, boundary.axis)
         mfu = metrics.mfu(window, self._device)
-        output.progress.show(_progress_words(mfu, projection))
+        output.progress.show(progress_words(mfu, projection))
         doubt = metrics.doubt(mfu, self._device)
         if doubt and not self._doubted:
             self._doubted = True
             _logger.warning("%s", doubt)
 
-    def _project(self) -> Projection | None:
+    def _project(self, totals: Totals) -> Projection | None:
         if self._bounds is None:
             return None
-        return self._bounds.project(self._meter.totals, self._last_step, self._recent)
-
-
-class _Output:
-    """Where the first rank's numbers go.
-
-    Args:
-        trainer: The Trainer.
-        path: The run file to be made.
-    """
-
-    def __init__(self, trainer: Any, path: Path) -> None:
-        self.loggers = LoggerSink(trainer.loggers)
-        self.progress = ProgressSink(trainer.progress_bar_callback)
-        self.file = runfile.RunFileWriter(path)
-
-    def finish(self, *, report: bool) -> None:
-        """Close the run file, make the report from it and say where both are; a report can be made later, too."""
-        path = self.file.path
-        if not self.file.close():
-            return
-        try:
-            self._conclude(path, report)
-        except Exception as error:
-            _logger.warning("no report was made (%s); `flopwatch report %s` makes it", str(error)[:200], path)
-
-    def _conclude(self, path: Path, report: bool) -> None:
-        result = summarize(runfile.read_run(path))
-        self.loggers.log_summary(facts.summary(result))
-        written = [path]
-        if report:
-            written.append(runfile.report_path(path, "html"))
-            written[-1].write_text(RENDERERS["html"](result), encoding="utf-8")
-        for line in (*summary_lines(result), *(f"written: {each}" for each in written)):
-            _logger.info("%s", line)
-
-
-def _local_folder(root: Any) -> Path:
-    """The Trainer's folder; where that is not a local one, the working directory."""
-    return Path() if "://" in str(root) else Path(root)
-
-
-def _progress_words(mfu: float | None, projection: Projection | None) -> dict[str, str]:
-    words = {} if mfu is None else {"mfu": units.format_percent(mfu)}
-    if projection is not None and projection.seconds_left is not None:
-        words["left"] = units.format_duration(projection.seconds_left)
-    return words
+        return self._bounds.project(totals, self._last_step, self._recent)
