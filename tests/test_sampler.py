@@ -228,3 +228,25 @@ def test_counters_in_another_unit_are_not_believed(sample):
     (first, second), *_ = sample("stretch(0.4); stretch(0.2)", {"reasons": 4, "counter_divisor": 1_000_000})
     assert (first["throttled_frac"], first["throttle_counted"]) == (1.0, False)
     assert second["troubles"] == ["the driver's counter of power cap stands still while the driver reports it"]
+
+
+def test_tensor_counters_without_a_number_are_no_number(sample):
+    stretches, *_ = sample("stretch(0.3); state(); stretch(0.5)", {"tensor_nan": 1})
+    assert stretches[0]["tensor_active"] is None
+    assert stretches[1]["tensor_active"] == pytest.approx(0.4)
+
+
+def test_a_slice_that_cannot_be_told_from_its_gpu_has_no_tensor_activity(sample):
+    state = {"uuid": "GPU-whole", "slices": 1, "slice_uuid.0.0": "MIG-cafe", "error.nvmlDeviceGetGpuInstanceId": 3}
+    stretches, *_ = sample("stretch(0.4)", state)
+    assert stretches[0]["clock_samples"] > 3
+    assert stretches[0]["tensor_active"] is None
+
+
+def test_validation_is_not_the_training_loop(sample):
+    then = (
+        "loop = True; sampler._in_loop = lambda: loop; stretch(0.3); loop = False; state(sm_clock=1000); stretch(0.3)"
+    )
+    stretches, *_ = sample(then)
+    assert stretches[0]["sm_clock_hz_min"] == 1980e6
+    assert stretches[1]["sm_clock_hz_min"] in (None, 1980e6)

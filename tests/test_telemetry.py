@@ -26,6 +26,31 @@ def test_the_clock_is_the_mean_of_the_readings_in_which_the_gpu_was_not_idle():
     assert (result.clock_samples, result.sm_clock_hz, result.sm_clock_hz_min) == (2, 1740e6, 1500e6)
 
 
+def test_clocks_and_tensor_cores_count_in_the_training_loop_alone():
+    loop = Reading(0, 1500e6, NONE, tensor_active=0.5)
+    validation = Reading(1, 1980e6, NONE, tensor_active=0.9, in_loop=False)
+    # From loop to validation and back nothing tells which of both the tensor cores worked for; 2 to 3 is the loop's.
+    back, later = Reading(2, 1500e6, NONE, tensor_active=0.9), Reading(3, 1500e6, NONE, tensor_active=0.4)
+    result = taken(loop, validation, back, later)
+    assert (result.clock_samples, result.sm_clock_hz, result.tensor_active) == (3, 1500e6, 0.4)
+
+
+@pytest.mark.parametrize(("utilization", "samples"), [(0.9, 1), (0.1, 0), (None, 0)])
+def test_where_the_driver_does_not_say_that_it_idles_utilization_must_say_that_it_works(utilization, samples):
+    assert taken(Reading(0, 210e6, None, utilization=utilization)).clock_samples == samples
+
+
+def test_another_precisions_clock_starts_the_watch_for_low_clocks_anew():
+    tally = Tally(1980e6)
+    readings = [Reading(at, 1830e6, NONE, utilization=1.0) for at in range(8)]
+    for reading in readings[:4]:
+        tally.add(reading)
+    tally.set_boost_clock(1830e6)
+    for reading in readings[4:]:
+        tally.add(reading)
+    assert tally.take().slow_clock_frac == 0.0
+
+
 def test_shares_are_those_of_the_samples_where_there_are_no_counters():
     reasons = [CAP, CAP | HOT, HOT, NONE]
     result = taken(*(Reading(at, reasons=each) for at, each in enumerate(reasons)))

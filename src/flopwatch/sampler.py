@@ -122,6 +122,7 @@ class Sampler:
         address: The GPU, as CUDA names it.
         boost_clock_hz: The datasheet's clock, below which a busy GPU is slow.
         claim: Called with the GPU's UUID in the sampling thread; tells whether its energy is this process's to count.
+        in_loop: Tells, in the sampling thread, whether the process is in its training loop at the moment.
         interval_seconds: Time between two readings; a reading that takes over 5 ms even in the quickest of its last
             three calls is asked a thousand times its duration apart.
     """
@@ -131,18 +132,20 @@ class Sampler:
         address: Address,
         boost_clock_hz: float | None = None,
         claim: Callable[[str], bool] = lambda uuid: True,
+        in_loop: Callable[[], bool] = lambda: True,
         interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
         self._address = address
-        self._claim = claim
+        self._claim, self._in_loop = claim, in_loop
         self._interval_seconds = interval_seconds
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may end the run in the midst of any call
         self._tally = Tally(boost_clock_hz)
         self._hardware: Hardware | None = None
         self._told: Hardware | None = None
         self._troubles: list[Trouble] = []
         self._doubts: set[str] = set()
         self._questions: dict[str, _Question[Any]] = {}
+        self._tensor: gauges.TensorGauge | None = None
         self._counts_energy = True
         self._energy_lost = False
         self._answered_at = self._started_at = time.monotonic()
@@ -162,6 +165,11 @@ class Sampler:
             self._thread.join(_JOIN_SECONDS)
             self._hangs = self._thread.is_alive()
 
+    def set_boost_clock(self, boost_clock_hz: float | None) -> None:
+        """Hold the GPU against another clock from now on."""
+        with self._lock:
+            self._tally.set_boost_clock(boost_clock_hz)
+
     def take(self) -> Telemetry:
         """What the GPU did since the last call."""
         with self._lock:
@@ -176,7 +184,8 @@ class Sampler:
             return 0
         with self._lock:
             pending = not self._tally.energy_known
-            lost = self._dead or self._is_silent() or (self._hardware is not None and not self._has_energy())
+            # While the driver is silent nothing is lost yet: its counter goes on, and may be read again.
+            lost = self._dead or self._hangs or (self._hardware is not None and not self._has_energy())
             if lost or (pending and (self._stopped.is_set() or self._age() > _SILENCE_SECONDS)):
                 self._energy_lost = True
             return None if self._energy_lost else self._tally.take_joules()
@@ -198,7 +207,7 @@ class Sampler:
         """What could not be read any more since the last call."""
         with self._lock:
             troubles, self._troubles = self._troubles, []
-            if self._is_silent() != self._silent:
+            if self.is_silent() != self._silent:
                 self._silent = not self._silent
                 silent = f"the NVIDIA driver does not answer; nothing is read of the GPU since {self._silent_since()}"
                 if self._silent or not self._dead:
@@ -208,7 +217,7 @@ class Sampler:
     def _age(self) -> float:
         return time.monotonic() - self._started_at
 
-    def _is_silent(self) -> bool:
+    def is_silent(self) -> bool:
         """Whether a call has not come back for long."""
         quiet = time.monotonic() - self._answered_at
         return self._hangs or (not self._dead and quiet > _SILENCE_SECONDS + self._interval_seconds)
@@ -230,6 +239,8 @@ class Sampler:
             while not self._stopped.wait(self._interval_seconds):
                 self._sample(gpu)
             self._sample_last()
+            if self._tensor is not None:
+                self._tensor.close()
         except DriverError as error:
             self._die(str(error))
         except Exception as error:
@@ -244,8 +255,8 @@ class Sampler:
     def _begin(self, gpu: FoundGpu) -> None:
         uuid = ask("nvmlDeviceGetUUID", gpu.whole).value
         self._counts_energy = gpu.is_slice or uuid is None or self._claim(str(uuid))
-        slice_id = ask("nvmlDeviceGetGpuInstanceId", gpu.handle).value if gpu.is_slice else None
-        tensor = gauges.TensorGauge(gpu.handle, gpu.whole, slice_id)
+        tensor = gauges.TensorGauge(gpu.handle, gpu.whole)
+        self._tensor = tensor
         reads: dict[str, Callable[[], Answer[Any]]] = {
             CLOCK: lambda: gauges.sm_clock_hz(gpu.whole),
             REASONS: lambda: gauges.event_reasons(gpu.whole),
@@ -290,6 +301,7 @@ class Sampler:
             idle=bits is not None and gauges.is_idle(bits),
             explained=bits is not None and not gauges.has_no_reason(bits),
             utilization=utilization,
+            in_loop=self._in_loop(),
         )
 
     def _sum_readings(self, what: Iterable[str], *, at_once: bool) -> Iterator[Reading]:
@@ -301,7 +313,7 @@ class Sampler:
             if each == ENERGY and self._questions[ENERGY].given_up:  # power is only asked for where there is no counter
                 value, name = self._answer(POWER, at_once=at_once), POWER
             if value is not None:
-                yield Reading(self._answered_at, **{fields[name]: value})
+                yield Reading(self._answered_at, in_loop=self._in_loop(), **{fields[name]: value})
 
     def _answer(self, what: str, *, at_once: bool = False) -> Any:
         value = self._questions[what].ask(at_once=at_once)
@@ -323,7 +335,7 @@ class Sampler:
         for doubt in lost:
             if doubt and doubt not in self._doubts:
                 self._doubts.add(doubt)
-                self._troubles.append(Trouble(doubt, everywhere=True))
+                self._troubles.append(Trouble(doubt))
 
     def _describe(self, gpu: FoundGpu) -> Hardware:
         return Hardware(

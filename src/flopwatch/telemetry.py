@@ -44,6 +44,7 @@ class Reading:
         power_watts: Power, for drivers without an energy counter.
         utilization: Share of the last moments in which a kernel ran.
         tensor_active: Share of cycles since the last reading in which tensor cores worked.
+        in_loop: Whether the process was in its training loop, and not at validation or a checkpoint.
     """
 
     at: float
@@ -56,6 +57,14 @@ class Reading:
     power_watts: float | None = None
     utilization: float | None = None
     tensor_active: float | None = None
+    in_loop: bool = True
+
+    @property
+    def busy(self) -> bool | None:
+        """Whether the GPU has something to do; `None` where nothing tells."""
+        if self.idle:
+            return False
+        return None if self.utilization is None else self.utilization >= _BUSY
 
 
 @dataclass(frozen=True)
@@ -64,14 +73,14 @@ class Telemetry:
 
     Attributes:
         clock_samples: Readings behind the clock.
-        sm_clock_hz: Mean SM clock while the GPU was not idle.
-        sm_clock_hz_min: Lowest one.
+        sm_clock_hz: Mean SM clock in the training loop while the GPU was not idle.
+        sm_clock_hz_min: Lowest one of these.
         throttled: Share of time by what held the clock down.
         throttled_frac: Share of time in which anything did.
         throttle_counted: Whether these are from the driver's counters of time, not from samples.
         slow_clock_frac: Share of busy readings below the datasheet's clock for which the driver gave no reason.
         power_watts: Mean power.
-        tensor_active: Share of cycles in which tensor cores worked.
+        tensor_active: Share of cycles in the training loop in which tensor cores worked.
     """
 
     clock_samples: int = 0
@@ -113,7 +122,7 @@ class Tally:
     def __init__(self, boost_clock_hz: float | None = None) -> None:
         self._boost_clock_hz = boost_clock_hz
         self._stretch = _Stretch()
-        self._last_tensor_at: float | None = None
+        self._last_tensor: Reading | None = None
         self._last_counters: tuple[float, Mapping[str, float]] | None = None
         self._last_energy: tuple[float, float] | None = None
         self._last_power: tuple[float, float] | None = None
@@ -121,6 +130,12 @@ class Tally:
         self.energy_known = False
         self.energy_lost: str | None = None
         self.distrust: str | None = None
+
+    def set_boost_clock(self, boost_clock_hz: float | None) -> None:
+        """Hold the GPU against another clock from now on, as for another precision."""
+        if boost_clock_hz != self._boost_clock_hz:
+            self._boost_clock_hz = boost_clock_hz
+            self._stretch.busy = self._stretch.slow = 0
 
     def add(self, reading: Reading) -> None:
         """Add a reading; each time-like quantity goes from the last reading that had it to this one."""
@@ -155,7 +170,10 @@ class Tally:
         return whole
 
     def _add_clock(self, reading: Reading) -> None:
-        if reading.sm_clock_hz is not None and not reading.idle:
+        """Where the driver does not say why the clock is as it is, only utilization tells idling from training."""
+        if reading.sm_clock_hz is None or not reading.in_loop:
+            return
+        if reading.busy or (reading.reasons is not None and not reading.idle):
             self._stretch.clocks.append(reading.sm_clock_hz)
 
     def _add_reasons(self, reading: Reading) -> None:
@@ -164,8 +182,7 @@ class Tally:
         self._stretch.with_reasons += 1
         self._stretch.with_any += bool(reading.reasons)
         self._stretch.reasons.update(reading.reasons)
-        busy = not reading.idle and reading.utilization is not None and reading.utilization >= _BUSY
-        if busy and reading.sm_clock_hz is not None and self._boost_clock_hz is not None:
+        if reading.busy and reading.in_loop and reading.sm_clock_hz is not None and self._boost_clock_hz is not None:
             self._stretch.busy += 1
             slow = reading.sm_clock_hz < self._boost_clock_hz - _CLOCK_STEP_HZ
             self._stretch.slow += slow and not reading.explained
@@ -183,11 +200,11 @@ class Tally:
     def _add_tensor(self, reading: Reading) -> None:
         if reading.tensor_active is None:
             return
-        if self._last_tensor_at is not None:
-            seconds = reading.at - self._last_tensor_at
+        last, self._last_tensor = self._last_tensor, reading
+        if last is not None and last.in_loop and reading.in_loop:
+            seconds = reading.at - last.at
             self._stretch.tensor_seconds += reading.tensor_active * seconds
             self._stretch.tensor_known_seconds += seconds
-        self._last_tensor_at = reading.at
 
     def _add_energy(self, reading: Reading) -> None:
         if reading.joules is not None:

@@ -130,6 +130,7 @@ static Gpu *slice_at(int index, int slice) {
 Return nvmlDeviceGetHandleByIndex_v2(unsigned index, Gpu **out) {
     BEGIN;
     if (index >= number("count", 0, 1) || index >= MOST_GPUS) return INVALID_ARGUMENT;
+    if (number("unreadable", (int)index, 0)) return (Return)number("unreadable", (int)index, 0);
     *out = gpu_at((int)index);
     return SUCCESS;
 }
@@ -302,6 +303,7 @@ Return nvmlGpmMetricsGet(Metrics *request) {
         Metric *metric = &request->metrics[each];
         metric->nvmlReturn = metric->metricId == 5 ? SUCCESS : NOT_SUPPORTED;
         metric->value = (double)number("tensor_percent", request->second->index, 40);
+        if (number("tensor_nan", request->second->index, 0)) metric->value = 0.0 / (metric->value - metric->value);
     }
     return SUCCESS;
 }

@@ -127,6 +127,7 @@ def test_what_is_lost_in_the_middle_is_said_once_with_the_step(fit, then, said, 
     assert "perf/mfu" in rows[-1]
     # Energy that nobody counted is not known, whatever was counted before.
     assert ("budget/kwh" in rows[-1]) is kept
+    assert (segment.end.totals.joules is not None) is kept
     (message,) = messages(errors)
     assert re.search(said, message)
     (event,) = segment.events

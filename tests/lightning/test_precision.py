@@ -241,9 +241,55 @@ def test_autocast_in_training_step_is_seen(assumed, autocasts, expected):
     assert not any(each._forward_pre_hooks for each in module)
 
 
-def test_compiled_modules_are_left_alone():
-    module = nn.Sequential(torch.compile(nn.Linear(4, 4)))
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, inputs):
+        return self.linear(inputs).relu()
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_compiled_modules_are_looked_at_from_outside_and_compiled_once(in_place):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph
+
+    layer = Layer()
+    if in_place:
+        layer.compile(backend=backend)
+    module = nn.Sequential(layer if in_place else torch.compile(layer, backend=backend))
     probe = AutocastProbe(module, "cpu")
-    probe.attach()
+    for batch in range(3):
+        if batch == 0:
+            probe.attach()
+            probe.attach()  # as after a batch that was skipped at its start
+        with torch.autocast("cpu", BF16):
+            module(torch.ones(2, 4))
+        probe.detach()
+    assert probe.corrected(PLAIN).dtype == "bf16"
+    assert len(compiled) == 1
     assert not any(each._forward_pre_hooks for each in module.modules())
-    assert probe.corrected(PLAIN) is PLAIN
+
+
+def test_fsdp_that_keeps_fp32_weights_multiplies_under_its_autocast():
+    # Lightning 2.2 to 2.5 made this of FSDPPrecision("bf16-mixed").
+    mixed = FSDPMixedPrecision(param_dtype=torch.float32, reduce_dtype=torch.bfloat16, buffer_dtype=torch.bfloat16)
+    run = trainer(FSDPPrecision("bf16-mixed"), mixed_precision_config=mixed)
+    assert precision_of(run, weights()).dtype == "bf16"
+
+
+def test_convolutions_under_torchs_newer_attribute_are_understood():
+    script = """
+import torch
+from flopwatch.lightning.precision import _float32_convolution
+torch.backends.cudnn.conv.fp32_precision = "ieee"
+print(_float32_convolution())
+torch.backends.cudnn.conv.fp32_precision = "tf32"
+print(_float32_convolution())
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "fp32\ntf32\n"

@@ -79,3 +79,23 @@ def test_an_old_driver_says_what_it_lacks(gpus, old_driver):
 def test_tensor_counters_are_left_alone_where_they_are_not_to_be_had(gpus, fake_driver, state, environment, said):
     fake_driver.set(**state)
     assert said in gpus(fake_driver, **environment)[0]["readable"]["tensor activity"]
+
+
+@pytest.mark.parametrize(("code", "said"), [(15, "GPU is lost"), (4, "Insufficient Permissions")])
+def test_a_gpu_that_cannot_be_read_hides_no_other(gpus, fake_driver, code, said):
+    fake_driver.set(count=3, unreadable__1=code)
+    first, lost, last = gpus(fake_driver)
+    assert [each["index"] for each in (first, lost, last)] == [0, 1, 2]
+    assert (lost["name"], lost["uuid"]) == ("unknown", None)
+    assert said in lost["readable"]["GPU"]
+    assert first["readable"]["clock"] == last["readable"]["clock"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("capability", "cores", "count"),
+    # A P100 has 3,584 cores, 64 in an SM (Pascal whitepaper): 56. Of 13.0 nothing is known.
+    [((6, 0), 3584, 56), ((13, 0), 16_896, None)],
+)
+def test_sms_are_known_where_the_cores_of_one_are(gpus, fake_driver, capability, cores, count):
+    fake_driver.set(cc_major=capability[0], cc_minor=capability[1], cores=cores)
+    assert gpus(fake_driver)[0]["sm_count"] == count

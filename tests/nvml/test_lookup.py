@@ -108,3 +108,10 @@ def test_a_neighbour_is_never_taken_for_it(find, state, environment, said):
 )
 def test_how_cuda_reads_its_variable(index, visible, entry):
     assert visible_entry(index, visible) == entry
+
+
+def test_a_gpu_that_cannot_be_had_keeps_its_number(find):
+    environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    found = find({"unreadable__1": 4}, environment, cuda_index=2)
+    assert found[:2] == ["GPU-bbcc", 1200]
+    assert "not the driver's GPU 1" in find({"unreadable__1": 4}, environment, cuda_index=1)

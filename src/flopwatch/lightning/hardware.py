@@ -11,9 +11,10 @@ from flopwatch.meter import add
 from flopwatch.nvml.lookup import Address
 from flopwatch.records import Event, Hardware
 from flopwatch.sampler import Sampler
-from flopwatch.telemetry import Telemetry
+from flopwatch.telemetry import FEWEST_SAMPLES, Telemetry
 
 _logger = logging.getLogger("flopwatch")
+_WINDOWS_IN_A_ROW = 3
 
 
 class HardwareWatch:
@@ -22,18 +23,24 @@ class HardwareWatch:
     Args:
         address: Where to find the GPU; `None` where there is none that can be read.
         boost_clock_hz: The datasheet's clock.
+        in_loop: Tells, on another thread, whether this process is in its training loop.
         claim: Tells whether the energy of the GPU with this UUID is this process's to count.
         rank: Of this process; the first one speaks for all where every one would say the same.
     """
 
     def __init__(
-        self, address: Address | None, boost_clock_hz: float | None, claim: Callable[[str], bool], rank: int
+        self,
+        address: Address | None,
+        boost_clock_hz: float | None,
+        in_loop: Callable[[], bool],
+        claim: Callable[[str], bool],
+        rank: int,
     ) -> None:
-        self._sampler = None if address is None else Sampler(address, boost_clock_hz, claim)
+        self._sampler = None if address is None else Sampler(address, boost_clock_hz, claim, in_loop)
         self._rank = rank
-        self._others_missing = False
+        self._windows_without_others, self._others_missing = 0, False
         self._joules: int | None = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def start(self) -> None:
         """Start reading."""
@@ -50,21 +57,28 @@ class HardwareWatch:
         return Telemetry() if self._sampler is None else self._sampler.take()
 
     def joules(self) -> int | None:
-        """Energy so far, in whole joules; for good unknown once some of it is."""
+        """Energy so far, in whole joules; unknown while the driver is silent, and for good once some of it is."""
         with self._lock:
+            if self._sampler is not None and self._sampler.is_silent():
+                return None
             self._joules = add(self._joules, None if self._sampler is None else self._sampler.take_joules())
             return self._joules
+
+    def set_boost_clock(self, boost_clock_hz: float | None) -> None:
+        """Hold the GPU against another clock from now on, as for another precision."""
+        if self._sampler is not None:
+            self._sampler.set_boost_clock(boost_clock_hz)
 
     def driver(self) -> str | None:
         """The driver's version, once it has answered."""
         return None if self._sampler is None else self._sampler.driver()
 
-    def news(self, step: int, own: Telemetry, everyone: Telemetry) -> list[Hardware | Event]:
+    def news(self, step: int, own: Telemetry | None, everyone: Telemetry | None) -> list[Hardware | Event]:
         """What the run file should hold of it since the last call; every trouble is logged once.
 
         Args:
             step: The step that training is at.
-            own: What this process's GPU did.
+            own: What this process's GPU did over a window; `None` where there is none to judge by.
             everyone: What all did.
         """
         if self._sampler is None:
@@ -74,10 +88,17 @@ class HardwareWatch:
         if hardware is not None:
             records.append(hardware)
         messages = [each.words for each in self._sampler.troubles() if self._rank == 0 or not each.everywhere]
-        if own.sm_clock_hz is not None and everyone.sm_clock_hz is None and not self._others_missing:
-            self._others_missing = True
+        if self._others_are_missing(own, everyone):
             messages.append("the GPU of another rank is not read, so clocks and energy of the run are not known")
         for message in messages:
             _logger.warning("%s%s; training goes on", "" if self._rank == 0 else f"rank {self._rank}: ", message)
             records.append(Event(time.time(), f"from step {step:,} on: {message}"))
         return records
+
+    def _others_are_missing(self, own: Telemetry | None, everyone: Telemetry | None) -> bool:
+        """Whether another rank's GPU was not read for so many windows that it is no pause; true once."""
+        if own is None or everyone is None or own.clock_samples < FEWEST_SAMPLES or self._others_missing:
+            return False
+        self._windows_without_others = 0 if everyone.sm_clock_hz is not None else self._windows_without_others + 1
+        self._others_missing = self._windows_without_others >= _WINDOWS_IN_A_ROW
+        return self._others_missing

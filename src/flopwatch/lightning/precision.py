@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from flopwatch.chips import Dtype
+from flopwatch.lightning.patch import Patch
 
 _MIXED: Mapping[str, Dtype] = MappingProxyType({"16-mixed": "fp16", "bf16-mixed": "bf16"})
 _NAMES: Mapping[torch.dtype, Dtype] = MappingProxyType(
@@ -53,11 +53,12 @@ def precision_of(trainer: Any, module: nn.Module) -> Precision:
         if found is not None:
             return replace(found, by_layers=True)
     compute = _of_strategy(strategy) or _of_fully_shard(module)
+    # Before 2.6 Lightning's FSDP kept weights in FP32 under "bf16-mixed" and multiplied them under an autocast.
+    mixed = str(getattr(plugin, "precision", ""))
+    if mixed.endswith("-mixed") and compute in (None, torch.float32):
+        return Precision(_MIXED.get(mixed), by_autocast=True)
     if compute is not None:
         return _of_dtype(compute, on_cuda, module)
-    mixed = str(getattr(plugin, "precision", ""))
-    if mixed.endswith("-mixed"):
-        return Precision(_MIXED.get(mixed), by_autocast=True)
     return _of_weights(module, on_cuda)
 
 
@@ -159,7 +160,7 @@ def _of_float32(module: nn.Module) -> Precision:
     if torch.version.hip and os.environ.get("HIPBLASLT_ALLOW_TF32") != "1":
         return Precision("fp32")
     matmul = _float32_matmul()
-    convolution: Dtype = "tf32" if torch.backends.cudnn.allow_tf32 else "fp32"
+    convolution = _float32_convolution()
     share = _share_of_convolutions(module)
     if matmul == convolution or share <= _FEW_OF_THE_WEIGHTS:
         return Precision(matmul)
@@ -184,6 +185,18 @@ def _float32_matmul() -> Dtype | None:
         return names.get(torch.backends.cuda.matmul.fp32_precision)
 
 
+def _float32_convolution() -> Dtype | None:
+    """Torch's newer attribute first: after it was set, reading the older one is an error."""
+    names: dict[str, Dtype] = {"ieee": "fp32", "tf32": "tf32"}
+    newer = getattr(getattr(torch.backends.cudnn, "conv", None), "fp32_precision", None)
+    if newer in names:
+        return names[newer]
+    try:
+        return "tf32" if torch.backends.cudnn.allow_tf32 else "fp32"
+    except RuntimeError:
+        return None
+
+
 class AutocastProbe:
     """Sees during one batch whether layers run under an autocast of the user's own, as `training_step` may open one.
 
@@ -195,18 +208,32 @@ class AutocastProbe:
     def __init__(self, module: nn.Module, device_type: str) -> None:
         self._device_type = device_type
         self._layers = list(_first_layers(module))
-        self._handles: list[RemovableHandle] = []
+        self._undo: list[Callable[[], None]] = []
         self._seen: set[torch.dtype | None] = set()
 
     def attach(self) -> None:
-        """Start looking."""
-        self._handles = [each.register_forward_pre_hook(self._look) for each in self._layers]
+        """Start looking; a batch that was begun and never run may have left something behind."""
+        self.detach()
+        for each in self._layers:
+            if getattr(each, "_compiled_call_impl", None) is None:
+                self._undo.append(each.register_forward_pre_hook(self._look).remove)
+            else:
+                self._undo.append(Patch(each, "_compiled_call_impl", self._looking_first).remove)
 
     def detach(self) -> None:
         """Stop looking."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        for undo in self._undo:
+            undo()
+        self._undo = []
+
+    def _looking_first(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A compiled module's call; a hook on it would be compiled, too."""
+
+        def looked_at(*arguments: Any, **named: Any) -> Any:
+            self._look()
+            return call(*arguments, **named)
+
+        return looked_at
 
     def corrected(self, assumed: Precision) -> Precision:
         """The precision that was assumed, or the one that the layers really ran in."""
@@ -220,7 +247,7 @@ class AutocastProbe:
             return Precision(None, f"some layers run under an autocast in training_step, others do not; {_SAY}")
         return Precision(seen.pop(), "an autocast in training_step")
 
-    def _look(self, module: nn.Module, arguments: Any) -> None:
+    def _look(self, *_: Any) -> None:
         try:
             enabled = torch.is_autocast_enabled(self._device_type)
             self._seen.add(torch.get_autocast_dtype(self._device_type) if enabled else None)
@@ -229,9 +256,17 @@ class AutocastProbe:
 
 
 def _first_layers(module: nn.Module, most: int = 8) -> Iterable[nn.Module]:
-    """A few layers that multiply matrices; none of a compiled module, which a hook could make compile again."""
-    modules = list(module.modules())
-    if any(hasattr(each, "_orig_mod") or getattr(each, "_compiled_call_impl", None) for each in modules):
-        return ()
-    layers = [each for each in modules if isinstance(each, _MULTIPLIERS)]
+    """A few layers that multiply matrices; of compiled modules these themselves, lest a hook within compile again."""
+    compiled = list(_outermost_compiled(module))
+    if compiled:
+        return compiled[:most]
+    layers = [each for each in module.modules() if isinstance(each, _MULTIPLIERS)]
     return layers[:: max(1, len(layers) // most)]
+
+
+def _outermost_compiled(module: nn.Module) -> Iterable[nn.Module]:
+    if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+        yield module
+        return
+    for child in module.children():
+        yield from _outermost_compiled(child)

@@ -88,7 +88,7 @@ class Session:
         self._autocast = AutocastProbe(module, root.type)
         self._device = device_of(trainer, self._precision, options.peak_flops_per_second, options.chips)
         clock = self._device.boost_clock_hz
-        self._hardware = HardwareWatch(address_of(root), clock, ranks.owns, trainer.global_rank)
+        self._hardware = HardwareWatch(address_of(root), clock, stopwatch.in_loop, ranks.owns, trainer.global_rank)
         self._counter = BatchCounter(
             module,
             config=options.config,
@@ -246,6 +246,7 @@ class Session:
             return
         self._precision = precision
         self._device = device_of(self._trainer, precision, self._options.peak_flops_per_second, self._options.chips)
+        self._hardware.set_boost_clock(self._device.boost_clock_hz)
         if self._output is not None:
             self._output.file.write(self._device)
             _logger.info("the layers run in %s: peak %s", precision.dtype, self._device.peak_source)
@@ -347,8 +348,10 @@ class Session:
 
     def abandon(self) -> None:
         """Let go of everything after an error of our own; what was measured stays."""
-        self._ranks.leave()
-        self._release()
+        try:
+            self._release()
+        finally:
+            self._ranks.leave()
         if self._output is not None:
             self._output.file.write(Event(time.time(), "flopwatch failed here; nothing was measured from here on"))
             self._output.file.close()
@@ -414,16 +417,17 @@ class Session:
 
     def _publish_complete(self) -> None:
         for closed in self._windows.complete():
-            telemetry = _NOTHING_READ if closed.total is None else closed.total.telemetry
+            telemetry = None if closed.total is None else closed.total.telemetry
             if closed.total is None and not self._unsummed:
                 self._unsummed = True
                 reason = closed.boundary.sum.why_unknown()
                 _logger.warning("the ranks could not be summed: %s; what all did together is not known", reason)
-            self._pass_on_news(self._own_telemetry, telemetry)
+            judged = closed.total is not None and not closed.boundary.first
+            self._pass_on_news(self._own_telemetry if judged else None, telemetry)
             if self._output is not None:
                 self._publish(closed, self._output)
 
-    def _pass_on_news(self, own: Telemetry = _NOTHING_READ, everyone: Telemetry = _NOTHING_READ) -> None:
+    def _pass_on_news(self, own: Telemetry | None = None, everyone: Telemetry | None = None) -> None:
         for record in self._hardware.news(self._last_step, own, everyone):
             if self._output is not None:
                 self._output.file.write(record)

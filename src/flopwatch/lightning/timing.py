@@ -13,6 +13,7 @@ from flopwatch.lightning.patch import Patch
 
 Kind = Literal["setup", "training", "data_wait", "validation", "checkpoint", "callbacks", "other"]
 Clock = Callable[[], float]
+_IN_LOOP: tuple[Kind, ...] = ("training", "data_wait", "callbacks")
 _OWN: tuple[Kind, ...] = ("data_wait", "callbacks", "other")
 
 
@@ -117,6 +118,10 @@ class Stopwatch:
     def fetched(self) -> None:
         """Note that a batch was fetched; between two batches it has yet to be moved to the device."""
         self.leave("data_wait")
+
+    def in_loop(self) -> bool:
+        """Whether the process is in its training loop at this moment; may be asked on any thread."""
+        return self._kinds[-1] in _IN_LOOP
 
     def inside(self, kind: Kind) -> bool:
         """Whether a kind is open."""

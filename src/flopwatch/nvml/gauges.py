@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -128,11 +129,11 @@ class TensorGauge:
     Args:
         device: The device; of a MIG slice its own handle.
         whole: The GPU that it is a slice of, or itself.
-        slice_id: The slice's GPU instance.
     """
 
-    def __init__(self, device: Any, whole: Any, slice_id: int | None = None) -> None:
-        self._device, self._whole, self._slice_id = device, whole, slice_id
+    def __init__(self, device: Any, whole: Any) -> None:
+        self._device, self._whole = device, whole
+        self._slice_id: int | None = None
         self._earlier: Any = None
         self._spare: Any = None
         self._sampled_at = 0.0
@@ -164,7 +165,13 @@ class TensorGauge:
             return support
         if not support.value.isSupportedDevice:
             return Answer(error="this GPU has none of the counters (Hopper and later have)", permanent=True)
-        return None
+        return None if self._device is self._whole else self._slice_unknown()
+
+    def _slice_unknown(self) -> Answer[float] | None:
+        """Why a slice cannot be told from its GPU, whose counters are those of its neighbours, too."""
+        instance = ask("nvmlDeviceGetGpuInstanceId", self._device)
+        self._slice_id = instance.value
+        return Answer(error=instance.error, permanent=instance.permanent) if instance.value is None else None
 
     def _sample(self) -> Answer[Any]:
         spare, self._spare = self._spare, None
@@ -173,7 +180,7 @@ class TensorGauge:
             if allocated.value is None:
                 return allocated
             spare = allocated.value
-        if self._slice_id is None:
+        if self._device is self._whole:
             taken = ask("nvmlGpmSampleGet", self._whole, spare)
         else:
             taken = ask("nvmlGpmMigSampleGet", self._whole, self._slice_id, spare)
@@ -192,4 +199,14 @@ class TensorGauge:
         if answer.value is None:
             return answer
         metric = answer.value.metrics[0]
-        return Answer(metric.value / 100) if metric.nvmlReturn == 0 else refusal(pynvml, metric.nvmlReturn)
+        if metric.nvmlReturn != 0:
+            return refusal(pynvml, metric.nvmlReturn)
+        # Two samples without a cycle between them give no number.
+        return Answer(metric.value / 100) if math.isfinite(metric.value) else Answer()
+
+    def close(self) -> None:
+        """Give the samples' memory back."""
+        for sample in (self._earlier, self._spare):
+            if sample is not None:
+                ask("nvmlGpmSampleFree", sample)
+        self._earlier = self._spare = None

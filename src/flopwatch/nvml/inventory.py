@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flopwatch.errors import DriverError
 from flopwatch.nvml import gauges
 from flopwatch.nvml.driver import READ, Answer, ask, connect, driver_version
 
-# Cores of one SM by compute capability; elsewhere 128 (CUDA programming guide, arithmetic instructions).
-_CORES_PER_SM = {(7, 0): 64, (7, 5): 64, (8, 0): 64}
-_CORES = 128
+# FP32 cores of one SM by compute capability (CUDA programming guide, throughput of native arithmetic instructions).
+_CORES_PER_SM = {
+    **dict.fromkeys([(6, 0), (7, 0), (7, 2), (7, 5), (8, 0)], 64),
+    **dict.fromkeys([(5, 0), (5, 2), (5, 3), (6, 1), (6, 2), (8, 6), (8, 7), (8, 9), (9, 0)], 128),
+    **dict.fromkeys([(10, 0), (10, 3), (11, 0), (12, 0), (12, 1)], 128),
+}
 _MOST_SLICES = 16
 
 
@@ -33,18 +37,18 @@ class Gpu:
     """
 
     index: int
-    name: str
-    uuid: str | None
-    driver: str | None
-    pci_bus_id: str | None
-    sm_count: int | None
-    sm_clock_hz: float | None
-    max_sm_clock_hz: float | None
-    power_watts: float | None
-    power_limit_watts: float | None
-    temperature_celsius: int | None
-    memory_bytes: int | None
-    event_reasons: tuple[str, ...] | None
+    name: str = "unknown"
+    uuid: str | None = None
+    driver: str | None = None
+    pci_bus_id: str | None = None
+    sm_count: int | None = None
+    sm_clock_hz: float | None = None
+    max_sm_clock_hz: float | None = None
+    power_watts: float | None = None
+    power_limit_watts: float | None = None
+    temperature_celsius: int | None = None
+    memory_bytes: int | None = None
+    event_reasons: tuple[str, ...] | None = None
     slices: tuple[Slice, ...] = ()
     is_partitioned: bool = False
     readable: Mapping[str, str] = field(default_factory=dict)
@@ -58,8 +62,20 @@ def list_gpus() -> list[Gpu]:
     """
     connect()
     count = ask("nvmlDeviceGetCount").value or 0
-    handles = [(index, ask("nvmlDeviceGetHandleByIndex", index).value) for index in range(count)]
-    return [_describe(index, handle) for index, handle in handles if handle is not None]
+    return [_gpu(index) for index in range(count)]
+
+
+def _gpu(index: int) -> Gpu:
+    """One GPU; one that fell off the bus is listed with what the driver says of it, and hides none of the others."""
+    try:
+        connect()
+        found = ask("nvmlDeviceGetHandleByIndex", index)
+        if found.value is not None:
+            return _describe(index, found.value)
+        why = str(found.error)
+    except DriverError as error:
+        why = str(error)
+    return Gpu(index, readable={"GPU": why})
 
 
 def _describe(index: int, handle: Any) -> Gpu:
@@ -99,8 +115,10 @@ def sm_count(handle: Any) -> int | None:
     capability = ask("nvmlDeviceGetCudaComputeCapability", handle).value
     if not cores or capability is None:
         return None
-    count, rest = divmod(cores, _CORES_PER_SM.get(tuple(capability), _CORES))
-    return None if rest else int(count)
+    per_sm = _CORES_PER_SM.get(tuple(capability))
+    if per_sm is None or cores % per_sm:
+        return None
+    return int(cores // per_sm)
 
 
 def _slices(handle: Any) -> list[Slice]:
@@ -132,4 +150,5 @@ def _readable(handle: Any) -> dict[str, str]:
         "tensor activity": lambda: first if first.permanent else tensor.read(),
     }
     answers = {name: read() for name, read in readings.items()}
+    tensor.close()
     return {name: READ if each.value is not None else str(each.error) for name, each in answers.items()}

@@ -93,7 +93,7 @@ def _by_number(address: Address, environment: Mapping[str, str]) -> FoundGpu:
     if not entry.isdecimal():
         return _found(_by_prefix(entry))
     handles = _all_handles()
-    names = [ask("nvmlDeviceGetName", each).value for each in handles]
+    names = [None if each is None else ask("nvmlDeviceGetName", each).value for each in handles]
     in_pci_order = environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
     if int(entry) >= len(handles) or not (in_pci_order or len(set(names)) == 1):
         raise DriverError(
@@ -128,13 +128,14 @@ def _by_prefix(entry: str) -> Any:
     exact = ask("nvmlDeviceGetHandleByUUID", entry).value
     if exact is not None:
         return exact
-    near = [each for each in _all_handles() if str(ask("nvmlDeviceGetUUID", each).value).startswith(entry)]
+    handles = [each for each in _all_handles() if each is not None]
+    near = [each for each in handles if str(ask("nvmlDeviceGetUUID", each).value).startswith(entry)]
     if len(near) != 1:
         raise DriverError(f"the NVIDIA driver knows {len(near)} GPUs whose UUID starts with {entry}")
     return near[0]
 
 
 def _all_handles() -> list[Any]:
+    """By the driver's number; `None` where one cannot be had, so that those after it keep theirs."""
     count = ask("nvmlDeviceGetCount").value or 0
-    handles = (ask("nvmlDeviceGetHandleByIndex", index).value for index in range(count))
-    return [each for each in handles if each is not None]
+    return [ask("nvmlDeviceGetHandleByIndex", index).value for index in range(count)]
