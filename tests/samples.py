@@ -89,6 +89,9 @@ def window(step, ended_at, flops=8_000 * TERA, **changes):
         "slow_clock_frac": 0.1,
         "power_watts": 1200.0,
         "tensor_active": 0.55,
+        "slowest_rank": 1,
+        "slowest_rank_ratio": 1.25,
+        "pause_seconds": {"validation": 2.0},
     }
     return Window(**{**values, **changes})
 

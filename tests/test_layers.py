@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "flopwatch"
 FLOORS = [
     {"errors", "units", "batch", "components", "tree", "backward", "conventions", "chips", "catalog", "rates"},
-    {"architectures", "nvml", "amd", "budget", "records"},
+    {"architectures", "nvml", "amd", "projection", "budget", "records"},
     {"meter", "metrics", "telemetry", "sampler", "wandb", "runfile", "report", "benchmark", "estimate", "measure"},
     {"render"},
     {"lightning", "cli"},
@@ -31,6 +31,7 @@ HOMES = {
 ORDER = ["errors", "units", "rates", "batch", "components", "tree", "backward", "conventions", "chips", "catalog"]
 ORDER += [
     "records",
+    "projection",
     "budget",
     "nvml",
     "architectures",

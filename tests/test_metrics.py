@@ -1,5 +1,7 @@
 from pathlib import Path
 
+from dataclasses import replace
+
 import pytest
 
 from flopwatch.budget import Budget, Projection
@@ -8,11 +10,12 @@ from flopwatch.records import Device, Totals
 from tests import samples
 
 TOTALS = Totals(flops=10**16, tokens=5000, samples=50, batches=10, steps=10, device_seconds=7200.0, joules=7_200_000)
-PROJECTION = Projection(Budget(100, "steps"), 0.25, 1800.0)
+TOTALS = replace(TOTALS, seconds_by_kind={"training": 30.0, "data_wait": 5.0})
+PROJECTION = Projection(Budget(100, "steps"), 0.25, 1800.0, 900.0, 3600.0)
 
 
 def logged(window=None, device=samples.H100, totals=TOTALS, **changes):
-    arguments = {"capacity": 4e16, "projection": PROJECTION, "usd_per_device_hour": 3.0}
+    arguments = {"capacity": 4e16, "wall_seconds": 40.0, "projection": PROJECTION, "usd_per_device_hour": 3.0}
     return logger_metrics(window or samples.window(10, 1010.0), device, totals, **{**arguments, **changes})
 
 
@@ -23,6 +26,7 @@ def test_every_value_by_hand():
             "perf/mfu_at_clock": 0.5,  # 4e14 FLOP/s of 500,000 a clock x 1.6 GHz = 8e14
             "perf/hfu": 0.5,  # 1e16 hardware FLOPs / 10 s / 2 devices / 1e15
             "perf/run_mfu": 0.25,  # 1e16 of 20 s x 2 x 1e15
+            "perf/goodput": 0.75,  # 30 s of kept training steps in 40 s
             "perf/device_tflops_per_sec": 400.0,
             "perf/tokens_per_sec": 400.0,
             "perf/step_seconds": 1.0,
@@ -34,9 +38,12 @@ def test_every_value_by_hand():
             "budget/usd": 6.0,
             "budget/fraction": 0.25,
             "budget/hours_left": 0.5,
+            "budget/hours_left_low": 0.25,
+            "budget/hours_left_high": 1.0,
             "gpu/sm_clock_mhz": 1600.0,
             "gpu/sm_clock_mhz_min": 1500.0,
             "gpu/throttled_frac": 0.25,
+            "gpu/slowest_rank_ratio": 1.25,
             "gpu/joules_per_token": 3.6,  # 1,200 W x 12 s of wall time / 4,000 tokens
         }
     )
@@ -56,6 +63,7 @@ def test_the_readme_explains_every_key():
 
 def test_what_is_unknown_is_absent():
     unread = {"throttled": None, "throttled_frac": None, "power_watts": None, "tensor_active": None}
+    unread |= {"slowest_rank": None, "slowest_rank_ratio": None}
     window = samples.window(10, 1010.0, 0, sm_clock_hz=None, sm_clock_hz_min=None, clock_samples=0, **unread)
     unknown = Totals(flops=None, tokens=None, samples=None, device_seconds=7200.0)
     window = type(window)(**{**vars(window), "flops": None, "tokens": None, "hardware_flops": None})

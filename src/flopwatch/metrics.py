@@ -19,6 +19,7 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "perf/mfu_at_clock": "the same against SMs x FLOPs per clock and SM x mean SM clock of the window",
         "perf/hfu": "the same as mfu with hardware FLOPs: with what activation checkpointing recomputes",
         "perf/run_mfu": "model FLOPs of the whole run / all wall time since its start / devices / peak",
+        "perf/goodput": "time in kept training steps / all wall time since the run's start, 0 to 1",
         "perf/device_tflops_per_sec": "model TFLOP/s of one device over the window",
         "perf/tokens_per_sec": "tokens per second of all devices over the window, padding included",
         "perf/step_seconds": "seconds per optimizer step over the window, validation and checkpoints left out",
@@ -29,10 +30,13 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "budget/kwh": "energy of the GPUs so far, each once, restarts included",
         "budget/usd": "device_hours x the price that was given",
         "budget/fraction": "share used of the budget that will be reached first",
-        "budget/hours_left": "hours to the budget that will be reached first, at the recent pace",
+        "budget/hours_left": "hours to the budget that will be reached first, validation and checkpoints included",
+        "budget/hours_left_low": "lower end of the 80% interval of hours_left",
+        "budget/hours_left_high": "upper end of the 80% interval of hours_left",
         "gpu/sm_clock_mhz": "mean SM clock of all devices over the window, while they were not idle",
         "gpu/sm_clock_mhz_min": "lowest SM clock of any device in the window",
         "gpu/throttled_frac": "share of the window in which power, heat or another device held the clock down",
+        "gpu/slowest_rank_ratio": "how many times longer steps take than if the slowest rank were as quick as the mean",
         "gpu/joules_per_token": "energy of the GPUs over the window / its tokens, padding included",
     }
 )
@@ -85,6 +89,19 @@ def joules(window: Window) -> float | None:
     return None if window.power_watts is None else window.power_watts * window.wall_seconds
 
 
+def goodput(totals: Totals, wall_seconds: float | None) -> float | None:
+    """Share of all wall time since the run's start that went into training steps whose work was kept.
+
+    Start-up, waiting for data, validation, checkpoints, interruptions and steps done again after a restart are what
+    it lacks to 1.
+    """
+    return rates.fraction(totals.seconds_by_kind.get("training"), wall_seconds)
+
+
+def _hours(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / units.SECONDS_PER_HOUR
+
+
 def capacity_flops(before: float | None, seconds: float, device: Device) -> float | None:
     """What the run's devices could have done at their peak: `before` this process, and in its wall time so far."""
     if before is None or device.peak_flops_per_second is None:
@@ -98,6 +115,7 @@ def logger_metrics(
     totals: Totals,
     *,
     capacity: float | None,
+    wall_seconds: float | None = None,
     projection: Projection | None = None,
     usd_per_device_hour: float | None = None,
     prefix: str = "",
@@ -109,6 +127,7 @@ def logger_metrics(
         device: The device and its peak.
         totals: The run's totals at the window's end.
         capacity: What the run's devices could have done at their peak in all wall time so far.
+        wall_seconds: All wall time since the run's start, the time between its processes included.
         projection: Where the run stands against its nearest budget.
         usd_per_device_hour: Price of a device hour.
         prefix: A word put before every section.
@@ -118,13 +137,13 @@ def logger_metrics(
     """
     device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
     device_rate = rates.per_second(rates.fraction(window.flops, device.count), window.seconds)
-    seconds_left = projection.seconds_left if projection else None
     clock_known = window.clock_samples > 0
     values: dict[str, float | None] = {
         "perf/mfu": mfu(window, device),
         "perf/mfu_at_clock": mfu_at_clock(window, device),
         "perf/hfu": hfu(window, device),
         "perf/run_mfu": rates.fraction(totals.flops, capacity),
+        "perf/goodput": goodput(totals, wall_seconds),
         "perf/device_tflops_per_sec": None if device_rate is None else device_rate / units.SI_PREFIXES["T"],
         "perf/tokens_per_sec": rates.per_second(window.tokens, window.seconds),
         "perf/step_seconds": rates.fraction(window.seconds, window.steps),
@@ -135,10 +154,13 @@ def logger_metrics(
         "budget/kwh": None if totals.joules is None else totals.joules / JOULES_PER_KWH,
         "budget/usd": None if usd_per_device_hour is None else device_hours * usd_per_device_hour,
         "budget/fraction": projection.fraction if projection else None,
-        "budget/hours_left": None if seconds_left is None else seconds_left / units.SECONDS_PER_HOUR,
+        "budget/hours_left": _hours(projection.seconds_left if projection else None),
+        "budget/hours_left_low": _hours(projection.seconds_left_low if projection else None),
+        "budget/hours_left_high": _hours(projection.seconds_left_high if projection else None),
         "gpu/sm_clock_mhz": window.sm_clock_hz / 1e6 if clock_known and window.sm_clock_hz else None,
         "gpu/sm_clock_mhz_min": window.sm_clock_hz_min / 1e6 if clock_known and window.sm_clock_hz_min else None,
         "gpu/throttled_frac": window.throttled_frac,
+        "gpu/slowest_rank_ratio": window.slowest_rank_ratio,
         "gpu/joules_per_token": rates.fraction(joules(window), window.tokens),
     }
     start = f"{prefix}/" if prefix else ""

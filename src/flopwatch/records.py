@@ -163,6 +163,8 @@ class Window:
     second: means over all devices, but `clock_samples` is the fewest of any, `sm_clock_hz_min` the lowest,
     `power_watts` all devices'. `slowest_rank_ratio` is how many times longer a step takes than if the slowest rank's
     own part of it (waiting for data, callbacks and, with DDP, the forward pass) were as short as the mean rank's.
+    `pause_seconds` are those of validation and checkpoints in it; the time left lies between `seconds_left_low` and
+    `seconds_left_high` four times out of five.
     """
 
     step: int
@@ -194,6 +196,7 @@ class Window:
     seconds_left_high: float | None = None
     slowest_rank: int | None = None
     slowest_rank_ratio: float | None = None
+    pause_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ class RunFileWriter:
         self.error: OSError | None = None
         self._progress = progress
         self._step_written: int | None = None
+        self._progress_failed = False
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="flopwatch-runfile", daemon=True)
         self._thread.start()
@@ -88,9 +89,16 @@ class RunFileWriter:
             return _NOTHING
 
     def _write_progress(self, file: TextIO) -> None:
-        progress = self._progress()
+        progress = None if self._progress_failed else self._progress()
         if progress is None:
             return
+        try:
+            self._write_over(file, progress)
+        except OSError as error:
+            self._progress_failed = True
+            _logger.debug("no progress is written: %s", error)
+
+    def _write_over(self, file: TextIO, progress: Progress) -> None:
         if progress.step == self._step_written:
             os.utime(file.name)
             return

@@ -11,6 +11,11 @@ def is_wandb(logger: Any) -> bool:
     return any(base.__name__ == "WandbLogger" for base in type(logger).__mro__)
 
 
+def alert(logger: Any, title: str, text: str) -> None:
+    """Send an alert, which W&B turns into a message to whoever asked for them."""
+    logger.experiment.alert(title=title, text=text)
+
+
 def write_summary(logger: Any, values: Mapping[str, float | str | None]) -> None:
     """Put totals and means into the run's summary, under names that no logged metric has: those reset on resume."""
     summary = logger.experiment.summary

@@ -123,10 +123,10 @@ def test_validation_and_checkpoints_do_not_dent_mfu(tmp_path, clock):
     assert mfus == {FLOPS_PER_BATCH}, "every window is one second of one step"
     # A sanity check of 10 s belongs to set-up; validation after steps 3, 6 and 9; checkpoints after 4 and 8.
     assert run.end.seconds == {"setup": 10.0, "validation": 30.0, "training": 9.0, "checkpoint": 60.0}
-    # The time left counts what recurs: after step 8, windows 2 to 8 took 7 s of training, 20 s of validation (after 3
-    # and 6) and 30 s of saving (after 4), 57 s for 7 steps; one step is left.
+    # The time left counts what comes back: after step 8 one step of 1 s is left, and the second checkpoint of 30 s,
+    # four steps after the first, comes before it; the next validation comes after it.
     left = [row["budget/hours_left"] * 3600 for _, row in logger.ours()]
-    assert left[6] == pytest.approx(57 / 7)
+    assert left[6] == pytest.approx(1 + 30)
 
 
 def test_waiting_for_data_is_its_own_kind(tmp_path, clock):

@@ -114,7 +114,7 @@ def test_options_are_read(text, options):
     [
         ("2", "expected 1 or options like 'budget=1.4T tokens'"),
         ("budget", "expected 1 or options"),
-        ("x=1", "of budget, config"),
+        ("x=1", "of budget, on_budget, alert_below_mfu"),
         ("every_n_steps=a", "expected a whole number for every_n_steps, got 'a'"),
         ("report=maybe", "expected yes or no for report, got 'maybe'"),
         ("peak_flops_per_second=fast", "expected a number or 'measured' for"),

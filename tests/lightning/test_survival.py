@@ -11,6 +11,7 @@ import pytest
 
 from flopwatch import FlopWatch
 from flopwatch.lightning import output as output_module
+from flopwatch.lightning.publishing import Publisher
 from flopwatch.lightning.session import Session
 from flopwatch.render import RENDERERS
 from flopwatch.runfile import read_run
@@ -23,7 +24,17 @@ def break_(*arguments, **named):
 
 @pytest.mark.parametrize(
     "method",
-    ["__init__", "begin", "batch_started", "batch_ended", "enter", "leave", "finish", "_close_window", "_publish"]
+    [
+        "__init__",
+        "begin",
+        "batch_started",
+        "batch_ended",
+        "enter",
+        "leave",
+        "finish",
+        "_close_window",
+        "_publish_complete",
+    ]
     + ["state_dict", "_describe_work", "_release"],
 )
 def test_an_error_of_ours_is_logged_once_and_training_goes_on(tmp_path, monkeypatch, caplog, method):
@@ -42,14 +53,14 @@ def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch,
     if broken == "report":
         monkeypatch.setattr(output_module, "summarize", break_)
     else:
-        original = Session._publish
+        original = Publisher.publish
 
-        def publish(self, closed, output):
-            original(self, closed, output)
+        def publish(self, closed, *arguments):
+            original(self, closed, *arguments)
             if closed.boundary.step == 5:
                 break_()
 
-        monkeypatch.setattr(Session, "_publish", publish)
+        monkeypatch.setattr(Publisher, "publish", publish)
     watch = FlopWatch(every_n_steps=1)
     trainer(tmp_path, watch).fit(TinyGPT(), loader())
     (segment,) = read_run(tmp_path).segments

@@ -48,7 +48,9 @@ def test_a_lap_holds_the_training_loop_and_all_time(clock):
     watch.leave("validation")
     clock.now += 1
     assert watch.lap_seconds() == 40
-    assert watch.lap().lap == Lap(seconds=10, data_wait_seconds=2, wall_seconds=40, own_seconds=2)
+    assert watch.lap().lap == Lap(
+        seconds=10, data_wait_seconds=2, wall_seconds=40, own_seconds=2, pause_seconds={"validation": 30}
+    )
     clock.now += 5
     assert watch.lap().lap == Lap(seconds=5, data_wait_seconds=0, wall_seconds=5, own_seconds=0)
 

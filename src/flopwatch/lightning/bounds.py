@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from flopwatch import rates
+from flopwatch import metrics, units
 from flopwatch.budget import Budget, BudgetUnit, Projection, project
+from flopwatch.projection import Pace, TimeLeft
 from flopwatch.records import Totals, Window
+
+_logger = logging.getLogger("flopwatch")
+_OF_STEPS: tuple[BudgetUnit, ...] = ("flops", "tokens", "samples", "steps", "epochs")
+_BY_PACE: tuple[BudgetUnit, ...] = (*_OF_STEPS, "joules")
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What decides how budgets are used up.
+
+    `devices` train at a time, one hour of one costs `usd_per_device_hour`; the model has so many `parameters`.
+    """
+
+    devices: int
+    usd_per_device_hour: float | None = None
+    parameters: int | None = None
 
 
 class Bounds:
@@ -16,40 +37,113 @@ class Bounds:
     Args:
         trainer: The Trainer, with its data loaders set up.
         budgets: The user's; without any, the Trainer's steps (`max_steps` or `max_epochs`) and `max_time` count.
-        seconds: Wall time that the run's processes have used so far.
+        initial: The totals that this process goes on from.
+        elapsed_seconds: Wall time of this process so far.
+        spending: What the run spends.
     """
 
-    def __init__(self, trainer: Any, budgets: tuple[Budget, ...], seconds: float) -> None:
-        self.budgets = budgets or _trainers_budgets(trainer, seconds)
+    def __init__(
+        self, trainer: Any, budgets: tuple[Budget, ...], initial: Totals, elapsed_seconds: float, spending: Spending
+    ) -> None:
+        self.are_users = bool(budgets)
+        self._initial, self._spending = initial, spending
+        self._epochs_before, self._epoch_batches = _epochs(trainer)
+        seconds = initial.seconds + elapsed_seconds
+        self.budgets = tuple(self._resolved(budgets)) or _trainers_budgets(trainer, seconds)
         self.last_step = next((budget.amount for budget in self.budgets if budget.unit == "steps"), None)
+        self._paces = {unit: Pace() for unit in _BY_PACE}
 
-    def project(self, totals: Totals, step: int, recent: Iterable[Window]) -> Projection | None:
-        """Where the run stands, at the pace of the recent windows."""
-        done: dict[BudgetUnit, float | None] = {
+    def add(self, window: Window) -> None:
+        """Learn from a window."""
+        for unit, pace in self._paces.items():
+            amount = self._amount(unit, window)
+            if unit == "joules":
+                pace.add(amount or 0.0, window.wall_seconds, {})
+            else:
+                pauses = window.pause_seconds
+                pace.add(amount or 0.0, window.wall_seconds - sum(pauses.values()), pauses)
+
+    def project(self, totals: Totals, step: int) -> list[Projection]:
+        """Where the run stands against every budget, the nearest first."""
+        return project(self.budgets, self._done(totals, step), self._time_left)
+
+    def steps_to_go(self, projection: Projection, totals: Totals, window: Window) -> int | None:
+        """Steps until a budget of work is reached, at the amount of each step of a window; `None` where it is not."""
+        budget = projection.budget
+        if budget.unit not in _OF_STEPS or not window.steps:
+            return None
+        amount, done = self._amount(budget.unit, window), self._done(totals, window.step)[budget.unit]
+        if not amount or done is None:
+            return None
+        return max(math.ceil((budget.amount - done) * window.steps / amount - _ROUNDING), 0)
+
+    def seconds_to_go(self, elapsed_seconds: float) -> float:
+        """Seconds until the first budget of time or of what time costs is reached."""
+        totals = replace(
+            self._initial,
+            seconds=self._initial.seconds + elapsed_seconds,
+            device_seconds=self._initial.device_seconds + elapsed_seconds * self._spending.devices,
+        )
+        done = self._done(totals, 0)
+        left = (
+            self._time_left(each.unit, each.amount - (done[each.unit] or 0.0))
+            for each in self.budgets
+            if each.unit in ("seconds", "device_seconds", "usd")
+        )
+        return min((each.seconds for each in left if each is not None), default=math.inf)
+
+    def _resolved(self, budgets: tuple[Budget, ...]) -> Iterator[Budget]:
+        """The budgets that this run can be held against."""
+        for budget in budgets:
+            if budget.unit == "epochs" and not self._epoch_batches:
+                _logger.warning("the budget of %s is left out: the data loader does not say how long one is", budget)
+            elif budget.unit != "tokens_per_parameter":
+                yield budget
+            elif self._spending.parameters:
+                yield Budget(int(budget.amount * self._spending.parameters), "tokens")
+            else:
+                _logger.warning("the budget of %s is left out: it is not known how many there are", budget)
+
+    def _done(self, totals: Totals, step: int) -> dict[BudgetUnit, float | None]:
+        price = self._spending.usd_per_device_hour
+        device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
+        batches = totals.batches - self._initial.batches
+        return {
             "flops": totals.flops,
             "tokens": totals.tokens,
             "samples": totals.samples,
             "steps": step,
+            "epochs": self._epochs_before + batches / self._epoch_batches if self._epoch_batches else None,
             "seconds": totals.seconds,
+            "device_seconds": totals.device_seconds,
+            "joules": totals.joules,
+            "usd": None if price is None else device_hours * price,
         }
-        return project(self.budgets, done, recent_rates(list(recent)))
+
+    def _amount(self, unit: BudgetUnit, window: Window) -> float | None:
+        if unit == "epochs":
+            return window.batches / self._epoch_batches if self._epoch_batches else None
+        if unit == "joules":
+            return metrics.joules(window)
+        amount: int | None = getattr(window, unit)
+        return amount
+
+    def _time_left(self, unit: BudgetUnit, amount: float) -> TimeLeft | None:
+        if unit in self._paces:
+            return self._paces[unit].left(amount)
+        spending = self._spending
+        price = spending.usd_per_device_hour or math.inf
+        per_second = {"device_seconds": spending.devices, "usd": spending.devices * price / units.SECONDS_PER_HOUR}
+        seconds = amount / per_second.get(unit, 1.0)
+        return TimeLeft(seconds, seconds, seconds)
 
 
-def recent_rates(windows: list[Window]) -> dict[BudgetUnit, float | None]:
-    """Use per second of wall time, with the validation and the checkpoints that fell into the windows."""
-    seconds = sum(window.wall_seconds for window in windows)
-
-    def rate(amounts: list[int | None]) -> float | None:
-        known = [amount for amount in amounts if amount is not None]
-        return rates.per_second(sum(known), seconds) if known and len(known) == len(amounts) else None
-
-    return {
-        "flops": rate([window.flops for window in windows]),
-        "tokens": rate([window.tokens for window in windows]),
-        "samples": rate([window.samples for window in windows]),
-        "steps": rate([window.steps for window in windows]),
-        "seconds": 1.0,
-    }
+def _epochs(trainer: Any) -> tuple[float, int]:
+    """Epochs that are done, and batches of one; none where a loader has no length."""
+    batches = trainer.num_training_batches
+    if not batches or batches == float("inf"):
+        return 0.0, 0
+    return trainer.current_epoch + trainer.fit_loop.epoch_loop.batch_progress.current.ready / batches, int(batches)
 
 
 def _trainers_budgets(trainer: Any, seconds: float) -> tuple[Budget, ...]:

@@ -17,9 +17,11 @@ from flopwatch.budget import Budget, parse_budget
 from flopwatch.catalog import UserChips, user_chips
 from flopwatch.chips import DTYPES, Dtype
 from flopwatch.errors import ArgumentError
+from flopwatch.lightning.options import OnBudget, Options
 from flopwatch.lightning.ranks import Ranks
-from flopwatch.lightning.session import Options, Session
+from flopwatch.lightning.session import Session
 from flopwatch.lightning.shapes import BatchShape
+from flopwatch.lightning.stopping import save_at_the_end
 from flopwatch.lightning.timing import Stopwatch
 from flopwatch.records import Status, Totals
 
@@ -70,9 +72,16 @@ class FlopWatch(_Callback):
     one message that says why and what to do. Once training has begun, nothing in here can stop it.
 
     Args:
-        budget: What the run may use: "1.4T tokens", "3.14e23 FLOPs", "50K steps", "2 days" (time of the run's
-            processes, not the time between restarts), or several of them. By default the Trainer's own `max_steps`,
-            `max_epochs` and `max_time`.
+        budget: What the run may use: "1.4T tokens", "3.14e23 FLOPs", "50K steps", "3 epochs", "2 days" (time of the
+            run's processes, not the time between restarts), "500 device-hours", "50 kWh", "$20k", "chinchilla" (20
+            tokens per parameter), or several of them. By default the Trainer's own `max_steps`, `max_epochs` and
+            `max_time`.
+        on_budget: What to do when a budget is used up: "warn", "stop" (all ranks at the end of the same optimizer step,
+            with a checkpoint if the Trainer keeps any), or a function that the first rank calls with the Trainer and
+            the budget's text.
+        alert_below_mfu: Warn, in the log and by an alert of W&B, when the MFU has been below this (0 to 1) for
+            `alert_after_seconds`.
+        alert_after_seconds: See `alert_below_mfu`.
         config: The model's config (Hugging Face config, mapping, dataclass or path), if it is not on the module.
         peak_flops_per_second: Peak of one device in FLOP/s, or "measured" for a short benchmark at the start. By
             default the datasheet's dense value for the device and precision.
@@ -105,6 +114,9 @@ class FlopWatch(_Callback):
         self,
         budget: str | list[str] | None = None,
         *,
+        on_budget: OnBudget = "warn",
+        alert_below_mfu: float | None = None,
+        alert_after_seconds: float = 600.0,
         config: Any | None = None,
         peak_flops_per_second: float | Literal["measured"] | None = None,
         dtype: Dtype | None = None,
@@ -132,6 +144,8 @@ class FlopWatch(_Callback):
         _check_positive("every_n_steps", every_n_steps, "a number of steps", whole=True)
         _check_positive("usd_per_device_hour", usd_per_device_hour, "a price")
         _check_positive("optimizer_flops", optimizer_flops, "a whole number of FLOPs", whole=True)
+        budgets = _budgets(budget, on_budget, usd_per_device_hour)
+        _check_alarm(alert_below_mfu, alert_after_seconds)
         if config is not None:
             architecture_of(config)
         if not isinstance(prefix, str):
@@ -139,7 +153,10 @@ class FlopWatch(_Callback):
         if not isinstance(report, bool):
             raise ArgumentError(f"expected True or False for report, got {report!r}")
         self._options = Options(
-            budgets=_budgets(budget),
+            budgets=budgets,
+            on_budget=on_budget,
+            alert_below_mfu=alert_below_mfu,
+            alert_after_seconds=alert_after_seconds,
             config=config,
             peak_flops_per_second=peak_flops_per_second,
             attention=attention,
@@ -231,7 +248,17 @@ class FlopWatch(_Callback):
 
     @_survives
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Close the books and write the report."""
+        """Close the books and write the report; where a budget ended the run, save it first."""
+        if self._live.stopped:
+            self._live.enter("checkpoint")
+            try:
+                path = save_at_the_end(trainer)
+            except Exception as error:
+                _logger.warning("no checkpoint could be saved at the budget: %s", str(error)[:200])
+            else:
+                if path is not None and trainer.is_global_zero:
+                    _logger.info("saved %s", path)
+            self._live.leave("checkpoint")
         self._end("finished")
 
     @_survives
@@ -315,13 +342,25 @@ def _nothing() -> None:
     """A reference to nothing."""
 
 
-def _budgets(budget: str | Sequence[str] | None) -> tuple[Budget, ...]:
+def _budgets(budget: str | Sequence[str] | None, on_budget: Any, usd_per_device_hour: Any) -> tuple[Budget, ...]:
+    if on_budget not in ("warn", "stop") and not callable(on_budget):
+        raise ArgumentError(f"expected 'warn', 'stop' or a function for on_budget, got {on_budget!r}")
     if budget is None:
         return ()
     texts = [budget] if isinstance(budget, str) else budget
     if not isinstance(texts, (list, tuple)) or not all(isinstance(each, str) for each in texts):
         raise ArgumentError(f"expected a budget like '1.4T tokens' or a list of them, got {budget!r}")
-    return tuple(parse_budget(text) for text in texts)
+    budgets = tuple(parse_budget(text) for text in texts)
+    if usd_per_device_hour is None and any(each.unit == "usd" for each in budgets):
+        raise ArgumentError("a budget of money needs the price of a device: give usd_per_device_hour=")
+    return budgets
+
+
+def _check_alarm(below: Any, after_seconds: Any) -> None:
+    _check_positive("alert_below_mfu", below, "an MFU from 0 to 1")
+    if below is not None and below > 1:
+        raise ArgumentError(f"expected an MFU from 0 to 1 for alert_below_mfu, got {below!r}")
+    _check_positive("alert_after_seconds", after_seconds, "a number of seconds")
 
 
 def _folder(dirpath: object) -> Path | None:

@@ -102,6 +102,12 @@ class BatchCounter:
             self._found = found
             self._probe = Probe(found)
 
+    def parameters(self) -> int | None:
+        """Parameters of the model: the config's, else the live module's; unknown where it is sharded."""
+        if self._found is not None:
+            return self._found.architecture.parameters()
+        return None if self._sharded else sum(each.numel() for each in self._module.parameters()) or None
+
     def watch(self) -> None:
         """Look at what the model is fed during the batch that comes."""
         if self._probe is not None:

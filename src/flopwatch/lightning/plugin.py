@@ -78,6 +78,9 @@ def _number_or_measured(text: str) -> float | str:
 
 _OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "budget": (str, "a budget"),
+    "on_budget": (str, "'warn' or 'stop'"),
+    "alert_below_mfu": (float, "a number"),
+    "alert_after_seconds": (float, "a number"),
     "config": (str, "a path"),
     "peak_flops_per_second": (_number_or_measured, "a number or 'measured'"),
     "dtype": (str, "a precision"),

@@ -4,62 +4,40 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from flopwatch import metrics
-from flopwatch.budget import Budget, Projection
-from flopwatch.chips import Chip, Dtype
 from flopwatch.lightning import facts
-from flopwatch.lightning.bounds import Bounds
+from flopwatch.lightning.bounds import Bounds, Spending
 from flopwatch.lightning.counting import BatchCounter
 from flopwatch.lightning.device_time import timer_for
-from flopwatch.lightning.devices import UsersPeak, address_of, device_of, no_telemetry
+from flopwatch.lightning.devices import address_of, device_of, no_telemetry
 from flopwatch.lightning.exchange import Op
 from flopwatch.lightning.hardware import HardwareWatch
-from flopwatch.lightning.output import Output, progress_words, run_file_for
+from flopwatch.lightning.options import Options
+from flopwatch.lightning.output import Output, run_file_for
 from flopwatch.lightning.precision import AutocastProbe, Precision, precision_of
+from flopwatch.lightning.publishing import Publisher
 from flopwatch.lightning.ranks import Ranks, Reading, Sum
 from flopwatch.lightning.restart import Restart, restart_from
-from flopwatch.lightning.shapes import BatchShape
+from flopwatch.lightning.stopping import StopAtStep
 from flopwatch.lightning.timing import Kind, ProfilerTap, Stopwatch
-from flopwatch.lightning.windows import Boundary, Closed, Windows, unknown_work, window_of
+from flopwatch.lightning.windows import Boundary, Windows, unknown_work
 from flopwatch.meter import NOTHING_DONE, Mark, Meter, between, totals_of
-from flopwatch.records import Device, End, Event, Progress, Status, Totals, Window, Work
+from flopwatch.records import Device, End, Event, Progress, Status, Totals, Work
 from flopwatch.render.facts import work_words
 from flopwatch.render.text import component_table
 from flopwatch.telemetry import Telemetry
-from flopwatch.tree import AttentionConvention
 
 _logger = logging.getLogger("flopwatch")
-_RECENT_WINDOWS = 12
 _MOST_COMPONENTS = 16
 _NOTHING_READ = Telemetry()
 _ANSWER_SECONDS = 10.0
+_ROUNDING_SECONDS = 1e-6
 _ANSWER_SECONDS_AFTER_AN_ERROR = 2.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """The arguments of `FlopWatch`, checked."""
-
-    budgets: tuple[Budget, ...] = ()
-    config: object | None = None
-    peak_flops_per_second: UsersPeak = None
-    attention: AttentionConvention = "causal"
-    batch_shape: BatchShape | None = None
-    every_n_seconds: float = 10.0
-    every_n_steps: int | None = None
-    usd_per_device_hour: float | None = None
-    dirpath: Path | None = None
-    report: bool = True
-    prefix: str = ""
-    optimizer_flops: int | None = None
-    chips: tuple[Chip, ...] = ()
-    dtype: Dtype | None = None
 
 
 class Session:
@@ -111,11 +89,13 @@ class Session:
         self._last_step: int = trainer.global_step
         self._axis = self._steps_closed = 0
         self._latest_step, self._latest = self._last_step, NOTHING_DONE
-        self._recent: deque[Window] = deque(maxlen=_RECENT_WINDOWS)
+        self._stop = StopAtStep(ranks)
+        self.stopped = False
         self._own_telemetry = _NOTHING_READ
         self._bounds: Bounds | None = None
         self._output: Output | None = None
-        self._doubted = self._unsummed = False
+        self._publisher: Publisher | None = None
+        self._unsummed = False
         self._final_totals: Totals | None = None
         self.begun = self.finished = False
 
@@ -125,8 +105,9 @@ class Session:
         self._last_step = self._latest_step = trainer.global_step
         path = run_file_for(self._options.dirpath, trainer.default_root_dir)
         restart = self._go_on_from(state, path)
-        seconds = self._initial.seconds + self._stopwatch.elapsed_seconds()
-        self._bounds = Bounds(trainer, self._options.budgets, seconds)
+        spending = Spending(self._device.count, self._options.usd_per_device_hour, self._counter.parameters())
+        elapsed = self._stopwatch.elapsed_seconds()
+        self._bounds = Bounds(trainer, self._options.budgets, self._initial, elapsed, spending)
         self.begun = True
         self._hardware.start()
         self._ranks.note(self._last_step, self._meter.mark(), 0.0)
@@ -134,6 +115,9 @@ class Session:
         if not trainer.is_global_zero:
             return
         self._output = Output(trainer, path, self._progress)
+        self._publisher = Publisher(
+            self._options, trainer, self._output, self._bounds, self._stop, self._started_at, self._ranks.world_size
+        )
         self._output.file.write(
             facts.start_record(
                 trainer,
@@ -210,6 +194,18 @@ class Session:
         if due:
             self._close_window()
         self._publish_complete()
+        self._stop_if_due(step)
+
+    def _stop_if_due(self, step: int) -> None:
+        """End training where all ranks have agreed on this step; the first rank looks whether time is up."""
+        if self._options.on_budget != "stop":
+            return
+        if self._bounds is not None and self._bounds.are_users and self._ranks.rank == 0 and not self._stop.is_set:
+            elapsed = self._stopwatch.elapsed_seconds()
+            if self._bounds.seconds_to_go(elapsed) <= _ROUNDING_SECONDS:
+                self._stop.aim(step, step, elapsed / max(self._latest.steps, 1))
+        if not self.stopped and self._stop.ends_at(step):
+            self.stopped = self._trainer.should_stop = True
 
     def _settle(self) -> None:
         """Count earlier batches whose lengths are known by now."""
@@ -424,45 +420,12 @@ class Session:
                 _logger.warning("the ranks could not be summed: %s; what all did together is not known", reason)
             judged = closed.total is not None and not closed.boundary.first
             self._pass_on_news(self._own_telemetry if judged else None, telemetry)
-            if self._output is not None:
-                self._publish(closed, self._output)
+            if self._publisher is not None:
+                boundary = closed.boundary
+                totals = self._totals(boundary.own, closed.total, boundary.elapsed_seconds)
+                self._publisher.publish(closed, totals, self._device, self._capacity(), self._last_step)
 
     def _pass_on_news(self, own: Telemetry | None = None, everyone: Telemetry | None = None) -> None:
         for record in self._hardware.news(self._last_step, own, everyone):
             if self._output is not None:
                 self._output.file.write(record)
-
-    def _publish(self, closed: Closed, output: Output) -> None:
-        """Write the window down and, warm-up aside, log it and show it."""
-        boundary = closed.boundary
-        totals = self._totals(boundary.own, closed.total, boundary.elapsed_seconds)
-        window = window_of(closed, totals, self._ranks.world_size)
-        if not window.first:
-            self._recent.append(window)
-        projection = self._project(totals)
-        if projection is not None:
-            window = replace(window, budget_fraction=projection.fraction, seconds_left=projection.seconds_left)
-        output.file.write(window)
-        if window.first:
-            return
-        values = metrics.logger_metrics(
-            window,
-            self._device,
-            totals,
-            capacity=self._capacity(),
-            projection=projection,
-            usd_per_device_hour=self._options.usd_per_device_hour,
-            prefix=self._options.prefix,
-        )
-        output.loggers.log_metrics(values, boundary.axis)
-        mfu = metrics.mfu(window, self._device)
-        output.progress.show(progress_words(mfu, projection))
-        doubt = metrics.doubt(mfu, self._device)
-        if doubt and not self._doubted:
-            self._doubted = True
-            _logger.warning("%s", doubt)
-
-    def _project(self, totals: Totals) -> Projection | None:
-        if self._bounds is None:
-            return None
-        return self._bounds.project(totals, self._last_step, self._recent)

@@ -36,6 +36,10 @@ class LoggerSink:
         """Put totals and means into W&B's summary; other loggers have none."""
         self._each(lambda logger: wandb.write_summary(logger, values) if wandb.is_wandb(logger) else None)
 
+    def alert(self, title: str, text: str) -> None:
+        """Send an alert, where W&B is among the loggers."""
+        self._each(lambda logger: wandb.alert(logger, title, text) if wandb.is_wandb(logger) else None)
+
     def _each(self, write: Callable[[Any], None]) -> None:
         for index, logger in enumerate(self._loggers):
             if self._failures[index] >= _MOST_FAILURES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from flopwatch.lightning.patch import Patch
 Kind = Literal["setup", "training", "data_wait", "validation", "checkpoint", "callbacks", "other"]
 Clock = Callable[[], float]
 _IN_LOOP: tuple[Kind, ...] = ("training", "data_wait", "callbacks")
+_PAUSES: tuple[Kind, ...] = ("validation", "checkpoint")
 _OWN: tuple[Kind, ...] = ("data_wait", "callbacks", "other")
 
 
@@ -22,13 +23,14 @@ class Lap:
     """Time from one boundary to the next: in the training loop, waiting for data within it, and altogether.
 
     `own_seconds` are those in which this process did not wait for others: data, callbacks and, where it was marked,
-    the forward pass.
+    the forward pass. `pause_seconds` are those of validation and of checkpoints.
     """
 
     seconds: float
     data_wait_seconds: float
     wall_seconds: float
     own_seconds: float = 0.0
+    pause_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -81,6 +83,7 @@ class Stopwatch:
         self._lap_opened = self._started
         self._pending: deque[_Gap | _Forward | LapTicket] = deque()
         self._out_of_loop = self._waited = 0.0
+        self._paused: dict[str, float] = defaultdict(float)
         self._own = self._own_before = self._out_before = self._waited_before = 0.0
 
     def use(self, timer: DeviceTimer) -> None:
@@ -230,6 +233,8 @@ class Stopwatch:
             self._waited += seconds
         elif kind != "training":
             self._out_of_loop += seconds
+        if kind in _PAUSES and seconds > 0:
+            self._paused[kind] += seconds
         if kind in _OWN:
             self._own += seconds
 
@@ -241,7 +246,9 @@ class Stopwatch:
             data_wait_seconds=self._waited - self._waited_before,
             wall_seconds=wall_seconds,
             own_seconds=self._own - self._own_before,
+            pause_seconds=dict(self._paused),
         )
+        self._paused.clear()
         self._lap_from = ticket.mark
         self._out_before, self._waited_before, self._own_before = self._out_of_loop, self._waited, self._own
         return lap

@@ -104,6 +104,7 @@ def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:
         seconds=lap.seconds,
         wall_seconds=lap.wall_seconds,
         data_wait_seconds=lap.data_wait_seconds,
+        pause_seconds=lap.pause_seconds,
         steps=counts.steps,
         batches=counts.batches,
         flops=counts.flops,

@@ -1,0 +1,138 @@
+"""What becomes of a complete window on the first rank: its projection, its record, its metrics, and whom it alarms."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from flopwatch import metrics
+from flopwatch.budget import Projection
+from flopwatch.lightning.alarms import LowMfu, ReachedBudgets
+from flopwatch.lightning.bounds import Bounds
+from flopwatch.lightning.options import Options
+from flopwatch.lightning.output import Output, progress_words
+from flopwatch.lightning.stopping import StopAtStep
+from flopwatch.lightning.windows import Closed, window_of
+from flopwatch.records import Device, Event, Totals, Window
+
+_logger = logging.getLogger("flopwatch")
+_WINDOWS_AHEAD = 2
+
+
+class Publisher:
+    """Writes, logs and shows windows, and heeds budgets.
+
+    Args:
+        options: What the user asked for.
+        trainer: The Trainer.
+        output: Where numbers go.
+        bounds: The budgets.
+        stop: Ends training at a step, where the user wants a budget to.
+        started_at: When the run first started (unix seconds).
+        world_size: Number of ranks.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        trainer: Any,
+        output: Output,
+        bounds: Bounds,
+        stop: StopAtStep,
+        started_at: float,
+        world_size: int,
+    ) -> None:
+        self._options, self._trainer, self._output = options, trainer, output
+        self._bounds, self._stop = bounds, stop
+        self._started_at, self._world_size = started_at, world_size
+        self._reached, self._low_mfu = ReachedBudgets(), LowMfu(options.alert_below_mfu, options.alert_after_seconds)
+        self._doubted = False
+
+    def publish(self, closed: Closed, totals: Totals, device: Device, capacity: float | None, step_now: int) -> None:
+        """Write the window down and, warm-up aside, log it and show it.
+
+        Args:
+            closed: The window's parts.
+            totals: The run's totals at its end.
+            device: The device and its peak.
+            capacity: What the run's devices could have done so far.
+            step_now: The step that training has come to meanwhile.
+        """
+        window = window_of(closed, totals, self._world_size)
+        if not window.first:
+            self._bounds.add(window)
+        projections = self._bounds.project(totals, window.step)
+        self._heed_budgets(projections, totals, window, step_now)
+        projection = next(iter(projections), None)
+        if projection is not None:
+            window = _with_projection(window, projection)
+        self._output.file.write(window)
+        if not window.first:
+            self._log(window, closed.boundary.axis, device, capacity, projection)
+
+    def _log(
+        self, window: Window, axis: int, device: Device, capacity: float | None, projection: Projection | None
+    ) -> None:
+        values = metrics.logger_metrics(
+            window,
+            device,
+            window.totals,
+            capacity=capacity,
+            wall_seconds=time.time() - self._started_at,
+            projection=projection,
+            usd_per_device_hour=self._options.usd_per_device_hour,
+            prefix=self._options.prefix,
+        )
+        self._output.loggers.log_metrics(values, axis)
+        mfu = metrics.mfu(window, device)
+        self._output.progress.show(progress_words(mfu, projection))
+        self._judge(mfu, window, device)
+
+    def _judge(self, mfu: float | None, window: Window, device: Device) -> None:
+        low = self._low_mfu.add(mfu, window.wall_seconds)
+        if low:
+            self._say(low, "low MFU")
+        doubt = metrics.doubt(mfu, device)
+        if doubt and not self._doubted:
+            self._doubted = True
+            _logger.warning("%s", doubt)
+
+    def _heed_budgets(self, projections: Sequence[Projection], totals: Totals, window: Window, step_now: int) -> None:
+        """Say that a budget of the user's is reached, and aim at the step that will reach it where it ends the run."""
+        if not self._bounds.are_users:
+            return
+        for budget in self._reached.new(projections):
+            self._say(f"the budget of {budget} is used up at step {window.step:,}", "budget used up")
+            if callable(self._options.on_budget):
+                self._call(self._options.on_budget, str(budget))
+        if self._options.on_budget != "stop":
+            return
+        for each in projections:
+            to_go = self._bounds.steps_to_go(each, totals, window)
+            if (to_go is not None and to_go <= _WINDOWS_AHEAD * window.steps) or each.fraction >= 1:
+                self._stop.aim(window.step + (to_go or 0), step_now, window.wall_seconds / max(window.steps, 1))
+
+    def _call(self, function: Callable[[Any, str], None], budget: str) -> None:
+        try:
+            function(self._trainer, budget)
+        except Exception as error:
+            _logger.warning("on_budget failed: %s: %s; training goes on", type(error).__name__, str(error)[:200])
+
+    def _say(self, message: str, title: str) -> None:
+        """Tell whoever watches: the log, the run file, and W&B's alerts."""
+        _logger.warning("%s", message)
+        self._output.file.write(Event(time.time(), message))
+        self._output.loggers.alert(f"flopwatch: {title}", message)
+
+
+def _with_projection(window: Window, projection: Projection) -> Window:
+    return replace(
+        window,
+        budget_fraction=projection.fraction,
+        seconds_left=projection.seconds_left,
+        seconds_left_low=projection.seconds_left_low,
+        seconds_left_high=projection.seconds_left_high,
+    )
