@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from flopwatch.records import Totals
+from flopwatch.records import BudgetLine, Totals
 from flopwatch.report import summarize
 from flopwatch.runfile import read_run
 from tests import samples
@@ -127,3 +127,46 @@ def test_another_device_after_a_restart_counts_with_its_own_peak(tmp_path):
     assert report.mfu == pytest.approx(0.4)
     # 3.28e16 of 130e15 and 15 s x 4 x 1e15.
     assert report.run_mfu == pytest.approx(32.8 / 190)
+
+
+def with_restart(tmp_path):
+    """21 steps in 35 s on two devices; then 30 s of nothing; then a process whose first 8 s were done in vain."""
+    first = write(tmp_path / "a" / "run.jsonl", samples.healthy_run())
+    bigger = dataclasses.replace(samples.H100, count=4)
+    totals = dataclasses.replace(
+        samples.totals(31, 1080.0, 32_800 * TERA),
+        seconds_by_kind={"setup": 5.0, "training": 36.0, "data_wait": 1.0},
+        lost_steps=6,
+        lost_flops=4_800 * TERA,
+        lost_seconds=8.0,
+    )
+    changes = {"usd_per_device_hour": 2.0, "budgets": (BudgetLine(1.0, "usd", "$1.00"),), "batches_per_epoch": 62}
+    changes["budgets"] += (BudgetLine(2.0, "epochs", "2 epochs"), BudgetLine(260.0, "device_seconds", "..."))
+    resumed = samples.start(time=1065.0, step=21, device=bigger, resumed_from=str(first.resolve()), **changes)
+    later = samples.window(31, 1080.0, 16_000 * TERA, totals=totals)
+    work = dataclasses.replace(samples.WORK, sequences=8)
+    return report_of(tmp_path, [resumed, work, later], "b/run.jsonl")
+
+
+def test_time_of_a_resumed_run_is_kept_lost_or_between(tmp_path):
+    report = with_restart(tmp_path)
+    # 80 s of wall time: 42 kept, 8 lost, the rest between the processes.
+    assert report.seconds == {"setup": 5.0, "training": 36.0, "data_wait": 1.0, "lost": 8.0, "interruption": 30.0}
+    assert report.goodput == pytest.approx(36 / 80)
+
+
+def test_every_process_has_its_own_device_and_batch(tmp_path):
+    first, second = with_restart(tmp_path).each_process
+    assert (first.first_step, first.last_step, first.device.count, first.sequences) == (0, 21, 2, 4)
+    assert (second.first_step, second.last_step, second.device.count, second.sequences) == (21, 31, 4, 8)
+    assert (first.status, second.status) == ("finished", "killed or still running")
+    # 8 PFLOPs / 10 s / 2; 16 PFLOPs / 10 s / 4.
+    assert (first.mfu, second.mfu) == (pytest.approx(0.4), pytest.approx(0.4))
+
+
+def test_budgets_of_time_and_money_are_used_up_by_devices(tmp_path):
+    money, epochs, hours = with_restart(tmp_path).budgets
+    # 160 device-seconds at $2 an hour; 31 of 124 batches.
+    assert money.fraction == pytest.approx(160 / 3600 * 2)
+    assert epochs.fraction == pytest.approx(31 / 124)
+    assert hours.fraction == pytest.approx(160 / 260)

@@ -126,6 +126,7 @@ class Start:
     usd_per_device_hour: float | None = None
     resumed_from: str | None = None
     lost_files: tuple[str, ...] = ()
+    batches_per_epoch: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 

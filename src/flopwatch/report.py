@@ -9,11 +9,13 @@ from itertools import pairwise
 from typing import Literal
 
 from flopwatch import metrics, rates, units
-from flopwatch.records import Device, Event, Hardware, Totals, Window, Work
+from flopwatch.records import Device, Event, Hardware, Start, Totals, Window, Work
 from flopwatch.runfile import Run, Segment
 
 REPORT_SCHEMA = 1
 INTERRUPTION = "interruption"
+LOST = "lost"
+_NOTICED_SECONDS = 0.05  # what two clocks differ by is no interruption
 ReportStatus = Literal["finished", "interrupted", "failed", "killed or still running"]
 
 
@@ -43,12 +45,28 @@ class BudgetStanding:
 
 
 @dataclass(frozen=True)
+class Process:
+    """What one process of a run did: from which step to which, on what, with which first batch, and how it went."""
+
+    started_at: float
+    seconds: float
+    first_step: int
+    last_step: int
+    status: ReportStatus
+    device: Device
+    mfu: float | None
+    sequences: int | None
+    seq_len: int | None
+
+
+@dataclass(frozen=True)
 class Report:
     """The efficiency of a run.
 
     `mfu` and the other means leave out the first window of every process (compilation, warm-up) and all time outside
-    the training loop; `run_mfu` leaves out nothing. `seconds` is wall time by kind and adds up to `wall_seconds`; of a
-    killed process only the kinds that its windows hold are known, the rest is "other". `throttled`, `slow_clock_frac`
+    the training loop; `run_mfu` leaves out nothing. `seconds` is wall time by kind and adds up to `wall_seconds`; what
+    was spent on steps that a restart did again is "lost". `goodput` is the share that went into kept training steps.
+    `throttled`, `slow_clock_frac`
     and `tensor_active` are means over the part `telemetry_coverage` of the time in which they were read.
     """
 
@@ -91,6 +109,8 @@ class Report:
     events: tuple[Event, ...]
     notes: tuple[str, ...]
     versions: Mapping[str, str]
+    goodput: float | None = None
+    each_process: tuple[Process, ...] = ()
     schema: int = REPORT_SCHEMA
 
 
@@ -116,7 +136,7 @@ def summarize(run: Run) -> Report:
     return Report(
         run_id=start.run_id,
         name=start.name,
-        status=last.end.status if last.end else "killed or still running",
+        status=_status(last),
         started_at=start.started_at,
         wall_seconds=wall_seconds,
         step=step,
@@ -158,14 +178,16 @@ def summarize(run: Run) -> Report:
         hardware=next((each.hardware for each in reversed(run.segments) if each.hardware is not None), None),
         usd=None if price is None else device_hours * price,
         budgets=tuple(
-            BudgetStanding(each.text, each.amount, each.unit, _used(each.unit, each.amount, totals, step))
+            BudgetStanding(each.text, each.amount, each.unit, _used(each.unit, each.amount, totals, step, start))
             for each in start.budgets
         ),
-        seconds=_seconds_by_kind(run),
+        seconds=_seconds_by_kind(run, totals, wall_seconds),
         points=tuple(_points(run, first.start.started_at)),
         events=tuple(event for segment in run.segments for event in segment.events),
         notes=(*run.notes, doubt) if doubt else run.notes,
         versions=start.versions,
+        goodput=metrics.goodput(totals, wall_seconds),
+        each_process=tuple(_process(segment) for segment in run.segments),
     )
 
 
@@ -248,18 +270,58 @@ def _peak_at_clock(window: Window, device: Device) -> float | None:
     return device.flops_per_clock * window.sm_clock_hz if window.clock_samples >= metrics.FEWEST_CLOCK_SAMPLES else None
 
 
-def _used(unit: str, amount: float, totals: Totals, step: int) -> float | None:
-    used = {
+def _status(segment: Segment) -> ReportStatus:
+    return segment.end.status if segment.end else "killed or still running"
+
+
+def _process(segment: Segment) -> Process:
+    _, step, ended_at = _standing(segment)
+    device = segment.start.device
+    steady = ((each, device.count, device.peak_flops_per_second) for each in segment.windows if not each.first)
+    return Process(
+        started_at=segment.start.time,
+        seconds=max(ended_at - segment.start.time, 0.0),
+        first_step=segment.start.step,
+        last_step=step,
+        status=_status(segment),
+        device=device,
+        mfu=_mean_utilization(steady),
+        sequences=segment.work.sequences if segment.work else None,
+        seq_len=segment.work.seq_len if segment.work else None,
+    )
+
+
+def _used(unit: str, amount: float, totals: Totals, step: int, start: Start) -> float | None:
+    device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
+    price = start.usd_per_device_hour
+    used: dict[str, float | None] = {
         "flops": totals.flops,
         "tokens": totals.tokens,
         "samples": totals.samples,
         "steps": step,
+        "epochs": rates.fraction(totals.batches, start.batches_per_epoch),
         "seconds": totals.seconds,
+        "device_seconds": totals.device_seconds,
+        "joules": totals.joules,
+        "usd": None if price is None else device_hours * price,
     }
     return rates.fraction(used.get(unit), amount)
 
 
-def _seconds_by_kind(run: Run) -> dict[str, float]:
+def _seconds_by_kind(run: Run, totals: Totals, wall_seconds: float) -> dict[str, float]:
+    """Wall time by kind: of kept time as the totals have it, with what was lost and what lay between processes."""
+    if not totals.seconds_by_kind:
+        return _seconds_by_process(run)
+    between = wall_seconds - sum(totals.seconds_by_kind.values()) - totals.lost_seconds
+    more = {LOST: totals.lost_seconds, INTERRUPTION: max(between, 0.0)}
+    return {
+        **totals.seconds_by_kind,
+        **{kind: seconds for kind, seconds in more.items() if seconds >= _NOTICED_SECONDS},
+    }
+
+
+def _seconds_by_process(run: Run) -> dict[str, float]:
+    """For files whose totals do not have it; of a killed process only what its windows hold is known."""
     seconds: dict[str, float] = defaultdict(float)
     for segment in run.segments:
         if segment.end is not None:

@@ -167,3 +167,17 @@ def test_thinning_keeps_the_extremes_and_the_order():
     assert kept == sorted(kept)
     assert {(31_234.0, -5.0), (40_000.0, 500.0)} <= set(kept)
     assert thinned(points[:900], 1000) == points[:900]
+
+
+def test_restarts_and_what_they_cost_are_said_in_words(tmp_path):
+    totals = dataclasses.replace(
+        samples.totals(21, 1035.0, 16_800 * 10**12), lost_steps=6, lost_flops=4_800 * 10**12, lost_seconds=8.0
+    )
+    totals = dataclasses.replace(totals, seconds_by_kind={"training": 20.0})
+    records = [*samples.healthy_run()[:-1], dataclasses.replace(samples.end(), totals=totals)]
+    report = summarize(read_run(write(tmp_path / "run.jsonl", records)))
+    for form in ("text", "html"):
+        page = RENDERERS[form](report)
+        assert "6 steps (4.8 PFLOPs) were done again, 8s" in page
+        assert "57.1% of wall time went into steps that were kept" in page  # 20 of 35 s
+        assert "steps 0 to 21 on 2 x NVIDIA H100 80GB HBM3, 4 x 100 tokens, MFU 40%, finished" in page

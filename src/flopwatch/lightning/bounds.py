@@ -47,7 +47,7 @@ class Bounds:
     ) -> None:
         self.are_users = bool(budgets)
         self._initial, self._spending = initial, spending
-        self._epochs_before, self._epoch_batches = _epochs(trainer)
+        self._epochs_before, self.batches_per_epoch = _epochs(trainer)
         seconds = initial.seconds + elapsed_seconds
         self.budgets = tuple(self._resolved(budgets)) or _trainers_budgets(trainer, seconds)
         self.last_step = next((budget.amount for budget in self.budgets if budget.unit == "steps"), None)
@@ -95,7 +95,7 @@ class Bounds:
     def _resolved(self, budgets: tuple[Budget, ...]) -> Iterator[Budget]:
         """The budgets that this run can be held against."""
         for budget in budgets:
-            if budget.unit == "epochs" and not self._epoch_batches:
+            if budget.unit == "epochs" and not self.batches_per_epoch:
                 _logger.warning("the budget of %s is left out: the data loader does not say how long one is", budget)
             elif budget.unit != "tokens_per_parameter":
                 yield budget
@@ -113,7 +113,7 @@ class Bounds:
             "tokens": totals.tokens,
             "samples": totals.samples,
             "steps": step,
-            "epochs": self._epochs_before + batches / self._epoch_batches if self._epoch_batches else None,
+            "epochs": self._epochs_before + batches / self.batches_per_epoch if self.batches_per_epoch else None,
             "seconds": totals.seconds,
             "device_seconds": totals.device_seconds,
             "joules": totals.joules,
@@ -122,7 +122,7 @@ class Bounds:
 
     def _amount(self, unit: BudgetUnit, window: Window) -> float | None:
         if unit == "epochs":
-            return window.batches / self._epoch_batches if self._epoch_batches else None
+            return window.batches / self.batches_per_epoch if self.batches_per_epoch else None
         if unit == "joules":
             return metrics.joules(window)
         amount: int | None = getattr(window, unit)
@@ -138,11 +138,11 @@ class Bounds:
         return TimeLeft(seconds, seconds, seconds)
 
 
-def _epochs(trainer: Any) -> tuple[float, int]:
+def _epochs(trainer: Any) -> tuple[float, int | None]:
     """Epochs that are done, and batches of one; none where a loader has no length."""
     batches = trainer.num_training_batches
     if not batches or batches == float("inf"):
-        return 0.0, 0
+        return 0.0, None
     return trainer.current_epoch + trainer.fit_loop.epoch_loop.batch_progress.current.ready / batches, int(batches)
 
 

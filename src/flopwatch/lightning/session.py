@@ -132,6 +132,7 @@ class Session:
                 usd_per_device_hour=self._options.usd_per_device_hour,
                 resumed_from=state.get("run_file"),
                 lost_files=restart.lost_files,
+                batches_per_epoch=self._bounds.batches_per_epoch,
             )
         )
         for words in (restart.words, no_telemetry(trainer.strategy.root_device)):

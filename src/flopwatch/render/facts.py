@@ -8,7 +8,7 @@ from flopwatch import units
 from flopwatch.metrics import JOULES_PER_KWH
 from flopwatch.nvml.driver import READ
 from flopwatch.records import Device, Work
-from flopwatch.report import Report
+from flopwatch.report import Process, Report
 from flopwatch.telemetry import REASONS
 
 Line = tuple[str, str]
@@ -31,7 +31,9 @@ _KINDS = {
     "data_wait": "waiting for data",
     "validation": "validation",
     "checkpoint": "saving checkpoints",
+    "callbacks": "logging and other callbacks",
     "other": "other, outside the training loop",
+    "lost": "steps that a restart did again, and their start-up",
     "interruption": "interruption between two processes",
 }
 
@@ -202,6 +204,32 @@ def speed_lines(report: Report) -> list[Line]:
         lines.append(("money", units.format_usd(report.usd)))
     lines += [(f"budget of {each.text}", f"{units.format_share(each.fraction)} used") for each in report.budgets]
     return lines
+
+
+def restart_lines(report: Report) -> list[Line]:
+    """Each process of a run that was resumed, and what the restarts cost."""
+    if report.processes == 1 and not report.totals.lost_seconds:
+        return []
+    lines = [(f"process {number}", _process_words(each)) for number, each in enumerate(report.each_process, 1)]
+    totals = report.totals
+    if totals.lost_seconds:
+        steps = "an unknown number of" if totals.lost_steps is None else f"{totals.lost_steps:,}"
+        flops = units.format_si(totals.lost_flops, "FLOPs")
+        lost = f"{steps} steps ({flops}) were done again, {units.format_duration(totals.lost_seconds)}"
+        lines.append(("lost work", f"{lost}; totals are without it, device-hours, energy and money with it"))
+    if report.goodput is not None:
+        lines.append(("goodput", f"{units.format_share(report.goodput)} of wall time went into steps that were kept"))
+    return lines
+
+
+def _process_words(process: Process) -> str:
+    words = f"{_date(process.started_at)}, {units.format_duration(process.seconds)}: steps {process.first_step:,} to"
+    words += f" {process.last_step:,} on {process.device.count} x {process.device.name}"
+    if process.sequences and process.seq_len:
+        words += f", {process.sequences} x {process.seq_len} tokens"
+    if process.mfu is not None:
+        words += f", MFU {units.format_percent(process.mfu)}"
+    return f"{words}, {process.status}"
 
 
 def hardware_lines(report: Report) -> list[Line]:

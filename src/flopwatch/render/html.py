@@ -44,6 +44,7 @@ def render(report: Report) -> str:
         tables=[
             ("The run", facts.run_lines(report)),
             ("Speed and totals", facts.speed_lines(report)),
+            *([("Restarts", restarts)] if (restarts := facts.restart_lines(report)) else []),
             *([("What the GPUs did", hardware)] if (hardware := facts.hardware_lines(report)) else []),
             ("How the work was counted", facts.work_lines(report.work)),
         ],

@@ -15,6 +15,7 @@ def render(report: Report) -> str:
     sections = [
         _section("flopwatch report", facts.run_lines(report)),
         _section("Speed and totals", facts.speed_lines(report)),
+        _section("Restarts", restarts) if (restarts := facts.restart_lines(report)) else "",
         _section("What the GPUs did", hardware) if (hardware := facts.hardware_lines(report)) else "",
         _section("How the work was counted", facts.work_lines(report.work)),
         _time_table(report),
