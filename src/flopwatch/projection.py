@@ -15,7 +15,7 @@ _FEWEST_BLOCKS = 6
 _REFIT_GROWTH = 1.05
 _Z80 = 1.2816  # 80% of a normal distribution lie within so many standard deviations
 # What a run that has been even so far may still do: a change of this share of its pace over as long as it has run.
-_UNSEEN_CHANGE = 0.006
+_UNSEEN_CHANGE = 0.004
 _SMALLEST_NOISE = 1e-4
 _ONE_MORE_OR_LESS = 1 / 24
 _PRIOR_TRUST = 0.5

@@ -113,7 +113,7 @@ def replayed(folder: Path) -> Iterator[tuple[str, list[Window]]]:
 def judge(run: list[Window], share: float) -> tuple[float, float, bool] | None:
     """Error of ours, error of the mean since the start, and whether the interval held."""
     until = int(len(run) * share)
-    pace, done, elapsed = Pace(), 0.0, 20.0  # set-up and compilation
+    pace, done, elapsed = Pace(), 0.0, 2 * run[0][1]  # set-up and compilation
     for amount, seconds, pauses in run[:until]:
         pace.add(amount, seconds, pauses)
         done, elapsed = done + amount, elapsed + seconds + sum(pauses.values())
