@@ -17,6 +17,7 @@ from flopwatch.budget import Budget, parse_budget
 from flopwatch.catalog import UserChips, user_chips
 from flopwatch.chips import DTYPES, Dtype
 from flopwatch.errors import ArgumentError
+from flopwatch.lightning.inference import Inference
 from flopwatch.lightning.options import OnBudget, Options
 from flopwatch.lightning.ranks import Ranks
 from flopwatch.lightning.session import Session
@@ -99,6 +100,8 @@ class FlopWatch(_Callback):
         dirpath: Folder of the run file and the report; by default a new one in `default_root_dir/flopwatch`.
         report: Whether to write `report.html` at the end.
         prefix: Word put before every key that is logged.
+        inference: Whether validation, `trainer.validate`, `test` and `predict` are metered, too: forward FLOPs, samples
+            and MFU of one device.
 
     Raises:
         ArgumentError: If an argument cannot be used.
@@ -130,6 +133,7 @@ class FlopWatch(_Callback):
         dirpath: str | Path | None = None,
         report: bool = True,
         prefix: str = "",
+        inference: bool = False,
     ) -> None:
         super().__init__()
         if attention not in ("causal", "full"):
@@ -150,8 +154,9 @@ class FlopWatch(_Callback):
             architecture_of(config)
         if not isinstance(prefix, str):
             raise ArgumentError(f"expected a word for prefix, got {prefix!r}")
-        if not isinstance(report, bool):
-            raise ArgumentError(f"expected True or False for report, got {report!r}")
+        for name, switch in (("report", report), ("inference", inference)):
+            if not isinstance(switch, bool):
+                raise ArgumentError(f"expected True or False for {name}, got {switch!r}")
         self._options = Options(
             budgets=budgets,
             on_budget=on_budget,
@@ -170,7 +175,9 @@ class FlopWatch(_Callback):
             optimizer_flops=optimizer_flops,
             chips=user_chips(chips),
             dtype=dtype,
+            inference=inference,
         )
+        self._inference = Inference(self._options) if inference else None
         self.from_environment = False
         self._stopwatch: Stopwatch | None = None
         self._session: Session | None = None
@@ -186,7 +193,12 @@ class FlopWatch(_Callback):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Start the clock of a fit; a second fit of the same Trainer goes on from the first one's totals."""
-        self._idle = stage != "fit" or trainer.fast_dev_run or self._yields_to_another(trainer)
+        yields = self._yields_to_another(trainer)
+        if yields:
+            self._inference = None
+        elif self._inference is not None:
+            _show_messages()
+        self._idle = stage != "fit" or trainer.fast_dev_run or yields
         if self._idle:
             return
         _show_messages()
@@ -235,16 +247,61 @@ class FlopWatch(_Callback):
         """Count the batch; in automatic optimization no outputs mean that it was skipped."""
         self._live.batch_ended(batch, skipped=not outputs and pl_module.automatic_optimization)
 
-    @_survives
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Note that validation time begins."""
+        """Note that validation begins."""
+        self._enter_validation(trainer)
+        self._infer("started", trainer, "validation")
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Note that validation ends."""
+        self._infer("ended", trainer, pl_module)
+        self._leave_validation()
+
+    @_survives
+    def _enter_validation(self, trainer: Any) -> None:
         if not trainer.sanity_checking:
             self._live.enter("validation")
 
     @_survives
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Note that validation time ends."""
+    def _leave_validation(self) -> None:
         self._live.leave("validation")
+
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        """Note a batch of validation."""
+        self._infer("batch_ended", batch)
+
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+        """Note that testing begins."""
+        self._infer("started", trainer, "test")
+
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        """Note a batch of testing."""
+        self._infer("batch_ended", batch)
+
+    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+        """Note that testing ends."""
+        self._infer("ended", trainer, pl_module)
+
+    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
+        """Note that prediction begins."""
+        self._infer("started", trainer, "predict")
+
+    def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        """Note a batch of prediction."""
+        self._infer("batch_ended", batch)
+
+    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
+        """Note that prediction ends."""
+        self._infer("ended", trainer, pl_module)
+
+    def _infer(self, move: str, *arguments: Any) -> None:
+        """Tell what meters inference, where there is one; its errors stay away from the run."""
+        if self._inference is None:
+            return
+        try:
+            getattr(self._inference, move)(*arguments)
+        except Exception as error:
+            self._inference.fail(error)
 
     @_survives
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:

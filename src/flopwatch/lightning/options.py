@@ -37,3 +37,4 @@ class Options:
     on_budget: OnBudget = "warn"
     alert_below_mfu: float | None = None
     alert_after_seconds: float = 600.0
+    inference: bool = False

@@ -92,4 +92,5 @@ _OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "dirpath": (str, "a folder"),
     "report": (_switch, "yes or no"),
     "prefix": (str, "a word"),
+    "inference": (_switch, "yes or no"),
 }

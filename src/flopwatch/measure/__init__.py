@@ -47,7 +47,15 @@ _WAITS = (
     "send_object_list",
     "recv_object_list",
 )
-__all__ = ["Measurement", "Uncounted", "measure", "measure_training_step", "register"]
+__all__ = [
+    "Measurement",
+    "Uncounted",
+    "measure",
+    "measure_inference_step",
+    "measure_training_step",
+    "meta_batch",
+    "register",
+]
 
 
 @dataclass(frozen=True)
@@ -179,6 +187,35 @@ def measure_training_step(
     return _measured(module, step, attention)
 
 
+def measure_inference_step(
+    module: nn.Module, batch: Any, name: str, *, attention: AttentionConvention = "full"
+) -> Measurement:
+    """Measure the forward of a LightningModule's `validation_step`, `test_step` or `predict_step` on a batch.
+
+    Args:
+        module: A LightningModule. It is copied, not run; what the copy logs goes nowhere.
+        batch: A batch; only its shapes matter.
+        name: Of the step.
+        attention: As in `measure`.
+
+    Raises:
+        MeasurementError: If the step cannot be run without data; the text says where.
+    """
+    # A Trainer's own evaluation runs in inference mode, in which operators come in a form that is not counted.
+    with torch.inference_mode(False):
+        return _measured_inference(module, meta_batch(batch), name, attention)
+
+
+def _measured_inference(module: nn.Module, made: Any, name: str, attention: AttentionConvention) -> Measurement:
+    def step(duplicate: Any) -> None:
+        detach_from_lightning(duplicate, [])
+        duplicate.eval()
+        with torch.no_grad():
+            getattr(duplicate, name)(*[made, _INDEX, 0][: _count_of_arguments(duplicate, name)])
+
+    return _measured(module, step, attention)
+
+
 def _measured(
     module: nn.Module,
     step: Callable[[nn.Module], None],
@@ -301,5 +338,12 @@ def _backward(loss: torch.Tensor) -> None:
 
 
 def _takes_index(module: Any) -> bool:
-    code = module.training_step.__func__.__code__ if hasattr(module.training_step, "__func__") else None
-    return code is None or code.co_argcount != 2 or bool(code.co_flags & 0x04)
+    return _count_of_arguments(module, "training_step") != 1
+
+
+def _count_of_arguments(module: Any, name: str) -> int:
+    """How many of batch, batch index and loader index a step takes; those that have a default are not needed."""
+    function = getattr(getattr(module, name), "__func__", None)
+    if function is None or function.__code__.co_flags & 0x04:
+        return 2
+    return int(function.__code__.co_argcount - 1 - len(function.__defaults__ or ()))

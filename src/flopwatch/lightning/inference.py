@@ -1,0 +1,175 @@
+"""Validation, testing and prediction on request: forward FLOPs of their batches, and the MFU that they come to."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from flopwatch import rates, units
+from flopwatch.errors import MeasurementError
+from flopwatch.lightning.device_time import timer_for
+from flopwatch.lightning.devices import device_of
+from flopwatch.lightning.options import Options
+from flopwatch.lightning.precision import Precision, precision_of
+from flopwatch.lightning.shapes import samples_of, signature
+from flopwatch.lightning.sinks import LoggerSink
+from flopwatch.measure import measure_inference_step, meta_batch
+from flopwatch.records import Device
+from flopwatch.tree import AttentionConvention
+
+InferenceStage = Literal["validation", "test", "predict"]
+_logger = logging.getLogger("flopwatch")
+_MOST_SHAPES = 64
+_PATIENCE_SECONDS, _POLL_SECONDS = 1.0, 0.005
+
+
+@dataclass(frozen=True)
+class InferenceResult:
+    """What one device did after its first batch, which is warm-up; unknown is `None`."""
+
+    stage: InferenceStage
+    batches: int
+    flops: int | None
+    samples: int | None
+    seconds: float
+    note: str = ""
+
+    def metrics(self, peak_flops_per_second: float | None) -> dict[str, float]:
+        """What to log of it."""
+        values = {
+            f"perf/{self.stage}_mfu": rates.utilization(self.flops, self.seconds, 1, peak_flops_per_second),
+            f"perf/{self.stage}_device_tflops_per_sec": rates.per_second(
+                None if self.flops is None else self.flops / units.SI_PREFIXES["T"], self.seconds
+            ),
+            f"perf/{self.stage}_device_samples_per_sec": rates.per_second(self.samples, self.seconds),
+        }
+        return {key: value for key, value in values.items() if value is not None}
+
+    def words(self, peak_flops_per_second: float | None) -> str:
+        """The same as a line of text."""
+        mfu = rates.utilization(self.flops, self.seconds, 1, peak_flops_per_second)
+        parts = [f"{self.stage}: {units.format_si(self.flops, 'forward FLOPs')} of one device"]
+        parts.append(f"in {units.format_duration(self.seconds)} after the first batch")
+        parts.append(f"{units.format_count(rates.per_second(self.samples, self.seconds))} samples/s")
+        parts += [f"MFU {units.format_percent(mfu)}"] if mfu is not None else []
+        return ", ".join(parts) + (f"; {self.note}" if self.note else "")
+
+
+class InferenceMeter:
+    """Meters one pass over the data.
+
+    Batches are only noted while it runs, by their shapes; what each shape costs is measured on a copy of the module
+    after the last one, so that the pass itself is not slowed.
+
+    Args:
+        stage: Which step of the module runs.
+        device: The run's `torch.device`.
+    """
+
+    def __init__(self, stage: InferenceStage, device: Any) -> None:
+        self._stage: InferenceStage = stage
+        self._timer = timer_for(device, time.perf_counter)
+        self._began: Any = None
+        self._shapes: dict[Any, Any] = {}
+        self._counts: Counter[Any] = Counter()
+        self._samples: int | None = 0
+        self._lost = ""
+
+    def batch_ended(self, batch: Any) -> None:
+        """A batch was run."""
+        if self._began is None:
+            self._began = self._timer.mark()
+            return
+        shape = signature(batch)
+        if shape not in self._shapes:
+            if len(self._shapes) >= _MOST_SHAPES:
+                self._lost = f"no FLOPs: batches of more than {_MOST_SHAPES} shapes came"
+                return
+            self._shapes[shape] = meta_batch(batch)
+        self._counts[shape] += 1
+        samples = samples_of(batch)
+        self._samples = None if samples is None or self._samples is None else self._samples + samples
+
+    def finish(self, module: Any, attention: AttentionConvention) -> InferenceResult | None:
+        """The pass is over; `None` if it had but one batch, or the device does not come to its end."""
+        if self._began is None or not self._counts:
+            return None
+        end, deadline = self._timer.mark(), time.monotonic() + _PATIENCE_SECONDS
+        while not end.passed():
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(_POLL_SECONDS)
+        seconds = self._began.seconds_until(end)
+        flops = None if self._lost else self._flops(module, attention)
+        return InferenceResult(self._stage, self._counts.total(), flops, self._samples, seconds, self._lost)
+
+    def _flops(self, module: Any, attention: AttentionConvention) -> int | None:
+        total = 0
+        for shape, batch in self._shapes.items():
+            try:
+                measured = measure_inference_step(module, batch, f"{self._stage}_step", attention=attention)
+            except MeasurementError as error:
+                self._lost = f"no FLOPs: {error}"
+                return None
+            if not measured.complete:
+                lost = ", ".join(each.operator for each in measured.missing)
+                self._lost = f"no FLOPs: operators cannot be counted: {lost}"
+                return None
+            total += measured.forward_flops * self._counts[shape]
+        return total
+
+
+class Inference:
+    """The inference passes of a Trainer.
+
+    Args:
+        options: What the user asked for.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._meter: InferenceMeter | None = None
+        self._device: Device | None = None
+        self._failed = False
+
+    def started(self, trainer: Any, stage: InferenceStage) -> None:
+        """A pass begins."""
+        usable = not (self._failed or trainer.sanity_checking or trainer.fast_dev_run)
+        self._meter = InferenceMeter(stage, trainer.strategy.root_device) if usable else None
+
+    def batch_ended(self, batch: Any) -> None:
+        """A batch was run."""
+        if self._meter is not None:
+            self._meter.batch_ended(batch)
+
+    def ended(self, trainer: Any, module: Any) -> None:
+        """The pass is over: log it on the first rank."""
+        meter, self._meter = self._meter, None
+        if meter is None or not trainer.is_global_zero:
+            return
+        result = meter.finish(module, self._options.attention)
+        if result is None:
+            return
+        peak = self._device_of(trainer, module).peak_flops_per_second
+        prefix = f"{self._options.prefix}/" if self._options.prefix else ""
+        values = {f"{prefix}{key}": value for key, value in result.metrics(peak).items()}
+        LoggerSink(trainer.loggers).log_metrics(values, trainer.fit_loop.epoch_loop._batches_that_stepped)
+        _logger.info("%s", result.words(peak))
+
+    def fail(self, error: Exception) -> None:
+        """Something of ours went wrong: say so once and meter no more."""
+        self._meter = None
+        if not self._failed:
+            _logger.warning("inference is not metered: %s: %s", type(error).__name__, str(error)[:300])
+        self._failed = True
+
+    def _device_of(self, trainer: Any, module: Any) -> Device:
+        if self._device is None:
+            precision = precision_of(trainer, module)
+            if self._options.dtype is not None:
+                precision = Precision(self._options.dtype)
+            self._device = device_of(trainer, precision, self._options.peak_flops_per_second, self._options.chips)
+        return self._device
