@@ -1,24 +1,33 @@
-"""Thread CPU time per training step that a callback adds, against an empty callback, interleaved in one run.
+"""Thread CPU time per training step that a callback adds, against an empty callback, and whether it grows.
 
-    python tests/benchmarks/overhead.py [--steps 3000] [--rounds 5]
+    python tests/benchmarks/overhead.py [--steps 1000] [--rounds 15]
+    python tests/benchmarks/overhead.py --long 200000
 
 Compared are FlopWatch (with its default window of ten seconds and with one every 50 steps, all keys, a logger that
-keeps nothing) and Lightning's ThroughputMonitor and LearningRateMonitor every 50 steps. Machines are noisy: repeat it
-and look at how far the rounds lie apart before reading anything into a difference.
+keeps nothing), Lightning's ThroughputMonitor and DeviceStatsMonitor every 50 steps, an empty callback and none. Every
+round runs all of them, in another order; what a callback adds is the median over the rounds of its difference to the
+empty one of the same round, and the interval is the middle half of them. Machines are noisy: read no more into it.
+
+`--long` runs FlopWatch alone, a window every 50 steps, and prints memory and time per step of every tenth of the run.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import itertools
 import logging
+import random
+import resource
 import statistics
 import tempfile
 import time
 import warnings
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ThroughputMonitor
+from pytorch_lightning.callbacks import Callback, DeviceStatsMonitor, ThroughputMonitor
 from pytorch_lightning.loggers.logger import DummyLogger
 
 from flopwatch import FlopWatch
@@ -43,14 +52,18 @@ class Empty(Callback):
 class Tiny(pl.LightningModule):
     flops_per_batch = 1000
 
-    def __init__(self):
+    def __init__(self, at_step=None):
         super().__init__()
+        self.at_step = at_step
         self.embedding = torch.nn.Embedding(16, 4)
         self.rest = torch.nn.Parameter(torch.zeros(parameters_of_config() - 64))
         self.cpu_seconds = []
 
     def training_step(self, batch, index):
-        self.cpu_seconds.append(time.thread_time())
+        if self.at_step is None:
+            self.cpu_seconds.append(time.thread_time())
+        else:
+            self.at_step(index)
         return self.embedding(batch[0]).sum() + self.rest.sum()
 
     def configure_optimizers(self):
@@ -70,19 +83,21 @@ def watch(folder, every_n_steps=None):
 
 
 VARIANTS = {
+    "none": lambda folder: None,
     "empty callback": lambda folder: Empty(),
     "FlopWatch, every 10 s": watch,
     "FlopWatch, 50 steps": lambda folder: watch(folder, EVERY_N_STEPS),
     "ThroughputMonitor": lambda folder: ThroughputMonitor(
         batch_size_fn=lambda batch: 2, length_fn=lambda batch: 16, window_size=EVERY_N_STEPS
     ),
-    "LearningRateMonitor": lambda folder: LearningRateMonitor(),
+    "DeviceStatsMonitor": lambda folder: DeviceStatsMonitor(cpu_stats=True),
 }
 
 
-def microseconds_per_step(make, steps):
-    """Median over the steps after the first hundred of the thread CPU time from one step to the next."""
+def fit(make, steps, at_step=None):
+    """Run a fit; returns the CPU seconds of its thread at each step."""
     with tempfile.TemporaryDirectory() as folder:
+        callback = make(folder)
         trainer = pl.Trainer(
             max_steps=steps,
             accelerator="cpu",
@@ -93,36 +108,74 @@ def microseconds_per_step(make, steps):
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=folder,
-            callbacks=[make(folder)],
+            callbacks=[] if callback is None else [callback],
         )
-        module = Tiny()
+        module = Tiny(at_step)
         rows = torch.zeros(steps, 8, dtype=torch.long)
         data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(rows, rows), batch_size=1)
         trainer.fit(module, data)
-    seconds = module.cpu_seconds[100:]
+    return module.cpu_seconds
+
+
+def microseconds_per_step(make, steps):
+    """Mean over the steps after the first hundred."""
+    seconds = fit(make, steps)[100:]
     return 1e6 * (seconds[-1] - seconds[0]) / (len(seconds) - 1)
+
+
+def compare(steps, rounds):
+    measured = {name: [] for name in VARIANTS}
+    order = list(VARIANTS)
+    for _ in range(rounds):
+        random.shuffle(order)
+        for name in order:
+            measured[name].append(microseconds_per_step(VARIANTS[name], steps))
+    print(f"torch {torch.__version__}, pytorch-lightning {pl.__version__}, {rounds} x {steps} steps")
+    print(f"{'callback':22} {'us/step':>8} {'above empty':>12}  middle half")
+    for name, values in measured.items():
+        above = [value - empty for value, empty in zip(values, measured["empty callback"], strict=True)]
+        low, _, high = statistics.quantiles(above, n=4)
+        print(
+            f"{name:22} {statistics.median(values):8.1f} {statistics.median(above):+12.1f}  {low:+.1f} to {high:+.1f}"
+        )
+
+
+def run_long(steps):
+    part = steps // 10
+    marks = []
+
+    def look(step):
+        if step % part == 0 or step == steps - 1:
+            gc.collect()
+            marks.append((step, resident_mib(), time.thread_time()))
+
+    fit(lambda folder: watch(folder, EVERY_N_STEPS), steps, look)
+    print(f"{'from step':>10} {'us/step':>8} {'memory MiB':>11}")
+    for (step, _, before), (end, memory, after) in itertools.pairwise(marks):
+        print(f"{step:10,} {1e6 * (after - before) / (end - step):8.1f} {memory:11.2f}")
+    print(f"most memory ever: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.1f} MiB")
+
+
+def resident_mib():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--long", type=int, help="run FlopWatch alone for so many steps")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     for name in ("pytorch_lightning", "lightning.pytorch", "flopwatch"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("flopwatch").addHandler(logging.NullHandler())
     torch.set_num_threads(1)
-    measured = {name: [] for name in VARIANTS}
-    for _ in range(arguments.rounds):
-        for name, make in VARIANTS.items():
-            measured[name].append(microseconds_per_step(make, arguments.steps))
-    base = statistics.median(measured["empty callback"])
-    print(
-        f"torch {torch.__version__}, pytorch-lightning {pl.__version__}, {arguments.rounds} x {arguments.steps} steps"
-    )
-    print(f"{'callback':22} {'us/step':>8} {'above empty':>12}")
-    for name, values in measured.items():
-        print(f"{name:22} {statistics.median(values):8.1f} {statistics.median(values) - base:+12.1f}")
+    if arguments.long:
+        run_long(arguments.long)
+    else:
+        compare(arguments.steps, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def test_the_tap_listens_and_the_users_profiler_works_on(clock):
 class Queue:
     """A device that works through what it is given, one after the other."""
 
-    sees_stalls = True
+    sees_stalls, is_immediate = True, False
 
     def __init__(self, clock):
         self.clock, self.free_at = clock, clock.now

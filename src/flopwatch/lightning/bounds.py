@@ -51,7 +51,7 @@ class Bounds:
         seconds = initial.seconds + elapsed_seconds
         self.budgets = tuple(self._resolved(budgets)) or _trainers_budgets(trainer, seconds)
         self.last_step = next((budget.amount for budget in self.budgets if budget.unit == "steps"), None)
-        self._paces = {unit: Pace() for unit in _BY_PACE}
+        self._paces = {each.unit: Pace() for each in self.budgets if each.unit in _BY_PACE}
 
     def add(self, window: Window) -> None:
         """Learn from a window."""
@@ -129,7 +129,7 @@ class Bounds:
         return amount
 
     def _time_left(self, unit: BudgetUnit, amount: float) -> TimeLeft | None:
-        if unit in self._paces:
+        if unit in _BY_PACE:
             return self._paces[unit].left(amount)
         spending = self._spending
         price = spending.usd_per_device_hour or math.inf

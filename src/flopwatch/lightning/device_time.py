@@ -24,9 +24,13 @@ class Mark(Protocol):
 
 
 class DeviceTimer(Protocol):
-    """Makes marks; `sees_stalls` tells whether they show for how long the device stood still."""
+    """Makes marks.
+
+    `sees_stalls` tells whether they show for how long the device stood still, `is_immediate` that it never lags behind.
+    """
 
     sees_stalls: bool
+    is_immediate: bool
 
     def mark(self) -> Mark:
         """A mark after all the work that has been queued so far."""
@@ -60,7 +64,7 @@ class HostTimer:
 
     def __init__(self, clock: Callable[[], float], *, queued: bool = False) -> None:
         self._clock = clock
-        self.sees_stalls = not queued
+        self.sees_stalls = self.is_immediate = not queued
 
     def mark(self) -> _Moment:
         """This moment."""
@@ -89,7 +93,7 @@ class EventTimer:
         device: A CUDA or XPU device.
     """
 
-    sees_stalls = True
+    sees_stalls, is_immediate = True, False
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
