@@ -127,6 +127,8 @@ class Start:
     resumed_from: str | None = None
     lost_files: tuple[str, ...] = ()
     batches_per_epoch: int | None = None
+    host: str | None = None
+    pid: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 

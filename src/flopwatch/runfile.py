@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -196,12 +197,24 @@ def _is_lost(path: Path, resumed_from: Path, step: int) -> bool:
         start = read_start(path)
         if start.resumed_from != str(resumed_from) or start.step != step:
             return False
-        beside = progress_path(path)
-        if beside.is_file() and time.time() - beside.stat().st_mtime < _STILL_ALIVE_SECONDS:
-            return False
-        return not _finished(path)
+        return not _is_running(start, progress_path(path)) and not _finished(path)
     except (OSError, RunFileError):
         return False
+
+
+def _is_running(start: Start, beside: Path) -> bool:
+    """Whether the process still writes its progress, and if it is one of this machine whether it exists."""
+    if not beside.is_file() or time.time() - beside.stat().st_mtime > _STILL_ALIVE_SECONDS:
+        return False
+    if start.pid is None or start.host != socket.gethostname():
+        return True
+    try:
+        os.kill(start.pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _finished(path: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from importlib import metadata
 from typing import Any
@@ -49,6 +51,8 @@ def start_record(
         lost_files=lost_files,
         batches_per_epoch=batches_per_epoch,
         versions=versions(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
     )
 
 
