@@ -5,7 +5,7 @@ import logging
 
 import pytest
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.profilers import SimpleProfiler
 from torch.utils.data import DataLoader
 
@@ -127,6 +127,46 @@ def test_validation_and_checkpoints_do_not_dent_mfu(tmp_path, clock):
     # four steps after the first, comes before it; the next validation comes after it.
     left = [row["budget/hours_left"] * 3600 for _, row in logger.ours()]
     assert left[6] == pytest.approx(1 + 30)
+
+
+class SlowCallback(Callback):
+    def __init__(self, clock, seconds):
+        self.clock, self.seconds = clock, seconds
+
+    def on_train_batch_end(self, *_):
+        self.clock.advance(self.seconds)
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_every_second_of_a_busy_fit_is_of_one_kind(tmp_path, clock, accumulation):
+    logger = MemoryLogger()
+    model = TinyGPT(lambda index: clock.advance(1.0))
+    model.validation_step = lambda batch, batch_idx: clock.advance(10.0)
+    saving = SlowCheckpoint(clock, 30.0, dirpath=tmp_path / "checkpoints", every_n_train_steps=4, save_top_k=-1)
+    watch = FlopWatch(peak_flops_per_second=PEAK, every_n_steps=2)
+    changes = {"max_steps": 8, "logger": logger, "enable_checkpointing": True, "val_check_interval": 3 * accumulation}
+    changes |= {"accumulate_grad_batches": accumulation, "limit_val_batches": 2, "num_sanity_val_steps": 1}
+    started = clock.now
+    one = trainer(tmp_path, watch, saving, SlowCallback(clock, 0.5), **changes)
+    one.fit(model, SlowLoader(clock, 0.25), loader())
+    run = segment(tmp_path)
+    batches = 8 * accumulation
+    seconds = {
+        "setup": 10.0,  # the sanity check
+        "training": batches * 1.0,
+        "callbacks": batches * 0.5,
+        "validation": 2 * 2 * 10.0,  # after steps 3 and 6, two batches each
+        "checkpoint": 2 * 30.0,  # after steps 4 and 8
+    }
+    # Its first two batches come at once, and Lightning fetches one ahead: at each but the first it waits for the next.
+    seconds["data_wait"] = 0.25 * (batches - 1)
+    assert run.end.seconds == seconds
+    assert sum(run.end.seconds.values()) == pytest.approx(clock.now - started, abs=1e-6)
+    # Neither validation nor checkpoints nor a slow callback dent the MFU: a step is its batches and their data.
+    for window in run.windows[1:]:
+        assert window.seconds == pytest.approx(window.batches * 1.25)
+    # Totals of the checkpoint at step 4 are those of four steps.
+    assert run.windows[2].totals.flops == 4 * accumulation * FLOPS_PER_BATCH
 
 
 def test_waiting_for_data_is_its_own_kind(tmp_path, clock):

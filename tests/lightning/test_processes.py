@@ -162,7 +162,7 @@ def test_ranks_that_share_a_batch_are_told_by_the_strategy():
     assert ranks_per_replica(sharded, 4) == 1
     assert ranks_per_replica(strategy_on(DDPStrategy), 4) == 1
     # DeepSpeed's strategy cannot be made without DeepSpeed; its answer can be asked of what it asks of itself.
-    itself = SimpleNamespace(num_nodes=1, num_processes=4, global_rank=0)
+    itself = SimpleNamespace(world_size=4, global_rank=0)
     stated = DeepSpeedStrategy.distributed_sampler_kwargs.fget(itself)
     assert ranks_per_replica(SimpleNamespace(distributed_sampler_kwargs=stated), 4) == 1
 
