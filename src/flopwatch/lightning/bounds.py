@@ -46,7 +46,7 @@ class Bounds:
         self, trainer: Any, budgets: tuple[Budget, ...], initial: Totals, elapsed_seconds: float, spending: Spending
     ) -> None:
         self.are_users = bool(budgets)
-        self._initial, self._spending = initial, spending
+        self._initial, self._spending, self._speaks = initial, spending, trainer.is_global_zero
         self._epochs_before, self.batches_per_epoch = _epochs(trainer)
         seconds = initial.seconds + elapsed_seconds
         self.budgets = tuple(self._resolved(budgets)) or _trainers_budgets(trainer, seconds)
@@ -96,13 +96,17 @@ class Bounds:
         """The budgets that this run can be held against."""
         for budget in budgets:
             if budget.unit == "epochs" and not self.batches_per_epoch:
-                _logger.warning("the budget of %s is left out: the data loader does not say how long one is", budget)
+                self._leave_out(budget, "the data loader does not say how long one is")
             elif budget.unit != "tokens_per_parameter":
                 yield budget
             elif self._spending.parameters:
                 yield Budget(int(budget.amount * self._spending.parameters), "tokens")
             else:
-                _logger.warning("the budget of %s is left out: it is not known how many there are", budget)
+                self._leave_out(budget, "it is not known how many there are")
+
+    def _leave_out(self, budget: Budget, why: str) -> None:
+        if self._speaks:
+            _logger.warning("the budget of %s is left out: %s", budget, why)
 
     def _done(self, totals: Totals, step: int) -> dict[BudgetUnit, float | None]:
         price = self._spending.usd_per_device_hour
