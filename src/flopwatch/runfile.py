@@ -48,7 +48,6 @@ class RunFileWriter:
         self.path = path
         self.error: OSError | None = None
         self._progress = progress
-        self._step_written: int | None = None
         self._progress_failed = False
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="flopwatch-runfile", daemon=True)
@@ -71,21 +70,23 @@ class RunFileWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("x", encoding="utf-8") as file, beside.open("w", encoding="utf-8") as progress_file:
                 record: Record | None = _NOTHING
+                due = time.monotonic() + _PROGRESS_SECONDS
                 while record is not None:
-                    record = self._next()
-                    if record is _NOTHING:
-                        self._write_progress(progress_file)
-                    elif record is not None:
+                    record = self._next(max(due - time.monotonic(), 0.0))
+                    if record is not None and record is not _NOTHING:
                         file.write(to_json(record) + "\n")
                         file.flush()
+                    if time.monotonic() >= due:
+                        self._write_progress(progress_file)
+                        due = time.monotonic() + _PROGRESS_SECONDS
             beside.unlink(missing_ok=True)
         except OSError as error:
             self.error = error
             _logger.warning("no run file is written: %s: %s; training goes on", self.path, error.strerror or error)
 
-    def _next(self) -> Record | None:
+    def _next(self, patience_seconds: float) -> Record | None:
         try:
-            return self._queue.get(timeout=_PROGRESS_SECONDS)
+            return self._queue.get(timeout=patience_seconds)
         except queue.Empty:
             return _NOTHING
 
@@ -100,10 +101,6 @@ class RunFileWriter:
             _logger.debug("no progress is written: %s", error)
 
     def _write_over(self, file: TextIO, progress: Progress) -> None:
-        if progress.step == self._step_written:
-            os.utime(file.name)
-            return
-        self._step_written = progress.step
         file.seek(0)
         file.write(to_json(progress) + "\n")
         file.truncate()
@@ -130,7 +127,8 @@ def read_start(path: Path) -> Start:
 def last_sign(path: Path) -> Progress | None:
     """The last that is known of the process that wrote a run file; `None` if its file cannot be read."""
     try:
-        return _last_progress(path) or _last_record(path)
+        signs = (_last_progress(path), _last_record(path))
+        return max((each for each in signs if each is not None), key=lambda each: each.time, default=None)
     except (OSError, RunFileError):
         return None
 
