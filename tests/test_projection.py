@@ -30,8 +30,8 @@ def test_a_few_windows_give_a_mean_and_no_interval():
 def test_an_even_run_goes_on_as_it_went():
     left = learned(*[(10, 20.0)] * 100).left(500)
     assert left.seconds == pytest.approx(1000.0)
-    # All that it may yet do is the change that nobody has seen, 0.6% x sqrt(half as long as so far), times 1.28.
-    assert left.high / left.seconds - 1 == pytest.approx(1.2816 * 1.02 * 0.006 * 0.5**0.5, rel=0.01)
+    # All that it may yet do is the change that nobody has seen, 0.4% x sqrt(half as long as so far), times 1.28.
+    assert left.high / left.seconds - 1 == pytest.approx(1.2816 * 1.02 * 0.004 * 0.5**0.5, rel=0.01)
     assert left.seconds / left.low == pytest.approx(left.high / left.seconds)
 
 

@@ -14,7 +14,7 @@ from flopwatch.sampler import Sampler
 from flopwatch.telemetry import FEWEST_SAMPLES, Telemetry
 
 _logger = logging.getLogger("flopwatch")
-_WINDOWS_IN_A_ROW = 3
+_WINDOWS_IN_A_ROW = 2
 
 
 class HardwareWatch:
