@@ -63,6 +63,7 @@ kind = options["strategy"]
 model = Sharded(at_batch) if kind in ("fsdp2", "tp") else TinyGPT(at_batch)
 watch = FlopWatch(peak_flops_per_second=1e9, every_n_steps=2, dirpath=options["folder"])
 changes = {{"devices": options["devices"], "strategy": strategies[kind](), "max_epochs": 1, "max_steps": -1}}
+changes["num_nodes"] = options.get("nodes", 1)
 one = trainer(options["folder"], watch, **changes)
 batches = DataLoader(Tokens({SEQUENCES}, 1), batch_size=8 // options["replicas"])
 one.fit(model, batches)
@@ -126,6 +127,37 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def by_torchrun(node, port):
+    return ["-m", "torch.distributed.run", *"--nnodes=2 --nproc-per-node=1 --master-addr=127.0.0.1".split()] + [
+        f"--master-port={port}",
+        f"--node-rank={node}",
+    ], {}
+
+
+def by_slurm(node, port):
+    job = {"JOB_ID": "1", "JOB_NAME": "train", "NTASKS": "2", "NTASKS_PER_NODE": "1", "NODELIST": "127.0.0.1"}
+    job |= {"PROCID": node, "NODEID": node, "LOCALID": "0"}
+    return [], {"MASTER_PORT": port, **{f"SLURM_{name}": value for name, value in job.items()}}
+
+
+@pytest.mark.parametrize("start", [by_torchrun, by_slurm])
+def test_two_nodes_are_one_run(train, tmp_path, start):
+    """Both nodes are this machine; what starts their processes is the real torchrun, and the variables of SLURM."""
+    options = {"strategy": "ddp", "devices": 1, "nodes": 2, "replicas": 2, "folder": str(tmp_path / "run")}
+    port, nodes = str(free_port()), []
+    for node in "01":
+        launcher, environment = start(node, port)
+        command = [sys.executable, *launcher, str(tmp_path / "train.py"), json.dumps(options)]
+        nodes.append(subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE))
+    for node in nodes:
+        _, errors = node.communicate(timeout=120)
+        assert node.returncode == 0, errors[-3000:]
+        assert b"stopped measuring" not in errors
+    (segment,) = read_run(tmp_path / "run").segments
+    assert (segment.end.totals.samples, segment.start.device.count) == (SEQUENCES, 2)
+    assert segment.end.totals.flops == SEQUENCES * FLOPS_PER_SEQUENCE
 
 
 def test_a_rank_that_is_killed_leaves_nobody_waiting_and_no_wrong_total(train, tmp_path):
