@@ -130,10 +130,8 @@ def free_port():
 
 
 def by_torchrun(node, port):
-    return ["-m", "torch.distributed.run", *"--nnodes=2 --nproc-per-node=1 --master-addr=127.0.0.1".split()] + [
-        f"--master-port={port}",
-        f"--node-rank={node}",
-    ], {}
+    where = [f"--node-rank={node}", "--master-addr=127.0.0.1", f"--master-port={port}"]
+    return ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", *where], {}
 
 
 def by_slurm(node, port):
