@@ -13,8 +13,8 @@ from flopwatch.backward import training_flops
 from flopwatch.batch import Batch
 from flopwatch.report import summarize
 from flopwatch.runfile import read_run
-from tests import wandb_log
 from tests.lightning.models import EXAMPLE, example
+from tests.wandb import log as wandb_log
 
 
 @pytest.mark.parametrize("seq_len", [64, 256])

@@ -25,7 +25,8 @@ HOMES = {
     "pytorch_lightning": {"lightning"},
     "lightning": {"lightning"},
     "transformers": set(),
-    "wandb": set(),
+    "wandb": {"wandb"},
+    "wandb_workspaces": {"wandb"},
 }
 # Within a floor these build on each other, in this order.
 ORDER = ["errors", "units", "rates", "batch", "components", "tree", "backward", "conventions", "chips", "catalog"]
@@ -41,6 +42,7 @@ ORDER += [
     "runfile",
     "sampler",
     "report",
+    "wandb",
     "estimate",
     "measure",
 ]

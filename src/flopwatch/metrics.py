@@ -42,6 +42,11 @@ METRICS: Mapping[str, str] = MappingProxyType(
 )
 
 
+def name(key: str, prefix: str = "") -> str:
+    """A key as it is logged, with the user's word before its section."""
+    return f"{prefix}/{key}" if prefix else key
+
+
 def mfu(window: Window, device: Device) -> float | None:
     """MFU of a window, against the peak."""
     return rates.utilization(window.flops, window.seconds, device.count, device.peak_flops_per_second)
@@ -163,5 +168,4 @@ def logger_metrics(
         "gpu/slowest_rank_ratio": window.slowest_rank_ratio,
         "gpu/joules_per_token": rates.fraction(joules(window), window.tokens),
     }
-    start = f"{prefix}/" if prefix else ""
-    return {f"{start}{key}": value for key, value in values.items() if value is not None}
+    return {name(key, prefix): value for key, value in values.items() if value is not None}

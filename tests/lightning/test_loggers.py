@@ -9,8 +9,8 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from flopwatch import FlopWatch
 from flopwatch.metrics import METRICS
-from tests import wandb_log
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH, TinyGPT, loader, trainer
+from tests.wandb import log as wandb_log
 
 ROOT = str(Path(__file__).parents[2])
 KEYS = {key for key in METRICS if not key.startswith("gpu/")} - {"perf/mfu_at_clock", "budget/kwh", "budget/usd"}

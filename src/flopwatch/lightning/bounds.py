@@ -51,7 +51,8 @@ class Bounds:
         seconds = initial.seconds + elapsed_seconds
         self.budgets = tuple(self._resolved(budgets)) or _trainers_budgets(trainer, seconds)
         self.last_step = next((budget.amount for budget in self.budgets if budget.unit == "steps"), None)
-        self._paces = {each.unit: Pace() for each in self.budgets if each.unit in _BY_PACE}
+        self._foreseen = (*self.budgets, *(self._steps_of_trainer(trainer) if self.are_users else ()))
+        self._paces = {each.unit: Pace() for each in self._foreseen if each.unit in _BY_PACE}
 
     def add(self, window: Window) -> None:
         """Learn from a window."""
@@ -64,8 +65,8 @@ class Bounds:
                 pace.add(amount or 0.0, window.wall_seconds - sum(pauses.values()), pauses)
 
     def project(self, totals: Totals, step: int) -> list[Projection]:
-        """Where the run stands against every budget, the nearest first."""
-        return project(self.budgets, self._done(totals, step), self._time_left)
+        """Where the run stands against every budget, and the Trainer's `max_steps`, the nearest first."""
+        return project(self._foreseen, self._done(totals, step), self._time_left)
 
     def steps_to_go(self, projection: Projection, totals: Totals, window: Window) -> int | None:
         """Steps until a budget of work is reached, at the amount of each step of a window; `None` where it is not."""
@@ -103,6 +104,11 @@ class Bounds:
                 yield Budget(int(budget.amount * self._spending.parameters), "tokens")
             else:
                 self._leave_out(budget, "it is not known how many there are")
+
+    def _steps_of_trainer(self, trainer: Any) -> tuple[Budget, ...]:
+        if trainer.max_steps <= 0 or any(each.unit == "steps" for each in self.budgets):
+            return ()
+        return (Budget(int(trainer.max_steps), "steps"),)
 
     def _leave_out(self, budget: Budget, why: str) -> None:
         if self._speaks:

@@ -11,8 +11,9 @@ from typing import Any
 from flopwatch import metrics, units
 from flopwatch.budget import Budget
 from flopwatch.records import BudgetLine, Device, Start, Totals, Work
-from flopwatch.render.facts import flops_per_token
+from flopwatch.render.facts import component_lines, flops_per_token, time_lines
 from flopwatch.report import Report
+from flopwatch.wandb.live import Table
 
 _PACKAGES = ("flopwatch", "torch", "pytorch-lightning", "lightning", "wandb", "nvidia-ml-py")
 
@@ -66,9 +67,12 @@ def hyperparameters(
         "active_parameters": work.active_parameters,
         "trainable_parameters": work.trainable_parameters,
         "method": work.method,
+        "convention": "model FLOPs: forward and the gradients that are computed, nothing recomputed",
         "attention": work.attention,
         "verification": work.verification,
+        "verification_note": work.note,
         "training_flops_per_token": flops_per_token(work),
+        **_forward_flops_by_component(work),
         "device": device.name,
         "device_count": device.count,
         "dtype": device.dtype,
@@ -79,6 +83,28 @@ def hyperparameters(
         "versions": versions(),
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _forward_flops_by_component(work: Work) -> dict[str, dict[str, float]]:
+    """Forward FLOPs of every component for one token or, where there are none, one sample of the first batch."""
+    unit, amount = ("token", work.tokens) if work.tokens else ("sample", work.sequences)
+    if not amount or not work.components:
+        return {}
+    return {f"forward_flops_per_{unit}": {row.name: row.forward_flops / amount for row in work.components}}
+
+
+def tables(report: Report) -> dict[str, Table]:
+    """What W&B shows of a run that ended: FLOPs by component, and where its time went."""
+    components = [
+        (name, float(parameters), float(flops), share)
+        for name, parameters, flops, share in component_lines(report.work)
+    ]
+    found = {"time": Table(("kind", "seconds", "share"), time_lines(report))}
+    if components:
+        found["components"] = Table(
+            ("component", "parameters", "forward FLOPs of the first batch", "share"), components
+        )
+    return found
 
 
 def summary(report: Report) -> dict[str, float | str | None]:

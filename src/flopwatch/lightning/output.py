@@ -46,10 +46,12 @@ class Output:
     def _conclude(self, path: Path, report: bool) -> None:
         result = summarize(runfile.read_run(path))
         self.loggers.log_summary(facts.summary(result))
-        written = [path]
+        written, page = [path], None
         if report:
-            written.append(runfile.report_path(path, "html"))
-            written[-1].write_text(RENDERERS["html"](result), encoding="utf-8")
+            page = runfile.report_path(path, "html")
+            page.write_text(RENDERERS["html"](result), encoding="utf-8")
+            written.append(page)
+        self.loggers.attach(facts.tables(result), page, path)
         for line in (*summary_lines(result), *(f"written: {each}" for each in written)):
             _logger.info("%s", line)
 

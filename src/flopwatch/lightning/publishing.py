@@ -10,7 +10,7 @@ from typing import Any
 
 from flopwatch import metrics
 from flopwatch.budget import Projection
-from flopwatch.lightning.alarms import LowMfu, ReachedBudgets
+from flopwatch.lightning.alarms import Heat, LowMfu, MissedGoals, ReachedBudgets
 from flopwatch.lightning.bounds import Bounds
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output import Output, progress_words
@@ -48,7 +48,9 @@ class Publisher:
         self._options, self._trainer, self._output = options, trainer, output
         self._bounds, self._stop = bounds, stop
         self._started_at, self._world_size = started_at, world_size
-        self._reached, self._low_mfu = ReachedBudgets(), LowMfu(options.alert_below_mfu, options.alert_after_seconds)
+        self._reached, self._missed = ReachedBudgets(), MissedGoals()
+        self._low_mfu = LowMfu(options.alert_below_mfu, options.alert_after_seconds)
+        self._heat = Heat(options.alert_after_seconds)
         self._doubted = False
 
     def publish(self, closed: Closed, totals: Totals, device: Device, capacity: float | None, step_now: int) -> None:
@@ -64,13 +66,16 @@ class Publisher:
         window = window_of(closed, totals, self._world_size)
         if not window.first:
             self._bounds.add(window)
-        projections = self._bounds.project(totals, window.step)
+        foreseen = self._bounds.project(totals, window.step)
+        projections = [each for each in foreseen if each.budget in self._bounds.budgets]
         self._heed_budgets(projections, totals, window, step_now)
         projection = next(iter(projections), None)
         if projection is not None:
             window = _with_projection(window, projection)
         self._output.file.write(window)
         if not window.first:
+            for missed in self._missed.new(foreseen):
+                self._say(missed, "budget will be missed")
             self._log(window, closed.boundary.axis, device, capacity, projection)
 
     def _log(
@@ -95,6 +100,9 @@ class Publisher:
         low = self._low_mfu.add(mfu, window.wall_seconds)
         if low:
             self._say(low, "low MFU")
+        heat = self._heat.add(window.throttled, window.wall_seconds)
+        if heat:
+            self._say(heat, "throttled")
         doubt = metrics.doubt(mfu, device)
         if doubt and not self._doubted:
             self._doubted = True

@@ -115,6 +115,7 @@ class Session:
         if not trainer.is_global_zero:
             return
         self._output = Output(trainer, path, self._progress)
+        self._output.loggers.announce(metrics.name(key, self._options.prefix) for key in metrics.METRICS)
         self._publisher = Publisher(
             self._options, trainer, self._output, self._bounds, self._stop, self._started_at, self._ranks.world_size
         )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from flopwatch import wandb
 from flopwatch.lightning.patch import Patch
+from flopwatch.wandb import live
 
 _logger = logging.getLogger("flopwatch")
 _MOST_FAILURES = 3
 
 
 class LoggerSink:
-    """Writes to every logger of a Trainer; a logger that fails three times in a row is left alone.
+    """Writes to every logger of a Trainer; that one fails is told once, and after three failures in a row it is left.
 
     Args:
         loggers: `trainer.loggers`.
@@ -23,6 +24,12 @@ class LoggerSink:
     def __init__(self, loggers: list[Any]) -> None:
         self._loggers = list(loggers)
         self._failures = [0] * len(self._loggers)
+        self._told = [False] * len(self._loggers)
+
+    def announce(self, keys: Iterable[str]) -> None:
+        """Say what will be logged, to loggers that want to know: W&B is told the axis of each."""
+        names = tuple(keys)
+        self._each_wandb(lambda logger: live.set_step_axis(logger, names))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Log a window at a step of Lightning's own axis."""
@@ -34,11 +41,18 @@ class LoggerSink:
 
     def log_summary(self, values: Mapping[str, float | str | None]) -> None:
         """Put totals and means into W&B's summary; other loggers have none."""
-        self._each(lambda logger: wandb.write_summary(logger, values) if wandb.is_wandb(logger) else None)
+        self._each_wandb(lambda logger: live.write_summary(logger, values))
+
+    def attach(self, tables: Mapping[str, live.Table], page: Path | None, run_file: Path) -> None:
+        """Attach tables and files to a run that ends, where W&B is among the loggers."""
+        self._each_wandb(lambda logger: live.attach(logger, tables, page, run_file))
 
     def alert(self, title: str, text: str) -> None:
         """Send an alert, where W&B is among the loggers."""
-        self._each(lambda logger: wandb.alert(logger, title, text) if wandb.is_wandb(logger) else None)
+        self._each_wandb(lambda logger: live.alert(logger, title, text))
+
+    def _each_wandb(self, write: Callable[[Any], None]) -> None:
+        self._each(lambda logger: write(logger) if live.is_wandb(logger) else None)
 
     def _each(self, write: Callable[[Any], None]) -> None:
         for index, logger in enumerate(self._loggers):
@@ -49,9 +63,16 @@ class LoggerSink:
                 self._failures[index] = 0
             except Exception as error:
                 self._failures[index] += 1
-                if self._failures[index] in (1, _MOST_FAILURES):
-                    after = "it is left alone from here on" if self._failures[index] > 1 else "training goes on"
-                    _logger.warning("%s failed: %s; %s", type(logger).__name__, str(error)[:200], after)
+                self._tell(index, error)
+
+    def _tell(self, index: int, error: Exception) -> None:
+        name = type(self._loggers[index]).__name__
+        if self._told[index]:
+            _logger.debug("%s failed again", name, exc_info=error)
+            return
+        self._told[index] = True
+        words = f"{type(error).__name__}: {error}"[:200]
+        _logger.warning("%s failed (%s); training goes on, and the run file keeps every row", name, words)
 
 
 class ProgressSink:

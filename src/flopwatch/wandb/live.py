@@ -1,0 +1,69 @@
+"""What a run of Weights & Biases gets while it goes on and when it ends, by the logger that a Trainer has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STEP_AXIS = "trainer/global_step"
+SUMMARY = "flopwatch"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows for a `wandb.Table`."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str | float | None, ...]]
+
+
+def is_wandb(logger: Any) -> bool:
+    """Whether a Lightning logger writes to Weights & Biases."""
+    return any(base.__name__ == "WandbLogger" for base in type(logger).__mro__)
+
+
+def set_step_axis(logger: Any, keys: Iterable[str]) -> None:
+    """Give metrics Lightning's step axis by name, so that no pattern that the user defines takes it away.
+
+    A logger that is fed from TensorBoard has an axis of its own, and keeps it.
+    """
+    if (getattr(logger, "_wandb_init", None) or {}).get("sync_tensorboard"):
+        return
+    prefix = getattr(logger, "_prefix", "")
+    for key in keys:
+        name = f"{prefix}{logger.LOGGER_JOIN_CHAR}{key}" if prefix else key
+        logger.experiment.define_metric(name, step_metric=STEP_AXIS, step_sync=True)
+
+
+def alert(logger: Any, title: str, text: str) -> None:
+    """Send an alert, which W&B turns into a message to whoever asked for them."""
+    logger.experiment.alert(title=title, text=text, level="WARN")
+
+
+def write_summary(logger: Any, values: Mapping[str, float | str | None]) -> None:
+    """Put totals and means into the run's summary, under names that no logged metric has: those reset on resume."""
+    summary = logger.experiment.summary
+    for name, value in values.items():
+        if value is not None:
+            summary[f"{SUMMARY}/{name}"] = value
+
+
+def attach(logger: Any, tables: Mapping[str, Table], page: Path | None, run_file: Path) -> None:
+    """Attach tables, the report's page and the run file to a run that ends; takes a tenth of a second.
+
+    The run file is named by its folder, too, so that those of a run's processes do not replace each other.
+    """
+    import wandb
+
+    media: dict[str, Any] = {
+        f"{SUMMARY}/{name}": wandb.Table(columns=list(table.columns), data=[list(row) for row in table.rows])
+        for name, table in tables.items()
+    }
+    if page is not None:
+        with page.open(encoding="utf-8") as file:
+            media[f"{SUMMARY}/report"] = wandb.Html(file, inject=False)
+    logger.experiment.log(media)
+    path = run_file.resolve()
+    logger.experiment.save(str(path), base_path=str(path.parent.parent), policy="now")
