@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_estimate(commands.add_parser("estimate", help="FLOPs, time, GPU-hours and money of a run, from a config"))
     _add_gpus(commands.add_parser("gpus", help="this machine's GPUs, or one by name, with their peaks"))
     _add_report(commands.add_parser("report", help="the efficiency report of a run"))
+    _add_dashboard(commands.add_parser("dashboard", help="make or update the live dashboard of a W&B project"))
     return parser
 
 
@@ -211,9 +213,15 @@ def _gpus(arguments: argparse.Namespace) -> None:
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run file or a folder with one")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run file or a folder with one")
     parser.add_argument("--format", choices=tuple(_FORMATS), help="default: by the ending of FILE, else text")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write here instead of to the terminal")
+    parser.add_argument(
+        "--wandb",
+        action="store_true",
+        help="make or update a W&B Report of runs that ended: RUN is ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all",
+    )
+    parser.add_argument("--prefix", default="", help="with --wandb: what stands before every key, like 'exp1-'")
     parser.set_defaults(command=_report)
 
 
@@ -222,11 +230,14 @@ def _report(arguments: argparse.Namespace) -> None:
     from flopwatch.report import summarize
     from flopwatch.runfile import read_run, report_path
 
+    if arguments.wandb:
+        _report_to_wandb(arguments)
+        return
     form = arguments.format or _form_of(arguments.output)
     if arguments.output is not None and len(arguments.runs) > 1:
         raise ArgumentError(f"expected one RUN with -o, got {len(arguments.runs)}")
     for path in arguments.runs:
-        run_ = read_run(path)
+        run_ = read_run(Path(path))
         output = arguments.output
         if output is None and form == "html":
             output = report_path(run_.path, "html")
@@ -235,6 +246,45 @@ def _report(arguments: argparse.Namespace) -> None:
             print(page, end="")
         else:
             _write(output, page)
+
+
+def _report_to_wandb(arguments: argparse.Namespace) -> None:
+    from flopwatch.render.wandb import texts
+    from flopwatch.wandb.online import connect, ended_runs, parse_run
+    from flopwatch.wandb.reports import save_report
+
+    if arguments.output is not None or arguments.format is not None:
+        raise ArgumentError("expected no -o and no --format with --wandb: the report is made in W&B")
+    paths = [parse_run(text) for text in arguments.runs]
+    project = paths[0].project
+    if any(path.project != project for path in paths):
+        raise ArgumentError("expected runs of one project with --wandb: a W&B Report belongs to a project")
+    api = connect()
+    runs = {run_.id: run_ for path in paths for run_ in ended_runs(api, path)}
+    whole = any(path.id is None for path in paths)
+    title = f"flopwatch: {project.name if whole else ', '.join(runs)}"
+    saved = save_report(project, tuple(runs), title, texts(tuple(runs.values())), arguments.prefix)
+    print(f"{'made' if saved.created else 'updated'} {saved.url}")
+
+
+def _add_dashboard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("project", metavar="ENTITY/PROJECT", help="as in W&B's address of the project")
+    parser.add_argument("--name", default="flopwatch", help="title of the saved view (default flopwatch)")
+    parser.add_argument("--prefix", default="", help="what stands before every key, like 'exp1-' or 'mine/'")
+    parser.add_argument("--json", action="store_true", help="print the view's specification; needs no network")
+    parser.set_defaults(command=_dashboard)
+
+
+def _dashboard(arguments: argparse.Namespace) -> None:
+    from flopwatch.wandb import workspace
+    from flopwatch.wandb.online import parse_project
+
+    project = parse_project(arguments.project)
+    if arguments.json:
+        print(json.dumps(workspace.specification(project, arguments.name, arguments.prefix), indent=1))
+        return
+    saved = workspace.save(project, arguments.name, arguments.prefix)
+    print(f"{'made' if saved.created else 'updated'} {saved.url}")
 
 
 def _form_of(output: Path | None) -> str:

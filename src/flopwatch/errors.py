@@ -41,3 +41,7 @@ class RunFileError(FlopwatchError):
 
 class DriverError(FlopwatchError):
     """The NVIDIA driver did not answer."""
+
+
+class WandbError(FlopwatchError):
+    """W&B cannot be reached, or refuses."""
