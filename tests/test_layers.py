@@ -11,7 +11,19 @@ SOURCE = Path(__file__).parents[1] / "src" / "flopwatch"
 FLOORS = [
     {"errors", "units", "batch", "components", "tree", "backward", "conventions", "chips", "catalog", "rates"},
     {"architectures", "nvml", "amd", "projection", "budget", "records"},
-    {"meter", "metrics", "telemetry", "sampler", "wandb", "runfile", "report", "benchmark", "estimate", "measure"},
+    {
+        "meter",
+        "metrics",
+        "telemetry",
+        "sampler",
+        "wandb",
+        "runfile",
+        "report",
+        "benchmark",
+        "estimate",
+        "measure",
+        "following",
+    },
     {"render"},
     {"lightning", "cli"},
 ]
@@ -43,6 +55,7 @@ ORDER += [
     "sampler",
     "report",
     "wandb",
+    "following",
     "estimate",
     "measure",
 ]

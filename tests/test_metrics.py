@@ -3,19 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from flopwatch.budget import Budget, Projection
 from flopwatch.metrics import METRICS, capacity_flops, doubt, logger_metrics, mfu_at_clock, tensor_mfu
 from flopwatch.records import Device, Totals
 from tests import samples
 
 TOTALS = Totals(flops=10**16, tokens=5000, samples=50, batches=10, steps=10, device_seconds=7200.0, joules=7_200_000)
 TOTALS = replace(TOTALS, seconds_by_kind={"training": 30.0, "data_wait": 5.0})
-PROJECTION = Projection(Budget(100, "steps"), 0.25, 1800.0, 900.0, 3600.0)
+LEFT = {"budget_fraction": 0.25, "seconds_left": 1800.0, "seconds_left_low": 900.0, "seconds_left_high": 3600.0}
 
 
 def logged(window=None, device=samples.H100, totals=TOTALS, **changes):
-    arguments = {"capacity": 4e16, "wall_seconds": 40.0, "projection": PROJECTION, "usd_per_device_hour": 3.0}
-    return logger_metrics(window or samples.window(10, 1010.0), device, totals, **{**arguments, **changes})
+    arguments = {"capacity": 4e16, "wall_seconds": 40.0, "usd_per_device_hour": 3.0}
+    return logger_metrics(window or samples.window(10, 1010.0, **LEFT), device, totals, **{**arguments, **changes})
 
 
 def test_every_value_by_hand():
@@ -66,7 +65,7 @@ def test_what_is_unknown_is_absent():
     window = samples.window(10, 1010.0, 0, sm_clock_hz=None, sm_clock_hz_min=None, clock_samples=0, **unread)
     unknown = Totals(flops=None, tokens=None, samples=None, device_seconds=7200.0)
     window = type(window)(**{**vars(window), "flops": None, "tokens": None, "hardware_flops": None})
-    left = logged(window, Device("CPU", 1), unknown, capacity=None, projection=None, usd_per_device_hour=None)
+    left = logged(window, Device("CPU", 1), unknown, capacity=None, usd_per_device_hour=None)
     assert set(left) == {"perf/step_seconds", "perf/data_wait_frac", "budget/device_hours"}
 
 

@@ -1,4 +1,4 @@
-"""The command line: `flopwatch estimate`, `flopwatch gpus`, `flopwatch report`."""
+"""The command line: `flopwatch estimate`, `gpus`, `report`, `watch` and `dashboard`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import sys
+import time
+from collections import deque
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -27,10 +29,14 @@ from flopwatch.errors import (
     UnknownModelError,
 )
 from flopwatch.estimate import Estimate, Plan, estimate, of_a_run
+from flopwatch.following import Follower, Row
 from flopwatch.nvml.inventory import list_gpus
 from flopwatch.units import parse_count
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
+_CLEAR = "\x1b[H\x1b[2J"
+_MOST_ROWS = 100_000
+_SILENCE_SECONDS = 60.0
 _FORMATS = {"text": "txt", "json": "json", "html": "html"}
 
 
@@ -72,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_estimate(commands.add_parser("estimate", help="FLOPs, time, GPU-hours and money of a run, from a config"))
     _add_gpus(commands.add_parser("gpus", help="this machine's GPUs, or one by name, with their peaks"))
     _add_report(commands.add_parser("report", help="the efficiency report of a run"))
+    _add_watch(commands.add_parser("watch", help="the live numbers of a run on this machine, in the terminal"))
     _add_dashboard(commands.add_parser("dashboard", help="make or update the live dashboard of a W&B project"))
     return parser
 
@@ -285,6 +292,62 @@ def _dashboard(arguments: argparse.Namespace) -> None:
         return
     saved = workspace.save(project, arguments.name, arguments.prefix)
     print(f"{'made' if saved.created else 'updated'} {saved.url}")
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        type=Path,
+        nargs="?",
+        help="a W&B run's folder or .wandb file, a flopwatch run file or folder (default: the newest below here)",
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="numbers instead of charts; what you get without a terminal"
+    )
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often to look (default 2)")
+    parser.set_defaults(command=_watch)
+
+
+def _watch(arguments: argparse.Namespace) -> None:
+    from flopwatch import following
+    from flopwatch.wandb import leet
+
+    if not arguments.every > 0:
+        raise ArgumentError(f"expected a number of seconds above zero for --every, got {arguments.every}")
+    path = following.find(arguments.run)
+    on_terminal = sys.stdout.isatty() and sys.stdin.isatty()
+    if on_terminal and path.suffix == ".wandb" and not arguments.table and leet.available():
+        leet.show(path)
+        return
+    _show_numbers(following.follow(path), str(path), arguments.every, redraw=sys.stdout.isatty())
+
+
+def _show_numbers(run_: Follower, title: str, every_seconds: float, *, redraw: bool) -> None:
+    """Print windows as they come until the run ends: a table drawn anew, or on anything but a terminal lines."""
+    from flopwatch.render import live
+
+    rows: deque[Row] = deque(maxlen=_MOST_ROWS)
+    columns: list[str] = []
+    last_news, told = time.monotonic(), False
+    while True:
+        new = list(run_.rows())
+        rows.extend(new)
+        if redraw:
+            print(f"{_CLEAR}{live.screen(rows, title)}", flush=True)
+        for row in () if redraw else new:
+            if not columns:
+                columns = live.columns_of(row)
+                print(live.headings(columns))
+            print(live.line(row, columns), flush=True)
+        if run_.ended:
+            return
+        if new:
+            last_news, told = time.monotonic(), False
+        elif not told and time.monotonic() - last_news > _SILENCE_SECONDS:
+            told = True
+            print("nothing new for a minute: the run is slow, waits or was killed; Ctrl-C ends this", file=sys.stderr)
+        time.sleep(every_seconds)
 
 
 def _form_of(output: Path | None) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from flopwatch import rates, units
-from flopwatch.budget import Projection
 from flopwatch.records import Device, Totals, Window
 from flopwatch.telemetry import FEWEST_SAMPLES
 
@@ -121,7 +120,6 @@ def logger_metrics(
     *,
     capacity: float | None,
     wall_seconds: float | None = None,
-    projection: Projection | None = None,
     usd_per_device_hour: float | None = None,
     prefix: str = "",
 ) -> dict[str, float]:
@@ -133,7 +131,6 @@ def logger_metrics(
         totals: The run's totals at the window's end.
         capacity: What the run's devices could have done at their peak in all wall time so far.
         wall_seconds: All wall time since the run's start, the time between its processes included.
-        projection: Where the run stands against its nearest budget.
         usd_per_device_hour: Price of a device hour.
         prefix: A word put before every section.
 
@@ -158,10 +155,10 @@ def logger_metrics(
         "budget/device_hours": device_hours,
         "budget/kwh": None if totals.joules is None else totals.joules / JOULES_PER_KWH,
         "budget/usd": None if usd_per_device_hour is None else device_hours * usd_per_device_hour,
-        "budget/fraction": projection.fraction if projection else None,
-        "budget/hours_left": _hours(projection.seconds_left if projection else None),
-        "budget/hours_left_low": _hours(projection.seconds_left_low if projection else None),
-        "budget/hours_left_high": _hours(projection.seconds_left_high if projection else None),
+        "budget/fraction": window.budget_fraction,
+        "budget/hours_left": _hours(window.seconds_left),
+        "budget/hours_left_low": _hours(window.seconds_left_low),
+        "budget/hours_left_high": _hours(window.seconds_left_high),
         "gpu/sm_clock_mhz": window.sm_clock_hz / 1e6 if clock_known and window.sm_clock_hz else None,
         "gpu/sm_clock_mhz_min": window.sm_clock_hz_min / 1e6 if clock_known and window.sm_clock_hz_min else None,
         "gpu/throttled_frac": window.throttled_frac,

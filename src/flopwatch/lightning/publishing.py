@@ -87,7 +87,6 @@ class Publisher:
             window.totals,
             capacity=capacity,
             wall_seconds=time.time() - self._started_at,
-            projection=projection,
             usd_per_device_hour=self._options.usd_per_device_hour,
             prefix=self._options.prefix,
         )
