@@ -76,3 +76,12 @@ def test_over_many_runs_the_interval_means_what_it_says():
     assert 0.75 <= statistics.fmean(held for _, _, held in judged) <= 0.88  # 240 runs know it to within 3%
     assert statistics.median(error for error, _, _ in judged) < 0.03
     assert statistics.median(error for error, _, _ in judged) < statistics.median(naive for _, naive, _ in judged)
+
+
+def test_paces_that_vary_wildly_have_no_interval():
+    pace = Pace()
+    for number in range(8):
+        pace.add(1.0, 4.0**number, {})
+    left = pace.left(100.0)
+    assert left.seconds > 0
+    assert (left.low, left.high) == (None, None)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 _MOST_BLOCKS = 256
 _FEWEST_BLOCKS = 6
 _REFIT_GROWTH = 1.05
+_WIDEST = 10.0  # an interval that is wider says nothing
 _Z80 = 1.2816  # 80% of a normal distribution lie within so many standard deviations
 # What a run that has been even so far may still do: a change of this share of its pace over as long as it has run.
 _UNSEEN_CHANGE = 0.004
@@ -83,7 +84,7 @@ class Pace:
             self._fitted_at = 0
 
     def left(self, amount: float) -> TimeLeft | None:
-        """Time for so much more work; `None` before anything was seen."""
+        """Time for so much more work; `None` before anything was seen, without an interval where paces vary wildly."""
         if self._amount <= 0:
             return None
         coming = [each.left(amount, self._amount) for each in self._pauses.values()]
@@ -100,7 +101,7 @@ class Pace:
         seconds = training + pauses
         deviation = math.sqrt(training**2 * variance + sum(squared for _, squared in coming))
         factor = math.exp(_Z80 * _for_few(len(self._blocks)) * deviation / seconds)
-        return TimeLeft(seconds, seconds / factor, seconds * factor)
+        return TimeLeft(seconds, seconds / factor, seconds * factor) if factor < _WIDEST else TimeLeft(seconds)
 
     def _now(self) -> tuple[float, float]:
         """The pace to go on with, and its variance as a share of its square."""
