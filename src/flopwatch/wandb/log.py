@@ -1,0 +1,149 @@
+"""Reading the `.wandb` file that every run writes beside what it uploads, also while the run goes on or after a crash.
+
+The file is a LevelDB log (blocks of 32 KiB; records in one or more chunks, each with a CRC) of protobuf records.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from flopwatch.errors import RunFileError
+
+_BLOCK, _HEADER = 2**15, struct.Struct("<IHB")
+_FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
+_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+_CRC_OF_KIND = [zlib.crc32(bytes([kind])) for kind in range(5)]
+_LARGEST_RECORD = 2**26
+_HISTORY, _EXIT = 2, 18  # fields of the Record message
+_ASIDE = (1, 16, 19, 200)  # its number, control, uuid and info, which may come before or after its content
+_WITH_LENGTH = 2
+
+
+@dataclass
+class LogReader:
+    """Reads what is complete in a file, and at the next call what has been added since.
+
+    A torn end, as a killed process leaves it, is waited for; a damaged chunk is left out with the rest of its block.
+    `damaged` counts those; `ended` tells that the run has written that it ended.
+    """
+
+    path: Path
+    damaged: int = 0
+    ended: bool = False
+    _at: int = 0
+    _parts: list[bytes] = field(default_factory=list)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows that were logged since the last call.
+
+        Raises:
+            RunFileError: If the file cannot be read, or is no `.wandb` file.
+        """
+        for payload in self.payloads():
+            kind = _field_of(payload)
+            self.ended = self.ended or kind == _EXIT
+            if kind == _HISTORY:
+                yield history_row(payload)
+
+    def payloads(self) -> Iterator[bytes]:
+        """Every record since the last call, as protobuf."""
+        try:
+            with self.path.open("rb") as file:
+                if self._at == 0 and not self._check_header(file):
+                    return
+                file.seek(self._at)
+                yield from self._records(file)
+        except OSError as error:
+            raise RunFileError(f"cannot read {self.path}: {error.strerror}; check the path") from None
+
+    def _check_header(self, file: BinaryIO) -> bool:
+        header = file.read(len(_FILE_HEADER))
+        if not _FILE_HEADER.startswith(header):
+            raise RunFileError(f"expected a .wandb file, {self.path} begins otherwise")
+        if len(header) < len(_FILE_HEADER):
+            return False
+        self._at = len(header)
+        return True
+
+    def _records(self, file: BinaryIO) -> Iterator[bytes]:
+        while block := file.read(_BLOCK - self._at % _BLOCK):
+            start, whole = self._at, (self._at + len(block)) % _BLOCK == 0
+            for end, kind, data in self._chunks(block, whole):
+                self._at = start + end
+                record = self._joined(kind, data)
+                if record is not None:
+                    yield record
+            if not whole:
+                return
+            self._at = start + len(block)
+
+    def _chunks(self, block: bytes, whole: bool) -> Iterator[tuple[int, int, bytes]]:
+        """End, kind and data of every chunk of a block; stops at its padding, its torn end or a damaged chunk."""
+        at = 0
+        while at + _HEADER.size <= len(block):
+            crc, length, kind = _HEADER.unpack_from(block, at)
+            end = at + _HEADER.size + length
+            if (kind == 0 and length == 0) or end > len(block):
+                return
+            data = block[at + _HEADER.size : end]
+            if kind > _LAST or zlib.crc32(data, _CRC_OF_KIND[kind]) != crc:
+                self.damaged += whole  # what is still being written may be looked at once more
+                self._parts = []
+                return
+            yield end, kind, data
+            at = end
+
+    def _joined(self, kind: int, data: bytes) -> bytes | None:
+        if kind == _FULL:
+            return data
+        self._parts = [data] if kind == _FIRST else [*self._parts, data] if self._parts else []
+        if sum(map(len, self._parts)) > _LARGEST_RECORD:
+            self.damaged += 1
+            self._parts = []
+        if kind != _LAST or not self._parts:
+            return None
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+def _field_of(payload: bytes) -> int:
+    """Which field of the `Record` message holds its content; most records need no more decoding than that."""
+    at = 0
+    while at < len(payload):
+        tag, at = _varint(payload, at)
+        if tag >> 3 not in _ASIDE:
+            return tag >> 3
+        length, at = _varint(payload, at)
+        at += length if tag & 0x07 == _WITH_LENGTH else 0
+    return 0
+
+
+def _varint(payload: bytes, at: int) -> tuple[int, int]:
+    value, shift = 0, 0
+    while at < len(payload) and shift < 64:
+        value |= (payload[at] & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+        if not payload[at - 1] & 0x80:
+            break
+    return value, at
+
+
+def history_row(payload: bytes) -> dict[str, Any]:
+    """The values of a logged row by their keys; what is no JSON is left out."""
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+
+    row = {}
+    # A message that is used again keeps what it held before in memory, so each record has a new one.
+    for item in Record.FromString(payload).history.item:
+        key = item.key or "/".join(item.nested_key)
+        try:
+            row[key] = json.loads(item.value_json)
+        except ValueError:
+            continue
+    return row

@@ -1,0 +1,236 @@
+"""Talking to a W&B server when a command is asked to: who is logged in, which views a project has, errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from flopwatch.errors import ArgumentError, WandbError
+from flopwatch.wandb.live import SUMMARY
+
+_TIMEOUT_SECONDS = 10
+_PAGE = 100
+_NAME = re.compile(r"[\w.-]+")
+_PAGES = re.compile(r"/(workspace|overview|logs|files|system|artifacts)/?$")
+_VIEWS = """
+query FlopwatchViews($entity: String!, $project: String!, $viewType: String, $limit: Int!, $cursor: String) {
+  viewer { username }
+  project(name: $project, entityName: $entity) {
+    allViews(viewType: $viewType, first: $limit, after: $cursor) {
+      edges { node { id name displayName updatedAt user { username } } cursor }
+      pageInfo { hasNextPage }
+    }
+  }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project of a user or a team."""
+
+    entity: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.entity}/{self.name}"
+
+
+@dataclass(frozen=True)
+class View:
+    """A saved view or report of a project."""
+
+    id: str
+    name: str
+    title: str
+    user: str | None
+    updated_at: str
+
+
+def parse_project(text: str) -> Project:
+    """Read "entity/project", or the address of a project's page.
+
+    Raises:
+        ArgumentError: If it is neither.
+    """
+    path = _PAGES.sub("", re.sub(r"^https?://[^/]+/", "", text).partition("?")[0]).strip("/")
+    entity, slash, name = path.partition("/")
+    if not slash or not _NAME.fullmatch(entity) or not _NAME.fullmatch(name):
+        raise ArgumentError(f"expected ENTITY/PROJECT as in W&B's address of the project, got {text!r}")
+    return Project(entity, name)
+
+
+def workspaces() -> tuple[ModuleType, ModuleType]:
+    """The package of workspaces and that of reports.
+
+    Raises:
+        WandbError: If wandb-workspaces is not installed.
+    """
+    try:
+        import wandb_workspaces.reports.v2 as reports
+        import wandb_workspaces.workspaces as views
+    except ImportError as error:
+        raise WandbError(
+            f"expected the package wandb-workspaces ({error}); run `pip install 'flopwatch[dashboard]'`"
+        ) from None
+    return views, reports
+
+
+def connect() -> Any:
+    """W&B's API for whoever is logged in; nobody is asked for a key.
+
+    Raises:
+        WandbError: If nobody is logged in, the key is refused, or the server cannot be reached.
+    """
+    try:
+        import wandb
+    except ImportError:
+        raise WandbError("expected the package wandb; run `pip install 'flopwatch[wandb]'`") from None
+    os.environ.setdefault("WANDB_SILENT", "true")
+    with guarded():
+        try:
+            known = wandb.login(prompt=False, verify=False)
+        except TypeError:  # older ones have no such argument
+            known = True
+        if not known:
+            raise WandbError("not logged in to W&B: run `wandb login`, or set WANDB_API_KEY")
+        return wandb.Api(timeout=_TIMEOUT_SECONDS)
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Turn whatever W&B's packages raise into one line."""
+    try:
+        yield
+    except WandbError:
+        raise
+    except Exception as error:
+        raise WandbError(_in_words(error)) from error
+
+
+def _in_words(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "No API key" in text:
+        return "not logged in to W&B: run `wandb login`, or set WANDB_API_KEY"
+    if "error 401" in text or "WANDB_API_KEY invalid" in text:
+        return "W&B refused the API key: run `wandb login --relogin`, or check WANDB_API_KEY and WANDB_BASE_URL"
+    if "error 403" in text:
+        return "W&B says that this is not allowed with this API key (403): check the entity and its permissions"
+    if "did not respond in time" in text or "timed out" in text.lower():
+        return "W&B's server cannot be reached: check the network and WANDB_BASE_URL"
+    if "Could not find" in text:
+        return f"W&B has nothing of that name that this API key can see: {text[:200]}"
+    return f"W&B said: {text[:300]}"
+
+
+def views_of(api: Any, project: Project, kind: str) -> tuple[str | None, list[View]]:
+    """Who asks, and all views of a project that they can see.
+
+    Args:
+        api: As `connect` returns it.
+        project: The project.
+        kind: "project-view" for workspace views, "runs" for reports.
+
+    Raises:
+        WandbError: If there is no such project, or the server fails.
+    """
+    user: str | None = None
+    cursor: str | None = None
+    views: list[View] = []
+    while True:
+        variables = {"entity": project.entity, "project": project.name, "viewType": kind, "limit": _PAGE, "cursor": cursor}
+        answer = _ask(api, variables)
+        if answer.get("project") is None:
+            raise WandbError(
+                f"W&B has no project {project} that this API key can see: check the name, or log a run to it first"
+            )
+        user = (answer.get("viewer") or {}).get("username")
+        page = answer["project"].get("allViews") or {}
+        edges = page.get("edges") or []
+        views += [_view(edge["node"]) for edge in edges if edge.get("node")]
+        before, cursor = cursor, edges[-1].get("cursor") if edges else None
+        if not (page.get("pageInfo") or {}).get("hasNextPage") or cursor in (None, before):
+            return user, views
+
+
+def _ask(api: Any, variables: dict[str, Any]) -> dict[str, Any]:
+    with guarded():
+        from wandb_workspaces._graphql import execute_graphql
+
+        answer: dict[str, Any] = execute_graphql(api, _VIEWS, variables)
+        return answer
+
+
+def _view(node: dict[str, Any]) -> View:
+    user = (node.get("user") or {}).get("username")
+    return View(node["id"], node["name"], node.get("displayName") or "", user, node.get("updatedAt") or "")
+
+
+@dataclass(frozen=True)
+class RunPath:
+    """A run of a project; without an id all that ended."""
+
+    project: Project
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """What W&B holds of a run that flopwatch watched: its facts and its summary, names as flopwatch wrote them."""
+
+    id: str
+    name: str
+    url: str
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+
+
+def parse_run(text: str) -> RunPath:
+    """Read "entity/project/run_id", "entity/project", or the address of either's page.
+
+    Raises:
+        ArgumentError: If it is none of them.
+    """
+    path = _PAGES.sub("", re.sub(r"^https?://[^/]+/", "", text).partition("?")[0]).replace("/runs/", "/").strip("/")
+    parts = path.split("/")
+    if len(parts) == 3 and _NAME.fullmatch(parts[2]):
+        return RunPath(parse_project("/".join(parts[:2])), parts[2])
+    try:
+        return RunPath(parse_project(path))
+    except ArgumentError:
+        raise ArgumentError(f"expected ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all its runs, got {text!r}") from None
+
+
+def ended_runs(api: Any, path: RunPath) -> list[EndedRun]:
+    """The runs that a path means and that flopwatch has finished.
+
+    Raises:
+        WandbError: If there are none, or the server fails.
+    """
+    with guarded():
+        if path.id is not None:
+            found = [api.run(f"{path.project}/{path.id}")]
+        else:
+            found = list(api.runs(str(path.project), per_page=_PAGE))
+        ended = [each for each in (_ended_run(run) for run in found) if each is not None]
+    if not ended:
+        what = f"run {path.id}" if path.id is not None else "runs"
+        raise WandbError(f"expected {what} of {path.project} that flopwatch watched to the end, found none")
+    return ended
+
+
+def _ended_run(run: Any) -> EndedRun | None:
+    summary = {
+        name.removeprefix(f"{SUMMARY}/"): value
+        for name, value in dict(run.summary).items()
+        if isinstance(name, str) and name.startswith(f"{SUMMARY}/")
+    }
+    config = run.config.get(SUMMARY)
+    if "status" not in summary:
+        return None
+    return EndedRun(run.id, run.name or run.id, run.url, config if isinstance(config, dict) else {}, summary)

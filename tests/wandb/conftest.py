@@ -1,0 +1,18 @@
+import pytest
+import wandb
+
+from tests.wandb.server import ENTITY, WandbServer
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """A server with a project `p`, and this process as a user of it; wandb forgets it afterwards."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.chdir(tmp_path)
+    with WandbServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        server.state.run(ENTITY, "p", "r0")
+        yield server
+        wandb.teardown()

@@ -1,0 +1,90 @@
+"""The `.wandb` reader against files that the real client wrote."""
+
+import shutil
+
+import pytest
+
+from flopwatch.errors import RunFileError
+from flopwatch.wandb.log import LogReader
+from tests.wandb import log as judge
+
+ROWS = 300
+SCRIPT = f"""
+import wandb
+run = wandb.init(mode="offline", project="p")
+for step in range({ROWS}):
+    words = "w" * (40_000 if step % 50 == 49 else 10)
+    run.log({{"trainer/global_step": step, "perf/mfu": step / 1000, "words": words, "nested": {{"a": step}}}})
+run.finish()
+"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("wandb")
+    subprocess.run([sys.executable, "-c", SCRIPT], cwd=folder, check=True, capture_output=True, timeout=120)
+    (path,) = folder.rglob("*.wandb")
+    return path
+
+
+def test_every_row_is_read_with_its_values(written):
+    reader = LogReader(written)
+    rows = list(reader.rows())
+    assert rows == judge.history(written.parent)
+    assert [row["trainer/global_step"] for row in rows] == list(range(ROWS))
+    # Rows with a long text are larger than a block of the file, and lie in several chunks.
+    assert len(rows[-1]["words"]) == 40_000
+    assert rows[7]["nested/a"] == 7 or rows[7]["nested"] == {"a": 7}
+    assert (reader.damaged, reader.ended) == (0, True)
+    assert list(reader.rows()) == []
+
+
+def test_a_file_that_grows_is_read_on_from_where_it_was(written, tmp_path):
+    data, path = written.read_bytes(), tmp_path / "run.wandb"
+    path.write_bytes(b"")
+    reader, rows = LogReader(path), []
+    for size in [*range(0, len(data), 4999), len(data)]:
+        path.write_bytes(data[:size])
+        rows += reader.rows()
+    assert rows == judge.history(written.parent)
+    assert (reader.damaged, reader.ended) == (0, True)
+
+
+def test_a_file_cut_off_anywhere_gives_the_rows_before(written, tmp_path):
+    whole, data = judge.history(written.parent), written.read_bytes()
+    path = tmp_path / "run.wandb"
+    for size in range(0, len(data), 1000):
+        path.write_bytes(data[:size])
+        rows = list(LogReader(path).rows())
+        assert rows == whole[: len(rows)]
+        assert size < 40_000 or rows
+
+
+def test_a_damaged_stretch_costs_the_rows_of_its_blocks_alone(written, tmp_path):
+    path = tmp_path / "run.wandb"
+    shutil.copy(written, path)
+    data = bytearray(path.read_bytes())
+    data[100_000:100_010] = b"\xff" * 10
+    path.write_bytes(data)
+    reader = LogReader(path)
+    steps = [row["trainer/global_step"] for row in reader.rows()]
+    assert reader.damaged >= 1
+    assert steps == sorted(set(steps))
+    assert ROWS - 60 < len(steps) < ROWS
+    assert steps[-1] == ROWS - 1
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 a zip file", b'{"kind":"start"}', b":W&B\x00\x00\x00"])
+def test_another_file_is_refused(tmp_path, content):
+    path = tmp_path / "run.wandb"
+    path.write_bytes(content)
+    with pytest.raises(RunFileError, match="expected a .wandb file"):
+        list(LogReader(path).rows())
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(RunFileError, match="cannot read"):
+        list(LogReader(tmp_path / "run.wandb").rows())

@@ -1,0 +1,140 @@
+"""The dashboard: its specification without network, and its view on a server, made once and then updated."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flopwatch.cli import main
+from flopwatch.errors import ArgumentError
+from flopwatch.metrics import METRICS
+from flopwatch.wandb.online import Project, parse_project
+from flopwatch.wandb.panels import SECTIONS
+from flopwatch.wandb.workspace import specification
+from tests.wandb.server import ENTITY, KEY
+
+GOLDEN = Path(__file__).parent / "dashboard.json"
+PROJECT = Project(ENTITY, "p")
+
+
+def panels(spec):
+    return [panel for section in spec["spec"]["section"]["panelBankConfig"]["sections"] for panel in section["panels"]]
+
+
+def test_the_specification_is_the_reviewed_one():
+    """After a change on purpose: `flopwatch dashboard somebody/p --json > tests/wandb/dashboard.json`, and read it."""
+    assert specification(PROJECT) == json.loads(GOLDEN.read_text())
+
+
+def test_every_metric_is_shown():
+    shown = {key for section in SECTIONS for panel in section.panels for key in panel.keys}
+    assert shown == set(METRICS)
+
+
+def test_prefixed_keys_are_shown_with_their_axes():
+    lines = [panel["config"] for panel in panels(specification(PROJECT, prefix="exp1-")) if "metrics" in panel["config"]]
+    keys = {key for line in lines for key in line["metrics"]} | {line["xAxis"] for line in lines if "xAxis" in line}
+    assert {f"exp1-{key}" for key in METRICS} == keys
+
+
+def test_the_command_prints_the_specification_without_network(capsys, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    assert main(["dashboard", f"{ENTITY}/p", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(GOLDEN.read_text())
+
+
+def test_a_view_is_made_once_and_then_updated(server, capsys):
+    assert main(["dashboard", f"{ENTITY}/p"]) == 0
+    first = capsys.readouterr().out
+    assert main(["dashboard", f"{ENTITY}/p"]) == 0
+    again = capsys.readouterr().out
+    (view,) = server.state.views.values()
+    address = f"{server.url}/{ENTITY}/p?nw={view['name'].removeprefix('nw-').removesuffix('-v')}"
+    assert first == f"made {address}\n"
+    assert again == f"updated {address}\n"
+    assert json.loads(view["spec"])["section"] == json.loads(GOLDEN.read_text())["spec"]["section"]
+    assert (view["displayName"], view["type"]) == ("flopwatch", "project-view")
+
+
+def add_view(server, name, title, user):
+    server.state.user = user
+    variables = {"entityName": ENTITY, "projectName": "p", "type": "project-view", "name": name, "displayName": title}
+    from tests.wandb.server import Handler
+
+    class Here(Handler):
+        state = server.state
+
+        def __init__(self):
+            """Without a connection."""
+
+    return Here()._on_UpsertView2({**variables, "spec": "{}"}, "")["upsertView"]["view"]["id"]
+
+
+def test_views_of_others_and_personal_workspaces_stay(server, capsys):
+    theirs = add_view(server, "nw-aaaaaaaaaaa-v", "flopwatch", "someone-else")
+    personal = add_view(server, f"nw-nwuser{ENTITY}-w", "flopwatch", ENTITY)
+    for number in range(7):
+        add_view(server, f"nw-other{number}-v", f"view {number}", ENTITY)
+    for _ in range(2):
+        assert main(["dashboard", f"{ENTITY}/p"]) == 0
+    assert len(server.state.views) == 10
+    assert server.state.views[theirs]["spec"] == server.state.views[personal]["spec"] == "{}"
+
+
+def test_a_view_of_ours_that_was_made_by_hand_is_taken_over(server, capsys):
+    mine = add_view(server, "nw-byhand00000-v", "flopwatch", ENTITY)
+    assert main(["dashboard", f"{ENTITY}/p"]) == 0
+    assert list(server.state.views) == [mine]
+    assert capsys.readouterr().out.startswith("updated ")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"mode": "401"}, "W&B refused the API key: run `wandb login --relogin`"),
+        ({"mode": "403"}, "W&B says that this is not allowed with this API key (403)"),
+        ({"project": "q"}, f"W&B has no project {ENTITY}/q that this API key can see"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(server, change, said, capsys):
+    server.fail(change.get("mode", "ok"))
+    assert main(["dashboard", f"{ENTITY}/{change.get('project', 'p')}"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"flopwatch: {said}")
+    assert printed.err.count("\n") == 1
+    assert KEY not in printed.err
+
+
+def test_without_a_login_nothing_is_asked(python, tmp_path):
+    """In a process of its own: within one wandb remembers who was logged in."""
+    script = f"import sys; from flopwatch.cli import main; sys.exit(main(['dashboard', '{ENTITY}/p']))"
+    result = python(script, environment={"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")})
+    assert result.returncode == 1
+    assert result.stderr == "flopwatch: not logged in to W&B: run `wandb login`, or set WANDB_API_KEY\n"
+
+
+def test_without_the_extra_the_command_says_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "wandb_workspaces.workspaces", None)
+    assert main(["dashboard", f"{ENTITY}/p", "--json"]) == 1
+    assert "pip install 'flopwatch[dashboard]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a/b", Project("a", "b")),
+        ("https://wandb.ai/a/b", Project("a", "b")),
+        ("https://wandb.ai/a/b/workspace?nw=xyz", Project("a", "b")),
+        ("http://localhost:8080/a/b-c.d/", Project("a", "b-c.d")),
+    ],
+)
+def test_a_project_is_named_by_its_path_or_its_address(text, expected):
+    assert parse_project(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "a", "a/", "/b", "a/b/c/d", "a b/c", "a/<script>"])
+def test_anything_else_is_no_project(text):
+    with pytest.raises(ArgumentError, match="expected ENTITY/PROJECT"):
+        parse_project(text)
