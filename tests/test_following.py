@@ -212,7 +212,7 @@ def test_on_a_terminal_a_running_w_and_b_run_is_charts(terminal, tmp_path):
         shown = terminal.screen("perf/step_seconds")
         assert "budget/fraction" in shown
         assert "perf/mfu" in shown
-        # A straight line to no surprise: `ctrl+l` shows totals, too.
+        # Totals are straight lines, and not on the first screen.
         assert "budget/flops" not in shown
         assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == before
     finally:

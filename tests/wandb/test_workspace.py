@@ -32,7 +32,9 @@ def test_every_metric_is_shown():
 
 
 def test_prefixed_keys_are_shown_with_their_axes():
-    lines = [panel["config"] for panel in panels(specification(PROJECT, prefix="exp1-")) if "metrics" in panel["config"]]
+    lines = [
+        panel["config"] for panel in panels(specification(PROJECT, prefix="exp1-")) if "metrics" in panel["config"]
+    ]
     keys = {key for line in lines for key in line["metrics"]} | {line["xAxis"] for line in lines if "xAxis" in line}
     assert {f"exp1-{key}" for key in METRICS} == keys
 

@@ -21,7 +21,7 @@ _SETTINGS = {
     "single_run_color_mode": "per_plot",
     "heartbeat_interval_seconds": 2,
 }
-# A screen of twelve: without totals, which are straight lines; `ctrl+l` shows all.
+# A screen of twelve: without totals, which are straight lines; `ctrl+/` there shows all.
 _FILTER = {"metrics_filter": {"query": "perf|fraction|left$|loss|gpu"}}
 
 
@@ -56,6 +56,4 @@ def show(path: Path) -> None:
         command = [get_core_path(), "leet", "run", "--no-observability", "--run-file", str(path.resolve()), str(state)]
         code = subprocess.run(command, env={**os.environ, "WANDB_CONFIG_DIR": str(settings)}, check=False).returncode
     if code:
-        raise WandbError(
-            f"`wandb leet` ended with code {code}; `flopwatch watch --table` shows the numbers without it"
-        )
+        raise WandbError(f"`wandb leet` ended with code {code}; `flopwatch watch --table` shows the numbers without it")

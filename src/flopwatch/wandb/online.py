@@ -143,7 +143,13 @@ def views_of(api: Any, project: Project, kind: str) -> tuple[str | None, list[Vi
     cursor: str | None = None
     views: list[View] = []
     while True:
-        variables = {"entity": project.entity, "project": project.name, "viewType": kind, "limit": _PAGE, "cursor": cursor}
+        variables = {
+            "entity": project.entity,
+            "project": project.name,
+            "viewType": kind,
+            "limit": _PAGE,
+            "cursor": cursor,
+        }
         answer = _ask(api, variables)
         if answer.get("project") is None:
             raise WandbError(
@@ -203,7 +209,9 @@ def parse_run(text: str) -> RunPath:
     try:
         return RunPath(parse_project(path))
     except ArgumentError:
-        raise ArgumentError(f"expected ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all its runs, got {text!r}") from None
+        raise ArgumentError(
+            f"expected ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all its runs, got {text!r}"
+        ) from None
 
 
 def ended_runs(api: Any, path: RunPath) -> list[EndedRun]:

@@ -31,7 +31,11 @@ SECTIONS = (
     Section(
         "Efficiency",
         (
-            Panel("MFU: of the peak, at the clock, with recomputation", ("perf/mfu", "perf/mfu_at_clock", "perf/hfu"), "0 to 1"),
+            Panel(
+                "MFU: of the peak, at the clock, with recomputation",
+                ("perf/mfu", "perf/mfu_at_clock", "perf/hfu"),
+                "0 to 1",
+            ),
             Panel("MFU of the whole run, restarts and pauses included", ("perf/run_mfu",), "0 to 1"),
             Panel("Speed of one device", ("perf/device_tflops_per_sec",), "TFLOP/s", smoothed=True),
             Panel("Tokens per second, all devices", ("perf/tokens_per_sec",), "tokens/s", smoothed=True),

@@ -74,7 +74,8 @@ def _earlier(views: list[View], slug: str, user: str | None, name: str) -> View 
     own = [
         each
         for each in views
-        if each.name == slug or (user and each.user == user and each.title == name and not each.name.startswith(_PERSONAL))
+        if each.name == slug
+        or (user and each.user == user and each.title == name and not each.name.startswith(_PERSONAL))
     ]
     return max(own, key=lambda each: (each.name == slug, each.updated_at), default=None)
 

@@ -1,6 +1,6 @@
 """What logging a window to W&B costs the training thread, by the number of keys and the length of a step.
 
-    python tests/benchmarks/logging.py [--rounds 200]
+    python tests/benchmarks/wandb_logging.py [--rounds 200]
 
 A real WandbLogger writes offline, from the sink that FlopWatch writes by. Rounds take the numbers of keys in turn, a
 tenth of a second apart, as no window follows another at once. A window of ten seconds holds as many steps as are trained
@@ -45,6 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         logger = WandbLogger(save_dir=folder, project="benchmark", offline=True)
         sink = LoggerSink([logger])
+        assert logger.experiment  # made by Lightning before a fit
         announcing = timed(lambda: sink.announce(keys))[1]
         for step in range(rounds):
             for count in random_.sample(counts, len(counts)):
