@@ -3,8 +3,8 @@
     python tests/benchmarks/wandb_logging.py [--rounds 200]
 
 A real WandbLogger writes offline, from the sink that FlopWatch writes by. Rounds take the numbers of keys in turn, a
-tenth of a second apart, as no window follows another at once. A window of ten seconds holds as many steps as are trained
-in it, so a call's time is shared by them.
+tenth of a second apart, as no window follows another at once. A call's time is shared by the steps of its window of ten
+seconds.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def test_a_power_cap_is_told_from_slow_code(fit, fake_driver):
     assert report.hardware.energy_source == "the driver's counter"
     assert report.throttled["power_cap"] == report.throttled_frac
     # 700 W for 49 steps of 0.04 s, then 500 W for 51 of 0.0528 s: 2,719 J; what Lightning takes beside has no bound.
-    assert 2_650 < report.totals.joules
+    assert report.totals.joules > 2_650
     assert rows[-1]["budget/kwh"] == pytest.approx(run.segments[0].windows[-1].totals.joules / 3.6e6)
     assert report.tensor_active == pytest.approx(0.4)
     # 40% of cycles at the mean clock, against the datasheet's 1830 MHz.

@@ -81,7 +81,7 @@ def test_a_damaged_stretch_costs_the_rows_of_its_blocks_alone(written, tmp_path)
 def test_another_file_is_refused(tmp_path, content):
     path = tmp_path / "run.wandb"
     path.write_bytes(content)
-    with pytest.raises(RunFileError, match="expected a .wandb file"):
+    with pytest.raises(RunFileError, match=r"expected a \.wandb file"):
         list(LogReader(path).rows())
 
 

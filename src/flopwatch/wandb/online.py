@@ -1,4 +1,4 @@
-"""Talking to a W&B server when a command is asked to: who is logged in, which views a project has, errors in one line."""
+"""Talking to a W&B server when a command asks for it: who is logged in, views, ended runs, and errors in one line."""
 
 from __future__ import annotations
 
