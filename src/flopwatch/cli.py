@@ -37,7 +37,7 @@ DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _CLEAR = "\x1b[H\x1b[2J"
 _MOST_ROWS = 100_000
 _SILENCE_SECONDS = 60.0
-_FORMATS = {"text": "txt", "json": "json", "html": "html"}
+_FORMATS = {"text": "txt", "md": "md", "json": "json", "html": "html"}
 
 
 def run() -> None:

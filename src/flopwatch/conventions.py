@@ -75,6 +75,19 @@ def training_flops(architecture: Architecture, batch: Batch, convention: Convent
     return 3 * forward_flops(architecture, batch, convention)
 
 
+def by_convention(architecture: Architecture, batch: Batch) -> dict[str, int]:
+    """Training FLOPs of a batch under every convention that can count the model."""
+    counted = {convention: _if_it_can(architecture, batch, convention) for convention in CONVENTIONS}
+    return {convention: flops for convention, flops in counted.items() if flops is not None}
+
+
+def _if_it_can(architecture: Architecture, batch: Batch, convention: Convention) -> int | None:
+    try:
+        return training_flops(architecture, batch, convention)
+    except ConfigError:
+        return None
+
+
 def forward_flops(architecture: Architecture, batch: Batch, convention: Convention) -> int:
     """Forward FLOPs of a batch under a convention.
 

@@ -135,7 +135,10 @@ class Start:
 
 @dataclass(frozen=True)
 class Work:
-    """How the work of a batch is counted, shown on the first batch of one device."""
+    """How the work of a batch is counted, shown on the first batch of one device.
+
+    `conventions` are its training FLOPs as others would count them, where all parameters train.
+    """
 
     verification: Verification
     note: str
@@ -154,6 +157,7 @@ class Work:
     tokens: int | None = None
     source_len: int | None = None
     image_size: tuple[int, ...] | None = None
+    conventions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 from flopwatch import metrics, rates, units
+from flopwatch.anomalies import Anomalies, anomalies
+from flopwatch.conventions import CONVENTIONS, DESCRIPTIONS
+from flopwatch.findings import Evidence, Finding, findings
+from flopwatch.published import Known, known_mfu
 from flopwatch.records import Device, Event, Hardware, Start, Totals, Window, Work
 from flopwatch.runfile import Run, Segment
+from flopwatch.waterfall import INTERRUPTION, LOST, Part, waterfall
 
 REPORT_SCHEMA = 1
-INTERRUPTION = "interruption"
-LOST = "lost"
+_NO_ANOMALIES = Anomalies()
 _NOTICED_SECONDS = 0.05  # what two clocks differ by is no interruption
 ReportStatus = Literal["finished", "interrupted", "failed", "killed or still running"]
 
@@ -60,6 +64,16 @@ class Process:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """The run's MFU as another convention would print it: model FLOPs by it, and by ours, of the first batch."""
+
+    convention: str
+    description: str
+    flops_ratio: float
+    mfu: float | None
+
+
+@dataclass(frozen=True)
 class Report:
     """The efficiency of a run.
 
@@ -68,6 +82,7 @@ class Report:
     was spent on steps that a restart did again is "lost". `goodput` is the share that went into kept training steps.
     `throttled`, `slow_clock_frac`
     and `tensor_active` are means over the part `telemetry_coverage` of the time in which they were read.
+    `parts` are the waterfall: where the peak of all devices over all wall time went.
     """
 
     run_id: str
@@ -111,6 +126,11 @@ class Report:
     versions: Mapping[str, str]
     goodput: float | None = None
     each_process: tuple[Process, ...] = ()
+    parts: tuple[Part, ...] = ()
+    anomalies: Anomalies = _NO_ANOMALIES
+    findings: tuple[Finding, ...] = ()
+    known: Known | None = None
+    conventions: tuple[Counted, ...] = ()
     schema: int = REPORT_SCHEMA
 
 
@@ -133,6 +153,13 @@ def summarize(run: Run) -> Report:
     price = start.usd_per_device_hour
     mfu = _mean_utilization((window, device.count, device.peak_flops_per_second) for device, window in steady)
     doubt = metrics.doubt(mfu, start.device)
+    work = last.work or next((each.work for each in reversed(run.segments) if each.work), None)
+    run_mfu = rates.fraction(
+        totals.flops, metrics.capacity_flops(start.capacity_flops, ended_at - start.time, start.device)
+    )
+    seconds = _seconds_by_kind(run, totals, wall_seconds)
+    data_wait = rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop)
+    parts, unusual = waterfall(run, totals, ended_at), anomalies(run)
     return Report(
         run_id=start.run_id,
         name=start.name,
@@ -144,7 +171,7 @@ def summarize(run: Run) -> Report:
         device=start.device,
         precision=start.precision,
         strategy=start.strategy,
-        work=last.work or next((each.work for each in reversed(run.segments) if each.work), None),
+        work=work,
         totals=totals,
         mfu=mfu,
         mfu_at_clock=_mean_utilization(
@@ -152,15 +179,13 @@ def summarize(run: Run) -> Report:
             for device, window in steady
             if (peak := _peak_at_clock(window, device)) is not None
         ),
-        run_mfu=rates.fraction(
-            totals.flops, metrics.capacity_flops(start.capacity_flops, ended_at - start.time, start.device)
-        ),
+        run_mfu=run_mfu,
         hfu=_mean_utilization(
             ((window, device.count, device.peak_flops_per_second) for device, window in steady), hardware=True
         ),
         tokens_per_second=rates.per_second(_sum(window.tokens for window in windows), seconds_in_loop),
         step_seconds=rates.fraction(seconds_in_loop, sum(window.steps for window in windows)),
-        data_wait_fraction=rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop),
+        data_wait_fraction=data_wait,
         sm_clock_hz=_mean_clock(windows),
         sm_clock_hz_min=min(
             (each.sm_clock_hz_min for each in windows if each.sm_clock_hz_min is not None), default=None
@@ -181,14 +206,30 @@ def summarize(run: Run) -> Report:
             BudgetStanding(each.text, each.amount, each.unit, _used(each.unit, each.amount, totals, step, start))
             for each in start.budgets
         ),
-        seconds=_seconds_by_kind(run, totals, wall_seconds),
+        seconds=seconds,
         points=tuple(_points(run, first.start.started_at)),
         events=tuple(event for segment in run.segments for event in segment.events),
         notes=(*run.notes, doubt) if doubt else run.notes,
         versions=start.versions,
         goodput=metrics.goodput(totals, wall_seconds),
         each_process=tuple(_process(segment) for segment in run.segments),
+        parts=parts,
+        anomalies=unusual,
+        findings=findings(Evidence(seconds, data_wait, parts, unusual, mfu, run_mfu, seconds_in_loop)),
+        known=known_mfu(start.device, work.parameters if work else None),
+        conventions=tuple(_conventions(work, mfu)),
     )
+
+
+def _conventions(work: Work | None, mfu: float | None) -> Iterator[Counted]:
+    """What the MFU would read under other conventions, the exact one first."""
+    ours = work.training_flops if work is not None else None
+    if work is None or not ours:
+        return
+    for name, flops in work.conventions.items():
+        if name in CONVENTIONS and name != "macs":
+            ratio = flops / ours
+            yield Counted(name, DESCRIPTIONS[name], ratio, None if mfu is None else mfu * ratio)
 
 
 def _mean(windows: Sequence[Window], value: Callable[[Window], float | None]) -> float | None:

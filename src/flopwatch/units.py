@@ -114,6 +114,12 @@ def format_share(fraction: float | None) -> str:
     return "<0.1%" if 0 < fraction < 0.0005 else f"{100 * fraction:.1f}%"
 
 
+def format_points(difference: float) -> str:
+    """Print a difference of two fractions in points: 0.051 is "5.1 points"."""
+    points = f"{100 * difference:.1f}"
+    return f"{points} point{'' if points == '1.0' else 's'}" if points != "0.0" else "<0.1 points"
+
+
 def format_duration(seconds: float | None) -> str:
     """Print a duration in its two largest units: 93_784 is "1d 2h"."""
     if seconds is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from flopwatch import backward
+from flopwatch import backward, conventions
 from flopwatch.backward import Checkpointing, Trainable
 from flopwatch.batch import Batch
 from flopwatch.components import Product
@@ -86,6 +86,12 @@ class ClosedForm:
         """Forward FLOPs, adapters included."""
         added = backward.added_forward_flops(self.architecture, shape, self.trainable)
         return self.architecture.forward_flops(shape) + added
+
+    def by_convention(self, shape: Batch) -> dict[str, int]:
+        """What others would count, who know neither frozen parameters nor packed documents: else nothing."""
+        if shape.documents or not self.trainable.everything:
+            return {}
+        return conventions.by_convention(self.architecture, shape)
 
     def rows(self, shape: Batch) -> tuple[ComponentRow, ...]:
         """The per-component table, with a line for adapters."""

@@ -393,6 +393,7 @@ class BatchCounter:
             training_flops=cost.flops,
             hardware_flops=cost.hardware_flops,
             components=closed.rows(shape),
+            conventions=closed.by_convention(shape),
         )
 
     def _described_measurement(self, measured: Measurement, batch: Any) -> Work:

@@ -1,4 +1,4 @@
-"""Reports as text, JSON and HTML: one function per form, `render(report) -> str`, all printing the same values."""
+"""Reports as text, Markdown, JSON and HTML: a function for each, `render(report) -> str`, all printing the same values."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ def _text(report: Report) -> str:
     return text.render(report)
 
 
+def _markdown(report: Report) -> str:
+    from flopwatch.render import markdown
+
+    return markdown.render(report)
+
+
 def _json(report: Report) -> str:
     from flopwatch.render import json
 
@@ -26,4 +32,6 @@ def _html(report: Report) -> str:
     return html.render(report)
 
 
-RENDERERS: Mapping[str, Callable[[Report], str]] = MappingProxyType({"text": _text, "json": _json, "html": _html})
+RENDERERS: Mapping[str, Callable[[Report], str]] = MappingProxyType(
+    {"text": _text, "md": _markdown, "json": _json, "html": _html}
+)

@@ -11,6 +11,7 @@ import plotly.offline
 
 from flopwatch import units
 from flopwatch.render import facts
+from flopwatch.render.document import sections
 from flopwatch.report import Point, Report
 
 _MOST_POINTS = 2000
@@ -41,18 +42,9 @@ def render(report: Report) -> str:
         report=report,
         headline=facts.headline(report),
         basis=facts.headline_basis(report),
-        tables=[
-            ("The run", facts.run_lines(report)),
-            ("Speed and totals", facts.speed_lines(report)),
-            *([("Restarts", restarts)] if (restarts := facts.restart_lines(report)) else []),
-            *([("What the GPUs did", hardware)] if (hardware := facts.hardware_lines(report)) else []),
-            ("How the work was counted", facts.work_lines(report.work)),
-        ],
-        times=facts.time_lines(report),
-        components=facts.component_lines(report.work),
+        sections=sections(report),
         charts=charts,
         plotly_script=plotly.offline.get_plotlyjs() if charts else "",
-        units=units,
     )
 
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from tabulate import tabulate
 
 from flopwatch import units
 from flopwatch.records import Work
 from flopwatch.render import facts
+from flopwatch.render.document import Section, sections
 from flopwatch.report import Report
+
+_BAR, _WIDTH = 30, 110
 
 
 def render(report: Report) -> str:
-    """The whole report, about a screen long."""
-    sections = [
-        _section("flopwatch report", facts.run_lines(report)),
-        _section("Speed and totals", facts.speed_lines(report)),
-        _section("Restarts", restarts) if (restarts := facts.restart_lines(report)) else "",
-        _section("What the GPUs did", hardware) if (hardware := facts.hardware_lines(report)) else "",
-        _section("How the work was counted", facts.work_lines(report.work)),
-        _time_table(report),
-        _component_table(report),
-        _notes(report),
-    ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    """The whole report for a terminal."""
+    return "\n\n".join(_section(section) for section in sections(report)) + "\n"
 
 
 def summary_lines(report: Report) -> list[str]:
@@ -58,21 +53,34 @@ def _time_summary(report: Report) -> str:
     return f"wall time: {', '.join(shares)}"
 
 
-def _section(title: str, lines: list[facts.Line]) -> str:
-    return f"{title}\n{'-' * len(title)}\n{tabulate(lines, tablefmt='plain', disable_numparse=True)}"
-
-
-def _time_table(report: Report) -> str:
-    lines = [
-        (label, f"{units.format_duration(seconds)}  {units.format_share(share)}")
-        for label, seconds, share in facts.time_lines(report)
+def _section(section: Section) -> str:
+    parts = [f"{section.heading}\n{'-' * len(section.heading)}"]
+    if section.rows:
+        parts.append(_table(section))
+    parts += [
+        textwrap.fill(sentence, _WIDTH, initial_indent="- ", subsequent_indent="  ") for sentence in section.sentences
     ]
-    return _section("Where wall time went", lines) if lines else ""
+    return "\n".join(parts)
 
 
-def _component_table(report: Report) -> str:
-    table = component_table(report.work)
-    return f"Model\n-----\n{table}" if table else ""
+def _table(section: Section) -> str:
+    if not section.columns:
+        return tabulate(section.rows, tablefmt="plain", disable_numparse=True)
+    rows: list[tuple[str, ...]] = list(section.rows)
+    columns = section.columns
+    if section.shares:
+        rows = [(*row, bar(share)) for row, share in zip(rows, section.shares, strict=True)]
+        columns = (*columns, "")
+    texts = [column == "what it counts" or not place for place, column in enumerate(columns[:-1])]
+    alignment = ["left" if text else "right" for text in texts] + ["left" if section.shares else "right"]
+    return tabulate(rows, headers=columns, colalign=alignment, disable_numparse=True)
+
+
+def bar(share: float | None) -> str:
+    """A bar of blocks as long as a share."""
+    eighths = round(max(share or 0.0, 0.0) * _BAR * 8)
+    full, rest = divmod(eighths, 8)
+    return "█" * full + ("" if not rest else chr(ord("█") + 8 - rest))
 
 
 def component_table(work: Work | None, most: int | None = None) -> str:
@@ -91,8 +99,3 @@ def component_table(work: Work | None, most: int | None = None) -> str:
         return ""
     headers = ("component", "parameters", "forward, first batch", "share")
     return tabulate(rows, headers=headers, colalign=("left", "right", "right", "right"), disable_numparse=True)
-
-
-def _notes(report: Report) -> str:
-    lines = [f"- {note}" for note in report.notes] + [f"- {event.message}" for event in report.events]
-    return "Notes\n-----\n" + "\n".join(lines) if lines else ""

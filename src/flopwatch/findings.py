@@ -1,0 +1,110 @@
+"""What to do about a run's efficiency: what each loss would give back, the largest first, with its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from flopwatch import waterfall
+from flopwatch.anomalies import Anomalies
+
+MOST = 5
+_LEAST = 0.02  # a loss of less is not worth a sentence
+_TIME = ("setup", "validation", "checkpoint", "callbacks", "other", waterfall.LOST, waterfall.INTERRUPTION)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A loss and what it would give back without it.
+
+    `share` is what of (kind of time: all wall time; "data_wait": the training loop; "clock": training steps;
+    "recomputed": hardware FLOPs; "padding": tokens; "slow rank": the time of a step; "dips": the loop's work) was lost.
+    `mfu_gain` and `run_mfu_gain` are in absolute points, 0.05 being five; `None` where there is no MFU.
+    """
+
+    kind: str
+    share: float
+    mfu_gain: float | None
+    run_mfu_gain: float | None
+    detail: str | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What findings are drawn from.
+
+    `seconds` is wall time by kind, `loop_seconds` time in the training loop; MFUs as in the report.
+    """
+
+    seconds: Mapping[str, float]
+    data_wait_fraction: float | None
+    parts: Sequence[waterfall.Part]
+    anomalies: Anomalies
+    mfu: float | None
+    run_mfu: float | None
+    loop_seconds: float
+
+
+def findings(evidence: Evidence) -> tuple[Finding, ...]:
+    """At most five, ordered by what they would give back of the run's MFU, else by their share."""
+    found = [*_of_time(evidence), *_of_data(evidence), *_inside(evidence), *_of_ranks(evidence), *_of_dips(evidence)]
+    worthy = [each for each in found if each.share >= _LEAST]
+    return tuple(sorted(worthy, key=lambda each: (-(each.run_mfu_gain or 0.0), -each.share))[:MOST])
+
+
+def _gain(value: float | None, share: float) -> float | None:
+    """What a ratio to time gains when so much of the time is no longer lost."""
+    return None if value is None or share >= 1 else value * share / (1 - share)
+
+
+def _of_time(evidence: Evidence) -> Iterator[Finding]:
+    total = sum(evidence.seconds.values())
+    for kind in _TIME:
+        share = evidence.seconds.get(kind, 0.0) / total if total else 0.0
+        yield Finding(kind, share, None, _gain(evidence.run_mfu, share))
+
+
+def _of_data(evidence: Evidence) -> Iterator[Finding]:
+    share = evidence.data_wait_fraction
+    if share is not None:
+        yield _in_loop(evidence, "data_wait", share)
+
+
+def _in_loop(evidence: Evidence, kind: str, share: float, detail: str | None = None) -> Finding:
+    """A loss inside the training loop: of the run it is as much less as the loop is of the run."""
+    total = sum(evidence.seconds.values())
+    of_run = share * min(evidence.loop_seconds / total, 1.0) if total else 0.0
+    return Finding(kind, share, _gain(evidence.mfu, share), _gain(evidence.run_mfu, of_run), detail)
+
+
+def _inside(evidence: Evidence) -> Iterator[Finding]:
+    """Of training steps: the clock and recomputation; of tokens: padding."""
+    flops = {part.kind: part.flops for part in evidence.parts if part.flops is not None}
+    useful = flops.get(waterfall.USEFUL)
+    if useful is None:
+        return
+    model = useful + flops.get(waterfall.PADDING, 0)
+    training = model + sum(flops.get(kind, 0) for kind in (waterfall.CLOCK, waterfall.RECOMPUTED, waterfall.REST))
+    if training > 0:
+        yield _in_loop(evidence, waterfall.CLOCK, flops.get(waterfall.CLOCK, 0) / training)
+    again = flops.get(waterfall.RECOMPUTED, 0)
+    if model > 0:
+        yield _in_loop(evidence, waterfall.RECOMPUTED, again / (model + again))
+        padding = flops.get(waterfall.PADDING, 0) / model
+        yield Finding(
+            waterfall.PADDING, padding, None, None if evidence.run_mfu is None else evidence.run_mfu * padding
+        )
+
+
+def _of_ranks(evidence: Evidence) -> Iterator[Finding]:
+    slow = evidence.anomalies.slow_rank
+    if slow is not None:
+        yield _in_loop(evidence, "slow rank", slow.share * (1 - 1 / slow.ratio), str(slow.rank))
+
+
+def _of_dips(evidence: Evidence) -> Iterator[Finding]:
+    """Dips that nothing else here explains."""
+    dips = [each for each in evidence.anomalies.dips if each.cause in (None, "pause")]
+    if dips and evidence.loop_seconds:
+        lost = sum(each.slower * each.seconds for each in dips) / evidence.loop_seconds
+        yield _in_loop(evidence, "dips", lost, str(len(dips)))

@@ -1,0 +1,97 @@
+"""The report as sections of plain text, from which every form for people is made, so that all say the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flopwatch import units
+from flopwatch.render import efficiency, facts
+from flopwatch.report import Report
+
+Cells = tuple[str, ...]
+_NOTHING_TO_DO = "Nothing was found that would give back 2% of anything."
+_DEFINITION = (
+    "MFU is model FLOPs (forward and backward, no recomputation) / seconds / devices / dense peak of one device (PaLM,"
+    " arXiv 2204.02311, appendix B). Unknown values read n/a; nothing is clamped."
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it: rows of a table, or sentences.
+
+    Without `columns` a row is a name and a value. `shares` draw a bar for each row.
+    """
+
+    heading: str
+    rows: tuple[Cells, ...] = ()
+    columns: Cells = ()
+    shares: tuple[float | None, ...] = ()
+    sentences: tuple[str, ...] = ()
+
+
+def sections(report: Report) -> list[Section]:
+    """All sections that have something to say, in their order."""
+    everything = [
+        Section("The run", tuple(facts.run_lines(report))),
+        Section("Speed and totals", tuple(facts.speed_lines(report))),
+        _what_to_do(report),
+        _waterfall(report),
+        _wall_time(report),
+        Section("What was unusual", sentences=tuple(efficiency.unusual_lines(report))),
+        Section("Restarts", tuple(facts.restart_lines(report))),
+        Section("What the GPUs did", tuple(facts.hardware_lines(report))),
+        Section("How the work was counted", tuple(facts.work_lines(report.work))),
+        _conventions(report),
+        _components(report),
+        Section("Notes", sentences=(*report.notes, *(event.message for event in report.events))),
+        Section("Versions", tuple(report.versions.items())),
+        Section("Definitions", sentences=(_DEFINITION,)),
+    ]
+    return [section for section in everything if section.rows or section.sentences]
+
+
+def _what_to_do(report: Report) -> Section:
+    lines = [efficiency.finding_words(finding) for finding in report.findings]
+    if not lines and report.points:
+        lines = [_NOTHING_TO_DO]
+    known = efficiency.known_words(report.known)
+    return Section("What to do", sentences=(*lines, *([known] if known else [])))
+
+
+def _waterfall(report: Report) -> Section:
+    total = sum(part.device_seconds for part in report.parts)
+    paid = any(part.usd is not None for part in report.parts)
+    counted = any(part.flops is not None for part in report.parts)
+    rows, shares = [], []
+    for part in report.parts:
+        share = part.device_seconds / total if total else None
+        flops = [units.format_si(part.flops, "FLOPs")] if counted else []
+        money = [units.format_usd(part.usd)] if paid else []
+        hours = units.format_plain(part.device_seconds / units.SECONDS_PER_HOUR)
+        rows.append((efficiency.part_words(part.kind), *flops, hours, *money, units.format_share(share)))
+        shares.append(share)
+    columns = ("", *(["FLOPs"] if counted else []), "device-hours", *(["money"] if paid else []), "share")
+    return Section("Where the peak went", tuple(rows), columns, tuple(shares))
+
+
+def _wall_time(report: Report) -> Section:
+    lines = facts.time_lines(report)
+    rows = tuple((label, units.format_duration(seconds), units.format_share(share)) for label, seconds, share in lines)
+    return Section("Where wall time went", rows, ("", "time", "share"), tuple(share for _, _, share in lines))
+
+
+def _conventions(report: Report) -> Section:
+    rows = tuple(
+        (each.convention, units.format_percent(each.mfu), units.format_plain(each.flops_ratio), each.description)
+        for each in report.conventions
+    )
+    return Section("The same run as others count", rows, ("convention", "MFU", "FLOPs, ours = 1", "what it counts"))
+
+
+def _components(report: Report) -> Section:
+    rows = tuple(
+        (name, f"{parameters:,}", units.format_si(flops, "FLOPs"), units.format_share(share))
+        for name, parameters, flops, share in facts.component_lines(report.work)
+    )
+    return Section("The model, on one device's first batch", rows, ("component", "parameters", "forward", "share"))
