@@ -231,7 +231,7 @@ def test_report_in_every_form(run_file, tmp_path, capsys):
     assert (tmp_path / "new" / "my.html").read_text().startswith("<!doctype html>")
     capsys.readouterr()
     assert main(["report", str(run_file), str(run_file)]) == DONE
-    assert capsys.readouterr().out.count("flopwatch report\n") == 2
+    assert capsys.readouterr().out.count("Where wall time went\n") == 2
 
 
 def test_a_run_file_with_absurd_times_still_opens(run_file, capsys):
@@ -259,7 +259,9 @@ def test_bad_reports_are_one_clear_line(run_file, tmp_path, capsys):
         ["report", str(run_file), str(run_file), "-o", "x.txt"], "expected one RUN with -o, got 2", capsys
     )
     assert_known_failure(["report", str(run_file), "-o", str(run_file / "x.txt")], "cannot write", capsys)
-    assert_known_failure(["report", str(run_file), "-o", "x.pdf"], "ends in .txt, .json, .html, or --format", capsys)
+    assert_known_failure(
+        ["report", str(run_file), "-o", "x.pdf"], "ends in .txt, .md, .json, .html, or --format", capsys
+    )
 
 
 @pytest.mark.parametrize(

@@ -78,15 +78,15 @@ def waterfall(run: Run, totals: Totals, ended_at: float) -> tuple[Part, ...]:
         whole = _split(whole, totals, _clock_loss(stretches))
         device_seconds = _shared(device_seconds, whole)
     price = run.segments[-1].start.usd_per_device_hour
+    kinds = [kind for kind in ORDER if device_seconds.get(kind) or (whole or {}).get(kind)]
     return tuple(
         Part(
             kind,
             None if whole is None else whole.get(kind, 0),
-            device_seconds[kind],
-            _money(kind, device_seconds, price),
+            device_seconds.get(kind, 0.0),
+            _money(kind, device_seconds.get(kind, 0.0), price),
         )
-        for kind in ORDER
-        if device_seconds.get(kind) or (whole or {}).get(kind)
+        for kind in kinds
     )
 
 
@@ -177,7 +177,7 @@ def _shared(device_seconds: Mapping[str, float], whole: Mapping[str, int]) -> di
     return {**shared, **{kind: training * flops / total for kind, flops in inside.items() if total}}
 
 
-def _money(kind: str, device_seconds: Mapping[str, float], price: float | None) -> float | None:
+def _money(kind: str, device_seconds: float, price: float | None) -> float | None:
     if price is None:
         return None
-    return 0.0 if kind == INTERRUPTION else device_seconds.get(kind, 0.0) / units.SECONDS_PER_HOUR * price
+    return 0.0 if kind == INTERRUPTION else device_seconds / units.SECONDS_PER_HOUR * price

@@ -1,4 +1,4 @@
-"""Reports as text, Markdown, JSON and HTML: a function for each, `render(report) -> str`, all printing the same values."""
+"""Reports as text, Markdown, JSON and HTML: `render(report) -> str` for each, all printing the same values."""
 
 from __future__ import annotations
 
