@@ -56,7 +56,7 @@ def test_every_part_by_hand():
         "useful": 54 * PETA,
     }
     assert sum(part.flops for part in parts) == 200 * PETA
-    # Training's 120 device-seconds are shared out as its FLOPs: 54 of 120 PFLOPs are 54 of them; at $3.6 an hour that is
+    # Training's 120 device-seconds are shared out as its FLOPs: 54 of 120 PFLOPs are 54 of them, at $3.6 an hour
     # 5.4 cents.
     useful = parts[-1]
     assert (useful.kind, useful.device_seconds, useful.usd) == ("useful", pytest.approx(54.0), pytest.approx(0.054))

@@ -3,25 +3,28 @@
 A run file is a list of such objects: one `start`, one `work` once the first batch has been counted, a `window` about
 every ten seconds, an `end`; in between `hardware` as soon as the driver has answered, `event`s, and a `device` where
 the first batch showed that the start's was not right. All amounts are in base units (FLOPs, seconds, Hz, J); unknown is
-null.
+left out or null.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from flopwatch.errors import RunFileError
 from flopwatch.tree import ComponentRow
 
 SCHEMA = 1
-_LARGEST_INT, _LARGEST_FLOAT = 10**60, 1e60
+_LARGEST_INT = 10**60
+_PARTS = ("Totals", "Device", "tuple[ComponentRow, ...]")
+Float = Annotated[float, msgspec.Meta(gt=-1e60, lt=1e60)]
 # "parameters equal" is what flopwatch wrote before it ran cross-checks.
 Verification = Literal["verified", "formula only", "measured only", "disagree", "withheld", "parameters equal"]
 Status = Literal["finished", "interrupted", "failed"]
@@ -38,13 +41,13 @@ class Device:
     name: str
     count: int
     dtype: str | None = None
-    peak_flops_per_second: float | None = None
+    peak_flops_per_second: Float | None = None
     peak_source: str | None = None
-    flops_per_clock: float | None = None
+    flops_per_clock: Float | None = None
     sm_count: int | None = None
     uuid: str | None = None
     driver: str | None = None
-    boost_clock_hz: float | None = None
+    boost_clock_hz: Float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,18 +58,18 @@ class Hardware:
     `is_slice` says that it is a MIG slice, whose clocks are those of the whole GPU. A later one replaces it.
     """
 
-    time: float
+    time: Float
     name: str
     uuid: str | None = None
     driver: str | None = None
     is_slice: bool = False
-    max_sm_clock_hz: float | None = None
-    power_limit_watts: float | None = None
+    max_sm_clock_hz: Float | None = None
+    power_limit_watts: Float | None = None
     energy_source: str | None = None
     readable: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Totals:
     """Sums over a whole run, over all its devices and restarts; `None` once a part of the work could not be counted.
 
@@ -82,22 +85,22 @@ class Totals:
     samples: int | None = 0
     batches: int = 0
     steps: int = 0
-    seconds: float = 0.0
-    device_seconds: float = 0.0
+    seconds: Float = 0.0
+    device_seconds: Float = 0.0
     hardware_flops: int | None = None
     useful_tokens: int | None = None
     joules: int | None = None
     lost_steps: int | None = 0
     lost_flops: int | None = 0
-    lost_seconds: float = 0.0
-    seconds_by_kind: Mapping[str, float] = field(default_factory=dict)
+    lost_seconds: Float = 0.0
+    seconds_by_kind: Mapping[str, Float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class BudgetLine:
     """A budget in its base unit."""
 
-    amount: float
+    amount: Float
     unit: str
     text: str
 
@@ -113,17 +116,17 @@ class Start:
     """
 
     run_id: str
-    time: float
-    started_at: float
+    time: Float
+    started_at: Float
     step: int
     device: Device
     totals: Totals = field(default_factory=Totals)
-    capacity_flops: float | None = 0.0
+    capacity_flops: Float | None = 0.0
     name: str | None = None
     budgets: tuple[BudgetLine, ...] = ()
     precision: str | None = None
     strategy: str | None = None
-    usd_per_device_hour: float | None = None
+    usd_per_device_hour: Float | None = None
     resumed_from: str | None = None
     lost_files: tuple[str, ...] = ()
     batches_per_epoch: int | None = None
@@ -160,7 +163,7 @@ class Work:
     conventions: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Window:
     """A stretch of training between two optimizer steps, about ten seconds long; work is of all devices together.
 
@@ -175,10 +178,10 @@ class Window:
     """
 
     step: int
-    ended_at: float
-    seconds: float
-    wall_seconds: float
-    data_wait_seconds: float
+    ended_at: Float
+    seconds: Float
+    wall_seconds: Float
+    data_wait_seconds: Float
     steps: int
     batches: int
     flops: int | None
@@ -186,31 +189,31 @@ class Window:
     samples: int | None
     totals: Totals
     first: bool = False
-    sm_clock_hz: float | None = None
-    sm_clock_hz_min: float | None = None
+    sm_clock_hz: Float | None = None
+    sm_clock_hz_min: Float | None = None
     clock_samples: int = 0
-    budget_fraction: float | None = None
-    seconds_left: float | None = None
+    budget_fraction: Float | None = None
+    seconds_left: Float | None = None
     hardware_flops: int | None = None
     useful_tokens: int | None = None
-    throttled: Mapping[str, float] | None = None
-    throttled_frac: float | None = None
+    throttled: Mapping[str, Float] | None = None
+    throttled_frac: Float | None = None
     throttle_counted: bool = False
-    slow_clock_frac: float | None = None
-    power_watts: float | None = None
-    tensor_active: float | None = None
-    seconds_left_low: float | None = None
-    seconds_left_high: float | None = None
+    slow_clock_frac: Float | None = None
+    power_watts: Float | None = None
+    tensor_active: Float | None = None
+    seconds_left_low: Float | None = None
+    seconds_left_high: Float | None = None
     slowest_rank: int | None = None
-    slowest_rank_ratio: float | None = None
-    pause_seconds: Mapping[str, float] = field(default_factory=dict)
+    slowest_rank_ratio: Float | None = None
+    pause_seconds: Mapping[str, Float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Progress:
     """How far a running process has come, in a file of its own that is written over a few times a second."""
 
-    time: float
+    time: Float
     step: int
     totals: Totals
 
@@ -219,7 +222,7 @@ class Progress:
 class Event:
     """Something that a reader of the run should know, in one sentence."""
 
-    time: float
+    time: Float
     message: str
 
 
@@ -228,10 +231,10 @@ class End:
     """The last record of a process: how it ended, the run's totals and this process's seconds by kind."""
 
     status: Status
-    time: float
+    time: Float
     step: int
     totals: Totals
-    seconds: Mapping[str, float]
+    seconds: Mapping[str, Float]
 
 
 Record = Start | Device | Hardware | Work | Window | Progress | Event | End
@@ -246,84 +249,89 @@ KINDS: Mapping[str, type[Any]] = {
     "end": End,
 }
 _KIND_OF = {cls: kind for kind, cls in KINDS.items()}
-_T = TypeVar("_T")
 
 
 def to_json(record: Record) -> str:
-    """One line of JSON, without a line break."""
-    return json.dumps({"kind": _KIND_OF[type(record)], **dataclasses.asdict(record)}, separators=(",", ":"))
+    """One line of JSON, without a line break; fields that hold what they hold by default are left out."""
+    return json.dumps({"kind": _KIND_OF[type(record)], **_told(record)}, separators=(",", ":"))
 
 
-def from_json(line: str) -> Record | None:
+def _told(record: Any) -> dict[str, Any]:
+    told = {}
+    for name, default, always in _defaults(typing.cast(Any, type(record))):
+        value = getattr(record, name)
+        if always or value != default:
+            told[name] = _plain(value)
+    return told
+
+
+@cache
+def _defaults(cls: Hashable) -> tuple[tuple[str, Any, bool], ...]:
+    """Name and default of every field, and whether it is written always."""
+    found = []
+    for each in dataclasses.fields(typing.cast(Any, cls)):
+        default = each.default if each.default_factory is dataclasses.MISSING else each.default_factory()
+        found.append((each.name, default, default is dataclasses.MISSING or each.name == "schema"))
+    return tuple(found)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _told(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True)
+class _Heading:
+    """What says which record a line holds."""
+
+    kind: str
+    schema: int = 0
+
+
+_heading = msgspec.json.Decoder(_Heading)
+_decoders = {kind: msgspec.json.Decoder(cls) for kind, cls in KINDS.items()}
+
+
+def from_json(line: str | bytes) -> Record | None:
     """The record that a line holds, `None` for a kind that this version does not know.
 
     Raises:
         RunFileError: If the line is not a record, or is from a newer schema.
     """
     try:
-        values = json.loads(line)
-    except (ValueError, RecursionError):
+        heading = _heading.decode(line)
+        if heading.kind == "start" and heading.schema > SCHEMA:
+            raise RunFileError(
+                f"written with schema {heading.schema}, this flopwatch reads up to {SCHEMA}; install a newer flopwatch"
+            )
+        decoder = _decoders.get(heading.kind)
+        record = None if decoder is None else decoder.decode(line)
+    except msgspec.ValidationError as error:
+        raise RunFileError(f"not a record of a run file: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RunFileError("not a line of JSON") from None
-    if not isinstance(values, dict) or not isinstance(values.get("kind"), str):
-        raise RunFileError("not a record of a run file")
-    cls = KINDS.get(values["kind"])
-    if cls is None:
-        return None
-    if cls is Start and isinstance(values.get("schema"), int) and values["schema"] > SCHEMA:
-        raise RunFileError(
-            f"written with schema {values['schema']}, this flopwatch reads up to {SCHEMA}; install a newer flopwatch"
-        )
-    return typing.cast(Record, _build(cls, values))
+    if record is not None and not _is_of_this_world(record):
+        raise RunFileError(f"not a record of a run file: it holds an amount above {_LARGEST_INT:.0e}")
+    return typing.cast("Record | None", record)
+
+
+def _is_of_this_world(record: Any) -> bool:
+    """Whether all integers are such that floats can be made of them; floats are checked as they are read."""
+    names, parts = _integers(typing.cast(Any, type(record)))
+    amounts = (getattr(record, name) or 0 for name in names)
+    if not all(-_LARGEST_INT < amount < _LARGEST_INT for amount in amounts):
+        return False
+    return all(_is_of_this_world(part) for name in parts for part in _each(getattr(record, name)))
 
 
 @cache
-def _fields(cls: type[Any]) -> tuple[tuple[str, Any, bool], ...]:
-    hints = typing.get_type_hints(cls)
-    return tuple(
-        (
-            each.name,
-            hints[each.name],
-            each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING,
-        )
-        for each in dataclasses.fields(cls)
-    )
+def _integers(cls: Hashable) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Fields that hold integers, and those that hold records themselves."""
+    hints = {each.name: str(each.type) for each in dataclasses.fields(typing.cast(Any, cls))}
+    integers = tuple(name for name, hint in hints.items() if hint in ("int", "int | None"))
+    return integers, tuple(name for name, hint in hints.items() if hint in _PARTS)
 
 
-def _build(cls: type[_T], values: Mapping[str, Any]) -> _T:
-    arguments = {}
-    for name, hint, required in _fields(typing.cast(Any, cls)):
-        if name in values:
-            arguments[name] = _value(hint, values[name], f"{cls.__name__}.{name}")
-        elif required:
-            raise RunFileError(f"a {cls.__name__} record lacks {name!r}")
-    return cls(**arguments)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        return _value(next(arm for arm in typing.get_args(hint) if arm is not type(None)), value, where)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_value(typing.get_args(hint)[0], item, where) for item in value)
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return _build(typing.cast(type[Any], hint), value)
-    if not _fits(hint, origin, value):
-        raise RunFileError(f"{where} holds {str(value)[:60]!r}, which is not a {getattr(hint, '__name__', hint)}")
-    return value
-
-
-def _fits(hint: Any, origin: Any, value: Any) -> bool:
-    if origin is Literal:
-        return value in typing.get_args(hint)
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        inner = typing.get_args(hint)[1]
-        return isinstance(value, dict) and all(_fits(inner, None, item) for item in value.values())
-    if isinstance(value, bool):
-        return hint is bool
-    if hint is float:
-        return isinstance(value, (int, float)) and abs(value) < _LARGEST_FLOAT
-    if hint is int:
-        return isinstance(value, int) and abs(value) < _LARGEST_INT
-    return isinstance(hint, type) and isinstance(value, hint)
+def _each(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)

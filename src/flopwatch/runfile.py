@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import queue
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from flopwatch.errors import RunFileError
+from flopwatch.merging import WindowList
 from flopwatch.records import Device, End, Event, Hardware, Progress, Record, Start, Window, Work, from_json, to_json
 
 FILE_NAME = "run.jsonl"
@@ -25,6 +28,7 @@ _TAIL_BYTES = 2**16
 _MOST_SIBLINGS = 1000
 _CLOSE_SECONDS = 10.0
 _LONGEST_LINE = 4 * 2**20
+_MOST_EVENTS = 10_000
 _logger = logging.getLogger("flopwatch")
 _NOTHING = Event(0.0, "nothing was queued")
 
@@ -118,7 +122,7 @@ def read_start(path: Path) -> Start:
     Raises:
         RunFileError: If the file cannot be read or does not begin with a start record.
     """
-    _, record = next(_records(path, []), (0, None))
+    _, record = next(_records(path, Dropped()), (0, None))
     if not isinstance(record, Start):
         raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
     return record
@@ -299,8 +303,8 @@ def read_run(path: Path) -> Run:
             notes.append(f"the run file that this run was resumed from is gone: {earlier}; its totals are included")
             break
         seen.add(earlier_path.resolve())
-        previous, earlier_notes = _read_segment(earlier_path)
-        segments.insert(0, _up_to(previous, segments[0].start.step))
+        previous, earlier_notes = _read_segment(earlier_path, up_to_step=segments[0].start.step)
+        segments.insert(0, previous)
         notes += earlier_notes
     return Run(path, tuple(segments), tuple(notes))
 
@@ -315,38 +319,52 @@ def earlier_file(path: Path, earlier: str) -> Path | None:
         return None
 
 
-def _up_to(segment: Segment, step: int) -> Segment:
-    kept = tuple(window for window in segment.windows if window.step <= step)
-    return replace(segment, windows=kept)
-
-
-def _read_segment(path: Path) -> tuple[Segment, list[str]]:
+def _read_segment(path: Path, up_to_step: float = math.inf) -> tuple[Segment, list[str]]:
+    """What a process wrote; windows after a step that a later one did again are left out."""
     start: Start | None = None
-    many: dict[type[Record], list[Any]] = {Window: [], Event: []}
+    windows, events = WindowList(), deque[Event](maxlen=_MOST_EVENTS)
     latest: dict[type[Record], Any] = {}
-    dropped: list[str] = []
+    dropped = Dropped()
     for number, record in _records(path, dropped):
-        if isinstance(record, Start):
+        if isinstance(record, Window):
+            if record.step <= up_to_step:
+                windows.add(record)
+        elif isinstance(record, Start):
             if start is not None:
                 raise RunFileError(f"expected one run in {path}, found a second start in line {number}")
             start = record
-        elif type(record) in many:
-            many[type(record)].append(record)
+        elif isinstance(record, Event):
+            events.append(record)
         else:
             latest[type(record)] = record
     if start is None:
         raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
     start = replace(start, device=latest.get(Device, start.device))
-    notes = [f"{len(dropped)} unreadable line(s) of {path.name} were left out, first {dropped[0]}"] if dropped else []
-    segment = Segment(
-        start, latest.get(Work), tuple(many[Window]), tuple(many[Event]), latest.get(End), latest.get(Hardware)
+    notes = (
+        [f"{dropped.count} unreadable line(s) of {path.name} were left out, first {dropped.first}"]
+        if dropped.count
+        else []
     )
+    segment = Segment(start, latest.get(Work), windows.windows(), tuple(events), latest.get(End), latest.get(Hardware))
     return segment, notes
 
 
-def _records(path: Path, dropped: list[str]) -> Iterator[tuple[int, Record]]:
+@dataclass
+class Dropped:
+    """Lines that could not be read."""
+
+    count: int = 0
+    first: str = ""
+
+    def add(self, words: str) -> None:
+        """Another one."""
+        self.first = self.first or words
+        self.count += 1
+
+
+def _records(path: Path, dropped: Dropped) -> Iterator[tuple[int, Record]]:
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
+        with path.open("rb") as file:
             number = 0
             while line := file.readline(_LONGEST_LINE):
                 number += 1
@@ -357,11 +375,11 @@ def _records(path: Path, dropped: list[str]) -> Iterator[tuple[int, Record]]:
         raise RunFileError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from None
 
 
-def _record(line: str, path: Path, number: int, dropped: list[str]) -> Record | None:
+def _record(line: bytes, path: Path, number: int, dropped: Dropped) -> Record | None:
     try:
         return from_json(line)
     except RunFileError as error:
         if number == 1:
             raise RunFileError(f"expected a flopwatch run file, line 1 of {path}: {error}") from None
-        dropped.append(f"line {number}: {error}")
+        dropped.add(f"line {number}: {error}")
         return None
