@@ -235,7 +235,8 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from flopwatch.render import RENDERERS
     from flopwatch.report import summarize
-    from flopwatch.runfile import read_run, report_path
+    from flopwatch.runfile import report_path
+    from flopwatch.sources import open_run
 
     if arguments.wandb:
         _report_to_wandb(arguments)
@@ -244,7 +245,7 @@ def _report(arguments: argparse.Namespace) -> None:
     if arguments.output is not None and len(arguments.runs) > 1:
         raise ArgumentError(f"expected one RUN with -o, got {len(arguments.runs)}")
     for path in arguments.runs:
-        run_ = read_run(Path(path))
+        run_ = open_run(path)
         output = arguments.output
         if output is None and form == "html":
             output = report_path(run_.path, "html")

@@ -33,10 +33,12 @@ class Finding:
 class Evidence:
     """What findings are drawn from.
 
-    `seconds` is wall time by kind, `loop_seconds` time in the training loop; MFUs as in the report.
+    `seconds` is wall time by kind, `wall_seconds` all of it, `loop_seconds` time in the training loop; MFUs as in the
+    report.
     """
 
     seconds: Mapping[str, float]
+    wall_seconds: float
     data_wait_fraction: float | None
     parts: Sequence[waterfall.Part]
     anomalies: Anomalies
@@ -58,9 +60,8 @@ def _gain(value: float | None, share: float) -> float | None:
 
 
 def _of_time(evidence: Evidence) -> Iterator[Finding]:
-    total = sum(evidence.seconds.values())
     for kind in _TIME:
-        share = evidence.seconds.get(kind, 0.0) / total if total else 0.0
+        share = evidence.seconds.get(kind, 0.0) / evidence.wall_seconds if evidence.wall_seconds else 0.0
         yield Finding(kind, share, None, _gain(evidence.run_mfu, share))
 
 
@@ -72,8 +73,8 @@ def _of_data(evidence: Evidence) -> Iterator[Finding]:
 
 def _in_loop(evidence: Evidence, kind: str, share: float, detail: str | None = None) -> Finding:
     """A loss inside the training loop: of the run it is as much less as the loop is of the run."""
-    total = sum(evidence.seconds.values())
-    of_run = share * min(evidence.loop_seconds / total, 1.0) if total else 0.0
+    wall = evidence.wall_seconds
+    of_run = share * min(evidence.loop_seconds / wall, 1.0) if wall else 0.0
     return Finding(kind, share, _gain(evidence.mfu, share), _gain(evidence.run_mfu, of_run), detail)
 
 

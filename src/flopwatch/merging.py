@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from flopwatch.records import Window
 
-MOST_WINDOWS = 2**16
-_Shares = Mapping[str, float] | None
+MOST_WINDOWS = 2**15
 
 
 class WindowList:
@@ -20,9 +19,8 @@ class WindowList:
     def __init__(self, most: int = MOST_WINDOWS) -> None:
         self._most = most
         self._kept: list[Window] = []
-        self._merged = 1  # windows in each that is kept
-        self._open: Window | None = None
-        self._in_open = 0
+        self._open: list[Window] = []
+        self._in_each = 1
 
     def add(self, window: Window) -> None:
         """Add a window."""
@@ -30,94 +28,107 @@ class WindowList:
             self._close()
             self._kept.append(window)
             return
-        self._open = window if self._open is None else merged(self._open, window)
-        self._in_open += 1
-        if self._in_open >= self._merged:
+        self._open.append(window)
+        if len(self._open) >= self._in_each:
             self._close()
         if len(self._kept) > self._most:
             self._halve()
 
     def windows(self) -> tuple[Window, ...]:
         """What is kept."""
-        return (*self._kept, *([self._open] if self._open is not None else []))
+        self._close()
+        return tuple(self._kept)
 
     def _close(self) -> None:
-        if self._open is not None:
-            self._kept.append(self._open)
-        self._open, self._in_open = None, 0
+        if self._open:
+            self._kept.append(merged(self._open))
+            self._open = []
 
     def _halve(self) -> None:
         halved: list[Window] = []
-        waiting: Window | None = None
+        pair: list[Window] = []
         for window in self._kept:
-            if window.first or waiting is None:
-                halved += [each for each in (waiting, window if window.first else None) if each is not None]
-                waiting = None if window.first else window
-            else:
-                halved.append(merged(waiting, window))
-                waiting = None
-        self._kept = halved if waiting is None else [*halved, waiting]
-        self._merged *= 2
+            if window.first:
+                halved += [*pair, window]
+                pair = []
+                continue
+            pair.append(window)
+            if len(pair) == 2:
+                halved.append(merged(pair))
+                pair = []
+        self._kept = [*halved, *pair]
+        self._in_each *= 2
 
 
-def merged(one: Window, two: Window) -> Window:
-    """Two windows in a row as one."""
-    walls = (one.wall_seconds, two.wall_seconds)
-    slower = max(one, two, key=lambda each: each.slowest_rank_ratio or 0.0)
-    samples = one.clock_samples + two.clock_samples
+def merged(windows: Sequence[Window]) -> Window:
+    """Windows in a row as one."""
+    if len(windows) == 1:
+        return windows[0]
+    last = windows[-1]
+    walls = [window.wall_seconds for window in windows]
+    samples = [window.clock_samples for window in windows]
+    slowest = max(windows, key=lambda window: window.slowest_rank_ratio or 0.0)
     return Window(
-        step=two.step,
-        ended_at=two.ended_at,
-        seconds=one.seconds + two.seconds,
+        step=last.step,
+        ended_at=last.ended_at,
+        seconds=sum([window.seconds for window in windows]),
         wall_seconds=sum(walls),
-        data_wait_seconds=one.data_wait_seconds + two.data_wait_seconds,
-        steps=one.steps + two.steps,
-        batches=one.batches + two.batches,
-        flops=_sum(one.flops, two.flops),
-        tokens=_sum(one.tokens, two.tokens),
-        samples=_sum(one.samples, two.samples),
-        totals=two.totals,
-        sm_clock_hz=_mean(one.sm_clock_hz, two.sm_clock_hz, (one.clock_samples, two.clock_samples)),
-        sm_clock_hz_min=min((hz for hz in (one.sm_clock_hz_min, two.sm_clock_hz_min) if hz is not None), default=None),
-        clock_samples=samples,
-        budget_fraction=two.budget_fraction,
-        seconds_left=two.seconds_left,
-        hardware_flops=_sum(one.hardware_flops, two.hardware_flops),
-        useful_tokens=_sum(one.useful_tokens, two.useful_tokens),
-        throttled=_means(one.throttled, two.throttled, walls),
-        throttled_frac=_mean(one.throttled_frac, two.throttled_frac, walls),
-        throttle_counted=one.throttle_counted and two.throttle_counted,
-        slow_clock_frac=_mean(one.slow_clock_frac, two.slow_clock_frac, walls),
-        power_watts=_mean(one.power_watts, two.power_watts, walls),
-        tensor_active=_mean(one.tensor_active, two.tensor_active, walls),
-        seconds_left_low=two.seconds_left_low,
-        seconds_left_high=two.seconds_left_high,
-        slowest_rank=slower.slowest_rank,
-        slowest_rank_ratio=_mean(one.slowest_rank_ratio, two.slowest_rank_ratio, (one.seconds, two.seconds)),
-        pause_seconds=_sums(one.pause_seconds, two.pause_seconds),
+        data_wait_seconds=sum([window.data_wait_seconds for window in windows]),
+        steps=sum([window.steps for window in windows]),
+        batches=sum([window.batches for window in windows]),
+        flops=_sum([window.flops for window in windows]),
+        tokens=_sum([window.tokens for window in windows]),
+        samples=_sum([window.samples for window in windows]),
+        totals=last.totals,
+        sm_clock_hz=_mean([window.sm_clock_hz for window in windows], samples),
+        sm_clock_hz_min=min(_known(window.sm_clock_hz_min for window in windows), default=None),
+        clock_samples=sum(samples),
+        budget_fraction=last.budget_fraction,
+        seconds_left=last.seconds_left,
+        hardware_flops=_sum([window.hardware_flops for window in windows]),
+        useful_tokens=_sum([window.useful_tokens for window in windows]),
+        throttled=_means([window.throttled for window in windows], walls),
+        throttled_frac=_mean([window.throttled_frac for window in windows], walls),
+        throttle_counted=all(window.throttle_counted for window in windows),
+        slow_clock_frac=_mean([window.slow_clock_frac for window in windows], walls),
+        power_watts=_mean([window.power_watts for window in windows], walls),
+        tensor_active=_mean([window.tensor_active for window in windows], walls),
+        seconds_left_low=last.seconds_left_low,
+        seconds_left_high=last.seconds_left_high,
+        slowest_rank=slowest.slowest_rank,
+        slowest_rank_ratio=_mean([window.slowest_rank_ratio for window in windows], walls),
+        pause_seconds=_sums([window.pause_seconds for window in windows]),
     )
 
 
-def _sum(one: int | None, two: int | None) -> int | None:
-    return None if one is None or two is None else one + two
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
-def _mean(one: float | None, two: float | None, weights: tuple[float, float]) -> float | None:
+def _sum(amounts: list[int | None]) -> int | None:
+    return None if None in amounts else sum(amounts)  # type: ignore[arg-type]
+
+
+def _mean(values: list[float | None], weights: Sequence[float]) -> float | None:
     """Weighted mean of what is known."""
-    if one is None or two is None:
-        return two if one is None else one
-    total = weights[0] + weights[1]
-    return one if one == two or total <= 0 else (one * weights[0] + two * weights[1]) / total
+    if None in values:
+        pairs = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
+        values, weights = [value for value, _ in pairs], [weight for _, weight in pairs]
+    if not values or values.count(values[0]) == len(values):
+        return values[0] if values else None
+    total = sum(weights)
+    return sum(map(float.__mul__, map(float, values), map(float, weights))) / total if total > 0 else values[0]  # type: ignore[arg-type]
 
 
-def _means(one: _Shares, two: _Shares, weights: tuple[float, float]) -> _Shares:
-    if one is None or two is None:
-        return two if one is None else one
-    means = {key: _mean(one.get(key), two.get(key), weights) for key in {**one, **two}}
+def _means(shares: list[Mapping[str, float] | None], weights: Sequence[float]) -> Mapping[str, float] | None:
+    known = [each for each in shares if each is not None]
+    if not known:
+        return None
+    keys = dict.fromkeys(key for each in known for key in each)
+    means = {key: _mean([each.get(key) if each is not None else None for each in shares], weights) for key in keys}
     return {key: value for key, value in means.items() if value is not None}
 
 
-def _sums(one: Mapping[str, float], two: Mapping[str, float]) -> Mapping[str, float]:
-    if not one or not two:
-        return one or two
-    return {key: one.get(key, 0.0) + two.get(key, 0.0) for key in {**one, **two}}
+def _sums(amounts: list[Mapping[str, float]]) -> Mapping[str, float]:
+    keys = dict.fromkeys(key for each in amounts for key in each)
+    return {key: sum([each.get(key, 0.0) for each in amounts]) for key in keys}

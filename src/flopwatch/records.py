@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -23,7 +24,6 @@ from flopwatch.tree import ComponentRow
 
 SCHEMA = 1
 _LARGEST_INT = 10**60
-_PARTS = ("Totals", "Device", "tuple[ComponentRow, ...]")
 Float = Annotated[float, msgspec.Meta(gt=-1e60, lt=1e60)]
 # "parameters equal" is what flopwatch wrote before it ran cross-checks.
 Verification = Literal["verified", "formula only", "measured only", "disagree", "withheld", "parameters equal"]
@@ -289,6 +289,7 @@ class _Heading:
     schema: int = 0
 
 
+_PARTS: Mapping[Any, type[Any]] = {"Totals": Totals, "Device": Device}
 _heading = msgspec.json.Decoder(_Heading)
 _decoders = {kind: msgspec.json.Decoder(cls) for kind, cls in KINDS.items()}
 
@@ -318,20 +319,23 @@ def from_json(line: str | bytes) -> Record | None:
 
 def _is_of_this_world(record: Any) -> bool:
     """Whether all integers are such that floats can be made of them; floats are checked as they are read."""
-    names, parts = _integers(typing.cast(Any, type(record)))
-    amounts = (getattr(record, name) or 0 for name in names)
-    if not all(-_LARGEST_INT < amount < _LARGEST_INT for amount in amounts):
-        return False
-    return all(_is_of_this_world(part) for name in parts for part in _each(getattr(record, name)))
+    for amount in _integers(typing.cast(Any, type(record)))(record):
+        if amount is not None and not -_LARGEST_INT < amount < _LARGEST_INT:
+            return False
+    rows = record.components if isinstance(record, Work) else ()
+    return all(_is_of_this_world(row) for row in rows)
 
 
 @cache
-def _integers(cls: Hashable) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Fields that hold integers, and those that hold records themselves."""
-    hints = {each.name: str(each.type) for each in dataclasses.fields(typing.cast(Any, cls))}
-    integers = tuple(name for name, hint in hints.items() if hint in ("int", "int | None"))
-    return integers, tuple(name for name, hint in hints.items() if hint in _PARTS)
+def _integers(cls: Hashable) -> Callable[[Any], tuple[Any, ...]]:
+    """Gets the integers of a record and of those in it."""
+    names = list(_integer_names(typing.cast(Any, cls), ""))
+    return operator.attrgetter(*names, names[0]) if names else lambda record: ()
 
 
-def _each(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
+def _integer_names(cls: type[Any], path: str) -> Iterator[str]:
+    for each in dataclasses.fields(cls):
+        if each.type in ("int", "int | None"):
+            yield f"{path}{each.name}"
+        elif each.type in _PARTS:
+            yield from _integer_names(_PARTS[each.type], f"{path}{each.name}.")

@@ -215,7 +215,7 @@ def summarize(run: Run) -> Report:
         each_process=tuple(_process(segment) for segment in run.segments),
         parts=parts,
         anomalies=unusual,
-        findings=findings(Evidence(seconds, data_wait, parts, unusual, mfu, run_mfu, seconds_in_loop)),
+        findings=findings(Evidence(seconds, wall_seconds, data_wait, parts, unusual, mfu, run_mfu, seconds_in_loop)),
         known=known_mfu(start.device, work.parameters if work else None),
         conventions=tuple(_conventions(work, mfu)),
     )

@@ -78,7 +78,18 @@ def hyperparameters(
         "dtype": device.dtype,
         "peak_flops_per_second": device.peak_flops_per_second,
         "peak_source": device.peak_source,
+        "flops_per_clock": device.flops_per_clock,
+        "boost_clock_hz": device.boost_clock_hz,
         "driver": driver,
+        "first_batch": {
+            "sequences": work.sequences,
+            "seq_len": work.seq_len,
+            "tokens": work.tokens,
+            "forward_flops": work.forward_flops,
+            "training_flops": work.training_flops,
+            "hardware_flops": work.hardware_flops,
+        },
+        "parameters_by_component": {row.name: row.parameters for row in work.components} or None,
         "budget": ", ".join(str(budget) for budget in budgets) or None,
         "versions": versions(),
     }

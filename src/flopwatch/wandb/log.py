@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +20,7 @@ _FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 _CRC_OF_KIND = [zlib.crc32(bytes([kind])) for kind in range(5)]
 _LARGEST_RECORD = 2**26
-_HISTORY, _EXIT = 2, 18  # fields of the Record message
+_HISTORY, _CONFIG, _RUN, _EXIT = 2, 5, 17, 18  # fields of the Record message
 _ASIDE = (1, 16, 19, 200)  # its number, control, uuid and info, which may come before or after its content
 _WITH_LENGTH = 2
 
@@ -30,12 +30,17 @@ class LogReader:
     """Reads what is complete in a file, and at the next call what has been added since.
 
     A torn end, as a killed process leaves it, is waited for; a damaged chunk is left out with the rest of its block.
-    `damaged` counts those; `ended` tells that the run has written that it ended.
+    `damaged` counts those; `ended` tells that the run has written that it ended, with which `exit_code`. `config`,
+    `name` and `run_id` are as far as the file was read.
     """
 
     path: Path
     damaged: int = 0
     ended: bool = False
+    exit_code: int = 0
+    config: dict[str, Any] = field(default_factory=dict)
+    name: str | None = None
+    run_id: str | None = None
     _at: int = 0
     _parts: list[bytes] = field(default_factory=list)
 
@@ -47,9 +52,10 @@ class LogReader:
         """
         for payload in self.payloads():
             kind = _field_of(payload)
-            self.ended = self.ended or kind == _EXIT
             if kind == _HISTORY:
                 yield history_row(payload)
+            elif kind in (_CONFIG, _RUN, _EXIT):
+                self._note(payload)
 
     def payloads(self) -> Iterator[bytes]:
         """Every record since the last call, as protobuf."""
@@ -61,6 +67,17 @@ class LogReader:
                 yield from self._records(file)
         except OSError as error:
             raise RunFileError(f"cannot read {self.path}: {error.strerror}; check the path") from None
+
+    def _note(self, payload: bytes) -> None:
+        """Take what a record tells about the run itself."""
+        record = _decoded(payload)
+        if record.WhichOneof("record_type") == "exit":
+            self.ended, self.exit_code = True, record.exit.exit_code
+        elif record.WhichOneof("record_type") == "config":
+            self.config.update(_values(record.config.update))
+        else:
+            self.config.update(_values(record.run.config.update))
+            self.name, self.run_id = record.run.display_name or None, record.run.run_id or None
 
     def _check_header(self, file: BinaryIO) -> bool:
         header = file.read(len(_FILE_HEADER))
@@ -136,14 +153,26 @@ def _varint(payload: bytes, at: int) -> tuple[int, int]:
 
 def history_row(payload: bytes) -> dict[str, Any]:
     """The values of a logged row by their keys; what is no JSON is left out."""
-    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+    return _values(_decoded(payload).history.item)
 
-    row = {}
-    # A message that is used again keeps what it held before in memory, so each record has a new one.
-    for item in Record.FromString(payload).history.item:
+
+def _values(items: Iterable[Any]) -> dict[str, Any]:
+    values = {}
+    for item in items:
         key = item.key or "/".join(item.nested_key)
         try:
-            row[key] = json.loads(item.value_json)
-        except ValueError:
+            values[key] = json.loads(item.value_json)
+        except (ValueError, RecursionError):
             continue
-    return row
+    return values
+
+
+def _decoded(payload: bytes) -> Any:
+    """A record; a message that is used again keeps what it held before in memory, so each has a new one."""
+    from google.protobuf.message import DecodeError
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+
+    try:
+        return Record.FromString(payload)
+    except DecodeError:
+        return Record()

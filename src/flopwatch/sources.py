@@ -1,0 +1,107 @@
+"""What a RUN on the command line means: flopwatch's run file, a W&B run's folder or file, or a run on a W&B server."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from flopwatch.errors import ArgumentError, RunFileError, WandbError
+from flopwatch.records import Status
+from flopwatch.runfile import Run, read_run
+from flopwatch.wandb.log import LogReader
+from flopwatch.wandb.online import RunPath, connect, guarded, parse_run
+from flopwatch.wandb.rebuilt import rebuild
+
+_ATTACHED = "run*.jsonl"
+_STATES: dict[str, Status] = {"finished": "finished", "failed": "failed", "crashed": "failed", "killed": "interrupted"}
+
+
+def open_run(text: str) -> Run:
+    """Read the run that is meant.
+
+    A path that exists is a file or folder: of flopwatch's own, else of W&B, whose attached run file is read where it is
+    there. Anything else that looks like ENTITY/PROJECT/RUN_ID, or is the address of a run, is asked for at W&B.
+
+    Raises:
+        RunFileError: If there is no such file, or it holds nothing readable.
+        WandbError: If W&B has no such run, nobody is logged in, or the server cannot be reached.
+    """
+    path = Path(text)
+    try:
+        exists = path.exists()
+    except OSError:
+        exists = False
+    if not exists:
+        return _from_server(_meant(text))
+    if path.is_dir():
+        return _from_folder(path)
+    return _from_log(path) if path.suffix == ".wandb" else read_run(path)
+
+
+def _meant(text: str) -> RunPath:
+    try:
+        path = parse_run(text)
+    except ArgumentError:
+        path = None
+    if path is None or path.id is None:
+        raise RunFileError(f"expected a run file, its folder, or ENTITY/PROJECT/RUN_ID of W&B, found nothing at {text}")
+    return path
+
+
+def _from_folder(folder: Path) -> Run:
+    """Of the newest run in or below a folder; a W&B run's own folder means that run."""
+    logs = sorted(folder.glob("*.wandb"))
+    if logs:
+        return _from_log(logs[-1])
+    try:
+        return read_run(folder)
+    except RunFileError as none:
+        below = sorted(folder.rglob("*.wandb"), key=lambda each: each.stat().st_mtime)
+        if not below:
+            raise RunFileError(f"{none}, and no W&B run") from None
+        return _from_log(below[-1])
+
+
+def _from_log(path: Path) -> Run:
+    attached = sorted(each for each in path.parent.glob(f"files/*/{_ATTACHED}") if each.is_file())
+    if attached:
+        return read_run(max(attached, key=lambda each: each.stat().st_mtime).resolve())
+    reader = LogReader(path)
+    rows = list(reader.rows())
+    status: Status | None = ("finished" if reader.exit_code == 0 else "failed") if reader.ended else None
+    run = rebuild(rows, reader.config, path=path, name=reader.name, run_id=reader.run_id or path.stem, status=status)
+    damaged = f"{reader.damaged} damaged stretch(es) of {path.name} were left out"
+    return Run(run.path, run.segments, (*run.notes, damaged) if reader.damaged else run.notes)
+
+
+def _from_server(path: RunPath) -> Run:
+    api = connect()
+    with guarded():
+        found = api.run(f"{path.project}/{path.id}")
+        attached = [each for each in found.files() if Path(each.name).match(_ATTACHED)]
+    if attached:
+        return _downloaded(attached)
+    with guarded():
+        rows = list(found.scan_history())
+        return rebuild(
+            rows,
+            dict(found.config),
+            path=Path(f"{path.project}/{path.id}"),
+            name=found.name,
+            run_id=found.id,
+            status=_STATES.get(found.state),
+        )
+
+
+def _downloaded(files: list[Any]) -> Run:
+    """Read the run files that are attached to a run; they name each other by the folders that they were in."""
+    with tempfile.TemporaryDirectory(prefix="flopwatch-") as folder:
+        root = Path(folder).resolve()
+        for each in files:
+            if not (root / each.name).resolve().is_relative_to(root):
+                raise WandbError(f"W&B has a file with a name that leads out of its folder: {each.name[:100]!r}")
+            with guarded():
+                each.download(root=folder, replace=True)
+        newest = max(files, key=lambda each: (each.updated_at or "", each.name))
+        return read_run(root / newest.name)

@@ -1,0 +1,236 @@
+"""A run as far as the rows and the config that W&B has can tell, for runs whose own run file is not at hand."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flopwatch import units
+from flopwatch.errors import WandbError
+from flopwatch.merging import WindowList
+from flopwatch.metrics import JOULES_PER_KWH
+from flopwatch.records import Device, End, Start, Status, Totals, Verification, Window, Work
+from flopwatch.runfile import Run, Segment
+from flopwatch.tree import ComponentRow
+from flopwatch.wandb.live import STEP_AXIS, SUMMARY
+
+_MARK = "perf/step_seconds"  # every row of ours has it
+_TERA = 10**12
+_COUNTED: tuple[Verification, ...] = ("verified", "formula only", "measured only")
+_NOTE = (
+    "made from the rows that W&B has, without flopwatch's run file: FLOPs are exact to 15 digits, wall time by kind,"
+    " lost work and each process are not known"
+)
+
+
+@dataclass
+class _Rows:
+    """Windows out of rows; where steps were logged again, as after a restart, the last of each is kept."""
+
+    device: Device
+    windows: list[Window] = field(default_factory=list)
+    again: int = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row of ours, keys without a prefix."""
+        step = _number(row, STEP_AXIS)
+        at, pace = _number(row, "_timestamp"), _number(row, _MARK)
+        if step is None or at is None or pace is None:
+            return
+        before = len(self.windows)
+        while self.windows and self.windows[-1].step >= step + 1:
+            self.windows.pop()
+        restarted = len(self.windows) < before
+        self.again += before - len(self.windows)
+        earlier = self.windows[-1] if self.windows else None
+        self.windows.append(_window(row, int(step) + 1, at, earlier, self.device, first=restarted or earlier is None))
+
+
+def rebuild(
+    rows: Iterable[Mapping[str, Any]],
+    config: Mapping[str, Any],
+    *,
+    path: Path,
+    name: str | None,
+    run_id: str,
+    status: Status | None,
+) -> Run:
+    """The run that was logged.
+
+    Args:
+        rows: All its rows, in order.
+        config: The run's config, with what flopwatch wrote into it.
+        path: The file or address that it is from.
+        name: Its name.
+        run_id: Its id.
+        status: How it ended; `None` if it goes on or was killed.
+
+    Raises:
+        WandbError: If flopwatch logged nothing to it.
+    """
+    facts = config.get(SUMMARY)
+    known: Mapping[str, Any] = facts if isinstance(facts, Mapping) else {}
+    made = _Rows(_device(known))
+    for row in rows:
+        mark = next((key for key in row if key.endswith(_MARK)), None)
+        if mark is not None:
+            prefix = mark.removesuffix(_MARK)
+            made.add({key.removeprefix(prefix): value for key, value in row.items()})
+    if not made.windows:
+        raise WandbError(f"expected a run with rows of flopwatch, found none in {path}")
+    return _run(made, known, path=path, name=name, run_id=run_id, status=status)
+
+
+def _run(
+    made: _Rows, facts: Mapping[str, Any], *, path: Path, name: str | None, run_id: str, status: Status | None
+) -> Run:
+    windows, last = WindowList(), made.windows[-1]
+    for window in made.windows:
+        windows.add(window)
+    first = made.windows[0]
+    started_at = min(first.ended_at, last.ended_at - last.totals.seconds)
+    versions = facts.get("versions")
+    start = Start(
+        run_id=run_id,
+        time=started_at,
+        started_at=started_at,
+        step=0,
+        device=made.device,
+        name=name,
+        versions={str(key): str(value) for key, value in versions.items()} if isinstance(versions, Mapping) else {},
+    )
+    end = None if status is None else End(status, last.ended_at, last.step, last.totals, {})
+    notes = [_NOTE]
+    if made.again:
+        notes.append(f"{made.again:,} rows were logged again after a restart; the last of each step is kept")
+    return Run(path, (Segment(start, _work(facts), windows.windows(), (), end),), tuple(notes))
+
+
+def _window(
+    row: Mapping[str, Any], step: int, at: float, earlier: Window | None, device: Device, *, first: bool
+) -> Window:
+    """What a row tells of its window; the first one of a process is not told from what came before it."""
+    totals = _totals(row, device)
+    steps = step - (earlier.step if earlier is not None else 0)
+    seconds = steps * (_number(row, _MARK) or 0.0)
+    clock, low = _number(row, "gpu/sm_clock_mhz"), _number(row, "gpu/sm_clock_mhz_min")
+    hours = {name: _number(row, f"budget/hours_left{name}") for name in ("", "_low", "_high")}
+    left = {name: None if value is None else value * units.SECONDS_PER_HOUR for name, value in hours.items()}
+    return Window(
+        step=step,
+        ended_at=at,
+        seconds=seconds,
+        wall_seconds=max(at - earlier.ended_at, 0.0) if earlier is not None else seconds,
+        data_wait_seconds=seconds * (_number(row, "perf/data_wait_frac") or 0.0),
+        steps=steps,
+        batches=steps,
+        flops=_amount(_number(row, "perf/device_tflops_per_sec"), seconds * device.count * _TERA),
+        tokens=_amount(_number(row, "perf/tokens_per_sec"), seconds),
+        samples=None,
+        totals=totals,
+        first=first,
+        sm_clock_hz=None if clock is None else clock * 1e6,
+        sm_clock_hz_min=None if low is None else low * 1e6,
+        clock_samples=0 if clock is None else 10,
+        budget_fraction=_number(row, "budget/fraction"),
+        seconds_left=left[""],
+        hardware_flops=_hardware(row, seconds, device),
+        throttled_frac=_number(row, "gpu/throttled_frac"),
+        seconds_left_low=left["_low"],
+        seconds_left_high=left["_high"],
+        slowest_rank_ratio=_number(row, "gpu/slowest_rank_ratio"),
+    )
+
+
+def _hardware(row: Mapping[str, Any], seconds: float, device: Device) -> int | None:
+    hfu = _number(row, "perf/hfu")
+    peak = device.peak_flops_per_second
+    return None if hfu is None or peak is None else _amount(hfu, seconds * device.count * peak)
+
+
+def _totals(row: Mapping[str, Any], device: Device) -> Totals:
+    hours, kwh = _number(row, "budget/device_hours") or 0.0, _number(row, "budget/kwh")
+    device_seconds = hours * units.SECONDS_PER_HOUR
+    return Totals(
+        flops=_amount(_number(row, "budget/flops"), 1),
+        tokens=_amount(_number(row, "budget/tokens"), 1),
+        samples=None,
+        seconds=device_seconds / device.count,
+        device_seconds=device_seconds,
+        joules=_amount(kwh, JOULES_PER_KWH),
+    )
+
+
+def _amount(rate: float | None, factor: float) -> int | None:
+    return None if rate is None else round(rate * factor)
+
+
+def _number(values: Mapping[str, Any], name: str) -> float | None:
+    value = values.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) < 1e60 else None
+
+
+def _whole(values: Mapping[str, Any], name: str) -> int | None:
+    number = _number(values, name)
+    return None if number is None else int(number)
+
+
+def _text(values: Mapping[str, Any], name: str) -> str | None:
+    value = values.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _device(facts: Mapping[str, Any]) -> Device:
+    return Device(
+        name=_text(facts, "device") or "unknown device",
+        count=max(_whole(facts, "device_count") or 1, 1),
+        dtype=_text(facts, "dtype"),
+        peak_flops_per_second=_number(facts, "peak_flops_per_second"),
+        peak_source=_text(facts, "peak_source"),
+        flops_per_clock=_number(facts, "flops_per_clock"),
+        driver=_text(facts, "driver"),
+        boost_clock_hz=_number(facts, "boost_clock_hz"),
+    )
+
+
+def _work(facts: Mapping[str, Any]) -> Work | None:
+    """How the work was counted, as the config says; `None` where an older flopwatch wrote it."""
+    verification = next((each for each in _COUNTED if each == facts.get("verification")), None)
+    batch = facts.get("first_batch")
+    if verification is None or not isinstance(batch, Mapping):
+        return None
+    return Work(
+        verification=verification,
+        note=_text(facts, "verification_note") or "",
+        model_type=_text(facts, "model_type"),
+        parameters=_whole(facts, "parameters"),
+        active_parameters=_whole(facts, "active_parameters"),
+        attention=_text(facts, "attention"),
+        sequences=_whole(batch, "sequences"),
+        seq_len=_whole(batch, "seq_len"),
+        forward_flops=_whole(batch, "forward_flops"),
+        training_flops=_whole(batch, "training_flops"),
+        components=tuple(_components(facts, batch)),
+        method="measured" if facts.get("method") == "measured" else "config",
+        trainable_parameters=_whole(facts, "trainable_parameters"),
+        hardware_flops=_whole(batch, "hardware_flops"),
+        tokens=_whole(batch, "tokens"),
+    )
+
+
+def _components(facts: Mapping[str, Any], batch: Mapping[str, Any]) -> Iterable[ComponentRow]:
+    parameters = facts.get("parameters_by_component")
+    per_token, per_sample = facts.get("forward_flops_per_token"), facts.get("forward_flops_per_sample")
+    per_unit = per_token if isinstance(per_token, Mapping) else per_sample
+    count = _whole(batch, "tokens" if isinstance(per_token, Mapping) else "sequences")
+    if not isinstance(parameters, Mapping) or not isinstance(per_unit, Mapping) or not count:
+        return
+    for name in itertools.islice(parameters, 1000):
+        flops = _number(per_unit, name)
+        if flops is not None:
+            yield ComponentRow(str(name), _whole(parameters, name) or 0, round(flops * count))
