@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -11,9 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-from flopwatch import amd
+from flopwatch import amd, units
 from flopwatch.architectures import architecture_of
 from flopwatch.backward import Checkpointing
 from flopwatch.batch import Batch
@@ -34,8 +35,17 @@ from flopwatch.nvml.inventory import list_gpus
 from flopwatch.units import parse_count
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
+if TYPE_CHECKING:
+    from flopwatch.comparison import Entry
+    from flopwatch.report import Report
+
+_RUN_HELP = (
+    "a flopwatch run file, a W&B run's .wandb file, a folder with either, or a run on W&B: ENTITY/PROJECT/RUN_ID or its"
+    " address; several are compared, ENTITY/PROJECT means all runs of a project that ended"
+)
+_LONGEST_TITLE = 100
 _CLEAR = "\x1b[H\x1b[2J"
-_MOST_ROWS = 100_000
+_MOST_ROWS = 10_000
 _SILENCE_SECONDS = 60.0
 _FORMATS = {"text": "txt", "md": "md", "json": "json", "html": "html"}
 
@@ -220,7 +230,7 @@ def _gpus(arguments: argparse.Namespace) -> None:
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run file or a folder with one")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help=_RUN_HELP)
     parser.add_argument("--format", choices=tuple(_FORMATS), help="default: by the ending of FILE, else text")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write here instead of to the terminal")
     parser.add_argument(
@@ -233,30 +243,53 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from flopwatch.render import RENDERERS
-    from flopwatch.report import summarize
-    from flopwatch.runfile import report_path
-    from flopwatch.sources import open_run
-
     if arguments.wandb:
         _report_to_wandb(arguments)
         return
+    if arguments.prefix:
+        raise ArgumentError("expected --prefix with --wandb alone: a file's keys are found without it")
     form = arguments.format or _form_of(arguments.output)
-    if arguments.output is not None and len(arguments.runs) > 1:
-        raise ArgumentError(f"expected one RUN with -o, got {len(arguments.runs)}")
-    for path in arguments.runs:
-        run_ = open_run(path)
-        output = arguments.output
-        if output is None and form == "html":
-            output = report_path(run_.path, "html")
-        page = RENDERERS[form](summarize(run_))
-        if output is None:
-            print(page, end="")
-        else:
-            _write(output, page)
+    entries, one = _runs(arguments.runs)
+    if one is not None:
+        from flopwatch.render import RENDERERS
+
+        page, place = RENDERERS[form](one[0]), one[1]
+    else:
+        from flopwatch.render.comparison import RENDERERS as FORMS
+
+        page, place = FORMS[form](entries), Path("comparison.html")
+    output = arguments.output or (place if form == "html" else None)
+    if output is None:
+        print(page, end="")
+    else:
+        _write(output, page)
+
+
+def _runs(texts: Sequence[str]) -> tuple[list[Entry], tuple[Report, Path] | None]:
+    """The runs that are meant, for a comparison; a single one with its report, and where its page goes."""
+    from flopwatch.comparison import entry_of, entry_of_ended
+    from flopwatch.report import summarize
+    from flopwatch.runfile import report_path
+    from flopwatch.sources import open_run, project_of
+    from flopwatch.wandb.online import connect, ended_runs
+
+    entries = []
+    for text in texts:
+        project = project_of(text)
+        if project is not None:
+            entries += [entry_of_ended(each) for each in ended_runs(connect(), project)]
+            continue
+        run_ = open_run(text)
+        report = summarize(run_)
+        if len(texts) == 1:
+            local = run_.path.is_file() and run_.path.suffix == ".jsonl"
+            return [], (report, report_path(run_.path, "html") if local else Path("report.html"))
+        entries.append(entry_of(report))
+    return entries, None
 
 
 def _report_to_wandb(arguments: argparse.Namespace) -> None:
+    from flopwatch.comparison import entry_of_ended
     from flopwatch.render.wandb import texts
     from flopwatch.wandb.online import connect, ended_runs, parse_run
     from flopwatch.wandb.reports import save_report
@@ -270,9 +303,18 @@ def _report_to_wandb(arguments: argparse.Namespace) -> None:
     api = connect()
     runs = {run_.id: run_ for path in paths for run_ in ended_runs(api, path)}
     whole = any(path.id is None for path in paths)
-    title = f"flopwatch: {project.name if whole else ', '.join(runs)}"
-    saved = save_report(project, tuple(runs), title, texts(tuple(runs.values())), arguments.prefix)
+    title = f"flopwatch: {project.name if whole else _names(tuple(runs))}"
+    entries = [entry_of_ended(each) for each in runs.values()]
+    saved = save_report(project, tuple(runs), title, texts(entries), arguments.prefix)
     print(f"{'made' if saved.created else 'updated'} {saved.url}")
+
+
+def _names(run_ids: Sequence[str]) -> str:
+    """A title that is the same for the same runs and for no others."""
+    names = ", ".join(sorted(run_ids))
+    if len(names) <= _LONGEST_TITLE:
+        return names
+    return f"{len(run_ids)} runs, {hashlib.sha256(names.encode()).hexdigest()[:8]}"
 
 
 def _add_dashboard(parser: argparse.ArgumentParser) -> None:
@@ -288,6 +330,8 @@ def _dashboard(arguments: argparse.Namespace) -> None:
     from flopwatch.wandb.online import parse_project
 
     project = parse_project(arguments.project)
+    if not arguments.name.strip():
+        raise ArgumentError("expected a title of the view for --name, got nothing")
     if arguments.json:
         print(json.dumps(workspace.specification(project, arguments.name, arguments.prefix), indent=1))
         return
@@ -314,19 +358,25 @@ def _watch(arguments: argparse.Namespace) -> None:
     from flopwatch import following
     from flopwatch.wandb import leet
 
-    if not arguments.every > 0:
-        raise ArgumentError(f"expected a number of seconds above zero for --every, got {arguments.every}")
+    if not 0 < arguments.every <= units.SECONDS_PER_HOUR:
+        raise ArgumentError(f"expected seconds above zero, and at most an hour, for --every, got {arguments.every}")
     path = following.find(arguments.run)
     on_terminal = sys.stdout.isatty() and sys.stdin.isatty()
-    if on_terminal and path.suffix == ".wandb" and not arguments.table and leet.available():
-        leet.show(path)
-        return
-    _show_numbers(following.follow(path), str(path), arguments.every, redraw=sys.stdout.isatty())
+    if on_terminal and path.suffix == ".wandb" and not arguments.table:
+        if leet.available():
+            leet.show(path)
+            return
+        print("no charts: they need wandb 0.29 or newer; `--table` is this without the remark", file=sys.stderr)
+    try:
+        _show_numbers(following.follow(path), str(path), arguments.every, redraw=sys.stdout.isatty())
+    except KeyboardInterrupt:
+        print()
 
 
 def _show_numbers(run_: Follower, title: str, every_seconds: float, *, redraw: bool) -> None:
     """Print windows as they come until the run ends: a table drawn anew, or on anything but a terminal lines."""
     from flopwatch.render import live
+    from flopwatch.wandb.leet import terminal_size
 
     rows: deque[Row] = deque(maxlen=_MOST_ROWS)
     columns: list[str] = []
@@ -335,13 +385,15 @@ def _show_numbers(run_: Follower, title: str, every_seconds: float, *, redraw: b
         new = list(run_.rows())
         rows.extend(new)
         if redraw:
-            print(f"{_CLEAR}{live.screen(rows, title)}", flush=True)
+            print(f"{_CLEAR}{live.screen(rows, title, *terminal_size())}", end="", flush=True)
         for row in () if redraw else new:
             if not columns:
                 columns = live.columns_of(row)
                 print(live.headings(columns))
             print(live.line(row, columns), flush=True)
         if run_.ended:
+            if not rows:
+                print(f"the run has ended, and flopwatch logged no window in {title}", file=sys.stderr)
             return
         if new:
             last_news, told = time.monotonic(), False

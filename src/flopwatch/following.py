@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from flopwatch import metrics
+from flopwatch import metrics, units
 from flopwatch.errors import RunFileError
 from flopwatch.records import Device, End, Record, Start, Window, from_json
-from flopwatch.wandb.live import STEP_AXIS
-from flopwatch.wandb.log import LogReader
+from flopwatch.wandb.live import STEP_AXIS, own_part
+from flopwatch.wandb.log import LogReader, has_wandb
 
 Row = Mapping[str, Any]
 _BELOW = ("", "*/", "*/*/")  # how deep below a folder a run is looked for
+_SAME_SECONDS = 60.0
 _WANDB, _RUN_FILE = "*run-*/*.wandb", "flopwatch/*/run*.jsonl"
 
 
@@ -43,10 +45,22 @@ def find(path: Path | None) -> Path:
         return place
     if not place.is_dir():
         raise RunFileError(f"expected a run's file or folder, found nothing at {place}")
-    found = [*_below(place, ("*.wandb", f"wandb/{_WANDB}", _WANDB))] or [*_below(place, ("run*.jsonl", _RUN_FILE))]
-    if not found:
+    logs = _newest(_below(place, ("*.wandb", f"wandb/{_WANDB}", _WANDB))) if has_wandb() else None
+    files = _newest(_below(place, ("run*.jsonl", _RUN_FILE)))
+    if logs is None and files is None:
         raise RunFileError(f"expected a W&B run or a flopwatch run file in or below {place.resolve()}, found none")
-    return max(found, key=lambda each: each.stat().st_mtime)
+    if logs is None or files is None:
+        return (logs or files or ("", place))[1]
+    # Both are of the same run where they are of the same time; charts are made from W&B's.
+    return logs[1] if logs[0] > files[0] - _SAME_SECONDS else files[1]
+
+
+def _newest(paths: Iterator[Path]) -> tuple[float, Path] | None:
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found.append((path.stat().st_mtime, path))
+    return max(found, default=None)
 
 
 def _below(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
@@ -74,10 +88,10 @@ class WandbFollower:
     def rows(self) -> Iterator[Row]:
         """Rows since the last call."""
         for row in self.reader.rows():
-            mark = next((key for key in row if key.endswith("perf/step_seconds")), None)
-            if mark is not None:
-                prefix = mark.removesuffix("perf/step_seconds")
-                yield {key.removeprefix(prefix): value for key, value in row.items()}
+            own = own_part(row)
+            if own is not None:
+                numbers = ((key, units.number(value)) for key, value in own.items())
+                yield {key: value for key, value in numbers if value is not None}
 
 
 @dataclass

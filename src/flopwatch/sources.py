@@ -28,15 +28,29 @@ def open_run(text: str) -> Run:
         WandbError: If W&B has no such run, nobody is logged in, or the server cannot be reached.
     """
     path = Path(text)
-    try:
-        exists = path.exists()
-    except OSError:
-        exists = False
-    if not exists:
+    if not _exists(path):
         return _from_server(_meant(text))
     if path.is_dir():
         return _from_folder(path)
     return _from_log(path) if path.suffix == ".wandb" else read_run(path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def project_of(text: str) -> RunPath | None:
+    """The project whose runs are meant by ENTITY/PROJECT, where no file is of that name."""
+    if _exists(Path(text)):
+        return None
+    try:
+        path = parse_run(text)
+    except ArgumentError:
+        return None
+    return path if path.id is None else None
 
 
 def _meant(text: str) -> RunPath:
@@ -45,7 +59,8 @@ def _meant(text: str) -> RunPath:
     except ArgumentError:
         path = None
     if path is None or path.id is None:
-        raise RunFileError(f"expected a run file, its folder, or ENTITY/PROJECT/RUN_ID of W&B, found nothing at {text}")
+        kinds = "a run file, its folder, or ENTITY/PROJECT/RUN_ID of W&B"
+        raise RunFileError(f"expected {kinds}, found nothing at {text[:200]}")
     return path
 
 

@@ -28,6 +28,14 @@ _NUMBER = re.compile(
     re.ASCII | re.DOTALL,
 )
 _LONGEST_NUMBER = 60
+_LARGEST = 1e60
+
+
+def number(value: object) -> float | None:
+    """A number that came from outside: finite, of a size that occurs, and neither a word nor a truth value."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _LARGEST:
+        return None
+    return float(value)
 
 
 def split_number(text: str) -> tuple[Fraction, str]:

@@ -13,6 +13,7 @@ from flopwatch import FlopWatch
 from flopwatch.lightning import output as output_module
 from flopwatch.lightning.publishing import Publisher
 from flopwatch.lightning.session import Session
+from flopwatch.lightning.sinks import LoggerSink
 from flopwatch.render import RENDERERS
 from flopwatch.runfile import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, MemoryLogger, TinyGPT, loader, trainer
@@ -84,6 +85,36 @@ def test_a_broken_logger_is_left_alone_and_the_others_get_everything(tmp_path, c
     assert len(good.ours()) == 9
     assert caplog.text.count("BrokenLogger failed (ConnectionResetError: the service is gone)") == 1
     assert bad.calls == 3
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ValueError("it cannot say")
+
+
+def test_troubles_with_loggers_are_told_once_each(caplog):
+    class Slow(MemoryLogger):
+        def log_metrics(self, metrics, step=None):
+            time.sleep(1.1)
+
+    class Mute(MemoryLogger):
+        def log_metrics(self, metrics, step=None):
+            raise Unspeakable
+
+    sink = LoggerSink([Slow(), Mute(), BrokenLogger()])
+    for step in range(5):
+        sink.log_metrics({}, step)
+        sink.alert("of no concern", "to loggers that are not W&B's")
+        if step == 1:
+            break
+    for step in range(4):
+        sink._loggers[0] = MemoryLogger()
+        sink.log_metrics({}, step)
+        sink.alert("of no concern", "to loggers that are not W&B's")
+    assert caplog.text.count("Slow took 1.1 s for a window, in which training waited") == 1
+    assert caplog.text.count("Mute failed (Unspeakable: which cannot say why)") == 1
+    # A message to others does not count as a success.
+    assert sink._loggers[2].calls == 3
 
 
 def test_the_users_exception_is_the_users(tmp_path):

@@ -159,6 +159,8 @@ def test_rows_arrive_while_training_runs_and_the_end_is_attached(start, server):
     rows = json.loads(table)["data"]
     # One sequence's forward FLOPs are a third of its training FLOPs.
     assert sum(row[2] for row in rows) == FLOPS_PER_BATCH / 3
+    (folder,) = (training.folder / "wandb").glob("run-*")
+    assert not (folder / "files" / "run" / "run.jsonl").is_symlink()  # it may be moved to another machine
     attached = next(body for name, body in server.state.uploads.items() if name.endswith("run/run.jsonl"))
     assert attached == Path(training.folder, "run.jsonl").read_bytes()
 
@@ -173,18 +175,18 @@ def test_the_config_says_what_was_counted_and_against_what(start, server):
 
 
 def test_outages_lose_and_double_nothing(start, server):
-    training = start(pause_at=8, steps=400, seconds=0.04)
+    training = start(pause_at=8, steps=600, seconds=0.04)
     training.wait_for_pause()
     until(lambda: server.state.runs and steps(server.run)[:3] == [1, 3, 5])
     training.go_on()
     for fault in ("500", "429", "hang", "drop"):
         server.fail(fault)
-        time.sleep(2.5)
+        time.sleep(10 if fault == "500" else 2)
         before = len(server.run.history)
         server.fail("ok")
         until(lambda before=before: len(server.run.history) > before)
     training.end()
-    assert steps(server.run) == steps(server.run, "train/loss") == list(range(1, 400, 2))
+    assert steps(server.run) == steps(server.run, "train/loss") == list(range(1, 600, 2))
     assert (server.run.overwritten, server.run.state) == ([], "finished")
 
 
@@ -294,6 +296,6 @@ def test_alerts_arrive(start, server):
 
 def test_a_full_disk_costs_files_alone(start, server):
     """A limit on the size of files stands for a full disk: writing fails in the same place."""
-    training = start(steps=40, file_bytes=4096)
+    training = start(steps=200, file_bytes=2**15)
     printed = training.end()
     assert printed.count("no run file is written") == 1

@@ -236,6 +236,43 @@ class Handler(BaseHTTPRequestHandler):
         known = {"internalId": "1", "runCount": len(found), "readOnly": False}
         return {"project": {**known, "runs": {"edges": edges, "pageInfo": more}} if found else None}
 
+    def _stored(self, variables):
+        name = variables.get("name") or variables.get("run") or variables.get("runName")
+        return self.state.runs[variables["entity"], variables["project"], name]
+
+    def _on_RunFiles(self, variables, query):
+        run = self._stored(variables)
+        start, base = f"/upload/{run.name}/", f"http://{self.headers['Host']}"
+        found = sorted(path for path in self.state.uploads if path.startswith(start))
+        edges = [
+            {
+                "node": {
+                    **{"id": path, "name": urllib.parse.unquote(path.removeprefix(start)), "md5": ""},
+                    **{"sizeBytes": len(self.state.uploads[path]), "mimetype": "", "updatedAt": DAY},
+                    **{"url": base + path, "directUrl": base + path},
+                },
+                "cursor": path,
+            }
+            for path in found
+        ]
+        files = {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
+        return {"project": {"internalId": "1", "run": {"fileCount": len(edges), "files": files}}}
+
+    def _on_RunHistoryKeys(self, variables, query):
+        keys = self._public(self._stored(variables))["historyKeys"]
+        return {"project": {"run": {"historyKeys": keys}}}
+
+    def _on_RunParquetHistory(self, variables, query):
+        rows = self._stored(variables).rows
+        return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": rows}}}}
+
+    def _on_HistoryPage(self, variables, query):
+        run = self._stored(variables)
+        within = range(variables["minStep"], variables["maxStep"])
+        rows = [run.history[offset] for offset in sorted(run.history)]
+        rows = [row for row in rows if json.loads(row)["_step"] in within][: variables["pageSize"]]
+        return {"project": {"run": {"history": rows}}}
+
     def _public(self, run):
         keys = {key for row in run.rows for key in row}
         counts = {key: {"typeCounts": [{"type": "number", "count": len(run.history)}]} for key in keys}

@@ -35,10 +35,10 @@ def test_a_report_compares_the_runs_of_a_project_above_their_charts(runs, capsys
     view, blocks = report_of(runs)
     assert view["displayName"] == "flopwatch: p"
     assert capsys.readouterr().out == f"made {runs.url}/{ENTITY}/p/reports/flopwatch:-p--{view['id'].rstrip('=')}\n"
-    glance, basis = (block["content"] for block in blocks if block["type"] == "markdown-block")
-    assert "| MFU | 40% | 41% | 42% |" in glance
+    glance, _, basis, _, links = (block["content"] for block in blocks if block["type"] == "markdown-block")
+    assert "| MFU | 40% | 41% | ★ 42% |" in glance
     assert "| peak of one device | 989 TFLOP/s | 989 TFLOP/s | 989 TFLOP/s |" in basis
-    assert r"[run\|0 \<script\>](" in glance
+    assert r"[run\|0 \<script\>](" in links
     assert "energy" not in glance
     grids = [block["metadata"] for block in blocks if block["type"] == "panel-grid"]
     assert [len(grid["panelBankSectionConfig"]["panels"]) for grid in grids] == [6, 7, 4, 3]
@@ -50,12 +50,13 @@ def test_a_report_compares_the_runs_of_a_project_above_their_charts(runs, capsys
 def test_many_runs_have_a_line_each(runs, capsys):
     for number in range(4, 12):
         run = runs.state.run(ENTITY, "p", f"r{number}")
+        run.complete, run.exit_code = True, 1
         run.summary = {"flopwatch/status": "failed", "flopwatch/mfu_mean": 0.2}
     assert main(["report", "--wandb", f"{ENTITY}/p"]) == 0
     _, blocks = report_of(runs)
     glance = next(block["content"] for block in blocks if block["type"] == "markdown-block")
-    assert glance.startswith("|  | MFU | ended |\n| --- | --- | --- |\n")
-    assert glance.count("| 20% | failed |") == 8
+    assert glance.startswith("|  | MFU |\n| --- | --- |\n")
+    assert glance.count("| 20% |") == 8
 
 
 def test_the_same_report_is_updated_and_another_is_not(runs, capsys):
@@ -64,6 +65,23 @@ def test_the_same_report_is_updated_and_another_is_not(runs, capsys):
     assert main(["report", "--wandb", f"{ENTITY}/p/r1", f"{ENTITY}/p/r2"]) == 0
     assert sorted(each["displayName"] for each in runs.state.views.values()) == ["flopwatch: r1", "flopwatch: r1, r2"]
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["made", "updated", "made"]
+
+
+def test_other_runs_have_another_report_however_many_they_are(runs, capsys):
+    for number in range(4, 30):
+        run = runs.state.run(ENTITY, "p", f"run-number-{number}")
+        run.complete, run.summary = True, {"flopwatch/status": "finished"}
+    names = [f"{ENTITY}/p/run-number-{number}" for number in range(4, 30)]
+    assert main(["report", "--wandb", *names[:-1]]) == 0
+    assert main(["report", "--wandb", *names[1:]]) == 0
+    assert main(["report", "--wandb", *reversed(names[1:])]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["made", "made", "updated"]
+
+
+def test_a_run_that_was_resumed_and_goes_on_has_not_ended(runs, capsys):
+    runs.state.run(ENTITY, "p", "r1").complete = False
+    assert main(["report", "--wandb", f"{ENTITY}/p/r1"]) == 1
+    assert "expected run r1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -93,7 +111,7 @@ def test_what_cannot_be_reported_is_said_in_one_line(runs, arguments, said, caps
         ("a/b", RunPath(Project("a", "b"))),
         ("https://wandb.ai/a/b/workspace", RunPath(Project("a", "b"))),
         ("a/b/c/d", None),
-        ("a/b/<c>", None),
+        ("a/b/c:d", None),
     ],
 )
 def test_a_run_is_named_by_its_path_or_its_address(text, expected):

@@ -96,10 +96,13 @@ def test_a_view_of_ours_that_was_made_by_hand_is_taken_over(server, capsys):
     [
         ({"mode": "401"}, "W&B refused the API key: run `wandb login --relogin`"),
         ({"mode": "403"}, "W&B says that this is not allowed with this API key (403)"),
+        ({"WANDB_MODE": "offline"}, "WANDB_MODE is 'offline', and this needs the server: unset it"),
         ({"project": "q"}, f"W&B has no project {ENTITY}/q that this API key can see"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(server, change, said, capsys):
+def test_what_is_wrong_is_said_in_one_line(server, change, said, capsys, monkeypatch):
+    if "WANDB_MODE" in change:
+        monkeypatch.setenv("WANDB_MODE", change["WANDB_MODE"])
     server.fail(change.get("mode", "ok"))
     assert main(["dashboard", f"{ENTITY}/{change.get('project', 'p')}"]) == 1
     printed = capsys.readouterr()
@@ -107,6 +110,11 @@ def test_what_is_wrong_is_said_in_one_line(server, change, said, capsys):
     assert printed.err.startswith(f"flopwatch: {said}")
     assert printed.err.count("\n") == 1
     assert KEY not in printed.err
+
+
+def test_a_view_needs_a_title(capsys):
+    assert main(["dashboard", f"{ENTITY}/p", "--name", " "]) == 1
+    assert "expected a title of the view for --name" in capsys.readouterr().err
 
 
 def test_without_a_login_nothing_is_asked(python, tmp_path):
@@ -130,13 +138,17 @@ def test_without_the_extra_the_command_says_how_to_get_it(monkeypatch, capsys):
         ("https://wandb.ai/a/b", Project("a", "b")),
         ("https://wandb.ai/a/b/workspace?nw=xyz", Project("a", "b")),
         ("http://localhost:8080/a/b-c.d/", Project("a", "b-c.d")),
+        ("wandb.ai/a/b", Project("a", "b")),
+        ("https://wandb.ai/a/b/sweeps/x?nw=y", Project("a", "b")),
+        ("https://wandb.ai/a/b%20c", Project("a", "b c")),
+        ("a/b c (2) & d+e", Project("a", "b c (2) & d+e")),
     ],
 )
 def test_a_project_is_named_by_its_path_or_its_address(text, expected):
     assert parse_project(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "a", "a/", "/b", "a/b/c/d", "a b/c", "a/<script>"])
+@pytest.mark.parametrize("text", ["", "a", "a/", "/b", "a/b/c/d", "a/b:c", "a/b?c#d%"])
 def test_anything_else_is_no_project(text):
     with pytest.raises(ArgumentError, match="expected ENTITY/PROJECT"):
         parse_project(text)

@@ -50,11 +50,11 @@ class LowMfu:
     def __init__(self, bound: float | None, seconds: float) -> None:
         self._bound, self._lasting = bound, _Lasting(seconds)
 
-    def add(self, mfu: float | None, wall_seconds: float) -> str | None:
+    def add(self, mfu: float | None, seconds: float) -> str | None:
         """Add a window; returns what to say, if anything. A window without an MFU changes nothing."""
         if self._bound is None or mfu is None:
             return None
-        lasted = self._lasting.add(mfu < self._bound, wall_seconds)
+        lasted = self._lasting.add(mfu < self._bound, seconds)
         if lasted is None:
             return None
         low, bound = units.format_percent(mfu), units.format_percent(self._bound)
@@ -71,13 +71,13 @@ class Heat:
     def __init__(self, seconds: float) -> None:
         self._lasting = _Lasting(seconds)
 
-    def add(self, throttled: Mapping[str, float] | None, wall_seconds: float) -> str | None:
+    def add(self, throttled: Mapping[str, float] | None, seconds: float) -> str | None:
         """Add a window's shares of time; returns what to say, if anything. A window without them changes nothing."""
         if throttled is None:
             return None
         reason = max(_HEAT, key=lambda each: throttled.get(each, 0.0))
         share = throttled.get(reason, 0.0)
-        lasted = self._lasting.add(share > _MUCH, wall_seconds)
+        lasted = self._lasting.add(share > _MUCH, seconds)
         if lasted is None:
             return None
         return (

@@ -96,10 +96,10 @@ class Publisher:
         self._judge(mfu, window, device)
 
     def _judge(self, mfu: float | None, window: Window, device: Device) -> None:
-        low = self._low_mfu.add(mfu, window.wall_seconds)
+        low = self._low_mfu.add(mfu, window.seconds)
         if low:
             self._say(low, "low MFU")
-        heat = self._heat.add(window.throttled, window.wall_seconds)
+        heat = self._heat.add(window.throttled, window.seconds)
         if heat:
             self._say(heat, "throttled")
         doubt = metrics.doubt(mfu, device)

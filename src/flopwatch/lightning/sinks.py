@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from flopwatch.wandb import live
 
 _logger = logging.getLogger("flopwatch")
 _MOST_FAILURES = 3
+_SLOW_SECONDS = 1.0
 
 
 class LoggerSink:
@@ -52,27 +54,37 @@ class LoggerSink:
         self._each_wandb(lambda logger: live.alert(logger, title, text))
 
     def _each_wandb(self, write: Callable[[Any], None]) -> None:
-        self._each(lambda logger: write(logger) if live.is_wandb(logger) else None)
+        self._each(write, live.is_wandb)
 
-    def _each(self, write: Callable[[Any], None]) -> None:
+    def _each(self, write: Callable[[Any], None], wanted: Callable[[Any], bool] = lambda logger: True) -> None:
         for index, logger in enumerate(self._loggers):
-            if self._failures[index] >= _MOST_FAILURES:
+            if self._failures[index] >= _MOST_FAILURES or not wanted(logger):
                 continue
+            began = time.monotonic()
             try:
                 write(logger)
                 self._failures[index] = 0
             except Exception as error:
                 self._failures[index] += 1
-                self._tell(index, error)
+                self._tell(index, f"failed ({_in_words(error)}); training goes on, and the run file keeps every row")
+            took = time.monotonic() - began
+            if took > _SLOW_SECONDS:
+                self._tell(index, f"took {took:.1f} s for a window, in which training waited; is its server slow?")
 
-    def _tell(self, index: int, error: Exception) -> None:
-        name = type(self._loggers[index]).__name__
-        if self._told[index]:
-            _logger.debug("%s failed again", name, exc_info=error)
-            return
+    def _tell(self, index: int, words: str) -> None:
+        """Say the first trouble with a logger."""
+        level = logging.DEBUG if self._told[index] else logging.WARNING
         self._told[index] = True
-        words = f"{type(error).__name__}: {error}"[:200]
-        _logger.warning("%s failed (%s); training goes on, and the run file keeps every row", name, words)
+        _logger.log(level, "%s %s", type(self._loggers[index]).__name__, words)
+
+
+def _in_words(error: Exception) -> str:
+    """An error in one line, whatever it is made of."""
+    try:
+        text = "".join(each if each.isprintable() else " " for each in str(error))
+    except Exception:
+        text = "which cannot say why"
+    return f"{type(error).__name__}: {' '.join(text.split())}"[:200]
 
 
 class ProgressSink:

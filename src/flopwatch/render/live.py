@@ -10,10 +10,11 @@ from typing import Any
 from tabulate import tabulate
 
 from flopwatch import units
+from flopwatch.wandb.live import STEP_AXIS
 
-STEP = "trainer/global_step"
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKS = 32
+_WIDE, _ABOVE = 100, 4
 _WIDTH = 12
 
 Form = Callable[[float], str]
@@ -59,21 +60,35 @@ _COLUMNS = (
 )
 
 
-def screen(rows: Sequence[Mapping[str, Any]], title: str) -> str:
-    """A table of all that is known: the newest value, the mean of the windows, their lowest, highest, and last few."""
+def screen(rows: Sequence[Mapping[str, Any]], title: str, columns: int = 150, lines: int = 50) -> str:
+    """A table of all that is known: the newest value, the lowest and highest of all windows, and the last few.
+
+    Args:
+        rows: Windows.
+        title: What stands above.
+        columns: Width of the terminal; a narrow one gets less in a line.
+        lines: Its height; what does not fit is left out from the end.
+    """
     if not rows:
-        return f"{title}\nno window of flopwatch yet\n"
-    lines = [_line(words, form, _values(rows, key)) for key, _, words, form in _LINES if _values(rows, key)]
-    table = tabulate(lines, headers=("", "now", "lowest", "highest", "last windows"), disable_numparse=True)
-    return f"{title}, step {_step(rows[-1])}\n\n{table}\n"
+        return f"{title[-columns:]}\nno window of flopwatch yet\n"
+    cells = [_cells(rows, key, words, form) for key, _, words, form in _LINES if any(key in row for row in rows)]
+    shown = (0, 1, 4) if columns < _WIDE else (0, 1, 2, 3, 4)
+    headers = [("", "now", "lowest", "highest", "last windows")[place] for place in shown]
+    table = tabulate(
+        [[row[place] for place in shown] for row in cells], headers=headers, disable_numparse=True
+    ).splitlines()
+    step = f", step {_step(rows[-1])}"
+    kept = [line[: columns - 1] for line in table[: max(lines - _ABOVE, 1)]]
+    return "\n".join([f"{title[-(columns - len(step)) :]}{step}", "", *kept]) + "\n"
 
 
-def _values(rows: Sequence[Mapping[str, Any]], key: str) -> list[float]:
-    return [float(row[key]) for row in rows if isinstance(row.get(key), (int, float))]
-
-
-def _line(words: str, form: Form, values: Sequence[float]) -> tuple[str, ...]:
-    return (words, form(values[-1]), form(min(values)), form(max(values)), sparkline(values))
+def _cells(rows: Sequence[Mapping[str, Any]], key: str, words: str, form: Form) -> tuple[str, str, str, str, str]:
+    values = [value for row in rows if (value := units.number(row.get(key))) is not None]
+    now = units.number(rows[-1].get(key))
+    shown = units.UNKNOWN if now is None else form(now)
+    if not values:
+        return words, shown, "", "", ""
+    return words, shown, form(min(values)), form(max(values)), sparkline(values)
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -98,12 +113,12 @@ def headings(columns: Sequence[str]) -> str:
 
 def line(row: Mapping[str, Any], columns: Sequence[str]) -> str:
     """A window in one line."""
-    cells = [
-        FORMS[key](float(row[key])) if isinstance(row.get(key), (int, float)) else units.UNKNOWN for key in columns
-    ]
+    values = [(FORMS[key], units.number(row.get(key))) for key in columns]
+    cells = [units.UNKNOWN if value is None else form(value) for form, value in values]
     return "".join(each.rjust(_WIDTH) for each in (_step(row), *cells))
 
 
 def _step(row: Mapping[str, Any]) -> str:
     """The optimizer step: Lightning's axis is one behind it."""
-    return f"{row[STEP] + 1:,}" if isinstance(row.get(STEP), (int, float)) else units.UNKNOWN
+    step = units.number(row.get(STEP_AXIS))
+    return units.UNKNOWN if step is None else f"{step + 1:,.0f}"

@@ -21,9 +21,14 @@ def render(report: Report) -> str:
         f"{report.status} at step {report.step:,} on {report.device.count} x {plain(report.device.name)}",
         " · ".join(headline),
         plain(facts.headline_basis(report)),
-        *(_section(section) for section in sections(report)),
+        render_sections(sections(report)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def render_sections(parts: Sequence[Section]) -> str:
+    """Sections below each other."""
+    return "\n\n".join(_section(section) for section in parts)
 
 
 def plain(text: str) -> str:
@@ -38,7 +43,7 @@ def table(rows: Sequence[Sequence[str]], columns: Sequence[str], numeric: bool =
 
 
 def _section(section: Section) -> str:
-    parts = [f"## {plain(section.heading)}"]
+    parts = [f"## {plain(section.heading)}"] if section.heading else []
     if section.rows:
         rows = [[plain(cell) for cell in row] for row in section.rows]
         columns = [plain(column) for column in section.columns] or ["", ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
@@ -17,7 +18,12 @@ _BAR, _WIDTH = 30, 110
 
 def render(report: Report) -> str:
     """The whole report for a terminal."""
-    return "\n\n".join(_section(section) for section in sections(report)) + "\n"
+    return render_sections(sections(report))
+
+
+def render_sections(parts: Sequence[Section]) -> str:
+    """Sections below each other."""
+    return "\n\n".join(_section(section) for section in parts) + "\n"
 
 
 def summary_lines(report: Report) -> list[str]:

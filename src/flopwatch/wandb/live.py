@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 STEP_AXIS = "trainer/global_step"
 SUMMARY = "flopwatch"
+_MARKS = ("perf/step_seconds", "budget/device_hours")
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,20 @@ class Table:
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[str | float | None, ...]]
+
+
+def own_part(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A logged row by our own keys, without the prefix that the user gave them; `None` for rows of others.
+
+    Every row of ours has two keys under the same prefix, which ends in "-" (the WandbLogger's) or "/" (FlopWatch's).
+    """
+    for key in row:
+        prefix = key.removesuffix(_MARKS[0])
+        if prefix != key and prefix[-1:] in ("", "-", "/") and f"{prefix}{_MARKS[1]}" in row:
+            own = {name.removeprefix(prefix): value for name, value in row.items()}
+            own.setdefault(STEP_AXIS, row.get("global_step"))  # fed from TensorBoard
+            return own
+    return None
 
 
 def is_wandb(logger: Any) -> bool:
@@ -53,7 +69,8 @@ def write_summary(logger: Any, values: Mapping[str, float | str | None]) -> None
 def attach(logger: Any, tables: Mapping[str, Table], page: Path | None, run_file: Path) -> None:
     """Attach tables, the report's page and the run file to a run that ends; takes a tenth of a second.
 
-    The run file is named by its folder, too, so that those of a run's processes do not replace each other.
+    The run file is named by its folder, too, so that those of a run's processes do not replace each other, and copied,
+    so that a run's folder can be moved to another machine.
     """
     import wandb
 
@@ -64,6 +81,9 @@ def attach(logger: Any, tables: Mapping[str, Table], page: Path | None, run_file
     if page is not None:
         with page.open(encoding="utf-8") as file:
             media[f"{SUMMARY}/report"] = wandb.Html(file, inject=False)
-    logger.experiment.log(media)
-    path = run_file.resolve()
-    logger.experiment.save(str(path), base_path=str(path.parent.parent), policy="now")
+    run = logger.experiment
+    run.log(media)
+    copy = Path(run.dir) / run_file.resolve().parent.name / run_file.name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run_file, copy)
+    run.save(str(copy), base_path=run.dir, policy="now")

@@ -5,6 +5,7 @@ The file is a LevelDB log (blocks of 32 KiB; records in one or more chunks, each
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import struct
 import zlib
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from flopwatch.errors import RunFileError
+from flopwatch.errors import RunFileError, WandbError
 
 _BLOCK, _HEADER = 2**15, struct.Struct("<IHB")
 _FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
@@ -43,6 +44,7 @@ class LogReader:
     run_id: str | None = None
     _at: int = 0
     _parts: list[bytes] = field(default_factory=list)
+    _size: int = 0
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows that were logged since the last call.
@@ -56,6 +58,14 @@ class LogReader:
                 yield history_row(payload)
             elif kind in (_CONFIG, _RUN, _EXIT):
                 self._note(payload)
+
+    def check(self) -> None:
+        """See whether it is such a file.
+
+        Raises:
+            RunFileError: If it cannot be read, or is no `.wandb` file.
+        """
+        next(LogReader(self.path).payloads(), None)
 
     def payloads(self) -> Iterator[bytes]:
         """Every record since the last call, as protobuf."""
@@ -110,8 +120,8 @@ class LogReader:
                 return
             data = block[at + _HEADER.size : end]
             if kind > _LAST or zlib.crc32(data, _CRC_OF_KIND[kind]) != crc:
-                self.damaged += whole  # what is still being written may be looked at once more
-                self._parts = []
+                if whole:  # what is still being written may be looked at once more
+                    self._lose()
                 return
             yield end, kind, data
             at = end
@@ -119,14 +129,22 @@ class LogReader:
     def _joined(self, kind: int, data: bytes) -> bytes | None:
         if kind == _FULL:
             return data
-        self._parts = [data] if kind == _FIRST else [*self._parts, data] if self._parts else []
-        if sum(map(len, self._parts)) > _LARGEST_RECORD:
-            self.damaged += 1
-            self._parts = []
+        if kind == _FIRST:
+            self._parts, self._size = [], 0
+        elif not self._parts:
+            return None
+        self._parts.append(data)
+        self._size += _HEADER.size + len(data)
+        if self._size > _LARGEST_RECORD:
+            self._lose()
         if kind != _LAST or not self._parts:
             return None
         parts, self._parts = self._parts, []
         return b"".join(parts)
+
+    def _lose(self) -> None:
+        self.damaged += 1
+        self._parts = []
 
 
 def _field_of(payload: bytes) -> int:
@@ -167,11 +185,18 @@ def _values(items: Iterable[Any]) -> dict[str, Any]:
     return values
 
 
+def has_wandb() -> bool:
+    """Whether wandb is installed, which the records of its files need."""
+    return importlib.util.find_spec("wandb") is not None
+
+
 def _decoded(payload: bytes) -> Any:
     """A record; a message that is used again keeps what it held before in memory, so each has a new one."""
-    from google.protobuf.message import DecodeError
-    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
-
+    try:
+        from google.protobuf.message import DecodeError
+        from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+    except ImportError as error:
+        raise WandbError(f"expected the package wandb to read its file ({error}); run `pip install wandb`") from None
     try:
         return Record.FromString(payload)
     except DecodeError:

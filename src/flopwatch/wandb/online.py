@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -15,8 +16,8 @@ from flopwatch.wandb.live import SUMMARY
 
 _TIMEOUT_SECONDS = 10
 _PAGE = 100
-_NAME = re.compile(r"[\w.-]+")
-_PAGES = re.compile(r"/(workspace|overview|logs|files|system|artifacts)/?$")
+_NAME = re.compile(r"[^/\\#?%:\s][^/\\#?%:]*")  # what W&B allows
+_ADDRESS = re.compile(r"(?:https?://[^/]+|wandb\.ai)/")
 _VIEWS = """
 query FlopwatchViews($entity: String!, $project: String!, $viewType: String, $limit: Int!, $cursor: String) {
   viewer { username }
@@ -58,11 +59,16 @@ def parse_project(text: str) -> Project:
     Raises:
         ArgumentError: If it is neither.
     """
-    path = _PAGES.sub("", re.sub(r"^https?://[^/]+/", "", text).partition("?")[0]).strip("/")
-    entity, slash, name = path.partition("/")
+    entity, slash, name = "/".join(_parts(text)[:2] if _ADDRESS.match(text) else _parts(text)).partition("/")
     if not slash or not _NAME.fullmatch(entity) or not _NAME.fullmatch(name):
         raise ArgumentError(f"expected ENTITY/PROJECT as in W&B's address of the project, got {text!r}")
     return Project(entity, name)
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a path, or of the path of an address."""
+    path = _ADDRESS.sub("", text.partition("?")[0], count=1) if _ADDRESS.match(text) else text
+    return [urllib.parse.unquote(part) for part in path.strip("/").split("/")]
 
 
 def workspaces() -> tuple[ModuleType, ModuleType]:
@@ -91,6 +97,9 @@ def connect() -> Any:
         import wandb
     except ImportError:
         raise WandbError("expected the package wandb; run `pip install 'flopwatch[wandb]'`") from None
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode not in ("online", "run", "shared", ""):
+        raise WandbError(f"WANDB_MODE is {mode!r}, and this needs the server: unset it")
     os.environ.setdefault("WANDB_SILENT", "true")
     with guarded():
         try:
@@ -115,7 +124,7 @@ def guarded() -> Iterator[None]:
 
 def _in_words(error: Exception) -> str:
     text = " ".join(str(error).split())
-    if "No API key" in text:
+    if "No API key" in text or "api_key not configured" in text:
         return "not logged in to W&B: run `wandb login`, or set WANDB_API_KEY"
     if "error 401" in text or "WANDB_API_KEY invalid" in text:
         return "W&B refused the API key: run `wandb login --relogin`, or check WANDB_API_KEY and WANDB_BASE_URL"
@@ -202,12 +211,14 @@ def parse_run(text: str) -> RunPath:
     Raises:
         ArgumentError: If it is none of them.
     """
-    path = _PAGES.sub("", re.sub(r"^https?://[^/]+/", "", text).partition("?")[0]).replace("/runs/", "/").strip("/")
-    parts = path.split("/")
+    parts = _parts(text)
+    if _ADDRESS.match(text):
+        run = parts[3:4] if parts[2:3] == ["runs"] else []
+        parts = [*parts[:2], *run]
     if len(parts) == 3 and _NAME.fullmatch(parts[2]):
         return RunPath(parse_project("/".join(parts[:2])), parts[2])
     try:
-        return RunPath(parse_project(path))
+        return RunPath(parse_project("/".join(parts)))
     except ArgumentError:
         raise ArgumentError(
             f"expected ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all its runs, got {text!r}"
@@ -239,6 +250,6 @@ def _ended_run(run: Any) -> EndedRun | None:
         if isinstance(name, str) and name.startswith(f"{SUMMARY}/")
     }
     config = run.config.get(SUMMARY)
-    if "status" not in summary:
+    if "status" not in summary or run.state == "running":
         return None
     return EndedRun(run.id, run.name or run.id, run.url, config if isinstance(config, dict) else {}, summary)

@@ -15,9 +15,9 @@ from flopwatch.metrics import JOULES_PER_KWH
 from flopwatch.records import Device, End, Start, Status, Totals, Verification, Window, Work
 from flopwatch.runfile import Run, Segment
 from flopwatch.tree import ComponentRow
-from flopwatch.wandb.live import STEP_AXIS, SUMMARY
+from flopwatch.wandb.live import STEP_AXIS, SUMMARY, own_part
 
-_MARK = "perf/step_seconds"  # every row of ours has it
+_MARK = "perf/step_seconds"
 _TERA = 10**12
 _COUNTED: tuple[Verification, ...] = ("verified", "formula only", "measured only")
 _NOTE = (
@@ -75,10 +75,9 @@ def rebuild(
     known: Mapping[str, Any] = facts if isinstance(facts, Mapping) else {}
     made = _Rows(_device(known))
     for row in rows:
-        mark = next((key for key in row if key.endswith(_MARK)), None)
-        if mark is not None:
-            prefix = mark.removesuffix(_MARK)
-            made.add({key.removeprefix(prefix): value for key, value in row.items()})
+        own = own_part(row)
+        if own is not None:
+            made.add(own)
     if not made.windows:
         raise WandbError(f"expected a run with rows of flopwatch, found none in {path}")
     return _run(made, known, path=path, name=name, run_id=run_id, status=status)
@@ -169,10 +168,7 @@ def _amount(rate: float | None, factor: float) -> int | None:
 
 
 def _number(values: Mapping[str, Any], name: str) -> float | None:
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if abs(value) < 1e60 else None
+    return units.number(values.get(name))
 
 
 def _whole(values: Mapping[str, Any], name: str) -> int | None:

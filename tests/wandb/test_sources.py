@@ -1,0 +1,192 @@
+"""What a RUN of `flopwatch report` may be: files and folders of flopwatch and of W&B, and runs on a server."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flopwatch.cli import main
+from flopwatch.errors import RunFileError
+from flopwatch.report import summarize
+from flopwatch.sources import open_run
+from tests import samples
+from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
+from tests.test_runfile import write
+from tests.wandb.server import ENTITY
+
+ROOT = str(Path(__file__).parents[2])
+SCRIPT = f"""
+import sys, time
+sys.path.insert(0, {ROOT!r})
+import wandb
+from pytorch_lightning.loggers import WandbLogger
+from flopwatch import FlopWatch
+from tests.lightning.models import TinyGPT, loader, trainer
+watch = FlopWatch(peak_flops_per_second=1e9, every_n_steps=2, prefix="mine")
+logger = WandbLogger(offline=True, save_dir="runs", project="p", prefix="exp1")
+trainer("runs", watch, logger=logger, log_every_n_steps=2, max_steps=20).fit(
+    TinyGPT(lambda index: time.sleep(0.005)), loader()
+)
+wandb.finish()
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    subprocess.run([sys.executable, "-c", SCRIPT], cwd=folder, env=environment, check=True, capture_output=True)
+    return folder / "runs"
+
+
+def test_a_folder_of_a_w_and_b_run_means_the_attached_run_file(trained):
+    own = summarize(open_run(str(trained)))
+    (folder,) = (trained / "wandb").glob("offline-run-*")
+    (log,) = folder.glob("*.wandb")
+    assert summarize(open_run(str(folder))) == summarize(open_run(str(log))) == own
+
+
+def test_without_the_run_file_rows_tell_the_same_as_far_as_they_go(trained, tmp_path):
+    own = summarize(open_run(str(trained)))
+    (log,) = trained.rglob("*.wandb")
+    shutil.copy(log, tmp_path / "run-x.wandb")
+    rebuilt = summarize(open_run(str(tmp_path)))
+    assert (rebuilt.totals.flops, rebuilt.totals.tokens) == (20 * FLOPS_PER_BATCH, 20 * TOKENS_PER_BATCH)
+    assert (rebuilt.step, rebuilt.status) == (20, "finished")
+    assert rebuilt.device == own.device
+    of_components = [(each.name, each.parameters, each.forward_flops) for each in own.work.components]
+    assert [(each.name, each.parameters, each.forward_flops) for each in rebuilt.work.components] == of_components
+    assert rebuilt.work.training_flops == own.work.training_flops == FLOPS_PER_BATCH
+    # Windows 3-4, 5-6, ...: the first one is taken for warm-up, since nothing tells where it began.
+    later = [point.mfu for point in own.points[2:]]
+    assert [point.mfu for point in rebuilt.points[1:]] == pytest.approx(later, rel=1e-6)
+    assert rebuilt.tokens_per_second == pytest.approx(own.tokens_per_second, rel=0.2)
+    assert rebuilt.parts == ()
+    assert "made from the rows that W&B has" in rebuilt.notes[0]
+
+
+def test_a_w_and_b_file_cut_off_anywhere_never_changes_what_is_left(trained, tmp_path):
+    (log,) = trained.rglob("*.wandb")
+    data, path = log.read_bytes(), tmp_path / "run.wandb"
+    path.write_bytes(data)
+    whole = [point.total_flops for point in summarize(open_run(str(path))).points]
+    for size in range(0, len(data), 1000):
+        path.write_bytes(data[:size])
+        if main(["report", str(path), "-o", str(tmp_path / "report.json")]) == 0:
+            points = json.loads((tmp_path / "report.json").read_text())["points"]
+            assert [point["total_flops"] for point in points] == whole[: len(points)]
+
+
+def test_a_run_file_cut_off_anywhere_never_changes_what_is_left(tmp_path, capsys):
+    windows = [samples.window(10 * place, 1000.0 + 12 * place) for place in range(1, 30)]
+    path = write(tmp_path / "run.jsonl", [samples.start(), samples.WORK, *windows, samples.end(300, 1400.0)])
+    data, whole = path.read_bytes(), summarize(open_run(str(path))).points
+    for size in range(1000, len(data), 1000):
+        path.write_bytes(data[:size])
+        points = summarize(open_run(str(path))).points
+        assert points == whole[: len(points)]
+
+
+def row(step, at, **more):
+    values = {"trainer/global_step": step - 1, "_timestamp": at, "perf/step_seconds": 1.0, "budget/flops": 1e15 * step}
+    return {**values, "perf/device_tflops_per_sec": 500.0, "budget/device_hours": step * 2 / 3600, **more}
+
+
+FACTS = {"device": "NVIDIA H100 80GB HBM3", "device_count": 2, "dtype": "bf16", "peak_flops_per_second": 1e15}
+
+
+@pytest.fixture
+def on_server(server):
+    def put(name, rows, **attached):
+        run = server.state.run(ENTITY, "p", name)
+        run.complete, run.exit_code, run.display_name = True, 0, "a name"
+        run.config = {"flopwatch": {"value": FACTS}}
+        run.history = {place: json.dumps({"_step": place, **each}) for place, each in enumerate(rows)}
+        for path, content in attached.items():
+            server.state.uploads[f"/upload/{name}/{path}"] = content
+        return f"{ENTITY}/p/{name}"
+
+    return put
+
+
+def test_a_run_on_a_server_is_told_from_all_its_rows(on_server):
+    path = on_server("r1", [row(step, 1000.0 + step) for step in range(1, 2000)])
+    report = summarize(open_run(path))
+    assert len(report.points) == 1999
+    # 500 TFLOP/s of each of two devices against a peak of 1 PFLOP/s.
+    assert (report.mfu, report.totals.flops, report.name) == (pytest.approx(0.5), 1999 * 10**15, "a name")
+    assert report.totals.device_seconds == pytest.approx(2 * 1999)
+
+
+def test_rows_of_a_restart_replace_what_was_logged_before(on_server):
+    first = [row(step, 1000.0 + step) for step in (10, 20, 30)]
+    again = [row(step, 2000.0 + step, **{"perf/device_tflops_per_sec": 250.0}) for step in (20, 30, 40)]
+    report = summarize(open_run(on_server("r1", [*first, {"val/loss": 1.0}, *again])))
+    assert [point.step for point in report.points] == [10, 20, 30, 40]
+    assert "2 rows were logged again after a restart" in report.notes[1]
+    # The first window of each process is warm-up; the others ran at 250 TFLOP/s.
+    assert report.mfu == pytest.approx(0.25)
+
+
+def test_the_run_files_that_are_attached_are_read_instead(on_server, tmp_path):
+    first = write(tmp_path / "one" / "run.jsonl", samples.healthy_run())
+    start = samples.start(time=1065.0, step=21, resumed_from="/gone/one/run.jsonl")
+    later = samples.window(31, 1080.0, totals=samples.totals(31, 1080.0, 24_800 * 10**12))
+    second = write(tmp_path / "two" / "run.jsonl", [start, samples.WORK, later])
+    files = {"one/run.jsonl": first.read_bytes(), "two/run.jsonl": second.read_bytes(), "config.yaml": b""}
+    report = summarize(open_run(on_server("r1", [], **files)))
+    assert (report.processes, report.totals.flops) == (2, 24_800 * 10**12)
+
+
+def test_a_file_that_would_leave_its_folder_is_refused(on_server, capsys):
+    path = on_server("r1", [], **{"../../run.jsonl": b""})
+    assert main(["report", path]) == 1
+    assert "leads out of its folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (f"{ENTITY}/p/nope", "W&B has nothing of that name"),
+        (f"{ENTITY}/p/r0", "expected a run with rows of flopwatch, found none"),
+        (f"{ENTITY}/p", f"expected runs of {ENTITY}/p that flopwatch watched to the end, found none"),
+        ("nowhere", "expected a run file, its folder, or ENTITY/PROJECT/RUN_ID of W&B, found nothing at nowhere"),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_line(server, run, said, capsys):
+    assert main(["report", run]) == 1
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == 1
+
+
+def test_an_empty_folder_is_said(tmp_path):
+    with pytest.raises(RunFileError, match="found none, and no W&B run"):
+        open_run(str(tmp_path))
+
+
+HOSTILE = {
+    "noise": bytes(range(256)) * 4096,
+    "deep": b'{"kind":' + b"[" * 2_000_000,
+    "long": b"x" * 20_000_000,
+    "zeros": bytes(5_000_000),
+    "huge record": b":W&B\xe1\xbe\x00" + b"\x00\x00\x00\x00\xff\xff\x02" * 100_000,
+    "empty": b"",
+    "zip": b"PK\x03\x04" + bytes(1000),
+}
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "wandb"])
+@pytest.mark.parametrize("content", HOSTILE)
+def test_foreign_and_hostile_files_are_one_clear_line(tmp_path, content, ending, capsys):
+    path = tmp_path / f"run.{ending}"
+    path.write_bytes(HOSTILE[content])
+    assert main(["report", str(path)]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("flopwatch: expected")
+    assert printed.count("\n") == 1
+    assert len(printed) < 1000
