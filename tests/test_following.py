@@ -5,9 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
@@ -233,13 +231,9 @@ def terminal(tmp_path):
     name = f"flopwatch-{os.getpid()}"
 
     def run(command, cwd):
-        line = (
-            f"{sys.executable} -c 'import sys; from flopwatch.cli import main; sys.exit(main(sys.argv[1:]))' {command}"
-        )
+        line = f"TMPDIR={tmp_path} {sys.executable} -c '{MAIN}' {command}; sleep 60"
         options = ["-x", "150", "-y", "46", "-c", str(cwd)]
-        subprocess.run(
-            ["tmux", "-L", name, "new-session", "-d", "-s", "one", *options, f"{line}; sleep 60"], check=True
-        )
+        subprocess.run(["tmux", "-L", name, "new-session", "-d", "-s", "one", *options, line], check=True)
 
     def screen(word, seconds=30):
         deadline = time.monotonic() + seconds
@@ -288,20 +282,21 @@ def test_on_a_terminal_a_running_w_and_b_run_is_charts(terminal, tmp_path):
     training = subprocess.Popen([sys.executable, "-c", OFFLINE], cwd=tmp_path, env=environment, text=True, **pipes)
     try:
         assert training.stdout.readline() == "written\n"
-        before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+        before = {path: path.read_bytes() for path in (tmp_path / "wandb").rglob("*.json")}
         terminal("watch", tmp_path)
         shown = terminal.screen("perf/step_seconds")
         assert "budget/fraction" in shown
         assert "perf/mfu" in shown
         # Totals are straight lines, and not on the first screen.
         assert "budget/flops" not in shown
-        assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == before
-        folders = set(Path(tempfile.gettempdir()).glob("flopwatch-*"))
-        assert folders
-        subprocess.run(["pkill", "-f", "from flopwatch.cli import main.*watch$"], check=True)
+        assert {path: path.read_bytes() for path in (tmp_path / "wandb").rglob("*.json")} == before
+        (folder,) = tmp_path.glob("flopwatch-*")
+        charts = f"wandb-core leet.*{folder}"
+        assert pids(charts)
+        subprocess.run(["pkill", "-f", "from flopwatch.cli import main.* watch$"], check=True)
         deadline = time.monotonic() + 20
-        while any(folder.exists() for folder in folders) or pids("wandb-core leet"):
-            assert time.monotonic() < deadline, (folders, pids("wandb-core leet"))
+        while folder.exists() or pids(charts):
+            assert time.monotonic() < deadline
             time.sleep(0.2)
     finally:
         training.communicate("\n", timeout=30)
