@@ -36,6 +36,16 @@ class Point:
     sm_clock_hz: float | None
     first: bool
     throttled_frac: float | None = None
+    budget_fraction: float | None = None
+
+
+@dataclass(frozen=True)
+class SecondsLeft:
+    """The projection of a run that has not ended: to its nearest budget, from its last window on."""
+
+    middle: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     known: Known | None = None
     conventions: tuple[Counted, ...] = ()
+    seconds_left: SecondsLeft | None = None
     schema: int = REPORT_SCHEMA
 
 
@@ -218,7 +229,15 @@ def summarize(run: Run) -> Report:
         findings=findings(Evidence(seconds, wall_seconds, data_wait, parts, unusual, mfu, run_mfu, seconds_in_loop)),
         known=known_mfu(start.device, work.parameters if work else None),
         conventions=tuple(_conventions(work, mfu)),
+        seconds_left=_seconds_left(last),
     )
+
+
+def _seconds_left(last: Segment) -> SecondsLeft | None:
+    window = last.windows[-1] if last.windows else None
+    if window is None or window.seconds_left is None or (last.end is not None and last.end.status == "finished"):
+        return None
+    return SecondsLeft(window.seconds_left, window.seconds_left_low, window.seconds_left_high)
 
 
 def _conventions(work: Work | None, mfu: float | None) -> Iterator[Counted]:
@@ -395,4 +414,5 @@ def _points(run: Run, started_at: float) -> Iterable[Point]:
                 sm_clock_hz=window.sm_clock_hz,
                 first=window.first,
                 throttled_frac=window.throttled_frac,
+                budget_fraction=window.budget_fraction,
             )

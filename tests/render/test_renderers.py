@@ -6,7 +6,7 @@ import pytest
 
 from flopwatch.records import Device
 from flopwatch.render import RENDERERS
-from flopwatch.render.html import thinned
+from flopwatch.render.charts import thinned
 from flopwatch.render.text import summary_lines
 from flopwatch.report import summarize
 from flopwatch.runfile import read_run

@@ -9,6 +9,7 @@ from flopwatch.render import efficiency, facts
 from flopwatch.report import Report
 
 Cells = tuple[str, ...]
+WHAT_TO_DO = "What to do"
 _NOTHING_TO_DO = "Nothing was found that would give back 2% of anything."
 _DEFINITION = (
     "MFU is model FLOPs (forward and backward, no recomputation) / seconds / devices / dense peak of one device (PaLM,"
@@ -56,7 +57,7 @@ def _what_to_do(report: Report) -> Section:
     if not lines and report.points:
         lines = [_NOTHING_TO_DO]
     known = efficiency.known_words(report.known)
-    return Section("What to do", sentences=(*lines, *([known] if known else [])))
+    return Section(WHAT_TO_DO, sentences=(*lines, *([known] if known else [])))
 
 
 def _waterfall(report: Report) -> Section:

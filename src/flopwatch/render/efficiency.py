@@ -61,9 +61,26 @@ _ADVICE = {
 }
 
 
-def part_words(kind: str) -> str:
-    """What a part of the waterfall is."""
-    return _PARTS.get(kind, kind)
+_SHORT = {
+    "setup": "start-up",
+    "data_wait": "waiting for data",
+    "checkpoint": "checkpoints",
+    "callbacks": "callbacks",
+    "other": "other",
+    waterfall.LOST: "steps done again",
+    waterfall.INTERRUPTION: "interruption",
+    waterfall.CLOCK: "clock",
+    waterfall.RECOMPUTED: "recomputation",
+    waterfall.REST: "kernels, network",
+    waterfall.PADDING: "padding",
+    waterfall.USEFUL: "useful",
+}
+
+
+def part_words(kind: str, *, short: bool = False) -> str:
+    """What a part of the waterfall is, or a word or two for a chart."""
+    words = _PARTS.get(kind, kind)
+    return _SHORT.get(kind, words) if short else words
 
 
 def finding_words(finding: Finding) -> str:
