@@ -17,7 +17,7 @@ from tests import samples
 from tests.render.test_renderers import Page
 from tests.test_runfile import write
 
-KINDS = {"setup": 5.0, "training": 20.0, "data_wait": 2.0, "validation": 4.0, "checkpoint": 2.0, "other": 2.0}
+KINDS = {"setup": 5.0, "training": 358.0, "data_wait": 28.0, "validation": 4.0, "checkpoint": 3.0, "other": 2.0}
 CONVENTIONS = {"model": 24_000, "full": 30_000, "megatron": 26_400, "macs": 12_000}
 
 
@@ -41,6 +41,7 @@ def rich_run(**start):
             seconds_left_low=500.0,
             seconds_left_high=700.0,
             pause_seconds={},
+            slowest_rank_ratio=None,
         )
         for place in range(1, 30)
     ]
