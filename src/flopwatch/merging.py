@@ -34,6 +34,23 @@ class WindowList:
         if len(self._kept) > self._most:
             self._halve()
 
+    def drop_after(self, step: int) -> int:
+        """Forget windows that end after a step, as they are done again; returns how many that were.
+
+        A merged one that the step lies in goes as a whole.
+        """
+        self._close()
+        before = len(self._kept)
+        while self._kept and self._kept[-1].step > step:
+            self._kept.pop()
+        return before - len(self._kept)
+
+    @property
+    def last(self) -> Window | None:
+        """The newest window."""
+        newest = self._open or self._kept
+        return newest[-1] if newest else None
+
     def windows(self) -> tuple[Window, ...]:
         """What is kept."""
         self._close()

@@ -82,10 +82,18 @@ def _from_log(path: Path) -> Run:
     attached = sorted(each for each in path.parent.glob(f"files/*/{_ATTACHED}") if each.is_file())
     if attached:
         return read_run(max(attached, key=lambda each: each.stat().st_mtime).resolve())
+    # What was counted is told after the first rows, and of rows there may be too many to keep.
     reader = LogReader(path)
-    rows = list(reader.rows())
+    reader.read_facts()
     status: Status | None = ("finished" if reader.exit_code == 0 else "failed") if reader.ended else None
-    run = rebuild(rows, reader.config, path=path, name=reader.name, run_id=reader.run_id or path.stem, status=status)
+    run = rebuild(
+        LogReader(path).rows(),
+        reader.config,
+        path=path,
+        name=reader.name,
+        run_id=reader.run_id or path.stem,
+        status=status,
+    )
     damaged = f"{reader.damaged} damaged stretch(es) of {path.name} were left out"
     return Run(run.path, run.segments, (*run.notes, damaged) if reader.damaged else run.notes)
 
@@ -98,9 +106,8 @@ def _from_server(path: RunPath) -> Run:
     if attached:
         return _downloaded(attached)
     with guarded():
-        rows = list(found.scan_history())
         return rebuild(
-            rows,
+            found.scan_history(),
             dict(found.config),
             path=Path(f"{path.project}/{path.id}"),
             name=found.name,

@@ -59,6 +59,12 @@ class LogReader:
             elif kind in (_CONFIG, _RUN, _EXIT):
                 self._note(payload)
 
+    def read_facts(self) -> None:
+        """Read on, but take note alone of what is told about the run itself; rows are not decoded."""
+        for payload in self.payloads():
+            if _field_of(payload) in (_CONFIG, _RUN, _EXIT):
+                self._note(payload)
+
     def check(self) -> None:
         """See whether it is such a file.
 

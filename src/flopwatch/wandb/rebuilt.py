@@ -31,22 +31,23 @@ class _Rows:
     """Windows out of rows; where steps were logged again, as after a restart, the last of each is kept."""
 
     device: Device
-    windows: list[Window] = field(default_factory=list)
+    windows: WindowList = field(default_factory=WindowList)
+    first: Window | None = None
     again: int = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row of ours, keys without a prefix."""
-        step = _number(row, STEP_AXIS)
+        axis = _whole(row, STEP_AXIS)
         at, pace = _number(row, "_timestamp"), _number(row, _MARK)
-        if step is None or at is None or pace is None:
+        if axis is None or at is None or pace is None:
             return
-        before = len(self.windows)
-        while self.windows and self.windows[-1].step >= step + 1:
-            self.windows.pop()
-        restarted = len(self.windows) < before
-        self.again += before - len(self.windows)
-        earlier = self.windows[-1] if self.windows else None
-        self.windows.append(_window(row, int(step) + 1, at, earlier, self.device, first=restarted or earlier is None))
+        restarted = self.windows.last is not None and self.windows.last.step > axis
+        if restarted:
+            self.again += self.windows.drop_after(axis)
+        earlier = self.windows.last
+        window = _window(row, axis + 1, at, earlier, self.device, first=restarted or earlier is None)
+        self.first = self.first or window
+        self.windows.add(window)
 
 
 def rebuild(
@@ -78,7 +79,7 @@ def rebuild(
         own = own_part(row)
         if own is not None:
             made.add(own)
-    if not made.windows:
+    if made.first is None:
         raise WandbError(f"expected a run with rows of flopwatch, found none in {path}")
     return _run(made, known, path=path, name=name, run_id=run_id, status=status)
 
@@ -86,11 +87,9 @@ def rebuild(
 def _run(
     made: _Rows, facts: Mapping[str, Any], *, path: Path, name: str | None, run_id: str, status: Status | None
 ) -> Run:
-    windows, last = WindowList(), made.windows[-1]
-    for window in made.windows:
-        windows.add(window)
-    first = made.windows[0]
-    started_at = min(first.ended_at, last.ended_at - last.totals.seconds)
+    windows = made.windows.windows()
+    last = windows[-1]
+    started_at = min(windows[0].ended_at, last.ended_at - last.totals.seconds)
     versions = facts.get("versions")
     start = Start(
         run_id=run_id,
@@ -105,7 +104,7 @@ def _run(
     notes = [_NOTE]
     if made.again:
         notes.append(f"{made.again:,} rows were logged again after a restart; the last of each step is kept")
-    return Run(path, (Segment(start, _work(facts), windows.windows(), (), end),), tuple(notes))
+    return Run(path, (Segment(start, _work(facts), windows, (), end),), tuple(notes))
 
 
 def _window(
