@@ -9,7 +9,19 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "flopwatch"
 FLOORS = [
-    {"errors", "units", "batch", "components", "tree", "backward", "conventions", "chips", "catalog", "rates"},
+    {
+        "errors",
+        "units",
+        "reading",
+        "batch",
+        "components",
+        "tree",
+        "backward",
+        "conventions",
+        "chips",
+        "catalog",
+        "rates",
+    },
     {"architectures", "nvml", "amd", "projection", "budget", "records"},
     {
         "meter",
@@ -26,6 +38,7 @@ FLOORS = [
         "merging",
         "sources",
         "comparison",
+        "plan",
         "waterfall",
         "anomalies",
         "findings",
@@ -49,7 +62,19 @@ HOMES = {
     "wandb_workspaces": {"wandb"},
 }
 # Within a floor these build on each other, in this order.
-ORDER = ["errors", "units", "rates", "batch", "components", "tree", "backward", "conventions", "chips", "catalog"]
+ORDER = [
+    "errors",
+    "units",
+    "reading",
+    "rates",
+    "batch",
+    "components",
+    "tree",
+    "backward",
+    "conventions",
+    "chips",
+    "catalog",
+]
 ORDER += [
     "records",
     "projection",
@@ -70,6 +95,7 @@ ORDER += [
     "wandb",
     "sources",
     "comparison",
+    "plan",
     "following",
     "estimate",
     "measure",

@@ -37,6 +37,7 @@ from flopwatch.units import parse_count
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 if TYPE_CHECKING:
     from flopwatch.comparison import Entry
+    from flopwatch.reading import ReadingBar
     from flopwatch.report import Report
 
 _RUN_HELP = (
@@ -234,6 +235,9 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=tuple(_FORMATS), help="default: by the ending of FILE, else text")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write here instead of to the terminal")
     parser.add_argument(
+        "--plan", type=Path, metavar="FILE", help="hold it against what `flopwatch estimate --json` printed"
+    )
+    parser.add_argument(
         "--wandb",
         action="store_true",
         help="make or update a W&B Report of runs that ended: RUN is ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all",
@@ -243,18 +247,30 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    from flopwatch.plan import against, read_plan
+    from flopwatch.reading import ReadingBar
+
     if arguments.wandb:
         _report_to_wandb(arguments)
         return
     if arguments.prefix:
         raise ArgumentError("expected --prefix with --wandb alone: a file's keys are found without it")
     form = arguments.format or _form_of(arguments.output)
-    entries, one = _runs(arguments.runs)
+    bar = ReadingBar()
+    try:
+        entries, one = _runs(arguments.runs, bar)
+    finally:
+        bar.clear()
     if one is not None:
         from flopwatch.render import RENDERERS
 
-        page, place = RENDERERS[form](one[0]), one[1]
+        report, place = one
+        if arguments.plan is not None:
+            report = against(report, read_plan(arguments.plan))
+        page = RENDERERS[form](report)
     else:
+        if arguments.plan is not None:
+            raise ArgumentError(f"expected one RUN with --plan, got {len(entries)}")
         from flopwatch.render.comparison import RENDERERS as FORMS
 
         page, place = FORMS[form](entries), Path("comparison.html")
@@ -265,7 +281,7 @@ def _report(arguments: argparse.Namespace) -> None:
         _write(output, page)
 
 
-def _runs(texts: Sequence[str]) -> tuple[list[Entry], tuple[Report, Path] | None]:
+def _runs(texts: Sequence[str], tell: ReadingBar) -> tuple[list[Entry], tuple[Report, Path] | None]:
     """The runs that are meant, for a comparison; a single one with its report, and where its page goes."""
     from flopwatch.comparison import entry_of, entry_of_ended
     from flopwatch.report import summarize
@@ -279,7 +295,7 @@ def _runs(texts: Sequence[str]) -> tuple[list[Entry], tuple[Report, Path] | None
         if project is not None:
             entries += [entry_of_ended(each) for each in ended_runs(connect(), project)]
             continue
-        run_ = open_run(text)
+        run_ = open_run(text, tell)
         report = summarize(run_)
         if len(texts) == 1:
             local = run_.path.is_file() and run_.path.suffix == ".jsonl"

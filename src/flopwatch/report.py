@@ -49,6 +49,16 @@ class SecondsLeft:
 
 
 @dataclass(frozen=True)
+class PlanLine:
+    """What was planned and what came; `form` says what kind of number it is."""
+
+    words: str
+    form: str
+    planned: float
+    actual: float
+
+
+@dataclass(frozen=True)
 class BudgetStanding:
     """A budget and how much of it is used."""
 
@@ -142,6 +152,7 @@ class Report:
     known: Known | None = None
     conventions: tuple[Counted, ...] = ()
     seconds_left: SecondsLeft | None = None
+    plan: tuple[PlanLine, ...] = ()
     schema: int = REPORT_SCHEMA
 
 

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from flopwatch.errors import RunFileError
 from flopwatch.merging import WindowList
+from flopwatch.reading import no_bar
 from flopwatch.records import Device, End, Event, Hardware, Progress, Record, Start, Window, Work, from_json, to_json
 
 FILE_NAME = "run.jsonl"
@@ -29,8 +30,12 @@ _MOST_SIBLINGS = 1000
 _CLOSE_SECONDS = 10.0
 _LONGEST_LINE = 4 * 2**20
 _MOST_EVENTS = 10_000
+_TOLD_EVERY = 1000
 _logger = logging.getLogger("flopwatch")
 _NOTHING = Event(0.0, "nothing was queued")
+
+
+Tell = Callable[[str, int, int], None]
 
 
 def _no_progress() -> Progress | None:
@@ -286,16 +291,20 @@ def find_run_file(path: Path) -> Path:
     raise RunFileError(f"expected a run file or its folder, found nothing at {path}")
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path, tell: Tell = no_bar) -> Run:
     """Read a run, going back through the processes that it was resumed from as long as their files are there.
 
     A line cut short at the end, as a killed process leaves it, is dropped with a note.
+
+    Args:
+        path: The file of the last process, or a folder.
+        tell: Is told how far a file has been read.
 
     Raises:
         RunFileError: If the file does not exist, is no run file, or is of a newer schema.
     """
     path = find_run_file(path)
-    segment, notes = _read_segment(path)
+    segment, notes = _read_segment(path, tell)
     segments, seen = [segment], {path.resolve()}
     while (earlier := segments[0].start.resumed_from) is not None:
         earlier_path = earlier_file(path, earlier)
@@ -303,7 +312,7 @@ def read_run(path: Path) -> Run:
             notes.append(f"the run file that this run was resumed from is gone: {earlier}; its totals are included")
             break
         seen.add(earlier_path.resolve())
-        previous, earlier_notes = _read_segment(earlier_path, up_to_step=segments[0].start.step)
+        previous, earlier_notes = _read_segment(earlier_path, tell, segments[0].start.step)
         segments.insert(0, previous)
         notes += earlier_notes
     return Run(path, tuple(segments), tuple(notes))
@@ -319,13 +328,13 @@ def earlier_file(path: Path, earlier: str) -> Path | None:
         return None
 
 
-def _read_segment(path: Path, up_to_step: float = math.inf) -> tuple[Segment, list[str]]:
+def _read_segment(path: Path, tell: Tell, up_to_step: float = math.inf) -> tuple[Segment, list[str]]:
     """What a process wrote; windows after a step that a later one did again are left out."""
     start: Start | None = None
     windows, events = WindowList(), deque[Event](maxlen=_MOST_EVENTS)
     latest: dict[type[Record], Any] = {}
     dropped = Dropped()
-    for number, record in _records(path, dropped):
+    for number, record in _records(path, dropped, tell):
         if isinstance(record, Window):
             if record.step <= up_to_step:
                 windows.add(record)
@@ -362,12 +371,14 @@ class Dropped:
         self.count += 1
 
 
-def _records(path: Path, dropped: Dropped) -> Iterator[tuple[int, Record]]:
+def _records(path: Path, dropped: Dropped, tell: Tell = no_bar) -> Iterator[tuple[int, Record]]:
     try:
         with path.open("rb") as file:
-            number = 0
+            number, size = 0, os.fstat(file.fileno()).st_size
             while line := file.readline(_LONGEST_LINE):
                 number += 1
+                if number % _TOLD_EVERY == 0:
+                    tell(path.name, file.tell(), size)
                 record = _record(line, path, number, dropped)
                 if record is not None:
                     yield number, record

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from flopwatch.errors import ArgumentError, RunFileError, WandbError
+from flopwatch.reading import no_bar
 from flopwatch.records import Status
-from flopwatch.runfile import Run, read_run
+from flopwatch.runfile import Run, Tell, read_run
 from flopwatch.wandb.log import LogReader
 from flopwatch.wandb.online import RunPath, connect, guarded, parse_run
 from flopwatch.wandb.rebuilt import rebuild
@@ -17,11 +18,15 @@ _ATTACHED = "run*.jsonl"
 _STATES: dict[str, Status] = {"finished": "finished", "failed": "failed", "crashed": "failed", "killed": "interrupted"}
 
 
-def open_run(text: str) -> Run:
+def open_run(text: str, tell: Tell = no_bar) -> Run:
     """Read the run that is meant.
 
     A path that exists is a file or folder: of flopwatch's own, else of W&B, whose attached run file is read where it is
     there. Anything else that looks like ENTITY/PROJECT/RUN_ID, or is the address of a run, is asked for at W&B.
+
+    Args:
+        text: What stands on the command line.
+        tell: Is told how far a file has been read.
 
     Raises:
         RunFileError: If there is no such file, or it holds nothing readable.
@@ -31,8 +36,8 @@ def open_run(text: str) -> Run:
     if not _exists(path):
         return _from_server(_meant(text))
     if path.is_dir():
-        return _from_folder(path)
-    return _from_log(path) if path.suffix == ".wandb" else read_run(path)
+        return _from_folder(path, tell)
+    return _from_log(path, tell) if path.suffix == ".wandb" else read_run(path, tell)
 
 
 def _exists(path: Path) -> bool:
@@ -64,30 +69,30 @@ def _meant(text: str) -> RunPath:
     return path
 
 
-def _from_folder(folder: Path) -> Run:
+def _from_folder(folder: Path, tell: Tell) -> Run:
     """Of the newest run in or below a folder; a W&B run's own folder means that run."""
     logs = sorted(folder.glob("*.wandb"))
     if logs:
-        return _from_log(logs[-1])
+        return _from_log(logs[-1], tell)
     try:
-        return read_run(folder)
+        return read_run(folder, tell)
     except RunFileError as none:
         below = sorted(folder.rglob("*.wandb"), key=lambda each: each.stat().st_mtime)
         if not below:
             raise RunFileError(f"{none}, and no W&B run") from None
-        return _from_log(below[-1])
+        return _from_log(below[-1], tell)
 
 
-def _from_log(path: Path) -> Run:
+def _from_log(path: Path, tell: Tell) -> Run:
     attached = sorted(each for each in path.parent.glob(f"files/*/{_ATTACHED}") if each.is_file())
     if attached:
-        return read_run(max(attached, key=lambda each: each.stat().st_mtime).resolve())
+        return read_run(max(attached, key=lambda each: each.stat().st_mtime).resolve(), tell)
     # What was counted is told after the first rows, and of rows there may be too many to keep.
     reader = LogReader(path)
     reader.read_facts()
     status: Status | None = ("finished" if reader.exit_code == 0 else "failed") if reader.ended else None
     run = rebuild(
-        LogReader(path).rows(),
+        LogReader(path, tell).rows(),
         reader.config,
         path=path,
         name=reader.name,

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from flopwatch import units
 from flopwatch.render import efficiency, facts
 from flopwatch.report import Report
 
 Cells = tuple[str, ...]
+_FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
+    {
+        "percent": units.format_percent,
+        "count": units.format_count,
+        "flops": lambda value: units.format_si(value, "FLOPs"),
+        "rate": lambda value: units.format_si(value, "FLOP/s"),
+        "plain": units.format_plain,
+        "duration": units.format_duration,
+        "usd": units.format_usd,
+    }
+)
 WHAT_TO_DO = "What to do"
 _NOTHING_TO_DO = "Nothing was found that would give back 2% of anything."
 _DEFINITION = (
@@ -36,6 +49,7 @@ def sections(report: Report) -> list[Section]:
     everything = [
         Section("The run", tuple(facts.run_lines(report))),
         Section("Speed and totals", tuple(facts.speed_lines(report))),
+        _plan(report),
         _what_to_do(report),
         _waterfall(report),
         _wall_time(report),
@@ -58,6 +72,19 @@ def _what_to_do(report: Report) -> Section:
         lines = [_NOTHING_TO_DO]
     known = efficiency.known_words(report.known)
     return Section(WHAT_TO_DO, sentences=(*lines, *([known] if known else [])))
+
+
+def _plan(report: Report) -> Section:
+    rows = tuple(
+        (each.words, form(each.planned), form(each.actual), _ratio(each.actual, each.planned))
+        for each in report.plan
+        for form in (_FORMS[each.form],)
+    )
+    return Section("Against the plan", rows, ("", "planned", "came", "of the plan"))
+
+
+def _ratio(actual: float, planned: float) -> str:
+    return units.format_percent(actual / planned) if planned else units.UNKNOWN
 
 
 def _waterfall(report: Report) -> Section:

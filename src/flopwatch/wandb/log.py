@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from flopwatch.errors import RunFileError, WandbError
+from flopwatch.reading import no_bar
 
 _BLOCK, _HEADER = 2**15, struct.Struct("<IHB")
 _FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
@@ -36,6 +38,7 @@ class LogReader:
     """
 
     path: Path
+    tell: Callable[[str, int, int], None] = no_bar
     damaged: int = 0
     ended: bool = False
     exit_code: int = 0
@@ -105,6 +108,7 @@ class LogReader:
         return True
 
     def _records(self, file: BinaryIO) -> Iterator[bytes]:
+        size = os.fstat(file.fileno()).st_size
         while block := file.read(_BLOCK - self._at % _BLOCK):
             start, whole = self._at, (self._at + len(block)) % _BLOCK == 0
             for end, kind, data in self._chunks(block, whole):
@@ -115,6 +119,7 @@ class LogReader:
             if not whole:
                 return
             self._at = start + len(block)
+            self.tell(self.path.name, self._at, size)
 
     def _chunks(self, block: bytes, whole: bool) -> Iterator[tuple[int, int, bytes]]:
         """End, kind and data of every chunk of a block; stops at its padding, its torn end or a damaged chunk."""

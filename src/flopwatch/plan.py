@@ -1,0 +1,87 @@
+"""A run held against what `flopwatch estimate --json` had planned for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flopwatch import units
+from flopwatch.errors import ArgumentError
+from flopwatch.report import PlanLine, Report
+
+_LONGEST = 2**24
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A number of the plan, the words and form of it, and what became of it."""
+
+    name: str
+    words: str
+    form: str
+
+
+_LINES = (
+    _Planned("mfu", "MFU", "percent"),
+    _Planned("parameters", "parameters", "count"),
+    _Planned("total_training_flops", "model FLOPs", "flops"),
+    _Planned("tokens", "tokens", "count"),
+    _Planned("samples", "samples", "count"),
+    _Planned("count", "devices", "plain"),
+    _Planned("peak_flops_per_second", "peak of one device", "rate"),
+    _Planned("training_flops_per_token", "model FLOPs per token", "flops"),
+    _Planned("seconds", "wall time", "duration"),
+    _Planned("gpu_hours", "device-hours", "plain"),
+    _Planned("usd", "money", "usd"),
+)
+
+
+def read_plan(path: Path) -> Mapping[str, Any]:
+    """The plan in a file.
+
+    Raises:
+        ArgumentError: If it cannot be read, or holds none.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            values = json.loads(file.read(_LONGEST))
+    except OSError as error:
+        raise ArgumentError(f"cannot read the plan {path}: {error.strerror}; check the path") from None
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or "training_flops" not in values:
+        raise ArgumentError(f"expected what `flopwatch estimate --json` prints in {path}, found something else")
+    return values
+
+
+def against(report: Report, plan: Mapping[str, Any]) -> Report:
+    """The report with what was planned beside what came; a number that either does not know is left out."""
+    came = _came(report)
+    lines = []
+    for each in _LINES:
+        planned, actual = units.number(plan.get(each.name)), came.get(each.name)
+        if planned is not None and actual is not None:
+            lines.append(PlanLine(each.words, each.form, planned, float(actual)))
+    return replace(report, plan=tuple(lines))
+
+
+def _came(report: Report) -> dict[str, float | None]:
+    work, totals = report.work, report.totals
+    tokens = work.tokens if work is not None else None
+    flops = work.training_flops if work is not None else None
+    return {
+        "mfu": report.mfu,
+        "parameters": work.parameters if work is not None else None,
+        "total_training_flops": totals.flops,
+        "tokens": totals.tokens,
+        "samples": totals.samples,
+        "count": report.device.count,
+        "peak_flops_per_second": report.device.peak_flops_per_second,
+        "training_flops_per_token": flops / tokens if flops and tokens else None,
+        "seconds": report.wall_seconds,
+        "gpu_hours": totals.device_seconds / units.SECONDS_PER_HOUR,
+        "usd": report.usd,
+    }
