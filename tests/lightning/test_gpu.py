@@ -97,7 +97,8 @@ def test_a_power_cap_is_told_from_slow_code(fit, fake_driver):
     assert rows[-1]["budget/kwh"] == pytest.approx(run.segments[0].windows[-1].totals.joules / 3.6e6)
     assert report.tensor_active == pytest.approx(0.4)
     # 40% of cycles at the mean clock, against the datasheet's 1830 MHz.
-    assert report.tensor_mfu == pytest.approx(0.4 * report.sm_clock_hz / 1830e6, rel=0.01)
+    # One is a mean by time, the other by samples: on a busy machine not quite the same.
+    assert report.tensor_mfu == pytest.approx(0.4 * report.sm_clock_hz / 1830e6, rel=0.05)
     # The training thread never asks the driver.
     assert {int(called_by) for called_by, _ in fake_driver.calls()}.isdisjoint({thread})
 
