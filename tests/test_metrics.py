@@ -1,4 +1,4 @@
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,14 +64,7 @@ def test_what_is_unknown_is_absent():
     unread |= {"slowest_rank": None, "slowest_rank_ratio": None}
     window = samples.window(10, 1010.0, 0, sm_clock_hz=None, sm_clock_hz_min=None, clock_samples=0, **unread)
     unknown = Totals(flops=None, tokens=None, samples=None, device_seconds=7200.0)
-    window = type(window)(
-        **{
-            **{each.name: getattr(window, each.name) for each in fields(window)},
-            "flops": None,
-            "tokens": None,
-            "hardware_flops": None,
-        }
-    )
+    window = replace(window, flops=None, tokens=None, hardware_flops=None)
     left = logged(window, Device("CPU", 1), unknown, capacity=None, usd_per_device_hour=None)
     assert set(left) == {"perf/step_seconds", "perf/data_wait_frac", "budget/device_hours"}
 

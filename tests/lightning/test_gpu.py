@@ -5,6 +5,7 @@ driver is read in real time meanwhile.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,20 @@ def fit(python, fake_driver, tmp_path):
     return run
 
 
-def test_a_power_cap_is_told_from_slow_code(fit, fake_driver):
+def test_a_power_cap_is_told_from_slow_code(fit, fake_driver, tmp_path):
+    """In real time, which other tests on the same cores may disturb: so it has three tries."""
+    for tries_left in (2, 1, 0):
+        try:
+            see_a_power_cap(fit, fake_driver)
+            return
+        except AssertionError:
+            if not tries_left:
+                raise
+            shutil.rmtree(tmp_path / "run")
+            fake_driver.log.unlink()
+
+
+def see_a_power_cap(fit, fake_driver):
     thread, rows, run, errors, _ = fit({"sm_clock": 1500, "reasons": 4, "power_mw": 500_000}, step=0.04)
     before, dropping, after = rows[0], rows[2], rows[-1]
     assert (before["gpu/sm_clock_mhz"], after["gpu/sm_clock_mhz"]) == (1980.0, 1500.0)
