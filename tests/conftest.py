@@ -1,11 +1,39 @@
+import contextlib
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
+
+
+@contextlib.contextmanager
+def locked(name, kind):
+    path = Path(tempfile.gettempdir(), f"flopwatch-tests-{os.environ['PYTEST_XDIST_TESTRUNUID']}.{name}")
+    with path.open("w") as file:
+        fcntl.flock(file, kind)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def in_turn(request):
+    """Tests marked `alone` run while no other test does, in whichever process.
+
+    Who waits to be alone keeps the turn, so that those who come later wait behind.
+    """
+    if "PYTEST_XDIST_TESTRUNUID" not in os.environ:
+        yield
+        return
+    alone = request.node.get_closest_marker("alone") is not None
+    with contextlib.ExitStack() as stack:
+        with locked("turn", fcntl.LOCK_EX):
+            stack.enter_context(locked("running", fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+        yield
 
 
 class FakeDriver:
@@ -65,8 +93,6 @@ def python(tmp_path):
     """Run a script in a process of its own, in an empty folder; returns the finished process."""
 
     def run(script, *arguments, environment=None, timeout=180, cwd=None):
-        import os
-
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "FLOPWATCH"))}
         return subprocess.run(
             [sys.executable, "-c", script, *map(str, arguments)],
