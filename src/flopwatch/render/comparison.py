@@ -38,7 +38,7 @@ _EXPLAINED = (
 def sections(entries: Sequence[Entry]) -> list[Section]:
     """The comparison; many runs have a line each."""
     made = [
-        _table("At a glance", entries, _numbers(entries)),
+        _numbers(entries),
         Section("All together", rows=tuple(_sums(entries))),
         _table("Where the peak went", entries, _parts(entries)),
         _table("What was counted, and against what", entries, _facts(entries)),
@@ -47,24 +47,33 @@ def sections(entries: Sequence[Entry]) -> list[Section]:
     return [section for section in made if section.rows or section.sentences]
 
 
-def _table(heading: str, entries: Sequence[Entry], rows: Sequence[tuple[str, ...]]) -> Section:
-    kept = [row for row in rows if any(cell != units.UNKNOWN for cell in row[1:])]
+def _table(
+    heading: str,
+    entries: Sequence[Entry],
+    rows: Sequence[tuple[str, ...]],
+    numbers: Sequence[Sequence[float | None]] = (),
+) -> Section:
+    """Runs in columns or, where they are many, in lines, which can be sorted by their numbers."""
+    kept = [place for place, row in enumerate(rows) if any(cell != units.UNKNOWN for cell in row[1:])]
     if not kept:
         return Section(heading)
-    table = [("", *(entry.name for entry in entries)), *kept]
+    table = [("", *(entry.name for entry in entries)), *(rows[place] for place in kept)]
+    keys: list[tuple[float | None, ...]] = []
     if len(entries) > _MOST_COLUMNS:
         table = list(zip(*table, strict=True))
-    return Section(heading, rows=tuple(table[1:]), columns=table[0])
+        keys = list(zip([None] * len(entries), *(numbers[place] for place in kept), strict=True)) if numbers else []
+    return Section(heading, rows=tuple(table[1:]), columns=table[0], keys=tuple(keys))
 
 
-def _numbers(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
-    rows = []
+def _numbers(entries: Sequence[Entry]) -> Section:
+    rows, numbers = [], []
     for measure in MEASURES:
         best, form = best_of(measure, entries), _FORMS[measure.form]
         values = [entry.numbers.get(measure.name) for entry in entries]
         cells = [f"{BEST} {form(value)}" if value is not None and value == best else form(value) for value in values]
         rows.append((measure.words, *cells))
-    return rows
+        numbers.append(values)
+    return _table("At a glance", entries, rows, numbers)
 
 
 def _sums(entries: Sequence[Entry]) -> list[tuple[str, str]]:
@@ -75,7 +84,11 @@ def _sums(entries: Sequence[Entry]) -> list[tuple[str, str]]:
 
 def _parts(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     kinds = [kind for kind in ORDER if any(kind in entry.parts for entry in entries)]
-    return [(part_words(kind), *(units.format_share(entry.parts.get(kind)) for entry in entries)) for kind in kinds]
+    short = len(entries) > _MOST_COLUMNS
+    return [
+        (part_words(kind, short=short), *(units.format_share(entry.parts.get(kind)) for entry in entries))
+        for kind in kinds
+    ]
 
 
 def _facts(entries: Sequence[Entry]) -> list[tuple[str, ...]]:

@@ -34,7 +34,8 @@ _DEFINITION = (
 class Section:
     """A heading and what stands below it: rows of a table, or sentences.
 
-    Without `columns` a row is a name and a value. `shares` draw a bar for each row.
+    Without `columns` a row is a name and a value. `shares` draw a bar for each row; by `keys`, the numbers behind the
+    cells, a reader can sort a table of a page.
     """
 
     heading: str
@@ -42,6 +43,7 @@ class Section:
     columns: Cells = ()
     shares: tuple[float | None, ...] = ()
     sentences: tuple[str, ...] = ()
+    keys: tuple[tuple[float | None, ...], ...] = ()
 
 
 def sections(report: Report) -> list[Section]:
