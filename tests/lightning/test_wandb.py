@@ -13,7 +13,7 @@ import pytest
 
 from flopwatch.runfile import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
-from tests.wandb.server import WandbServer
+from tests.wandb.server import ENTITY, WandbServer
 
 ROOT = str(Path(__file__).parents[2])
 SCRIPT = f"""
@@ -205,6 +205,41 @@ def test_where_the_client_gives_up_the_run_file_has_every_row(start, server, fau
     (segment,) = read_run(training.folder).segments
     assert [window.step for window in segment.windows] == [1, *range(2, 101, 2)]
     assert segment.end.status == "finished"
+    # What the guide says: a copy under a new id has every row, once.
+    (folder,) = (training.folder / "wandb").glob("run-*")
+    sync(server, "sync", "--include-online", "--id", "again", str(folder))
+    again = server.state.runs[ENTITY, "p", "again"]
+    assert steps(again) == list(range(1, 100, 2))
+    assert len({row["_step"] for row in again.rows}) == len(again.rows)
+
+
+def sync(server, *arguments):
+    environment = {**os.environ, **server.environment, "WANDB_ERROR_REPORTING": "false"}
+    command = [sys.executable, "-m", "wandb", *arguments]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+
+
+def test_an_offline_run_can_be_streamed_from_another_machine(start, server):
+    """The one that trains knows no server; the one that sees its folder does."""
+    training = start(
+        {"WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1", "WANDB_BASE_URL": "http://127.0.0.1:1"},
+        pause_at=8,
+        wandb={"offline": True},
+    )
+    training.wait_for_pause()
+    (folder,) = (training.folder / "wandb").glob("offline-run-*")
+    environment = {**os.environ, **server.environment, "WANDB_ERROR_REPORTING": "false"}
+    command = [sys.executable, "-m", "wandb", "beta", "sync", "--live", str(folder)]
+    live = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: server.state.runs and steps(server.run)[:3] == [1, 3, 5])
+        training.go_on()
+        training.end()
+        assert live.wait(timeout=60) == 0
+    finally:
+        live.kill()
+    assert steps(server.run) == steps(server.run, "train/loss") == EVERY_SECOND
+    assert (server.run.overwritten, server.run.state) == ([], "finished")
 
 
 def test_the_service_may_be_killed(start, server):
