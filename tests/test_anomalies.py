@@ -126,7 +126,23 @@ def test_inside_training_clock_recomputation_and_padding_are_found():
     found = {each.kind: each for each in findings(replace(NOTHING, parts=parts, seconds={"training": 800.0}))}
     assert found["clock"].share == 10 / 200
     assert found["recomputed"].share == 20 / 80
-    assert found["padding"] == Finding("padding", 0.1, None, pytest.approx(0.03))
+    # Of the loop the clock is 10 of 200, recomputation 20 of 200; all of it is the run.
+    assert found["clock"].mfu_gain == pytest.approx(0.4 / (1 - 10 / 200) - 0.4)
+    assert found["recomputed"].run_mfu_gain == pytest.approx(0.3 / (1 - 20 / 200) - 0.3)
+    # Less padding makes more of the FLOPs useful, not the MFU higher.
+    assert found["padding"] == Finding("padding", 0.1, None, None)
+
+
+def test_on_other_devices_a_second_is_worth_what_they_could_have_done():
+    """Validation took a tenth of the time on eight times the devices: 8 of 17 of what could have been done."""
+    parts = [Part("validation", 800, 8.0, None), Part("useful", 900, 9.0, None)]
+    evidence = replace(NOTHING, parts=parts, seconds={"validation": 10.0, "training": 90.0}, wall_seconds=100.0)
+    (found,) = findings(evidence)
+    assert (found.share, found.run_mfu_gain) == (0.1, pytest.approx(0.3 / (1 - 8 / 17) - 0.3))
+
+
+def test_an_mfu_above_one_has_no_findings():
+    assert findings(replace(NOTHING, mfu=1.2)) == ()
 
 
 def test_without_an_mfu_shares_decide_and_no_gain_is_claimed():
@@ -147,12 +163,12 @@ def test_there_are_five_at_most_and_none_where_there_is_nothing_to_say():
 
 def test_a_dip_and_a_slow_rank_are_findings_too():
     dip = Dip(0.0, 100.0, 1, 10, 0.4, None, None)
-    unusual = Anomalies((dip, replace(dip, cause="data")), (), SlowRank(3, 1.25, 1.0))
+    unusual = Anomalies((dip, replace(dip, cause="data")), (), SlowRank(3, 1.25, 0.8))
     found = {each.kind: each for each in findings(replace(NOTHING, anomalies=unusual))}
-    # One of the dips is explained by data. 40 of 800 s; a step of 1.25 instead of 1 is a fifth longer than needed.
+    # One of the dips is explained by data. 40 of 800 s; in 80% of the windows a fifth of a step of 1.25 is too much.
     assert (found["dips"].share, found["dips"].detail) == (0.05, "1")
-    assert (found["slow rank"].share, found["slow rank"].detail) == (pytest.approx(0.2), "3")
-    assert finding_words(found["dips"]).startswith("A dip without a known cause costs 5.0% of the training loop's work")
+    assert (found["slow rank"].share, found["slow rank"].detail) == (pytest.approx(0.16), "3")
+    assert finding_words(found["dips"]).startswith("A dip without a known cause costs 5.0% of the training loop's time")
 
 
 def test_published_runs_of_about_the_size_on_the_chip_are_known():

@@ -33,6 +33,11 @@ def test_what_was_planned_stands_beside_what_came(run_file):
     )
 
 
+def test_what_was_counted_in_another_way_is_not_compared(run_file):
+    plan = {"training_flops": 1, "mfu": 0.5, "tokens": 16_800, "convention": "palm"}
+    assert [line.words for line in against(summarize(read_run(run_file)), plan).plan] == ["tokens"]
+
+
 def test_a_plan_of_the_estimate_is_read_and_shown(run_file, tmp_path, capsys):
     config = tmp_path / "config.json"
     config.write_text(json.dumps(GPT3))

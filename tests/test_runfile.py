@@ -7,6 +7,7 @@ import pytest
 from flopwatch import runfile
 from flopwatch.errors import RunFileError
 from flopwatch.records import to_json
+from flopwatch.report import summarize
 from flopwatch.runfile import RunFileWriter, find_run_file, new_run_file, read_run, report_path
 from tests import samples
 
@@ -176,3 +177,38 @@ def test_new_files_never_meet_old_ones(tmp_path):
     assert len(paths) == 6
     assert {path.name for path in paths if path.parent.name == "own"} == {"run.jsonl", "run-2.jsonl", "run-3.jsonl"}
     assert report_path(tmp_path / "run-2.jsonl", "html").name == "report-2.html"
+
+
+@pytest.mark.parametrize("content", ["", "nope", '{"kind"'])
+def test_a_damaged_earlier_file_costs_itself_alone(tmp_path, content):
+    earlier = tmp_path / "a" / "run.jsonl"
+    earlier.parent.mkdir()
+    earlier.write_text(content)
+    start = samples.start(resumed_from=str(earlier), step=10)
+    path = write(tmp_path / "b" / "run.jsonl", [start, *samples.healthy_run()[1:]])
+    run = read_run(path)
+    assert len(run.segments) == 1
+    assert "the run file that this run was resumed from cannot be read" in run.notes[0]
+
+
+def test_links_to_nothing_and_folders_that_are_named_like_files_are_passed_over(tmp_path):
+    path = write(tmp_path / "run.jsonl", samples.healthy_run())
+    (tmp_path / "run-old.jsonl").symlink_to(tmp_path / "gone")
+    (tmp_path / "run-a.jsonl").mkdir()
+    assert read_run(tmp_path).path == path
+
+
+def test_a_file_of_unreadable_lines_is_given_up(tmp_path):
+    path = write(tmp_path / "run.jsonl", samples.healthy_run()[:1])
+    with path.open("a") as file:
+        file.write("\n" * 5_000_000)
+    with pytest.raises(RunFileError, match=r"most of .* is unreadable"):
+        read_run(path)
+
+
+def test_a_process_that_a_later_one_followed_was_killed(tmp_path):
+    first = write(tmp_path / "a" / "run.jsonl", samples.healthy_run()[:-1])
+    start = samples.start(time=1100.0, step=21, resumed_from=str(first))
+    path = write(tmp_path / "b" / "run.jsonl", [start, *samples.healthy_run()[1:-1]])
+    statuses = [process.status for process in summarize(read_run(path)).each_process]
+    assert statuses == ["killed", "killed or still running"]

@@ -94,6 +94,33 @@ def test_processes_whose_files_are_gone_are_in_it():
     assert flops_of(parts) == {"interruption": 40 * PETA, "rest": 30 * PETA, "useful": 50 * PETA}
 
 
+def test_before_the_first_file_there_were_other_devices():
+    before = replace(TOTALS, flops=None, seconds_by_kind={"training": 50.0}, seconds=50.0, device_seconds=400.0)
+    start = samples.start(time=1050.0, started_at=1000.0, totals=before, capacity_flops=None)
+    parts = waterfall(run_of(Segment(start, None, (), (), None)), before, 1050.0)
+    assert [(part.kind, part.device_seconds) for part in parts] == [("training", 400.0)]
+
+
+def test_a_machine_that_slept_is_no_interruption_of_the_run():
+    parts = waterfall(run_of(segment()), TOTALS, 1100.0 + 3600.0)
+    assert flops_of(parts)["unknown"] == 7200 * PETA
+    assert "interruption" not in flops_of(parts)
+    # A tenth of a second is two clocks of one process.
+    assert "unknown" not in flops_of(waterfall(run_of(segment()), TOTALS, 1100.1))
+
+
+def test_a_clock_that_went_backwards_has_no_waterfall():
+    assert waterfall(run_of(segment()), TOTALS, 1050.0) == ()
+
+
+def test_a_clock_loss_is_not_claimed_where_windows_are_gone():
+    clocked = [samples.window(10, 1030.0, sm_clock_hz=1.5e9)]
+    early = replace(TOTALS, seconds_by_kind={"training": 10.0}, flops=PETA)
+    gone = segment(time=1050.0, started_at=1000.0, totals=early, capacity_flops=1e17)
+    gone = replace(gone, windows=tuple(clocked))
+    assert "clock" not in flops_of(waterfall(run_of(gone), TOTALS, 1200.0))
+
+
 def test_without_a_peak_there_is_time_alone_and_without_flops_no_split():
     nameless = replace(samples.H100, peak_flops_per_second=None)
     parts = waterfall(run_of(segment(device=nameless)), TOTALS, 1100.0)

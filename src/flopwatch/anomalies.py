@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 from statistics import median
 from typing import Literal
 
-from flopwatch import rates
+from flopwatch import rates, units
 from flopwatch.records import Window
 from flopwatch.runfile import Run, Segment
 
@@ -105,7 +105,7 @@ _Known = Sequence[tuple[Window, float]]
 def _pace(window: Window) -> float | None:
     """Work per second of the training loop: FLOPs, or what else is known."""
     amount = next((each for each in (window.flops, window.tokens, window.samples) if each is not None), None)
-    return rates.per_second(amount, window.seconds)
+    return units.number(rates.per_second(amount, window.seconds))
 
 
 def _usual(segment: Segment, known: _Known) -> _Usual:

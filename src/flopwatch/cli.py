@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from flopwatch.comparison import Entry
     from flopwatch.reading import ReadingBar
     from flopwatch.report import Report
+    from flopwatch.runfile import Run
 
 _RUN_HELP = (
     "a flopwatch run file, a W&B run's .wandb file, a folder with either, or a run on W&B: ENTITY/PROJECT/RUN_ID or its"
@@ -289,19 +290,25 @@ def _runs(texts: Sequence[str], tell: ReadingBar) -> tuple[list[Entry], tuple[Re
     from flopwatch.sources import open_run, project_of
     from flopwatch.wandb.online import connect, ended_runs
 
-    entries = []
+    entries: list[Entry] = []
+    runs: dict[Path, tuple[Run, Report]] = {}
+    projects = 0
     for text in texts:
         project = project_of(text)
         if project is not None:
             entries += [entry_of_ended(each) for each in ended_runs(connect(), project)]
+            projects += 1
             continue
         run_ = open_run(text, tell)
         report = summarize(run_)
         if len(texts) == 1:
             local = run_.path.is_file() and run_.path.suffix == ".jsonl"
             return [], (report, report_path(run_.path, "html") if local else Path("report.html"))
-        entries.append(entry_of(report))
-    return entries, None
+        runs[run_.path.resolve()] = run_, report
+    earlier = {path for run_, _ in runs.values() for path in run_.earlier_files}
+    if len(runs) < len(texts) - projects or earlier & set(runs):
+        print("left out: what was named twice, and processes that a later one went on from", file=sys.stderr)
+    return entries + [entry_of(report) for path, (_, report) in runs.items() if path not in earlier], None
 
 
 def _report_to_wandb(arguments: argparse.Namespace) -> None:

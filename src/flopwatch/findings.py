@@ -10,6 +10,11 @@ from flopwatch.anomalies import Anomalies
 
 MOST = 5
 _LEAST = 0.02  # a loss of less is not worth a sentence
+_STEPS = (
+    *(waterfall.TRAINING, waterfall.CLOCK, waterfall.RECOMPUTED),
+    *(waterfall.REST, waterfall.PADDING, waterfall.USEFUL),
+)
+_LOOP = ("data_wait", *_STEPS)
 _TIME = ("setup", "validation", "checkpoint", "callbacks", "other", waterfall.LOST, waterfall.INTERRUPTION)
 
 
@@ -18,7 +23,8 @@ class Finding:
     """A loss and what it would give back without it.
 
     `share` is what of (kind of time: all wall time; "data_wait": the training loop; "clock": training steps;
-    "recomputed": hardware FLOPs; "padding": tokens; "slow rank": the time of a step; "dips": the loop's work) was lost.
+    "recomputed": hardware FLOPs; "padding": model FLOPs; "slow rank": the time of a step; "dips": the loop's time) was
+    lost.
     `mfu_gain` and `run_mfu_gain` are in absolute points, 0.05 being five; `None` where there is no MFU.
     """
 
@@ -48,10 +54,20 @@ class Evidence:
 
 
 def findings(evidence: Evidence) -> tuple[Finding, ...]:
-    """At most five, ordered by what they would give back of the run's MFU, else by their share."""
+    """At most five, ordered by what they would give back of the run's MFU, else by their share.
+
+    None where the MFU is above 1: what it is held against is wrong then.
+    """
+    if evidence.mfu is not None and evidence.mfu > 1:
+        return ()
     found = [*_of_time(evidence), *_of_data(evidence), *_inside(evidence), *_of_ranks(evidence), *_of_dips(evidence)]
     worthy = [each for each in found if each.share >= _LEAST]
-    return tuple(sorted(worthy, key=lambda each: (-(each.run_mfu_gain or 0.0), -each.share))[:MOST])
+    return tuple(sorted(worthy, key=lambda each: (-_weight(each, evidence), -each.share))[:MOST])
+
+
+def _weight(finding: Finding, evidence: Evidence) -> float:
+    """What it would give back; less padding would give back useful work, though no MFU."""
+    return finding.run_mfu_gain if finding.run_mfu_gain is not None else finding.share * (evidence.run_mfu or 0.0)
 
 
 def _gain(value: float | None, share: float) -> float | None:
@@ -59,10 +75,31 @@ def _gain(value: float | None, share: float) -> float | None:
     return None if value is None or share >= 1 else value * share / (1 - share)
 
 
+def _flops(evidence: Evidence) -> dict[str, int]:
+    return {part.kind: part.flops for part in evidence.parts if part.flops is not None}
+
+
+def _of_run(evidence: Evidence, kind: str) -> float:
+    """Share of what the devices could have done or, where that is not known, of wall time."""
+    flops = _flops(evidence)
+    whole = sum(flops.values())
+    if whole > 0:
+        return flops.get(kind, 0) / whole
+    return evidence.seconds.get(kind, 0.0) / evidence.wall_seconds if evidence.wall_seconds else 0.0
+
+
+def _loop_of_run(evidence: Evidence) -> float:
+    """Share of the training loop, waiting for data included."""
+    loop = sum(_of_run(evidence, kind) for kind in _LOOP)
+    if loop > 0:
+        return min(loop, 1.0)
+    return min(evidence.loop_seconds / evidence.wall_seconds, 1.0) if evidence.wall_seconds else 0.0
+
+
 def _of_time(evidence: Evidence) -> Iterator[Finding]:
     for kind in _TIME:
         share = evidence.seconds.get(kind, 0.0) / evidence.wall_seconds if evidence.wall_seconds else 0.0
-        yield Finding(kind, share, None, _gain(evidence.run_mfu, share))
+        yield Finding(kind, share, None, _gain(evidence.run_mfu, _of_run(evidence, kind)))
 
 
 def _of_data(evidence: Evidence) -> Iterator[Finding]:
@@ -72,29 +109,31 @@ def _of_data(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _in_loop(evidence: Evidence, kind: str, share: float, detail: str | None = None) -> Finding:
-    """A loss inside the training loop: of the run it is as much less as the loop is of the run."""
-    wall = evidence.wall_seconds
-    of_run = share * min(evidence.loop_seconds / wall, 1.0) if wall else 0.0
+    """A loss of a share of the training loop: of the run it is as much less as the loop is of the run."""
+    of_run = share * _loop_of_run(evidence)
     return Finding(kind, share, _gain(evidence.mfu, share), _gain(evidence.run_mfu, of_run), detail)
 
 
 def _inside(evidence: Evidence) -> Iterator[Finding]:
-    """Of training steps: the clock and recomputation; of tokens: padding."""
-    flops = {part.kind: part.flops for part in evidence.parts if part.flops is not None}
+    """Of training steps the clock, of hardware FLOPs recomputation, of model FLOPs padding."""
+    flops = _flops(evidence)
     useful = flops.get(waterfall.USEFUL)
     if useful is None:
         return
-    model = useful + flops.get(waterfall.PADDING, 0)
-    training = model + sum(flops.get(kind, 0) for kind in (waterfall.CLOCK, waterfall.RECOMPUTED, waterfall.REST))
-    if training > 0:
-        yield _in_loop(evidence, waterfall.CLOCK, flops.get(waterfall.CLOCK, 0) / training)
-    again = flops.get(waterfall.RECOMPUTED, 0)
-    if model > 0:
-        yield _in_loop(evidence, waterfall.RECOMPUTED, again / (model + again))
-        padding = flops.get(waterfall.PADDING, 0) / model
-        yield Finding(
-            waterfall.PADDING, padding, None, None if evidence.run_mfu is None else evidence.run_mfu * padding
-        )
+    padding, again = flops.get(waterfall.PADDING, 0), flops.get(waterfall.RECOMPUTED, 0)
+    model = useful + padding
+    training = sum(flops.get(kind, 0) for kind in _STEPS)
+    if training <= 0 or model <= 0:
+        return
+    loop = training + flops.get("data_wait", 0)
+    shares = {
+        waterfall.CLOCK: flops.get(waterfall.CLOCK, 0) / training,
+        waterfall.RECOMPUTED: again / (model + again),
+    }
+    for kind, share in shares.items():
+        of_loop, of_run = flops.get(kind, 0) / loop, _of_run(evidence, kind)
+        yield Finding(kind, share, _gain(evidence.mfu, of_loop), _gain(evidence.run_mfu, of_run))
+    yield Finding(waterfall.PADDING, padding / model, None, None)
 
 
 def _of_ranks(evidence: Evidence) -> Iterator[Finding]:

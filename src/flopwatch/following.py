@@ -59,7 +59,8 @@ def _newest(paths: Iterator[Path]) -> tuple[float, Path] | None:
     found = []
     for path in paths:
         with contextlib.suppress(OSError):
-            found.append((path.stat().st_mtime, path))
+            if path.is_file():
+                found.append((path.stat().st_mtime, path))
     return max(found, default=None)
 
 

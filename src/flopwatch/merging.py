@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from flopwatch.records import Window
 
 MOST_WINDOWS = 2**15
+_MOST_FIRSTS = 1000
 
 
 class WindowList:
@@ -21,12 +22,14 @@ class WindowList:
         self._kept: list[Window] = []
         self._open: list[Window] = []
         self._in_each = 1
+        self._firsts = 0
 
     def add(self, window: Window) -> None:
         """Add a window."""
-        if window.first:
+        if window.first and self._firsts < _MOST_FIRSTS:
             self._close()
             self._kept.append(window)
+            self._firsts += 1
             return
         self._open.append(window)
         if len(self._open) >= self._in_each:

@@ -13,6 +13,7 @@ from flopwatch.errors import ArgumentError
 from flopwatch.report import PlanLine, Report
 
 _LONGEST = 2**24
+_BY_FLOPS = ("mfu", "total_training_flops", "training_flops_per_token", "seconds", "gpu_hours", "usd")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ def read_plan(path: Path) -> Mapping[str, Any]:
         ArgumentError: If it cannot be read, or holds none.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ArgumentError(f"expected a file for the plan, {path} is none")
         with path.open(encoding="utf-8") as file:
             values = json.loads(file.read(_LONGEST))
     except OSError as error:
@@ -58,14 +61,24 @@ def read_plan(path: Path) -> Mapping[str, Any]:
 
 
 def against(report: Report, plan: Mapping[str, Any]) -> Report:
-    """The report with what was planned beside what came; a number that either does not know is left out."""
+    """The report with what was planned beside what came; a number that either does not know is left out.
+
+    FLOPs, and what was planned from them, are left out where the plan counted in another way than the run.
+    """
     came = _came(report)
+    if not _counts_alike(report, plan):
+        came = {name: value for name, value in came.items() if name not in _BY_FLOPS}
     lines = []
     for each in _LINES:
         planned, actual = units.number(plan.get(each.name)), came.get(each.name)
-        if planned is not None and actual is not None:
+        if planned is not None and planned > 0 and actual is not None:
             lines.append(PlanLine(each.words, each.form, planned, float(actual)))
     return replace(report, plan=tuple(lines))
+
+
+def _counts_alike(report: Report, plan: Mapping[str, Any]) -> bool:
+    attention = report.work.attention if report.work is not None else None
+    return bool(plan.get("convention", "model") == "model" and plan.get("attention", attention) == attention)
 
 
 def _came(report: Report) -> dict[str, float | None]:

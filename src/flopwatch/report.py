@@ -15,12 +15,14 @@ from flopwatch.findings import Evidence, Finding, findings
 from flopwatch.published import Known, known_mfu
 from flopwatch.records import Device, Event, Hardware, Start, Totals, Window, Work
 from flopwatch.runfile import Run, Segment
-from flopwatch.waterfall import INTERRUPTION, LOST, Part, waterfall
+from flopwatch.telemetry import REASONS
+from flopwatch.waterfall import INTERRUPTION, LOST, UNKNOWN, Part, waterfall
 
 REPORT_SCHEMA = 1
 _NO_ANOMALIES = Anomalies()
 _NOTICED_SECONDS = 0.05  # what two clocks differ by is no interruption
-ReportStatus = Literal["finished", "interrupted", "failed", "killed or still running"]
+_MOST_APART_SECONDS = 1.0
+ReportStatus = Literal["finished", "interrupted", "failed", "killed", "killed or still running"]
 
 
 @dataclass(frozen=True)
@@ -234,11 +236,11 @@ def summarize(run: Run) -> Report:
         notes=(*run.notes, doubt) if doubt else run.notes,
         versions=start.versions,
         goodput=metrics.goodput(totals, wall_seconds),
-        each_process=tuple(_process(segment) for segment in run.segments),
+        each_process=tuple(_process(segment, followed=segment is not last) for segment in run.segments),
         parts=parts,
         anomalies=unusual,
         findings=findings(Evidence(seconds, wall_seconds, data_wait, parts, unusual, mfu, run_mfu, seconds_in_loop)),
-        known=known_mfu(start.device, work.parameters if work else None),
+        known=known_mfu(start.device, (work.active_parameters or work.parameters) if work and work.tokens else None),
         conventions=tuple(_conventions(work, mfu)),
         seconds_left=_seconds_left(last),
     )
@@ -269,7 +271,7 @@ def _mean(windows: Sequence[Window], value: Callable[[Window], float | None]) ->
 
 
 def _throttled(windows: Sequence[Window]) -> dict[str, float] | None:
-    reasons = {reason for window in windows for reason in window.throttled or {}}
+    reasons = {reason for window in windows for reason in window.throttled or {} if reason in REASONS}
     if not reasons:
         return None
     known = [window for window in windows if window.throttled is not None]
@@ -345,7 +347,7 @@ def _status(segment: Segment) -> ReportStatus:
     return segment.end.status if segment.end else "killed or still running"
 
 
-def _process(segment: Segment) -> Process:
+def _process(segment: Segment, *, followed: bool) -> Process:
     _, step, ended_at = _standing(segment)
     device = segment.start.device
     steady = ((each, device.count, device.peak_flops_per_second) for each in segment.windows if not each.first)
@@ -354,7 +356,7 @@ def _process(segment: Segment) -> Process:
         seconds=max(ended_at - segment.start.time, 0.0),
         first_step=segment.start.step,
         last_step=step,
-        status=_status(segment),
+        status="killed" if followed and segment.end is None else _status(segment),
         device=device,
         mfu=_mean_utilization(steady),
         sequences=segment.work.sequences if segment.work else None,
@@ -384,10 +386,12 @@ def _seconds_by_kind(run: Run, totals: Totals, wall_seconds: float) -> dict[str,
     if not totals.seconds_by_kind:
         return _seconds_by_process(run)
     between = wall_seconds - sum(totals.seconds_by_kind.values()) - totals.lost_seconds
-    more = {LOST: totals.lost_seconds, INTERRUPTION: max(between, 0.0)}
+    alone = len(run.segments) == 1 and run.segments[0].start.time <= run.segments[0].start.started_at
+    more = {LOST: totals.lost_seconds, UNKNOWN if alone else INTERRUPTION: max(between, 0.0)}
+    noticed = _MOST_APART_SECONDS if alone else _NOTICED_SECONDS
     return {
         **totals.seconds_by_kind,
-        **{kind: seconds for kind, seconds in more.items() if seconds >= _NOTICED_SECONDS},
+        **{kind: seconds for kind, seconds in more.items() if seconds >= (noticed if kind != LOST else 1e-9)},
     }
 
 

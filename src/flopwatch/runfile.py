@@ -31,6 +31,8 @@ _CLOSE_SECONDS = 10.0
 _LONGEST_LINE = 4 * 2**20
 _MOST_EVENTS = 10_000
 _TOLD_EVERY = 1000
+_MOST_UNREADABLE = 10_000
+_MISSING = "its totals are included, means and what was unusual are of the later processes alone"
 _logger = logging.getLogger("flopwatch")
 _NOTHING = Event(0.0, "nothing was queued")
 
@@ -265,11 +267,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its processes wrote it, the first one first; `notes` say what of the files could not be read."""
+    """A run as its processes wrote it, the first one first; `notes` say what of the files could not be read.
+
+    `earlier_files` are those of the processes before the last one.
+    """
 
     path: Path
     segments: tuple[Segment, ...]
     notes: tuple[str, ...] = ()
+    earlier_files: tuple[Path, ...] = ()
 
 
 def find_run_file(path: Path) -> Path:
@@ -280,7 +286,9 @@ def find_run_file(path: Path) -> Path:
     """
     try:
         if path.is_dir():
-            found = sorted(path.rglob("run*.jsonl"), key=lambda each: each.stat().st_mtime)
+            found = sorted(
+                (each for each in path.rglob("run*.jsonl") if each.is_file()), key=lambda each: each.stat().st_mtime
+            )
             if not found:
                 raise RunFileError(f"expected a flopwatch run file ({FILE_NAME}) in {path}, found none")
             return found[-1]
@@ -309,13 +317,17 @@ def read_run(path: Path, tell: Tell = no_bar) -> Run:
     while (earlier := segments[0].start.resumed_from) is not None:
         earlier_path = earlier_file(path, earlier)
         if earlier_path is None or earlier_path.resolve() in seen:
-            notes.append(f"the run file that this run was resumed from is gone: {earlier}; its totals are included")
+            notes.append(f"the run file that this run was resumed from is gone: {earlier}; {_MISSING}")
             break
         seen.add(earlier_path.resolve())
-        previous, earlier_notes = _read_segment(earlier_path, tell, segments[0].start.step)
+        try:
+            previous, earlier_notes = _read_segment(earlier_path, tell, segments[0].start.step)
+        except RunFileError as error:
+            notes.append(f"the run file that this run was resumed from cannot be read: {error}; {_MISSING}")
+            break
         segments.insert(0, previous)
         notes += earlier_notes
-    return Run(path, tuple(segments), tuple(notes))
+    return Run(path, tuple(segments), tuple(notes), tuple(seen - {path.resolve()}))
 
 
 def earlier_file(path: Path, earlier: str) -> Path | None:
@@ -379,6 +391,8 @@ def _records(path: Path, dropped: Dropped, tell: Tell = no_bar) -> Iterator[tupl
                 number += 1
                 if number % _TOLD_EVERY == 0:
                     tell(path.name, file.tell(), size)
+                    if dropped.count > _MOST_UNREADABLE:
+                        raise RunFileError(f"expected a flopwatch run file, most of {path} is unreadable")
                 record = _record(line, path, number, dropped)
                 if record is not None:
                     yield number, record

@@ -35,6 +35,8 @@ def open_run(text: str, tell: Tell = no_bar) -> Run:
     path = Path(text)
     if not _exists(path):
         return _from_server(_meant(text))
+    if not path.is_dir() and not path.is_file():
+        raise RunFileError(f"expected a file or folder, {text[:200]} is neither")
     if path.is_dir():
         return _from_folder(path, tell)
     return _from_log(path, tell) if path.suffix == ".wandb" else read_run(path, tell)
@@ -71,13 +73,14 @@ def _meant(text: str) -> RunPath:
 
 def _from_folder(folder: Path, tell: Tell) -> Run:
     """Of the newest run in or below a folder; a W&B run's own folder means that run."""
-    logs = sorted(folder.glob("*.wandb"))
+    logs = sorted(each for each in folder.glob("*.wandb") if each.is_file())
     if logs:
         return _from_log(logs[-1], tell)
     try:
         return read_run(folder, tell)
     except RunFileError as none:
-        below = sorted(folder.rglob("*.wandb"), key=lambda each: each.stat().st_mtime)
+        found = (each for each in folder.rglob("*.wandb") if each.is_file())
+        below = sorted(found, key=lambda each: each.stat().st_mtime)
         if not below:
             raise RunFileError(f"{none}, and no W&B run") from None
         return _from_log(below[-1], tell)

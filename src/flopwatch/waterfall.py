@@ -11,12 +11,13 @@ from flopwatch import units
 from flopwatch.records import Start, Totals, Window
 from flopwatch.runfile import Run, Segment
 
-TRAINING, INTERRUPTION, LOST = "training", "interruption", "lost"
+TRAINING, INTERRUPTION, LOST, UNKNOWN = "training", "interruption", "lost", "unknown"
 USEFUL, PADDING, RECOMPUTED, CLOCK, REST = "useful", "padding", "recomputed", "clock", "rest"
 _NOTICED_SECONDS = 0.05  # what two clocks differ by is no interruption
+_MOST_APART_SECONDS = 1.0  # two clocks of one process, while none of them is set
 # The order in which they are shown: outside of training first, then inside, and last what it was all for.
 ORDER = (
-    *("setup", "data_wait", "validation", "checkpoint", "callbacks", "other", LOST, INTERRUPTION),
+    *("setup", "data_wait", "validation", "checkpoint", "callbacks", "other", LOST, INTERRUPTION, UNKNOWN),
     *(TRAINING, CLOCK, RECOMPUTED, REST, PADDING, USEFUL),
 )
 
@@ -51,7 +52,8 @@ def waterfall(run: Run, totals: Totals, ended_at: float) -> tuple[Part, ...]:
     """The parts of a run, in `ORDER`, the absent ones left out.
 
     Their FLOPs add up to peak x devices x wall time rounded to an integer, their device-seconds to devices x wall time.
-    The time between processes is in it, at the price of nothing. Where the peak is unknown there are no FLOPs.
+    The time between processes is in it, at the price of nothing. What a process's own books do not hold of its wall
+    time is "unknown", as where the machine slept or its clock was set. Where the peak is unknown there are no FLOPs.
 
     Args:
         run: The run.
@@ -59,11 +61,13 @@ def waterfall(run: Run, totals: Totals, ended_at: float) -> tuple[Part, ...]:
         ended_at: When that was (unix seconds).
 
     Returns:
-        Nothing for files that do not hold seconds by kind.
+        Nothing for files that do not hold seconds by kind, or whose clock went backwards.
     """
     if not totals.seconds_by_kind:
         return ()
     stretches = list(_stretches(run, totals, ended_at))
+    if any(seconds < -_MOST_APART_SECONDS for stretch in stretches for seconds in stretch.seconds.values()):
+        return ()
     device_seconds: dict[str, float] = defaultdict(float)
     flops: dict[str, float] | None = defaultdict(float)
     for stretch in stretches:
@@ -96,10 +100,10 @@ def _stretches(run: Run, totals: Totals, ended_at: float) -> Iterator[_Stretch]:
         yield _before(first)
     for segment, later in pairwise(run.segments):
         yield _stretch(segment, later.start.totals, later.start.time)
-    yield _stretch(run.segments[-1], totals, ended_at)
+    yield _stretch(run.segments[-1], totals, ended_at, rest=UNKNOWN)
 
 
-def _stretch(segment: Segment, after: Totals, until: float) -> _Stretch:
+def _stretch(segment: Segment, after: Totals, until: float, rest: str = INTERRUPTION) -> _Stretch:
     """A process and the time until the next one began."""
     before, device = segment.start.totals, segment.start.device
     peak = device.peak_flops_per_second
@@ -107,7 +111,7 @@ def _stretch(segment: Segment, after: Totals, until: float) -> _Stretch:
         rate=None if peak is None else peak * device.count,
         devices=device.count,
         boost_clock_hz=device.boost_clock_hz,
-        seconds=_seconds(before, after, until - segment.start.time),
+        seconds=_seconds(before, after, until - segment.start.time, rest),
         windows=segment.windows,
     )
 
@@ -120,17 +124,21 @@ def _before(start: Start) -> _Stretch:
         rate=None if start.capacity_flops is None else start.capacity_flops / seconds,
         devices=devices,
         boost_clock_hz=None,
-        seconds=_seconds(Totals(), start.totals, seconds),
+        seconds=_seconds(Totals(), start.totals, seconds, INTERRUPTION),
     )
 
 
-def _seconds(before: Totals, after: Totals, duration: float) -> dict[str, float]:
-    """Seconds by kind of what lies between two totals, adding up to the duration."""
+def _seconds(before: Totals, after: Totals, duration: float, rest: str) -> dict[str, float]:
+    """Seconds by kind between two totals, adding up to the duration; what is left is of the kind `rest`."""
     seconds = {kind: amount - before.seconds_by_kind.get(kind, 0.0) for kind, amount in after.seconds_by_kind.items()}
     seconds[LOST] = after.lost_seconds - before.lost_seconds
-    between = duration - sum(seconds.values())
-    kind = INTERRUPTION if between >= _NOTICED_SECONDS else "other"
-    return {**seconds, kind: seconds.get(kind, 0.0) + between}
+    left = duration - sum(seconds.values())
+    noticed = _MOST_APART_SECONDS if rest == UNKNOWN else _NOTICED_SECONDS
+    kind = rest if left >= noticed else "other"
+    seconds[kind] = seconds.get(kind, 0.0) + left
+    if abs(seconds.get("other", 0.0)) < _NOTICED_SECONDS:
+        seconds["setup"] = seconds.get("setup", 0.0) + seconds.pop("other", 0.0)
+    return seconds
 
 
 def _whole(flops: Mapping[str, float]) -> dict[str, int]:
@@ -157,7 +165,12 @@ def _split(whole: dict[str, int], totals: Totals, clock_loss: float | None) -> d
 
 
 def _clock_loss(stretches: list[_Stretch]) -> float | None:
-    """FLOPs that could not be done as the clock was below that of the peak, in the windows in which it is known."""
+    """FLOPs that could not be done as the clock was below that of the peak, in the windows in which it is known.
+
+    Unknown where the windows of a process are gone.
+    """
+    if any(stretch.seconds.get(TRAINING) and not stretch.windows for stretch in stretches):
+        return None
     losses = [
         (window.seconds - window.data_wait_seconds) * stretch.rate * (1 - window.sm_clock_hz / stretch.boost_clock_hz)
         for stretch in stretches

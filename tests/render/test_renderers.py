@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from flopwatch.records import Device
-from flopwatch.render import RENDERERS
+from flopwatch.render import RENDERERS, markdown
 from flopwatch.render.charts import thinned
 from flopwatch.render.text import summary_lines
 from flopwatch.report import summarize
@@ -180,4 +180,20 @@ def test_restarts_and_what_they_cost_are_said_in_words(tmp_path):
         page = RENDERERS[form](report)
         assert "6 steps (4.8 PFLOPs) were done again, 8s" in page
         assert "57.1% of wall time went into steps that were kept" in page  # 20 of 35 s
-        assert "steps 0 to 21 on 2 x NVIDIA H100 80GB HBM3, 4 x 100 tokens, MFU 40%, finished" in page
+        assert "steps 0 to 21 on 2 x NVIDIA H100 80GB HBM3, 4 x 100 tokens, MFU 40% of 1 PFLOP/s each, finished" in page
+
+
+def test_no_name_moves_a_terminals_cursor_or_turns_text_around(tmp_path):
+    evil = "a\x1b]0;title\x07\x1b[2J\u202eb @team www.evil.example https://evil.example &lt;b&gt;"
+    report = summarize(read_run(write(tmp_path / "run.jsonl", [samples.start(name=evil), *samples.healthy_run()[1:]])))
+    for form in ("text", "md"):
+        page = RENDERERS[form](report)
+        assert all(each.isprintable() or each == "\n" for each in page)
+    assert "@team" not in RENDERERS["md"](report)
+    assert "https://" not in RENDERERS["md"](report)
+
+
+def test_a_number_at_the_start_of_a_sentence_is_no_list(tmp_path):
+    assert markdown.plain("1. one") == "1\\. one"
+    assert markdown.plain("- one") == "\\- one"
+    assert markdown.plain("41.2% of it") == "41.2% of it"

@@ -132,6 +132,20 @@ def test_rows_of_a_restart_replace_what_was_logged_before(on_server):
     assert report.mfu == pytest.approx(0.25)
 
 
+def test_after_a_restart_wall_time_and_run_mfu_are_of_the_whole_run(on_server):
+    """Two processes of 20 s on two devices, 1,000 s between them, the second from step 0 again."""
+    hours = [{"budget/device_hours": 2 * seconds / 3600} for seconds in (10, 20, 30, 40)]
+    first = [row(step, 1000.0 + step, **hours[place]) for place, step in enumerate((10, 20))]
+    # 20 PFLOPs of 1,040 s x 2 devices x 1 PFLOP/s.
+    logged = {"perf/run_mfu": 20 / 2080}
+    again = [row(step, 2020.0 + step, **hours[2 + place], **logged) for place, step in enumerate((10, 20))]
+    report = summarize(open_run(on_server("r1", [*first, *again])))
+    assert report.wall_seconds == pytest.approx(1040.0)
+    assert report.run_mfu == pytest.approx(20 / 2080)
+    without = [{key: value for key, value in each.items() if key != "perf/run_mfu"} for each in (*first, *again)]
+    assert summarize(open_run(on_server("r2", without))).run_mfu is None
+
+
 def test_the_run_files_that_are_attached_are_read_instead(on_server, tmp_path):
     first = write(tmp_path / "one" / "run.jsonl", samples.healthy_run())
     start = samples.start(time=1065.0, step=21, resumed_from="/gone/one/run.jsonl")
@@ -167,6 +181,27 @@ def test_what_is_not_there_is_said_in_one_line(server, run, said, capsys):
 def test_an_empty_folder_is_said(tmp_path):
     with pytest.raises(RunFileError, match="found none, and no W&B run"):
         open_run(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["run.jsonl", "run.wandb", "plan.json"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, name, capsys):
+    os.mkfifo(tmp_path / name)
+    good = write(tmp_path / "good" / "run.jsonl", samples.healthy_run())
+    arguments = [str(good), "--plan", str(tmp_path / name)] if name == "plan.json" else [str(tmp_path / name)]
+    assert main(["report", *arguments]) == 1
+    assert capsys.readouterr().err.startswith("flopwatch: expected a file")
+
+
+def test_a_run_and_its_continuation_are_one_run_of_a_comparison(tmp_path, capsys):
+    first = write(tmp_path / "a" / "run.jsonl", samples.healthy_run())
+    start = samples.start(time=1100.0, step=21, resumed_from=str(first))
+    second = write(tmp_path / "b" / "run.jsonl", [start, *samples.healthy_run()[1:]])
+    other = write(tmp_path / "c" / "run.jsonl", samples.healthy_run())
+    arguments = [str(first), str(second), str(other), str(other), "--format", "json"]
+    assert main(["report", *arguments]) == 0
+    printed = capsys.readouterr()
+    assert len(json.loads(printed.out)["runs"]) == 2
+    assert "left out" in printed.err
 
 
 HOSTILE = {

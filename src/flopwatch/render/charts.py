@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,7 +63,10 @@ def overlay(entries: Sequence[Entry]) -> list[tuple[str, str]]:
         if points:
             lines.append(_line(name, _PALETTE[place % len(_PALETTE)], points, f"%{{y:.2%}}<extra>{name}</extra>"))
     axis = {"title": {"text": "MFU"}, "tickformat": ".1~%", "rangemode": "tozero"}
-    return [("MFU over time", _chart(longest, lines, axis))] if lines else []
+    heading = "MFU over time"
+    if len(entries) > len(shown):
+        heading += f", of the first {len(shown)} of {len(entries)} runs that have a time line"
+    return [(heading, _chart(longest, lines, axis))] if lines else []
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int = _MOST_POINTS) -> list[tuple[float, float]]:
@@ -86,6 +90,8 @@ def _waterfall(report: Report) -> str | None:
         return None
     shares = [(part.flops or 0) / total for part in kinds]
     useful = 1 - sum(shares)
+    lowest = min(0.0, useful, *(1 - each for each in itertools.accumulate(shares)))
+    highest = max(1.0, *(1 - each for each in itertools.accumulate(shares)))
     names = [
         "all of the peak",
         *(part_words(part.kind, short=True) for part in kinds),
@@ -108,7 +114,7 @@ def _waterfall(report: Report) -> str | None:
     }
     layout = {
         **_layout(height=60 + 34 * len(names)),
-        "xaxis": {"tickformat": ".0%", "range": [0, 1.12], "gridcolor": _GRID, "fixedrange": True},
+        "xaxis": {"tickformat": ".0%", "range": [lowest * 1.2, highest * 1.12], "gridcolor": _GRID, "fixedrange": True},
         "yaxis": {"autorange": "reversed", "automargin": True, "fixedrange": True},
         "showlegend": False,
         "hovermode": "closest",
@@ -323,7 +329,7 @@ def _layout(height: int) -> dict[str, Any]:
         "height": height,
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "system-ui, sans-serif", "color": "#808080"},
+        "font": {"family": "system-ui, sans-serif", "color": "#767676"},
     }
 
 

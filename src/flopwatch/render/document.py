@@ -9,6 +9,7 @@ from types import MappingProxyType
 from flopwatch import units
 from flopwatch.render import efficiency, facts
 from flopwatch.report import Report
+from flopwatch.waterfall import INTERRUPTION, Part
 
 Cells = tuple[str, ...]
 _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
@@ -24,6 +25,9 @@ _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
 )
 WHAT_TO_DO = "What to do"
 _NOTHING_TO_DO = "Nothing was found that would give back 2% of anything."
+_NOTHING_KNOWN = "Nothing was found in the training loop; where time went outside of it is not known."
+_MOST_LINES = 200
+_BETWEEN = "The time between processes is in it, and nothing is counted as paid for it."
 _DEFINITION = (
     "MFU is model FLOPs (forward and backward, no recomputation) / seconds / devices / dense peak of one device (PaLM,"
     " arXiv 2204.02311, appendix B). Unknown values read n/a; nothing is clamped."
@@ -61,17 +65,23 @@ def sections(report: Report) -> list[Section]:
         Section("How the work was counted", tuple(facts.work_lines(report.work))),
         _conventions(report),
         _components(report),
-        Section("Notes", sentences=(*report.notes, *(event.message for event in report.events))),
+        Section("Notes", sentences=_some((*report.notes, *(event.message for event in report.events)))),
         Section("Versions", tuple(report.versions.items())),
         Section("Definitions", sentences=(_DEFINITION,)),
     ]
     return [section for section in everything if section.rows or section.sentences]
 
 
+def _some(sentences: Cells) -> Cells:
+    """As many as can be read."""
+    left_out = len(sentences) - _MOST_LINES
+    return sentences if left_out <= 0 else (*sentences[:_MOST_LINES], f"and {left_out:,} more")
+
+
 def _what_to_do(report: Report) -> Section:
     lines = [efficiency.finding_words(finding) for finding in report.findings]
     if not lines and report.points:
-        lines = [_NOTHING_TO_DO]
+        lines = [_NOTHING_TO_DO if report.parts else _NOTHING_KNOWN]
     known = efficiency.known_words(report.known)
     return Section(WHAT_TO_DO, sentences=(*lines, *([known] if known else [])))
 
@@ -96,13 +106,23 @@ def _waterfall(report: Report) -> Section:
     rows, shares = [], []
     for part in report.parts:
         share = part.device_seconds / total if total else None
-        flops = [units.format_si(part.flops, "FLOPs")] if counted else []
-        money = [units.format_usd(part.usd)] if paid else []
-        hours = units.format_plain(part.device_seconds / units.SECONDS_PER_HOUR)
-        rows.append((efficiency.part_words(part.kind), *flops, hours, *money, units.format_share(share)))
+        rows.append(_part_row(efficiency.part_words(part.kind), share, part, counted, paid))
         shares.append(share)
-    columns = ("", *(["FLOPs"] if counted else []), "device-hours", *(["money"] if paid else []), "share")
-    return Section("Where the peak went", tuple(rows), columns, tuple(shares))
+    if rows:
+        flops, money = sum(part.flops or 0 for part in report.parts), sum(part.usd or 0.0 for part in report.parts)
+        whole = Part("", flops, total, money)
+        rows.append(_part_row("all together", 1.0, whole, counted, paid))
+        shares.append(None)
+    columns = ("", "share", *(["FLOPs"] if counted else []), "device-hours", *(["money"] if paid else []))
+    between = any(part.kind == INTERRUPTION for part in report.parts)
+    return Section("Where the peak went", tuple(rows), columns, tuple(shares), (_BETWEEN,) if between else ())
+
+
+def _part_row(words: str, share: float | None, part: Part, counted: bool, paid: bool) -> Cells:
+    flops = [units.format_si(part.flops, "FLOPs")] if counted else []
+    money = [units.format_usd(part.usd)] if paid else []
+    hours = units.format_plain(part.device_seconds / units.SECONDS_PER_HOUR)
+    return (words, units.format_share(share), *flops, hours, *money)
 
 
 def _wall_time(report: Report) -> Section:
@@ -116,12 +136,16 @@ def _conventions(report: Report) -> Section:
         (each.convention, units.format_percent(each.mfu), units.format_plain(each.flops_ratio), each.description)
         for each in report.conventions
     )
-    return Section("The same run as others count", rows, ("convention", "MFU", "FLOPs, ours = 1", "what it counts"))
+    return Section(
+        "The same run as others count, by its first batch",
+        rows,
+        ("convention", "MFU", "FLOPs, ours = 1", "what it counts"),
+    )
 
 
 def _components(report: Report) -> Section:
     rows = tuple(
         (name, f"{parameters:,}", units.format_si(flops, "FLOPs"), units.format_share(share))
-        for name, parameters, flops, share in facts.component_lines(report.work)
+        for name, parameters, flops, share in facts.component_lines(report.work)[:_MOST_LINES]
     )
     return Section("The model, on one device's first batch", rows, ("component", "parameters", "forward", "share"))

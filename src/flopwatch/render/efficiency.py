@@ -18,6 +18,7 @@ _PARTS = {
     "other": "other, outside the training loop",
     waterfall.LOST: "steps that a restart did again, and their start-up",
     waterfall.INTERRUPTION: "interruption between two processes",
+    waterfall.UNKNOWN: "not known, as where a clock was set",
     waterfall.TRAINING: "training steps",
     waterfall.CLOCK: "clock below the peak's",
     waterfall.RECOMPUTED: "recomputation, by activation checkpointing",
@@ -55,7 +56,7 @@ _ADVICE = {
         "look at its machine and its data",
     ),
     "dips": (
-        "{detail} dips without a known cause cost {share} of the training loop's work",
+        "{detail} dips without a known cause cost {share} of the training loop's time",
         "look at what else uses the machine, its storage and its network at those times",
     ),
 }
@@ -69,6 +70,7 @@ _SHORT = {
     "other": "other",
     waterfall.LOST: "steps done again",
     waterfall.INTERRUPTION: "interruption",
+    waterfall.UNKNOWN: "not known",
     waterfall.CLOCK: "clock",
     waterfall.RECOMPUTED: "recomputation",
     waterfall.REST: "kernels, network",

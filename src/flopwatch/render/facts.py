@@ -21,6 +21,8 @@ VERIFICATION = {
     "withheld": "withheld",
 }
 _NEARLY_ALL = 0.95
+_SHOWN = 0.0005  # of the time; less would read 0.0%
+_OTHER_PEAKS = "; earlier processes had other peaks, and each is held against its own"
 WITHHELD = ("withheld", "disagree")
 _NO_WORK = "the run ended before its first batch did"
 _UNREADABLE_WORK = "the record of how the work was counted is unreadable"
@@ -35,6 +37,7 @@ _KINDS = {
     "other": "other, outside the training loop",
     "lost": "steps that a restart did again, and their start-up",
     "interruption": "interruption between two processes",
+    "unknown": "not known, as where a clock was set",
 }
 
 
@@ -57,8 +60,9 @@ def headline_basis(report: Report) -> str:
         return f"No MFU: {reason}."
     if report.work is None:
         return f"MFU is against a peak of {peak_text(report.device)} per device; {_UNREADABLE_WORK}."
+    others = _OTHER_PEAKS if _peaks_differ(report) else ""
     return (
-        f"MFU is against a peak of {peak_text(report.device)} per device; FLOPs are of the"
+        f"MFU is against a peak of {peak_text(report.device)} per device{others}; FLOPs are of the"
         f" {report.work.model_type} with {report.work.attention} attention"
         f" ({VERIFICATION[report.work.verification]})."
     )
@@ -72,7 +76,7 @@ def run_lines(report: Report) -> list[Line]:
         ("started", _date(report.started_at)),
         ("devices", f"{report.device.count} x {report.device.name}"),
         ("precision", report.precision or units.UNKNOWN),
-        ("peak of one device", peak_text(report.device)),
+        ("peak of one device", f"{peak_text(report.device)}{_OTHER_PEAKS if _peaks_differ(report) else ''}"),
         ("strategy", report.strategy or units.UNKNOWN),
     ]
     if (report.device.peak_source or "").startswith("measured"):
@@ -84,6 +88,10 @@ def run_lines(report: Report) -> list[Line]:
     if report.processes > 1:
         lines.append(("processes", f"{report.processes}, each resumed from the one before"))
     return lines
+
+
+def _peaks_differ(report: Report) -> bool:
+    return len({each.device.peak_flops_per_second for each in report.each_process}) > 1
 
 
 def _date(seconds: float) -> str:
@@ -158,7 +166,8 @@ def _batch_words(work: Work) -> str:
     sizes += [" x ".join(map(str, work.image_size)) + " pixels"] if work.image_size else []
     if not sizes:
         return f"{work.sequences or units.UNKNOWN} samples"
-    return f"{work.sequences} {'sequences' if work.seq_len else 'images'} x {' and '.join(sizes)}"
+    thing = "sequence" if work.seq_len else "image"
+    return f"{work.sequences} {thing}{'' if work.sequences == 1 else 's'} x {' and '.join(sizes)}"
 
 
 def work_words(work: Work) -> str:
@@ -228,7 +237,8 @@ def _process_words(process: Process) -> str:
     if process.sequences and process.seq_len:
         words += f", {process.sequences} x {process.seq_len} tokens"
     if process.mfu is not None:
-        words += f", MFU {units.format_percent(process.mfu)}"
+        peak = units.format_si(process.device.peak_flops_per_second, "FLOP/s")
+        words += f", MFU {units.format_percent(process.mfu)} of {peak} each"
     return f"{words}, {process.status}"
 
 
@@ -316,6 +326,7 @@ def time_lines(report: Report) -> list[tuple[str, float, float | None]]:
     return [
         (_KINDS.get(kind, kind), seconds, seconds / total if total else None)
         for kind, seconds in sorted(report.seconds.items(), key=lambda item: -item[1])
+        if not total or seconds / total >= _SHOWN
     ]
 
 

@@ -10,6 +10,7 @@ from flopwatch.render.document import Section, sections
 from flopwatch.report import Report
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|#!$~])")
+_LIST = re.compile(r"^(\d*)([.)+-])(?=\s)")
 
 
 def render(report: Report) -> str:
@@ -32,8 +33,10 @@ def render_sections(parts: Sequence[Section]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown takes for nothing but text."""
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+    """Text that Markdown takes for nothing but text: no markup, link, mention, list, or sign that turns text around."""
+    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    escaped = _MARKUP.sub(r"\\\1", line.replace("&", "&amp;")).replace("@", "&#64;").replace("://", "&#58;//")
+    return _LIST.sub(r"\1\\\2", escaped).replace("www.", "www&#46;")
 
 
 def table(rows: Sequence[Sequence[str]], columns: Sequence[str], numeric: bool = True) -> str:

@@ -22,8 +22,9 @@ def render(report: Report) -> str:
 
 
 def render_sections(parts: Sequence[Section]) -> str:
-    """Sections below each other."""
-    return "\n\n".join(_section(section) for section in parts) + "\n"
+    """Sections below each other; nothing that a user named can move a terminal's cursor."""
+    text = "\n\n".join(_section(section) for section in parts) + "\n"
+    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def summary_lines(report: Report) -> list[str]:
@@ -77,8 +78,8 @@ def _table(section: Section) -> str:
     if section.shares:
         rows = [(*row, bar(share)) for row, share in zip(rows, section.shares, strict=True)]
         columns = (*columns, "")
-    texts = [column == "what it counts" or not place for place, column in enumerate(columns[:-1])]
-    alignment = ["left" if text else "right" for text in texts] + ["left" if section.shares else "right"]
+    texts = [not column or column == "what it counts" for column in columns]
+    alignment = ["left" if text else "right" for text in texts]
     return tabulate(rows, headers=columns, colalign=alignment, disable_numparse=True)
 
 

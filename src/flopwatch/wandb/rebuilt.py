@@ -34,6 +34,7 @@ class _Rows:
     windows: WindowList = field(default_factory=WindowList)
     first: Window | None = None
     again: int = 0
+    run_mfu: float | None = None
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row of ours, keys without a prefix."""
@@ -47,6 +48,7 @@ class _Rows:
         earlier = self.windows.last
         window = _window(row, axis + 1, at, earlier, self.device, first=restarted or earlier is None)
         self.first = self.first or window
+        self.run_mfu = _number(row, "perf/run_mfu")
         self.windows.add(window)
 
 
@@ -88,8 +90,8 @@ def _run(
     made: _Rows, facts: Mapping[str, Any], *, path: Path, name: str | None, run_id: str, status: Status | None
 ) -> Run:
     windows = made.windows.windows()
-    last = windows[-1]
-    started_at = min(windows[0].ended_at, last.ended_at - last.totals.seconds)
+    first, last = made.first or windows[0], windows[-1]
+    started_at = min(first.ended_at - first.totals.seconds, last.ended_at)
     versions = facts.get("versions")
     start = Start(
         run_id=run_id,
@@ -97,6 +99,7 @@ def _run(
         started_at=started_at,
         step=0,
         device=made.device,
+        capacity_flops=_capacity_before(made, last, started_at),
         name=name,
         versions={str(key): str(value) for key, value in versions.items()} if isinstance(versions, Mapping) else {},
     )
@@ -105,6 +108,17 @@ def _run(
     if made.again:
         notes.append(f"{made.again:,} rows were logged again after a restart; the last of each step is kept")
     return Run(path, (Segment(start, _work(facts), windows, (), end),), tuple(notes))
+
+
+def _capacity_before(made: _Rows, last: Window, started_at: float) -> float | None:
+    """What the run MFU that was logged needs beside the time since the start; unknown where none was.
+
+    It knows of restarts on other devices, of which rows do not tell.
+    """
+    peak = made.device.peak_flops_per_second
+    if not made.run_mfu or last.totals.flops is None or peak is None:
+        return None
+    return last.totals.flops / made.run_mfu - (last.ended_at - started_at) * made.device.count * peak
 
 
 def _window(
