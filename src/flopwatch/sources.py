@@ -10,6 +10,7 @@ from flopwatch.errors import ArgumentError, RunFileError, WandbError
 from flopwatch.reading import no_bar
 from flopwatch.records import Status
 from flopwatch.runfile import Run, Tell, read_run
+from flopwatch.wandb.live import SUMMARY
 from flopwatch.wandb.log import LogReader
 from flopwatch.wandb.online import RunPath, connect, guarded, parse_run
 from flopwatch.wandb.rebuilt import rebuild
@@ -91,19 +92,24 @@ def _from_log(path: Path, tell: Tell) -> Run:
     if attached:
         return read_run(max(attached, key=lambda each: each.stat().st_mtime).resolve(), tell)
     # What was counted is told after the first rows, and of rows there may be too many to keep.
-    reader = LogReader(path)
-    reader.read_facts()
-    status: Status | None = ("finished" if reader.exit_code == 0 else "failed") if reader.ended else None
+    facts, reader = LogReader(path), LogReader(path, tell)
+    facts.read_config(SUMMARY)
     run = rebuild(
-        LogReader(path, tell).rows(),
-        reader.config,
+        reader.rows(),
+        facts.config,
         path=path,
-        name=reader.name,
-        run_id=reader.run_id or path.stem,
-        status=status,
+        name=facts.name,
+        run_id=facts.run_id or path.stem,
+        status=lambda: _status(reader),
     )
     damaged = f"{reader.damaged} damaged stretch(es) of {path.name} were left out"
     return Run(run.path, run.segments, (*run.notes, damaged) if reader.damaged else run.notes)
+
+
+def _status(reader: LogReader) -> Status | None:
+    if not reader.ended:
+        return None
+    return "finished" if reader.exit_code == 0 else "failed"
 
 
 def _from_server(path: RunPath) -> Run:
@@ -120,7 +126,7 @@ def _from_server(path: RunPath) -> Run:
             path=Path(f"{path.project}/{path.id}"),
             name=found.name,
             run_id=found.id,
-            status=_STATES.get(found.state),
+            status=lambda: _STATES.get(found.state),
         )
 
 

@@ -26,6 +26,8 @@ _LARGEST_RECORD = 2**26
 _HISTORY, _CONFIG, _RUN, _EXIT = 2, 5, 17, 18  # fields of the Record message
 _ASIDE = (1, 16, 19, 200)  # its number, control, uuid and info, which may come before or after its content
 _WITH_LENGTH = 2
+_LONGEST_NUMBER = 64
+_DIGITS = frozenset("-0123456789")
 
 
 @dataclass
@@ -62,11 +64,13 @@ class LogReader:
             elif kind in (_CONFIG, _RUN, _EXIT):
                 self._note(payload)
 
-    def read_facts(self) -> None:
-        """Read on, but take note alone of what is told about the run itself; rows are not decoded."""
+    def read_config(self, key: str) -> None:
+        """Read on until the config has a key, without decoding rows."""
         for payload in self.payloads():
             if _field_of(payload) in (_CONFIG, _RUN, _EXIT):
                 self._note(payload)
+                if key in self.config:
+                    return
 
     def check(self) -> None:
         """See whether it is such a file.
@@ -189,8 +193,11 @@ def _values(items: Iterable[Any]) -> dict[str, Any]:
     values = {}
     for item in items:
         key = item.key or "/".join(item.nested_key)
+        text = item.value_json
         try:
-            values[key] = json.loads(item.value_json)
+            # Most are numbers, which need no parser.
+            is_number = text[:1] in _DIGITS and len(text) < _LONGEST_NUMBER
+            values[key] = float(text) if is_number else json.loads(text)
         except (ValueError, RecursionError):
             continue
     return values

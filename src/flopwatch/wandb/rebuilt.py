@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def rebuild(
     path: Path,
     name: str | None,
     run_id: str,
-    status: Status | None,
+    status: Callable[[], Status | None],
 ) -> Run:
     """The run that was logged.
 
@@ -69,7 +69,7 @@ def rebuild(
         path: The file or address that it is from.
         name: Its name.
         run_id: Its id.
-        status: How it ended; `None` if it goes on or was killed.
+        status: Says, once the rows are read, how it ended; `None` if it goes on or was killed.
 
     Raises:
         WandbError: If flopwatch logged nothing to it.
@@ -83,7 +83,7 @@ def rebuild(
             made.add(own)
     if made.first is None:
         raise WandbError(f"expected a run with rows of flopwatch, found none in {path}")
-    return _run(made, known, path=path, name=name, run_id=run_id, status=status)
+    return _run(made, known, path=path, name=name, run_id=run_id, status=status())
 
 
 def _run(
