@@ -123,10 +123,19 @@ def test_text_and_page_show_the_same_cells(report):
     page = Page(RENDERERS["html"](report)).text
     text = RENDERERS["text"](report)
     for section in sections(report):
+        if section.heading == "Time line":  # the page has charts instead
+            continue
         for row in section.rows:
             for cell in row:
                 assert " ".join(cell.split()) in page
                 assert cell in text
+
+
+def test_a_terminal_has_a_time_line_of_bars(report):
+    lines = RENDERERS["text"](report).splitlines()
+    (mfu,) = (line for line in lines[lines.index("Time line") :] if line.startswith("MFU  "))
+    # 28 windows at 8 PFLOPs, and window 15, the fourteenth after warm-up, at one.
+    assert mfu.split() == ["MFU", "5%", "40%", "█" * 13 + "▁" + "█" * 14]
 
 
 def test_the_page_starts_as_a_page_and_stays_small(report):

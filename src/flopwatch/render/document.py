@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 
 from flopwatch import units
 from flopwatch.render import efficiency, facts
+from flopwatch.render.live import bars
 from flopwatch.report import Report
 from flopwatch.waterfall import INTERRUPTION, Part
 
@@ -23,7 +25,15 @@ _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
         "usd": units.format_usd,
     }
 )
-WHAT_TO_DO = "What to do"
+WHAT_TO_DO, TIME_LINE = "What to do", "Time line"
+_STRETCHES = 60
+_IN_TIME: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("MFU", "mfu", units.format_percent),
+    ("MFU at clock", "mfu_at_clock", units.format_percent),
+    ("tokens/s", "tokens_per_second", units.format_count),
+    ("SM clock", "sm_clock_hz", units.format_clock),
+    ("clock held down", "throttled_frac", units.format_share),
+)
 _NOTHING_TO_DO = "Nothing was found that would give back 2% of anything."
 _NOTHING_KNOWN = "Nothing was found in the training loop; where time went outside of it is not known."
 _MOST_LINES = 200
@@ -59,6 +69,7 @@ def sections(report: Report) -> list[Section]:
         _what_to_do(report),
         _waterfall(report),
         _wall_time(report),
+        _time_line(report),
         Section("What was unusual", sentences=tuple(efficiency.unusual_lines(report))),
         Section("Restarts", tuple(facts.restart_lines(report))),
         Section("What the GPUs did", tuple(facts.hardware_lines(report))),
@@ -129,6 +140,24 @@ def _wall_time(report: Report) -> Section:
     lines = facts.time_lines(report)
     rows = tuple((label, units.format_duration(seconds), units.format_share(share)) for label, seconds, share in lines)
     return Section("Where wall time went", rows, ("", "time", "share"), tuple(share for _, _, share in lines))
+
+
+def _time_line(report: Report) -> Section:
+    """Means over stretches of the same number of windows, for forms without charts."""
+    rows = []
+    for words, name, form in _IN_TIME:
+        values = [value for point in report.points if not point.first and (value := getattr(point, name)) is not None]
+        if len(values) > 1:
+            drawn = bars(_means(values))
+            rows.append((words, form(min(values)), form(max(values)), drawn or "even"))
+    return Section(TIME_LINE, tuple(rows), ("", "lowest", "highest", "from start to end"))
+
+
+def _means(values: Sequence[float]) -> list[float]:
+    if len(values) <= _STRETCHES:
+        return list(values)
+    edges = [place * len(values) // _STRETCHES for place in range(_STRETCHES + 1)]
+    return [sum(values[first:last]) / (last - first) for first, last in pairwise(edges)]
 
 
 def _conventions(report: Report) -> Section:

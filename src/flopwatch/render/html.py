@@ -9,7 +9,7 @@ import jinja2
 
 from flopwatch.comparison import Entry
 from flopwatch.render import charts, facts
-from flopwatch.render.document import WHAT_TO_DO, Section, sections
+from flopwatch.render.document import TIME_LINE, WHAT_TO_DO, Section, sections
 from flopwatch.report import Report
 
 
@@ -23,7 +23,7 @@ def render(report: Report) -> str:
         headline=facts.headline(report),
         basis=facts.headline_basis(report),
         first=first,
-        sections=[section for section in parts if section not in first],
+        sections=[section for section in parts if section not in first and section.heading != TIME_LINE],
         drawn=charts.charts(report),
     )
 

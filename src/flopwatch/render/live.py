@@ -93,11 +93,15 @@ def _cells(rows: Sequence[Mapping[str, Any]], key: str, words: str, form: Form) 
 
 def sparkline(values: Sequence[float]) -> str:
     """The last values as a row of bars, from the lowest of them to the highest; nothing where they do not change."""
-    last = values[-_SPARKS:]
-    low, high = min(last), max(last)
-    if not any(one != other for one, other in pairwise(last)):
+    return bars(values[-_SPARKS:])
+
+
+def bars(values: Sequence[float]) -> str:
+    """Values as a row of bars; nothing where they do not change."""
+    if not any(one != other for one, other in pairwise(values)):
         return ""
-    return "".join(_BARS[round((value - low) / (high - low) * (len(_BARS) - 1))] for value in last)
+    low, high = min(values), max(values)
+    return "".join(_BARS[round((value - low) / (high - low) * (len(_BARS) - 1))] for value in values)
 
 
 def columns_of(row: Mapping[str, Any]) -> list[str]:

@@ -78,7 +78,7 @@ def _table(section: Section) -> str:
     if section.shares:
         rows = [(*row, bar(share)) for row, share in zip(rows, section.shares, strict=True)]
         columns = (*columns, "")
-    texts = [not column or column == "what it counts" for column in columns]
+    texts = [not column or column in ("what it counts", "from start to end") for column in columns]
     alignment = ["left" if text else "right" for text in texts]
     return tabulate(rows, headers=columns, colalign=alignment, disable_numparse=True)
 
