@@ -126,9 +126,9 @@ def test_inside_training_clock_recomputation_and_padding_are_found():
     found = {each.kind: each for each in findings(replace(NOTHING, parts=parts, seconds={"training": 800.0}))}
     assert found["clock"].share == 10 / 200
     assert found["recomputed"].share == 20 / 80
-    # Of the loop the clock is 10 of 200, recomputation 20 of 200; all of it is the run.
+    # Training steps are all of the loop and of the run: a twentieth by the clock, a quarter of the time recomputing.
     assert found["clock"].mfu_gain == pytest.approx(0.4 / (1 - 10 / 200) - 0.4)
-    assert found["recomputed"].run_mfu_gain == pytest.approx(0.3 / (1 - 20 / 200) - 0.3)
+    assert found["recomputed"].run_mfu_gain == pytest.approx(0.3 / (1 - 20 / 80) - 0.3)
     # Less padding makes more of the FLOPs useful, not the MFU higher.
     assert found["padding"] == Finding("padding", 0.1, None, None)
 

@@ -130,9 +130,10 @@ def _inside(evidence: Evidence) -> Iterator[Finding]:
         waterfall.CLOCK: flops.get(waterfall.CLOCK, 0) / training,
         waterfall.RECOMPUTED: again / (model + again),
     }
+    # What was recomputed ran as fast as the rest, so it took its share of the time of training steps.
+    of_loop, of_run = training / loop, training / sum(flops.values())
     for kind, share in shares.items():
-        of_loop, of_run = flops.get(kind, 0) / loop, _of_run(evidence, kind)
-        yield Finding(kind, share, _gain(evidence.mfu, of_loop), _gain(evidence.run_mfu, of_run))
+        yield Finding(kind, share, _gain(evidence.mfu, share * of_loop), _gain(evidence.run_mfu, share * of_run))
     yield Finding(waterfall.PADDING, padding / model, None, None)
 
 

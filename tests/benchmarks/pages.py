@@ -1,0 +1,200 @@
+"""Pictures of the report's page, to be looked at: synthetic runs, on a desktop and on a phone.
+
+    python tests/benchmarks/pages.py FOLDER
+
+Makes a healthy, a throttled, a restarted, an empty run and one without GPU, writes `report.html` of each and, with
+Chromium on the path, a picture at 1,100 and one at 390 pixels. The runs are made up; their numbers agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from flopwatch.records import BudgetLine, Device, End, Hardware, Record, Start, Totals, Window, Work, to_json
+from flopwatch.render import RENDERERS
+from flopwatch.report import summarize
+from flopwatch.runfile import read_run
+from flopwatch.tree import ComponentRow
+
+BEGAN = 1_760_000_000.0
+H100 = Device(
+    *("NVIDIA H100 80GB HBM3", 64, "bf16", 989.4e12, "datasheet: NVIDIA H100, SXM5"),
+    flops_per_clock=540_672.0,
+    boost_clock_hz=1.83e9,
+)
+CPU = Device("CPU", 1, "fp32", 432e9, "measured: 512 x 512 fp32 matmul at 432 GFLOP/s on 2 CPU threads")
+# 8.03B parameters, sequences of 8,192 tokens: 2 x parameters + attention, forward.
+FORWARD = 8192 * 16_600_000_000
+WORK = Work(
+    verification="verified",
+    note="a run of its own code agrees to the FLOP",
+    model_type="llama",
+    parameters=8_030_261_248,
+    active_parameters=8_030_261_248,
+    attention="causal",
+    sequences=1,
+    seq_len=8192,
+    tokens=8192,
+    forward_flops=FORWARD,
+    training_flops=3 * FORWARD,
+    components=(
+        ComponentRow("layers.self_attn", 1_342_177_280, FORWARD * 28 // 100),
+        ComponentRow("layers.mlp", 5_637_144_576, FORWARD * 66 // 100),
+        ComponentRow("lm_head", 525_336_576, FORWARD * 6 // 100),
+    ),
+    method="config",
+    conventions={"model": 3 * FORWARD, "palm": 33 * FORWARD // 10, "megatron": 31 * FORWARD // 10},
+)
+KINDS = ("setup", "training", "data_wait", "validation", "checkpoint", "callbacks", "other")
+
+
+def windows(start: Start, count: int, throttled: bool) -> Iterator[Window]:
+    """Windows of about ten seconds; a slow data loader for a minute, hot GPUs for ten where asked for."""
+    random_, device = random.Random(start.step), start.device
+    totals, now, on_gpu = start.totals, start.time + 95.0, start.device is H100
+    kinds = {kind: totals.seconds_by_kind.get(kind, 0.0) for kind in KINDS}
+    kinds["setup"] += 95.0
+    before = 95.0
+    for place in range(count):
+        first, hot, starved = place == 0, throttled and 120 < place < 190, 60 < place < 66
+        seconds = 38.0 if first else random_.gauss(10, 0.05)
+        mfu = 0.05 if first else 0.42 * random_.gauss(1, 0.008) * (0.74 if hot else 1) * (0.6 if starved else 1)
+        waited = 4.2 if starved else 0.3
+        pauses = {"validation": 45.0} if place % 40 == 39 else {"checkpoint": 30.0} if place % 60 == 59 else {}
+        flops = int(mfu * seconds * device.count * (device.peak_flops_per_second or 0))
+        tokens = flops * 8192 // (3 * FORWARD)
+        steps = 1 if first else 6
+        wall = seconds + sum(pauses.values())
+        now, before = now + wall, before + wall
+        for kind, spent in {
+            "training": seconds - waited - 0.1,
+            "data_wait": waited,
+            "callbacks": 0.1,
+            **pauses,
+        }.items():
+            kinds[kind] += spent
+        totals = Totals(
+            flops=(totals.flops or 0) + flops,
+            tokens=(totals.tokens or 0) + tokens,
+            steps=totals.steps + steps,
+            seconds=start.totals.seconds + before,
+            device_seconds=start.totals.device_seconds + before * device.count,
+            hardware_flops=(totals.hardware_flops or 0) + flops * 5 // 4,
+            useful_tokens=(totals.useful_tokens or 0) + tokens * 97 // 100,
+            joules=(totals.joules or 0) + int(wall * 650 * device.count) if on_gpu else None,
+            lost_steps=totals.lost_steps,
+            lost_flops=totals.lost_flops,
+            lost_seconds=totals.lost_seconds,
+            seconds_by_kind=dict(kinds),
+        )
+        step = start.step + 6 * place + 1
+        left = (20_000 - step) * 1.75
+        window = Window(
+            *(step, now, seconds, wall, waited, steps, steps, flops, tokens, steps * 128, totals, first),
+            hardware_flops=flops * 5 // 4,
+            useful_tokens=tokens * 97 // 100,
+            budget_fraction=step / 20_000,
+            seconds_left=left,
+            seconds_left_low=left * 0.93,
+            seconds_left_high=left * 1.08,
+            pause_seconds=pauses,
+        )
+        yield with_gpu(window, hot, random_) if on_gpu else window
+
+
+def with_gpu(window: Window, hot: bool, random_: random.Random) -> Window:
+    clock, heat = (1.3e9, 0.85) if hot else (1.755e9, 0.0)
+    return replace(
+        window,
+        sm_clock_hz=clock,
+        sm_clock_hz_min=clock - 6e7,
+        clock_samples=10,
+        throttled={"power_cap": 0.3, "software_thermal": heat},
+        throttled_frac=max(0.3, heat),
+        throttle_counted=True,
+        power_watts=650.0 * H100.count,
+        tensor_active=0.5,
+        slowest_rank=17 if random_.random() < 0.7 else random_.randrange(64),
+        slowest_rank_ratio=random_.gauss(1.06, 0.005),
+    )
+
+
+def write(path: Path, start: Start, count: int, throttled: bool = False, ended: bool = True) -> list[Window]:
+    made = list(windows(start, count, throttled))
+    records: list[Record] = [start]
+    if start.device is H100:
+        energy = "the driver's counter"
+        records.append(Hardware(start.time, H100.name, driver="580.95.05", energy_source=energy, readable={}))
+    if made:
+        records += [WORK, *made]
+    if made and ended:
+        last = made[-1]
+        records.append(End("interrupted", last.ended_at, last.step, last.totals, last.totals.seconds_by_kind))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{to_json(record)}\n" for record in records))
+    return made
+
+
+def runs(folder: Path) -> dict[str, Path]:
+    budgets = (BudgetLine(1e22, "flops", "10 ZFLOPs"), BudgetLine(20_000, "steps", "20K steps"))
+    nothing = Totals(hardware_flops=0, useful_tokens=0, joules=0)
+    first = Start("run", BEGAN, BEGAN, 0, H100, nothing, name="llama-8b", budgets=budgets, usd_per_device_hour=2.5)
+    paths = {name: folder / name / "run.jsonl" for name in ("healthy", "throttled", "restarted", "empty", "cpu")}
+    write(paths["healthy"], first, 300)
+    write(paths["throttled"], first, 300, throttled=True)
+    write(paths["empty"], first, 0)
+    write(paths["cpu"], replace(first, device=CPU, usd_per_device_hour=None), 40)
+    killed = write(folder / "killed" / "run.jsonl", first, 150, ended=False)
+    saved, last = killed[99], killed[-1]
+    totals = replace(
+        last.totals,
+        flops=saved.totals.flops,
+        tokens=saved.totals.tokens,
+        hardware_flops=saved.totals.hardware_flops,
+        useful_tokens=saved.totals.useful_tokens,
+        lost_steps=last.step - saved.step,
+        lost_flops=(last.totals.flops or 0) - (saved.totals.flops or 0),
+        lost_seconds=last.ended_at - saved.ended_at,
+        seconds_by_kind=saved.totals.seconds_by_kind,
+    )
+    again = last.ended_at + 1800
+    capacity = (again - BEGAN) * H100.count * (H100.peak_flops_per_second or 0)
+    earlier = str(folder / "killed" / "run.jsonl")
+    second = replace(first, time=again, step=saved.step, totals=totals, capacity_flops=capacity, resumed_from=earlier)
+    write(paths["restarted"], second, 200)
+    return paths
+
+
+def picture(page: Path, width: int, height: int) -> None:
+    """In a frame of the width, as a window of Chromium cannot be as narrow as a phone."""
+    frame = page.with_name(f"{width}.html")
+    style = f"width:{width}px;height:{height}px;border:0"
+    frame.write_text(f'<body style="margin:0"><iframe src="{page.name}" style="{style}"></iframe></body>')
+    options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--allow-file-access-from-files"]
+    options += [f"--window-size={max(width, 500)},{height}", "--virtual-time-budget=5000"]
+    target = page.with_name(f"{width}.png")
+    subprocess.run(["chromium", *options, f"--screenshot={target}", frame.as_uri()], check=True, capture_output=True)
+    frame.unlink()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder.resolve()
+    for path in runs(folder).values():
+        page = path.with_name("report.html")
+        page.write_text(RENDERERS["html"](summarize(read_run(path))), encoding="utf-8")
+        if shutil.which("chromium"):
+            picture(page, 1100, 5200)
+            picture(page, 390, 8000)
+        print(page)
+
+
+if __name__ == "__main__":
+    main()
