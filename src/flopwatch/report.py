@@ -27,7 +27,7 @@ ReportStatus = Literal["finished", "interrupted", "failed", "killed", "killed or
 
 @dataclass(frozen=True)
 class Point:
-    """One window in the time line; seconds are since the run's first start."""
+    """One window in the time line; seconds are since the run's first start, `pauses` what kinds of them were in it."""
 
     seconds: float
     step: int
@@ -39,6 +39,7 @@ class Point:
     first: bool
     throttled_frac: float | None = None
     budget_fraction: float | None = None
+    pauses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -430,4 +431,5 @@ def _points(run: Run, started_at: float) -> Iterable[Point]:
                 first=window.first,
                 throttled_frac=window.throttled_frac,
                 budget_fraction=window.budget_fraction,
+                pauses=tuple(kind for kind, spent in window.pause_seconds.items() if spent > 0),
             )

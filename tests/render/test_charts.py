@@ -98,6 +98,15 @@ def test_events_and_dips_are_marks_with_their_words(report):
     assert "were 87.5% slower than usual" in marks["text"][1]
 
 
+def test_validations_and_checkpoints_are_ticks(tmp_path):
+    records = rich_run()
+    records[5] = dataclasses.replace(records[5], pause_seconds={"validation": 2.0, "checkpoint": 0.0})
+    report = summarize(read_run(write(tmp_path / "run.jsonl", records)))
+    (validation,) = (line for line in figures(charts.charts(report))["MFU over time"] if line["name"] == "validation")
+    assert validation["x"] == pytest.approx([4 * 12 / 60])  # the fourth window
+    assert "checkpoint" not in {line["name"] for line in figures(charts.charts(report))["MFU over time"]}
+
+
 def test_what_was_found_is_in_every_form(report):
     text, markdown = RENDERERS["text"](report), RENDERERS["md"](report)
     page = Page(RENDERERS["html"](report)).text

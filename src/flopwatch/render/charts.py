@@ -130,9 +130,9 @@ def _mfu(report: Report) -> str | None:
             lines.append(_line(name, _COLOURS[key], points, f"%{{y:.2%}}<extra>{name}</extra>"))
     if not lines:
         return None
-    marks = _events(report)
+    marks = [*_pauses(report), *_events(report)]
     axis = {"title": {"text": "MFU"}, "tickformat": ".1~%", "rangemode": "tozero"}
-    return _chart(_longest(report), [*lines, *([marks] if marks else [])], axis, shapes=_restarts(report))
+    return _chart(_longest(report), [*lines, *marks], axis, shapes=_restarts(report))
 
 
 def _tokens(report: Report) -> str | None:
@@ -218,7 +218,28 @@ def _fan(at: float, used: float, report: Report, longest: float) -> list[dict[st
     return [*lines, {**expected, "line": {"color": _COLOURS["budget"], "dash": "dash"}}]
 
 
-def _events(report: Report) -> dict[str, Any] | None:
+def _pauses(report: Report) -> list[dict[str, Any]]:
+    """Validations and checkpoints, as ticks on the time axis; of very many only some."""
+    scale, _ = _time_axis(_longest(report))
+    marks = []
+    for kind, colour in (("validation", _COLOURS["flops"]), ("checkpoint", _COLOURS["clock"])):
+        at = [point.seconds / scale for point in report.points if kind in point.pauses]
+        kept = at[:: -(-len(at) // _MOST_EVENTS)] if at else []
+        marks.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": kind,
+                "x": kept,
+                "y": [0.0] * len(kept),
+                "marker": {"symbol": "line-ns-open", "size": 9, "color": colour},
+                "hovertemplate": f"{kind}<extra></extra>",
+            }
+        )
+    return [each for each in marks if each["x"]]
+
+
+def _events(report: Report) -> list[dict[str, Any]]:
     """Notes of the run and what was unusual, as marks on the time axis with their words."""
     found = [(event.time - report.started_at, event.message) for event in report.events]
     dips = report.anomalies.dips
@@ -227,10 +248,10 @@ def _events(report: Report) -> dict[str, Any] | None:
         for dip, words in zip(dips, unusual_lines(report)[: len(dips)], strict=True)
     ]
     if not found:
-        return None
+        return []
     scale, _ = _time_axis(_longest(report))
     kept = sorted(found)[:_MOST_EVENTS]
-    return {
+    marks = {
         "type": "scatter",
         "mode": "markers",
         "name": "events",
@@ -240,6 +261,7 @@ def _events(report: Report) -> dict[str, Any] | None:
         "marker": {"symbol": "triangle-up", "size": 10, "color": _COLOURS["throttled"]},
         "hovertemplate": "%{text}<extra></extra>",
     }
+    return [marks]
 
 
 def _restarts(report: Report) -> list[dict[str, Any]]:
