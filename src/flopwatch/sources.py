@@ -50,9 +50,15 @@ def _exists(path: Path) -> bool:
         return False
 
 
+def _is_below_a_folder(text: str) -> bool:
+    """Whether a path that does not exist begins with a folder that does: it is misspelt then, and none of W&B."""
+    first = Path(text).parts[:1]
+    return bool(first) and "://" not in text and _exists(Path(*first))
+
+
 def project_of(text: str) -> RunPath | None:
     """The project whose runs are meant by ENTITY/PROJECT, where no file is of that name."""
-    if _exists(Path(text)):
+    if _exists(Path(text)) or _is_below_a_folder(text):
         return None
     try:
         path = parse_run(text)
@@ -63,7 +69,7 @@ def project_of(text: str) -> RunPath | None:
 
 def _meant(text: str) -> RunPath:
     try:
-        path = parse_run(text)
+        path = None if _is_below_a_folder(text) else parse_run(text)
     except ArgumentError:
         path = None
     if path is None or path.id is None:

@@ -178,6 +178,14 @@ def test_what_is_not_there_is_said_in_one_line(server, run, said, capsys):
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize("text", ["runs/missing", "runs/flopwatch/missing", "/nowhere/at/all"])
+def test_a_misspelt_path_is_not_asked_for_at_w_and_b(tmp_path, monkeypatch, text, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert main(["report", text]) == 1
+    assert f"found nothing at {text}" in capsys.readouterr().err
+
+
 def test_an_empty_folder_is_said(tmp_path):
     with pytest.raises(RunFileError, match="found none, and no W&B run"):
         open_run(str(tmp_path))
