@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,6 +29,8 @@ _STILL_ALIVE_SECONDS = 5.0
 _TAIL_BYTES = 2**16
 _MOST_SIBLINGS = 1000
 _CLOSE_SECONDS = 10.0
+_RETRY_SECONDS = 5.0
+_MOST_WAITING = 10_000
 _LONGEST_LINE = 4 * 2**20
 _MOST_EVENTS = 10_000
 _TOLD_EVERY = 1000
@@ -47,8 +50,9 @@ def _no_progress() -> Progress | None:
 class RunFileWriter:
     """Appends records to a file from a daemon thread; whatever goes wrong there is logged once and survived.
 
-    As long as it is open, a second file beside it holds how far the run has come, so that a killed process leaves
-    behind what it had done after its last window.
+    Where the disk is full, or gone for a while, records wait in memory until it takes them. As long as the file is
+    open, a second one beside it holds how far the run has come, so that a killed process leaves behind what it had done
+    after its last window.
 
     Args:
         path: The file, made anew with its folders.
@@ -57,43 +61,69 @@ class RunFileWriter:
 
     def __init__(self, path: Path, progress: Callable[[], Progress | None] = _no_progress) -> None:
         self.path = path
-        self.error: OSError | None = None
+        self._error: OSError | None = None
         self._progress = progress
         self._progress_failed = False
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+        self._waiting: deque[Record] = deque()
         self._thread = threading.Thread(target=self._write_all, name="flopwatch-runfile", daemon=True)
         self._thread.start()
 
     def write(self, record: Record) -> None:
-        """Queue a record; returns at once. After a failure nothing more is kept."""
-        if self.error is None:
+        """Queue a record; returns at once."""
+        if self._thread.is_alive():
             self._queue.put(record)
 
     def close(self) -> bool:
         """Write what is queued and close the file; tells whether everything is on disk."""
         self._queue.put(None)
         self._thread.join(_CLOSE_SECONDS)
-        return self.error is None and not self._thread.is_alive()
+        return self._error is None and not self._thread.is_alive()
 
     def _write_all(self) -> None:
         beside = progress_path(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("x", encoding="utf-8") as file, beside.open("w", encoding="utf-8") as progress_file:
-                record: Record | None = _NOTHING
-                due = time.monotonic() + _PROGRESS_SECONDS
-                while record is not None:
-                    record = self._next(max(due - time.monotonic(), 0.0))
-                    if record is not None and record is not _NOTHING:
-                        file.write(to_json(record) + "\n")
-                        file.flush()
-                    if time.monotonic() >= due:
-                        self._write_progress(progress_file)
-                        due = time.monotonic() + _PROGRESS_SECONDS
+            with self.path.open("xb", buffering=0) as file, beside.open("w", encoding="utf-8") as progress_file:
+                self._write_until_closed(file, progress_file)
             beside.unlink(missing_ok=True)
         except OSError as error:
-            self.error = error
+            self._error = error
             _logger.warning("no run file is written: %s: %s; training goes on", self.path, error.strerror or error)
+
+    def _write_until_closed(self, file: RawIOBase, progress_file: TextIO) -> None:
+        record: Record | None = _NOTHING
+        due = retry_at = time.monotonic()
+        while record is not None:
+            record = self._next(max(due - time.monotonic(), 0.0))
+            if record is not None and record is not _NOTHING:
+                self._keep(record)
+            if self._waiting and (record is None or time.monotonic() >= retry_at):
+                self._write_waiting(file)
+                retry_at = time.monotonic() + (_RETRY_SECONDS if self._error else 0.0)
+            if time.monotonic() >= due:
+                self._write_progress(progress_file)
+                due = time.monotonic() + _PROGRESS_SECONDS
+
+    def _keep(self, record: Record) -> None:
+        self._waiting.append(record)
+        if len(self._waiting) > _MOST_WAITING:
+            del self._waiting[1]  # the first may be the start, without which no file can be read
+
+    def _write_waiting(self, file: RawIOBase) -> None:
+        try:
+            while self._waiting:
+                _append(file, (to_json(self._waiting[0]) + "\n").encode())
+                self._waiting.popleft()
+        except OSError as error:
+            if self._error is None:
+                words = "the run file cannot be written: %s: %s; it is tried again, training goes on"
+                _logger.warning(words, self.path, error.strerror or error)
+            self._error = error
+            return
+        if self._error is not None:
+            self._error = None
+            _logger.info("the run file is written again: %s", self.path)
 
     def _next(self, patience_seconds: float) -> Record | None:
         try:
@@ -116,6 +146,18 @@ class RunFileWriter:
         file.write(to_json(progress) + "\n")
         file.truncate()
         file.flush()
+
+
+def _append(file: RawIOBase, line: bytes) -> None:
+    """Write a line as a whole or not at all."""
+    end = file.seek(0, os.SEEK_END)
+    try:
+        written = 0
+        while written < len(line):
+            written += file.write(line[written:]) or 0
+    except OSError:
+        file.truncate(end)
+        raise
 
 
 def progress_path(run_file: Path) -> Path:
