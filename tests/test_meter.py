@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flopwatch.meter import NOTHING_DONE, Counts, Mark, Meter, between, totals_from, totals_of
+from flopwatch.meter import NOTHING_DONE, Amounts, Counts, Mark, Meter, between, totals_from, totals_of
 from flopwatch.records import Totals
 
 batches = st.lists(st.tuples(st.integers(0, 10**25), st.integers(0, 10**9), st.integers(0, 10**4)), max_size=20)
@@ -19,9 +19,9 @@ def book(initial, meter, seconds=1.0, devices=4, joules=0, **kinds):
 
 def test_batches_and_steps_add_up():
     meter = Meter()
-    meter.add(100, 10, 2, 130, 9)
+    meter.add(Amounts(100, 10, 2, 130, 9))
     before = meter.mark()
-    meter.add(50, 5, 1, 70, 5)
+    meter.add(Amounts(50, 5, 1, 70, 5))
     meter.step()
     assert between(NOTHING_DONE, meter.mark()) == Counts(150, 15, 3, 2, 1, hardware_flops=200, useful_tokens=14)
     assert between(before, meter.mark()) == Counts(50, 5, 1, 1, 1, hardware_flops=70, useful_tokens=5)
@@ -30,16 +30,16 @@ def test_batches_and_steps_add_up():
 
 def test_an_uncounted_batch_makes_what_it_is_part_of_unknown_and_nothing_else():
     meter = Meter()
-    meter.add(None, 10, 2)
+    meter.add(Amounts(None, 10, 2))
     before = meter.mark()
-    meter.add(50, 5, 1)
+    meter.add(Amounts(50, 5, 1))
     assert between(NOTHING_DONE, meter.mark()) == Counts(None, 15, 3, batches=2)
     assert between(before, meter.mark()) == Counts(50, 5, 1, batches=1)
 
 
 def test_lost_flops_are_unknown_and_the_rest_is_kept():
     meter = Meter()
-    meter.add(100, 10, 2)
+    meter.add(Amounts(100, 10, 2))
     meter.lose_flops()
     meter.step(2)
     assert between(NOTHING_DONE, meter.mark()) == Counts(None, 10, 2, batches=1, steps=2, hardware_flops=None)
@@ -47,7 +47,7 @@ def test_lost_flops_are_unknown_and_the_rest_is_kept():
 
 def test_ranks_that_share_a_batch_count_it_once():
     rank = Meter()
-    rank.add(100, 10, 2)
+    rank.add(Amounts(100, 10, 2))
     mark = rank.mark()
     # Four ranks, two of which share each batch: two batches' work.
     known, unknown = (tuple(4 * each for each in part) for part in (mark.known, mark.unknown))
@@ -56,7 +56,7 @@ def test_ranks_that_share_a_batch_count_it_once():
 
 def test_energy_and_kinds_of_time_go_on_from_those_before():
     meter = Meter()
-    meter.add(100, 10, 2)
+    meter.add(Amounts(100, 10, 2))
     first = book(NOTHING_YET, meter, seconds=3.0, devices=4, joules=700, training=2.0, setup=1.0)
     assert (first.joules, first.device_seconds) == (700, 12.0)
     second = book(first, meter, seconds=5.0, devices=2, joules=300, training=5.0)
@@ -70,7 +70,7 @@ def test_a_run_split_by_a_checkpoint_equals_the_run_in_one(work, split):
     def run(initial, part):
         meter = Meter()
         for amounts in part:
-            meter.add(*amounts)
+            meter.add(Amounts(*amounts))
             meter.step()
         return book(initial, meter, float(len(part)), 8)
 

@@ -13,7 +13,7 @@ LEFT = {"budget_fraction": 0.25, "seconds_left": 1800.0, "seconds_left_low": 900
 
 
 def logged(window=None, device=samples.H100, totals=TOTALS, **changes):
-    arguments = {"capacity": 4e16, "wall_seconds": 40.0, "usd_per_device_hour": 3.0}
+    arguments = {"capacity_flops": 4e16, "wall_seconds": 40.0, "usd_per_device_hour": 3.0}
     return logger_metrics(window or samples.window(10, 1010.0, **LEFT), device, totals, **{**arguments, **changes})
 
 
@@ -65,7 +65,7 @@ def test_what_is_unknown_is_absent():
     window = samples.window(10, 1010.0, 0, sm_clock_hz=None, sm_clock_hz_min=None, clock_samples=0, **unread)
     unknown = Totals(flops=None, tokens=None, samples=None, device_seconds=7200.0)
     window = replace(window, flops=None, tokens=None, hardware_flops=None)
-    left = logged(window, Device("CPU", 1), unknown, capacity=None, usd_per_device_hour=None)
+    left = logged(window, Device("CPU", 1), unknown, capacity_flops=None, usd_per_device_hour=None)
     assert set(left) == {"perf/step_seconds", "perf/data_wait_frac", "budget/device_hours"}
 
 

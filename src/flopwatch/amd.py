@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from dataclasses import dataclass
 from typing import Any
+
+_logger = logging.getLogger("flopwatch")
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,10 @@ def list_gpus() -> list[AmdGpu]:
         amdsmi: Any = importlib.import_module("amdsmi")
         amdsmi.amdsmi_init()
         handles = amdsmi.amdsmi_get_processor_handles()
-    except Exception:  # amdsmi raises its own kinds where there is no driver, and OSError without its library
+    except ImportError:
+        return []
+    except Exception as error:  # amdsmi raises its own kinds where there is no driver, and OSError without its library
+        _logger.debug("amdsmi does not answer: %s", error)
         return []
     return [_describe(amdsmi, index, handle) for index, handle in enumerate(handles)]
 

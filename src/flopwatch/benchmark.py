@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from flopwatch.components import matmul_flops
+from flopwatch.errors import MeasurementError
 from flopwatch.units import format_si
 
 _SIZES = (512, 1024, 2048)
@@ -74,5 +75,16 @@ def _seconds_of_one(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) 
 
 
 def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    """Wait until a device has done what it was given.
+
+    Raises:
+        MeasurementError: If torch has no way to wait for it, so that a time would be that of the launch alone.
+    """
+    if device.type == "cpu":
+        return
+    synchronize = getattr(getattr(torch, device.type, None), "synchronize", None)
+    if synchronize is None:
+        raise MeasurementError(
+            f"a peak cannot be measured on a device of kind {device.type}, which cannot be waited for"
+        )
+    synchronize()

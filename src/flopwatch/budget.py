@@ -27,7 +27,6 @@ BudgetUnit = Literal[
 # Hoffmann et al., arXiv 2203.15556, table 3: 20.2 tokens per parameter at Chinchilla's own size, rounded as in use.
 CHINCHILLA_TOKENS_PER_PARAMETER = 20
 
-_JOULES_PER_WATT_HOUR = 3600
 _DURATIONS = {
     "s": 1,
     "sec": 1,
@@ -45,10 +44,10 @@ _ENERGIES = {
     "kj": 10**3,
     "mj": 10**6,
     "gj": 10**9,
-    "wh": _JOULES_PER_WATT_HOUR,
-    "kwh": 10**3 * _JOULES_PER_WATT_HOUR,
-    "mwh": 10**6 * _JOULES_PER_WATT_HOUR,
-    "gwh": 10**9 * _JOULES_PER_WATT_HOUR,
+    "wh": units.JOULES_PER_KWH // 10**3,
+    "kwh": units.JOULES_PER_KWH,
+    "mwh": units.JOULES_PER_KWH * 10**3,
+    "gwh": units.JOULES_PER_KWH * 10**6,
 }
 _COUNTED: dict[str, BudgetUnit] = {"token": "tokens", "sample": "samples", "step": "steps"}
 _DEVICE_TIME = re.compile(
@@ -76,7 +75,7 @@ class Budget:
         if self.unit == "device_seconds":
             return f"{units.format_count(self.amount / units.SECONDS_PER_HOUR)} device-hours"
         if self.unit == "joules":
-            return f"{units.format_plain(self.amount / _ENERGIES['kwh'])} kWh"
+            return f"{units.format_plain(self.amount / units.JOULES_PER_KWH)} kWh"
         if self.unit == "usd":
             return units.format_usd(self.amount)
         return f"{units.format_count(self.amount)} {self.unit.replace('_', ' ')}"
@@ -168,7 +167,7 @@ class Projection:
 
 def project(
     budgets: Iterable[Budget],
-    done: Mapping[BudgetUnit, float | None],
+    done: Mapping[str, float | None],
     time_left: Callable[[BudgetUnit, float], TimeLeft | None],
 ) -> list[Projection]:
     """Project every budget that can be measured; the one to be reached first comes first.

@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal, cast, get_args
 
+from flopwatch import units
 from flopwatch.errors import ArgumentError, UnknownDeviceError
 
 Dtype = Literal["bf16", "fp16", "tf32", "fp8", "fp4", "int8", "fp32", "fp64"]
@@ -22,7 +23,6 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 Confidence = Literal["high", "medium", "low", "user"]
 
 _MOST_HINTS = 6
-_LARGEST = 1e60
 _VENDOR_PREFIXES = ("NVIDIA ", "Tesla ")
 _WITHOUT_TENSOR_CORES: tuple[Dtype, ...] = ("fp32", "fp64")
 _SLICE = re.compile(r" MIG (?:\d+c\.)?\d+g\.\d+gb[\w+.]*$")
@@ -168,7 +168,7 @@ def _number(text: str, where: str) -> float:
         number = float(text)
     except ValueError:
         number = 0.0
-    if not 0 < number < _LARGEST:
+    if not 0 < number < units.LARGEST:
         raise ArgumentError(f"{where}: expected a number above zero in base units, like 989.4e12, got {text!r}")
     return number
 

@@ -317,6 +317,8 @@ def _report_to_wandb(arguments: argparse.Namespace) -> None:
     from flopwatch.wandb.online import connect, ended_runs, parse_run
     from flopwatch.wandb.reports import save_report
 
+    if arguments.plan is not None:
+        raise ArgumentError("expected --plan without --wandb: a W&B Report shows no plan")
     if arguments.output is not None or arguments.format is not None:
         raise ArgumentError("expected no -o and no --format with --wandb: the report is made in W&B")
     paths = [parse_run(text) for text in arguments.runs]

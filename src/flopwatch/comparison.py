@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flopwatch import units
-from flopwatch.metrics import JOULES_PER_KWH
 from flopwatch.report import Point, Report
 from flopwatch.wandb.online import EndedRun
 
@@ -89,7 +88,7 @@ def entry_of(report: Report) -> Entry:
         "flops": totals.flops,
         "tokens": totals.tokens,
         "device_hours": totals.device_seconds / units.SECONDS_PER_HOUR,
-        "kwh": None if totals.joules is None else totals.joules / JOULES_PER_KWH,
+        "kwh": None if totals.joules is None else totals.joules / units.JOULES_PER_KWH,
         "usd": report.usd,
         "wall_seconds": report.wall_seconds,
     }

@@ -32,7 +32,7 @@ class QuantityError(FlopwatchError):
 
 
 class ArgumentError(FlopwatchError):
-    """An argument of `FlopWatch` that cannot be used."""
+    """An argument, of a function, of the command line or of a file that it names, that cannot be used."""
 
 
 class RunFileError(FlopwatchError):
@@ -44,4 +44,4 @@ class DriverError(FlopwatchError):
 
 
 class WandbError(FlopwatchError):
-    """W&B cannot be reached, or refuses."""
+    """W&B is not installed, cannot be reached or refuses, or a run of it holds nothing of flopwatch."""

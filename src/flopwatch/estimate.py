@@ -48,8 +48,8 @@ class Estimate:
     """FLOPs of one batch and, where asked for, of a whole run.
 
     `exact_training_flops` stands beside `training_flops` so that a rule of thumb can be held against it.
-    `hardware_flops` add what activation checkpointing recomputes. `work` is how many tokens (or samples, of images) the
-    whole run has; `notes` say what a reader should know of how it was counted.
+    `hardware_flops` add what activation checkpointing recomputes. `tokens` or, of images, `samples` are those
+    of the whole run; `notes` say what a reader should know of how it was counted.
     """
 
     model_type: str

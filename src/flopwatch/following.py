@@ -126,7 +126,7 @@ class RunFileFollower:
             window,
             device,
             window.totals,
-            capacity=metrics.capacity_flops(self._start.capacity_flops, seconds, device),
+            capacity_flops=metrics.capacity_flops(self._start.capacity_flops, seconds, device),
             wall_seconds=window.ended_at - self._start.started_at,
             usd_per_device_hour=self._start.usd_per_device_hour,
         )

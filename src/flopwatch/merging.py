@@ -81,13 +81,12 @@ class WindowList:
 
 
 def merged(windows: Sequence[Window]) -> Window:
-    """Windows in a row as one."""
+    """Windows in a row as one; the slowest rank is the one that cost most time, its ratio the mean over all of them."""
     if len(windows) == 1:
         return windows[0]
     last = windows[-1]
     walls = [window.wall_seconds for window in windows]
     samples = [window.clock_samples for window in windows]
-    slowest = max(windows, key=lambda window: window.slowest_rank_ratio or 0.0)
     return Window(
         step=last.step,
         ended_at=last.ended_at,
@@ -115,10 +114,19 @@ def merged(windows: Sequence[Window]) -> Window:
         tensor_active=_mean([window.tensor_active for window in windows], walls),
         seconds_left_low=last.seconds_left_low,
         seconds_left_high=last.seconds_left_high,
-        slowest_rank=slowest.slowest_rank,
+        slowest_rank=_costliest_rank(windows),
         slowest_rank_ratio=_mean([window.slowest_rank_ratio for window in windows], walls),
         pause_seconds=_sums([window.pause_seconds for window in windows]),
     )
+
+
+def _costliest_rank(windows: Sequence[Window]) -> int | None:
+    cost: dict[int, float] = {}
+    for window in windows:
+        if window.slowest_rank is not None and window.slowest_rank_ratio is not None:
+            longer = (window.slowest_rank_ratio - 1) * window.wall_seconds
+            cost[window.slowest_rank] = cost.get(window.slowest_rank, 0.0) + longer
+    return max(cost, key=lambda rank: cost[rank], default=None)
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

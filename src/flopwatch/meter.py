@@ -6,9 +6,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
-from flopwatch.records import Totals
+from flopwatch.records import Totals, known_fields
 
-AMOUNTS = ("flops", "tokens", "samples", "hardware_flops", "useful_tokens")
+
+class Amounts(NamedTuple):
+    """Work of a batch on one device; `None` for what cannot be told."""
+
+    flops: int | None = 0
+    tokens: int | None = 0
+    samples: int | None = 0
+    hardware_flops: int | None = 0
+    useful_tokens: int | None = 0
+
+
+AMOUNTS = Amounts._fields
 
 
 class Mark(NamedTuple):
@@ -70,18 +81,9 @@ class Meter:
         self._batches = 0
         self._steps = 0
 
-    def add(
-        self,
-        flops: int | None,
-        tokens: int | None,
-        samples: int | None,
-        hardware_flops: int | None = 0,
-        useful_tokens: int | None = 0,
-        *,
-        batches: int = 1,
-    ) -> None:
+    def add(self, amounts: Amounts, *, batches: int = 1) -> None:
         """Add a micro-batch; an amount that is not known makes what it is part of unknown."""
-        for place, amount in enumerate((flops, tokens, samples, hardware_flops, useful_tokens)):
+        for place, amount in enumerate(amounts):
             if amount is None:
                 self._unknown[place] += 1
             else:
@@ -127,4 +129,4 @@ def totals_of(
 
 def totals_from(state: Mapping[str, Any]) -> Totals:
     """The totals of a checkpoint; entries of other versions are left out."""
-    return Totals(**{name: state[name] for name in asdict(Totals()) if name in state})
+    return Totals(**known_fields(Totals, state))

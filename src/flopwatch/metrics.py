@@ -9,9 +9,7 @@ from flopwatch import rates, units
 from flopwatch.records import Device, Totals, Window
 from flopwatch.telemetry import FEWEST_SAMPLES
 
-FEWEST_CLOCK_SAMPLES = FEWEST_SAMPLES
-JOULES_PER_KWH = 3.6e6
-
+_MEGA = units.SI_PREFIXES["M"]
 METRICS: Mapping[str, str] = MappingProxyType(
     {
         "perf/mfu": "model FLOPs / seconds / devices / peak over the window, 0 to 1",
@@ -68,7 +66,7 @@ def doubt(value: float | None, device: Device) -> str | None:
 
 def mfu_at_clock(window: Window, device: Device) -> float | None:
     """MFU of a window, against what the device could do at the clock that it ran at; absent below three samples."""
-    if window.sm_clock_hz is None or device.flops_per_clock is None or window.clock_samples < FEWEST_CLOCK_SAMPLES:
+    if window.sm_clock_hz is None or device.flops_per_clock is None or window.clock_samples < FEWEST_SAMPLES:
         return None
     peak = device.flops_per_clock * window.sm_clock_hz
     return rates.utilization(window.flops, window.seconds, device.count, peak)
@@ -81,7 +79,7 @@ def tensor_mfu(window: Window, device: Device) -> float | None:
     """
     if window.sm_clock_hz is None or device.flops_per_clock is None or window.tensor_active is None:
         return None
-    if window.clock_samples < FEWEST_CLOCK_SAMPLES:
+    if window.clock_samples < FEWEST_SAMPLES:
         return None
     return rates.fraction(
         window.tensor_active * device.flops_per_clock * window.sm_clock_hz, device.peak_flops_per_second
@@ -102,6 +100,31 @@ def goodput(totals: Totals, wall_seconds: float | None) -> float | None:
     return rates.fraction(totals.seconds_by_kind.get("training"), wall_seconds)
 
 
+def used(
+    totals: Totals, step: int, *, epochs: float | None, usd_per_device_hour: float | None
+) -> dict[str, float | None]:
+    """How much of each thing that a budget can be of is used.
+
+    Args:
+        totals: The run's totals.
+        step: Its optimizer step.
+        epochs: Epochs done.
+        usd_per_device_hour: Price of a device hour.
+    """
+    device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
+    return {
+        "flops": totals.flops,
+        "tokens": totals.tokens,
+        "samples": totals.samples,
+        "steps": step,
+        "epochs": epochs,
+        "seconds": totals.seconds,
+        "device_seconds": totals.device_seconds,
+        "joules": totals.joules,
+        "usd": None if usd_per_device_hour is None else device_hours * usd_per_device_hour,
+    }
+
+
 def _hours(seconds: float | None) -> float | None:
     return None if seconds is None else seconds / units.SECONDS_PER_HOUR
 
@@ -118,7 +141,7 @@ def logger_metrics(
     device: Device,
     totals: Totals,
     *,
-    capacity: float | None,
+    capacity_flops: float | None,
     wall_seconds: float | None = None,
     usd_per_device_hour: float | None = None,
     prefix: str = "",
@@ -129,7 +152,7 @@ def logger_metrics(
         window: The window.
         device: The device and its peak.
         totals: The run's totals at the window's end.
-        capacity: What the run's devices could have done at their peak in all wall time so far.
+        capacity_flops: What the run's devices could have done at their peak in all wall time so far.
         wall_seconds: All wall time since the run's start, the time between its processes included.
         usd_per_device_hour: Price of a device hour.
         prefix: A word put before every section.
@@ -144,7 +167,7 @@ def logger_metrics(
         "perf/mfu": mfu(window, device),
         "perf/mfu_at_clock": mfu_at_clock(window, device),
         "perf/hfu": hfu(window, device),
-        "perf/run_mfu": rates.fraction(totals.flops, capacity),
+        "perf/run_mfu": rates.fraction(totals.flops, capacity_flops),
         "perf/goodput": goodput(totals, wall_seconds),
         "perf/device_tflops_per_sec": None if device_rate is None else device_rate / units.SI_PREFIXES["T"],
         "perf/tokens_per_sec": rates.per_second(window.tokens, window.seconds),
@@ -153,14 +176,14 @@ def logger_metrics(
         "budget/flops": None if totals.flops is None else float(totals.flops),
         "budget/tokens": None if totals.tokens is None else float(totals.tokens),
         "budget/device_hours": device_hours,
-        "budget/kwh": None if totals.joules is None else totals.joules / JOULES_PER_KWH,
+        "budget/kwh": None if totals.joules is None else totals.joules / units.JOULES_PER_KWH,
         "budget/usd": None if usd_per_device_hour is None else device_hours * usd_per_device_hour,
         "budget/fraction": window.budget_fraction,
         "budget/hours_left": _hours(window.seconds_left),
         "budget/hours_left_low": _hours(window.seconds_left_low),
         "budget/hours_left_high": _hours(window.seconds_left_high),
-        "gpu/sm_clock_mhz": window.sm_clock_hz / 1e6 if clock_known and window.sm_clock_hz else None,
-        "gpu/sm_clock_mhz_min": window.sm_clock_hz_min / 1e6 if clock_known and window.sm_clock_hz_min else None,
+        "gpu/sm_clock_mhz": window.sm_clock_hz / _MEGA if clock_known and window.sm_clock_hz else None,
+        "gpu/sm_clock_mhz_min": window.sm_clock_hz_min / _MEGA if clock_known and window.sm_clock_hz_min else None,
         "gpu/throttled_frac": window.throttled_frac,
         "gpu/slowest_rank_ratio": window.slowest_rank_ratio,
         "gpu/joules_per_token": rates.fraction(joules(window), window.tokens),

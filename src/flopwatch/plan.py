@@ -83,8 +83,6 @@ def _counts_alike(report: Report, plan: Mapping[str, Any]) -> bool:
 
 def _came(report: Report) -> dict[str, float | None]:
     work, totals = report.work, report.totals
-    tokens = work.tokens if work is not None else None
-    flops = work.training_flops if work is not None else None
     return {
         "mfu": report.mfu,
         "parameters": work.parameters if work is not None else None,
@@ -93,7 +91,7 @@ def _came(report: Report) -> dict[str, float | None]:
         "samples": totals.samples,
         "count": report.device.count,
         "peak_flops_per_second": report.device.peak_flops_per_second,
-        "training_flops_per_token": flops / tokens if flops and tokens else None,
+        "training_flops_per_token": work.training_flops_per_token if work is not None else None,
         "seconds": report.wall_seconds,
         "gpu_hours": totals.device_seconds / units.SECONDS_PER_HOUR,
         "usd": report.usd,

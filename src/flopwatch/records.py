@@ -19,15 +19,22 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from flopwatch import units
 from flopwatch.errors import RunFileError
 from flopwatch.tree import ComponentRow
 
 SCHEMA = 1
-_LARGEST_INT = 10**60
-Float = Annotated[float, msgspec.Meta(gt=-1e60, lt=1e60)]
+_LARGEST_INT = int(units.LARGEST)
+Float = Annotated[float, msgspec.Meta(gt=-units.LARGEST, lt=units.LARGEST)]
 # "parameters equal" is what flopwatch wrote before it ran cross-checks.
 Verification = Literal["verified", "formula only", "measured only", "disagree", "withheld", "parameters equal"]
 Status = Literal["finished", "interrupted", "failed"]
+
+
+def known_fields(record: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record has a field for; a newer version may have written more."""
+    names = {each.name for each in dataclasses.fields(record)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 @dataclass(frozen=True)
@@ -162,19 +169,26 @@ class Work:
     image_size: tuple[int, ...] | None = None
     conventions: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def training_flops_per_token(self) -> float | None:
+        """Training FLOPs per token of the first batch."""
+        # Older run files know sequences and their length alone.
+        tokens = self.tokens if self.method is not None else (self.sequences or 0) * (self.seq_len or 0)
+        return self.training_flops / tokens if self.training_flops is not None and tokens else None
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """A stretch of training between two optimizer steps, about ten seconds long; work is of all devices together.
 
-    `seconds` is time in the training loop (waiting for data included, validation and checkpoints left out);
-    `wall_seconds` is all time; `totals` are the run's at its end. The first window holds the first step alone, with its
-    compilation and warm-up. Clocks, throttling, power and tensor activity are `telemetry.Telemetry`'s, to within a
-    second: means over all devices, but `clock_samples` is the fewest of any, `sm_clock_hz_min` the lowest,
-    `power_watts` all devices'. `slowest_rank_ratio` is how many times longer a step takes than if the slowest rank's
-    own part of it (waiting for data, callbacks and, with DDP, the forward pass) were as short as the mean rank's.
-    `pause_seconds` are those of validation and checkpoints in it; the time left lies between `seconds_left_low` and
-    `seconds_left_high` four times out of five.
+    `ended_at` is unix time. `seconds` is time in the training loop (waiting for data included, validation and
+    checkpoints left out); `wall_seconds` is all time; `totals` are the run's at its end. The first window holds the
+    first step alone, with its compilation and warm-up. Clocks, throttling, power and tensor activity are
+    `telemetry.Telemetry`'s, to within a second: means over all devices, but `clock_samples` is the fewest of any,
+    `sm_clock_hz_min` the lowest, `power_watts` all devices'. `slowest_rank_ratio` is how many times longer a step
+    takes than if the slowest rank's own part of it (waiting for data, callbacks and, with DDP, the forward pass)
+    were as short as the mean rank's. `pause_seconds` are those of validation and checkpoints in it; the time left
+    lies between `seconds_left_low` and `seconds_left_high` four times out of five.
     """
 
     step: int

@@ -15,13 +15,19 @@ from flopwatch.findings import Evidence, Finding, findings
 from flopwatch.published import Known, known_mfu
 from flopwatch.records import Device, Event, Hardware, Start, Totals, Window, Work
 from flopwatch.runfile import Run, Segment
-from flopwatch.telemetry import REASONS
-from flopwatch.waterfall import INTERRUPTION, LOST, UNKNOWN, Part, waterfall
+from flopwatch.telemetry import FEWEST_SAMPLES, REASONS
+from flopwatch.waterfall import (
+    INTERRUPTION,
+    LOST,
+    MOST_APART_SECONDS,
+    NOTICED_SECONDS,
+    UNKNOWN,
+    Part,
+    waterfall,
+)
 
 REPORT_SCHEMA = 1
 _NO_ANOMALIES = Anomalies()
-_NOTICED_SECONDS = 0.05  # what two clocks differ by is no interruption
-_MOST_APART_SECONDS = 1.0
 ReportStatus = Literal["finished", "interrupted", "failed", "killed", "killed or still running"]
 
 
@@ -240,7 +246,18 @@ def summarize(run: Run) -> Report:
         each_process=tuple(_process(segment, followed=segment is not last) for segment in run.segments),
         parts=parts,
         anomalies=unusual,
-        findings=findings(Evidence(seconds, wall_seconds, data_wait, parts, unusual, mfu, run_mfu, seconds_in_loop)),
+        findings=findings(
+            Evidence(
+                seconds=seconds,
+                wall_seconds=wall_seconds,
+                data_wait_fraction=data_wait,
+                parts=parts,
+                anomalies=unusual,
+                mfu=mfu,
+                run_mfu=run_mfu,
+                loop_seconds=seconds_in_loop,
+            )
+        ),
         known=known_mfu(start.device, (work.active_parameters or work.parameters) if work and work.tokens else None),
         conventions=tuple(_conventions(work, mfu)),
         seconds_left=_seconds_left(last),
@@ -286,7 +303,7 @@ def _throttled(windows: Sequence[Window]) -> dict[str, float] | None:
 
 def _coverage(windows: Sequence[Window]) -> float | None:
     """Share of time in which the GPU's clock was read often enough."""
-    read = [each.wall_seconds for each in windows if each.clock_samples >= metrics.FEWEST_CLOCK_SAMPLES]
+    read = [each.wall_seconds for each in windows if each.clock_samples >= FEWEST_SAMPLES]
     return rates.fraction(sum(read), sum(each.wall_seconds for each in windows)) if read else None
 
 
@@ -341,7 +358,7 @@ def _mean_utilization(parts: Iterable[tuple[Window, int, float | None]], *, hard
 def _peak_at_clock(window: Window, device: Device) -> float | None:
     if window.sm_clock_hz is None or device.flops_per_clock is None:
         return None
-    return device.flops_per_clock * window.sm_clock_hz if window.clock_samples >= metrics.FEWEST_CLOCK_SAMPLES else None
+    return device.flops_per_clock * window.sm_clock_hz if window.clock_samples >= FEWEST_SAMPLES else None
 
 
 def _status(segment: Segment) -> ReportStatus:
@@ -366,19 +383,8 @@ def _process(segment: Segment, *, followed: bool) -> Process:
 
 
 def _used(unit: str, amount: float, totals: Totals, step: int, start: Start) -> float | None:
-    device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
-    price = start.usd_per_device_hour
-    used: dict[str, float | None] = {
-        "flops": totals.flops,
-        "tokens": totals.tokens,
-        "samples": totals.samples,
-        "steps": step,
-        "epochs": rates.fraction(totals.batches, start.batches_per_epoch),
-        "seconds": totals.seconds,
-        "device_seconds": totals.device_seconds,
-        "joules": totals.joules,
-        "usd": None if price is None else device_hours * price,
-    }
+    epochs = rates.fraction(totals.batches, start.batches_per_epoch)
+    used = metrics.used(totals, step, epochs=epochs, usd_per_device_hour=start.usd_per_device_hour)
     return rates.fraction(used.get(unit), amount)
 
 
@@ -386,14 +392,12 @@ def _seconds_by_kind(run: Run, totals: Totals, wall_seconds: float) -> dict[str,
     """Wall time by kind: of kept time as the totals have it, with what was lost and what lay between processes."""
     if not totals.seconds_by_kind:
         return _seconds_by_process(run)
-    between = wall_seconds - sum(totals.seconds_by_kind.values()) - totals.lost_seconds
+    left = wall_seconds - sum(totals.seconds_by_kind.values()) - totals.lost_seconds
     alone = len(run.segments) == 1 and run.segments[0].start.time <= run.segments[0].start.started_at
-    more = {LOST: totals.lost_seconds, UNKNOWN if alone else INTERRUPTION: max(between, 0.0)}
-    noticed = _MOST_APART_SECONDS if alone else _NOTICED_SECONDS
-    return {
-        **totals.seconds_by_kind,
-        **{kind: seconds for kind, seconds in more.items() if seconds >= (noticed if kind != LOST else 1e-9)},
-    }
+    noticed = MOST_APART_SECONDS if alone else NOTICED_SECONDS
+    kind = (UNKNOWN if alone else INTERRUPTION) if left >= noticed else "other"
+    seconds = {**totals.seconds_by_kind, kind: totals.seconds_by_kind.get(kind, 0.0) + left}
+    return {**seconds, LOST: totals.lost_seconds} if totals.lost_seconds else seconds
 
 
 def _seconds_by_process(run: Run) -> dict[str, float]:

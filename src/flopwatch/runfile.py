@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import math
@@ -93,7 +94,8 @@ class RunFileWriter:
 
     def _write_until_closed(self, file: RawIOBase, progress_file: TextIO) -> None:
         record: Record | None = _NOTHING
-        due = retry_at = time.monotonic()
+        retry_at = time.monotonic()
+        due = retry_at + _PROGRESS_SECONDS
         while record is not None:
             record = self._next(max(due - time.monotonic(), 0.0))
             if record is not None and record is not _NOTHING:
@@ -200,16 +202,8 @@ def _last_progress(path: Path) -> Progress | None:
 
 
 def _last_record(path: Path) -> Progress | None:
-    """From the last complete window or end; only the file's end is read."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(size - _TAIL_BYTES, 0))
-        lines = file.read().decode("utf-8", errors="replace").splitlines()
-    for line in reversed(lines):
-        try:
-            record = from_json(line)
-        except RunFileError:
-            continue
+    """From the last complete window or end."""
+    for record in _tail(path):
         if isinstance(record, End):
             return Progress(record.time, record.step, record.totals)
         if isinstance(record, Window):
@@ -217,6 +211,19 @@ def _last_record(path: Path) -> Progress | None:
         if isinstance(record, Start):
             return Progress(record.time, record.step, record.totals)
     return None
+
+
+def _tail(path: Path) -> Iterator[Record]:
+    """Records of a file's last part, the newest first."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - _TAIL_BYTES, 0))
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        with contextlib.suppress(RunFileError):
+            record = from_json(line)
+            if record is not None:
+                yield record
 
 
 def lost_siblings(resumed_from: Path, step: int, own: Path) -> list[Path]:
@@ -269,10 +276,7 @@ def _is_running(start: Start, beside: Path) -> bool:
 
 
 def _finished(path: Path) -> bool:
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(size - _TAIL_BYTES, 0))
-        return b'"kind":"end","status":"finished"' in file.read()
+    return any(isinstance(record, End) and record.status == "finished" for record in _tail(path))
 
 
 def new_run_file(dirpath: Path | None, root: Path) -> Path:

@@ -86,7 +86,6 @@ class Architecture:
 
     `max_seq_len` is the longest sequence that learned positions allow, `None` without such a limit. `inputs` says what
     a batch of it holds.
-    `sequences_interact` marks models whose cost is not a multiple of the number of sequences.
     """
 
     model_type: str
@@ -94,7 +93,6 @@ class Architecture:
     max_seq_len: int | None = None
     inputs: Inputs = "tokens"
     causal: bool = True
-    sequences_interact: bool = False
 
     def leaves(self) -> Iterator[tuple[Leaf, int, int]]:
         """Every leaf with how many times it runs and how many times its parameters exist."""

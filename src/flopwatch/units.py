@@ -21,6 +21,7 @@ SI_PREFIXES = {
 }
 COUNT_PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12, "Q": 10**15}
 SECONDS_PER_MINUTE, SECONDS_PER_HOUR, SECONDS_PER_DAY = 60, 3600, 86_400
+JOULES_PER_KWH = 3_600_000
 UNKNOWN = "n/a"
 
 _NUMBER = re.compile(
@@ -28,12 +29,12 @@ _NUMBER = re.compile(
     re.ASCII | re.DOTALL,
 )
 _LONGEST_NUMBER = 60
-_LARGEST = 1e60
+LARGEST = 1e60  # no quantity of a training run is larger
 
 
 def number(value: object) -> float | None:
     """A number that came from outside: finite, of a size that occurs, and neither a word nor a truth value."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _LARGEST:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < LARGEST:
         return None
     return float(value)
 
@@ -148,7 +149,7 @@ def format_duration(seconds: float | None) -> str:
 
 def format_clock(hertz: float | None) -> str:
     """Print a clock in MHz, as drivers do."""
-    return UNKNOWN if hertz is None else f"{hertz / 1e6:.0f} MHz"
+    return UNKNOWN if hertz is None else f"{hertz / SI_PREFIXES['M']:.0f} MHz"
 
 
 def format_usd(amount: float | None) -> str:

@@ -13,8 +13,8 @@ from flopwatch.runfile import Run, Segment
 
 TRAINING, INTERRUPTION, LOST, UNKNOWN = "training", "interruption", "lost", "unknown"
 USEFUL, PADDING, RECOMPUTED, CLOCK, REST = "useful", "padding", "recomputed", "clock", "rest"
-_NOTICED_SECONDS = 0.05  # what two clocks differ by is no interruption
-_MOST_APART_SECONDS = 1.0  # two clocks of one process, while none of them is set
+NOTICED_SECONDS = 0.05  # what two clocks differ by is no interruption
+MOST_APART_SECONDS = 1.0  # two clocks of one process, while none of them is set
 # The order in which they are shown: outside of training first, then inside, and last what it was all for.
 ORDER = (
     *("setup", "data_wait", "validation", "checkpoint", "callbacks", "other", LOST, INTERRUPTION, UNKNOWN),
@@ -66,7 +66,7 @@ def waterfall(run: Run, totals: Totals, ended_at: float) -> tuple[Part, ...]:
     if not totals.seconds_by_kind:
         return ()
     stretches = list(_stretches(run, totals, ended_at))
-    if any(seconds < -_MOST_APART_SECONDS for stretch in stretches for seconds in stretch.seconds.values()):
+    if any(seconds < -MOST_APART_SECONDS for stretch in stretches for seconds in stretch.seconds.values()):
         return ()
     device_seconds: dict[str, float] = defaultdict(float)
     flops: dict[str, float] | None = defaultdict(float)
@@ -133,10 +133,10 @@ def _seconds(before: Totals, after: Totals, duration: float, rest: str) -> dict[
     seconds = {kind: amount - before.seconds_by_kind.get(kind, 0.0) for kind, amount in after.seconds_by_kind.items()}
     seconds[LOST] = after.lost_seconds - before.lost_seconds
     left = duration - sum(seconds.values())
-    noticed = _MOST_APART_SECONDS if rest == UNKNOWN else _NOTICED_SECONDS
+    noticed = MOST_APART_SECONDS if rest == UNKNOWN else NOTICED_SECONDS
     kind = rest if left >= noticed else "other"
     seconds[kind] = seconds.get(kind, 0.0) + left
-    if abs(seconds.get("other", 0.0)) < _NOTICED_SECONDS:
+    if abs(seconds.get("other", 0.0)) < NOTICED_SECONDS:
         seconds["setup"] = seconds.get("setup", 0.0) + seconds.pop("other", 0.0)
     return seconds
 

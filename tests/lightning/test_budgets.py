@@ -111,7 +111,7 @@ def test_by_default_a_reached_budget_is_said_once_and_training_goes_on(fit, capl
 
 def test_the_trainers_own_limits_are_projected_and_nobody_is_warned(fit, caplog):
     logger = MemoryLogger()
-    _, segment = fit(None, on_budget="stop", logger=logger)
+    _, segment = fit(None, logger=logger)
     assert segment.events == ()
     # After 35 of 40 steps of a second.
     _, row = logger.ours()[-2]
@@ -155,8 +155,10 @@ def test_a_budget_that_cannot_be_measured_is_left_out_with_the_reason(tmp_path, 
     ("arguments", "said"),
     [
         ({"budget": "$20k"}, "give usd_per_device_hour="),
+        ({"on_budget": "stop"}, "on_budget='stop' needs a budget to wait for: give budget="),
         ({"on_budget": "halt"}, "expected 'warn', 'stop' or a function for on_budget, got 'halt'"),
         ({"alert_below_mfu": 35}, "expected an MFU from 0 to 1"),
+        ({"alert_after_seconds": None}, "expected a number of seconds above zero for alert_after_seconds, got None"),
         ({"alert_below_mfu": 0.3, "alert_after_seconds": 0}, "expected a number of seconds above zero"),
     ],
 )

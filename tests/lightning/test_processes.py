@@ -37,7 +37,7 @@ rank = int(os.environ.get("LOCAL_RANK", 0))
 
 def at_batch(index):
     if rank == options.get("slow"):
-        time.sleep(0.05)
+        time.sleep(0.25)
     if rank == options.get("killed") and index == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 

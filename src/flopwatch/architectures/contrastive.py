@@ -32,7 +32,6 @@ def clip(fields: Fields) -> Architecture:
         max_seq_len=text.size("max_position_embeddings", 77),
         inputs="images and tokens",
         causal=False,
-        sequences_interact=True,
     )
 
 
@@ -123,7 +122,6 @@ def siglip(fields: Fields) -> Architecture:
         max_seq_len=text.size("max_position_embeddings", 64),
         inputs="images and tokens",
         causal=False,
-        sequences_interact=True,
     )
 
 

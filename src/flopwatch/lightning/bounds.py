@@ -114,21 +114,10 @@ class Bounds:
         if self._speaks:
             _logger.warning("the budget of %s is left out: %s", budget, why)
 
-    def _done(self, totals: Totals, step: int) -> dict[BudgetUnit, float | None]:
-        price = self._spending.usd_per_device_hour
-        device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
+    def _done(self, totals: Totals, step: int) -> dict[str, float | None]:
         batches = totals.batches - self._initial.batches
-        return {
-            "flops": totals.flops,
-            "tokens": totals.tokens,
-            "samples": totals.samples,
-            "steps": step,
-            "epochs": self._epochs_before + batches / self.batches_per_epoch if self.batches_per_epoch else None,
-            "seconds": totals.seconds,
-            "device_seconds": totals.device_seconds,
-            "joules": totals.joules,
-            "usd": None if price is None else device_hours * price,
-        }
+        epochs = self._epochs_before + batches / self.batches_per_epoch if self.batches_per_epoch else None
+        return metrics.used(totals, step, epochs=epochs, usd_per_device_hour=self._spending.usd_per_device_hour)
 
     def _amount(self, unit: BudgetUnit, window: Window) -> float | None:
         if unit == "epochs":

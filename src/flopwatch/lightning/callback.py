@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import logging
 import sys
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +23,8 @@ from flopwatch.lightning.session import Session
 from flopwatch.lightning.shapes import BatchShape
 from flopwatch.lightning.stopping import save_at_the_end
 from flopwatch.lightning.timing import Stopwatch
-from flopwatch.records import Status, Totals
+from flopwatch.records import Status
+from flopwatch.units import LARGEST
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback as _Callback
@@ -41,13 +41,9 @@ else:
             loaded = [importlib.import_module(found).Callback]
         return loaded[0] if len(loaded) == 1 else type("_Callback", tuple(loaded), {})
 
-    import importlib.util
-
     _Callback = _callback_base()
 
 _logger = logging.getLogger("flopwatch")
-_LARGEST = 1e60
-_UNKNOWN_TOTALS = asdict(Totals(flops=None, tokens=None, samples=None))
 
 
 def _survives(hook: Callable[..., None]) -> Callable[..., None]:
@@ -82,7 +78,8 @@ class FlopWatch(_Callback):
             the budget's text.
         alert_below_mfu: Warn, in the log and by an alert of W&B, when the MFU has been below this (0 to 1) for
             `alert_after_seconds`.
-        alert_after_seconds: See `alert_below_mfu`.
+        alert_after_seconds: How long the MFU must be low, or heat or the server's power brake hold clocks down, before
+            a warning.
         config: The model's config (Hugging Face config, mapping, dataclass or path), if it is not on the module.
         peak_flops_per_second: Peak of one device in FLOP/s, or "measured" for a short benchmark at the start. By
             default the datasheet's dense value for the device and precision.
@@ -144,7 +141,7 @@ class FlopWatch(_Callback):
             _check_positive("peak_flops_per_second", peak_flops_per_second, "a number of FLOP/s or 'measured'")
         if dtype is not None and dtype not in DTYPES:
             raise ArgumentError(f"expected one of {', '.join(DTYPES)} for dtype, got {dtype!r}")
-        _check_positive("every_n_seconds", every_n_seconds, "a number of seconds")
+        _check_positive("every_n_seconds", every_n_seconds, "a number of seconds", optional=False)
         _check_positive("every_n_steps", every_n_steps, "a number of steps", whole=True)
         _check_positive("usd_per_device_hour", usd_per_device_hour, "a price")
         _check_positive("optimizer_flops", optimizer_flops, "a whole number of FLOPs", whole=True)
@@ -250,11 +247,11 @@ class FlopWatch(_Callback):
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Note that validation begins."""
         self._enter_validation(trainer)
-        self._infer("started", trainer, "validation")
+        self._infer(lambda each: each.started(trainer, "validation"))
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Note that validation ends."""
-        self._infer("ended", trainer, pl_module)
+        self._infer(lambda each: each.ended(trainer, pl_module))
         self._leave_validation()
 
     @_survives
@@ -268,38 +265,38 @@ class FlopWatch(_Callback):
 
     def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Note a batch of validation."""
-        self._infer("batch_ended", batch)
+        self._infer(lambda each: each.batch_ended(batch))
 
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         """Note that testing begins."""
-        self._infer("started", trainer, "test")
+        self._infer(lambda each: each.started(trainer, "test"))
 
     def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Note a batch of testing."""
-        self._infer("batch_ended", batch)
+        self._infer(lambda each: each.batch_ended(batch))
 
     def on_test_end(self, trainer: Any, pl_module: Any) -> None:
         """Note that testing ends."""
-        self._infer("ended", trainer, pl_module)
+        self._infer(lambda each: each.ended(trainer, pl_module))
 
     def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
         """Note that prediction begins."""
-        self._infer("started", trainer, "predict")
+        self._infer(lambda each: each.started(trainer, "predict"))
 
     def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Note a batch of prediction."""
-        self._infer("batch_ended", batch)
+        self._infer(lambda each: each.batch_ended(batch))
 
     def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
         """Note that prediction ends."""
-        self._infer("ended", trainer, pl_module)
+        self._infer(lambda each: each.ended(trainer, pl_module))
 
-    def _infer(self, move: str, *arguments: Any) -> None:
+    def _infer(self, tell: Callable[[Inference], None]) -> None:
         """Tell what meters inference, where there is one; its errors stay away from the run."""
         if self._inference is None:
             return
         try:
-            getattr(self._inference, move)(*arguments)
+            tell(self._inference)
         except Exception as error:
             self._inference.fail(error)
 
@@ -344,9 +341,9 @@ class FlopWatch(_Callback):
             self._state = session.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        """The run's totals, so that a resumed run goes on from them; unknown after an error of ours."""
+        """The run's totals, so that a resumed run goes on from them; nothing after an error of ours, as if unknown."""
         if self._failed:
-            return {**self._state, "totals": _UNKNOWN_TOTALS}
+            return {}
         if self._session is None or not self._session.begun:
             return dict(self._state)
         try:
@@ -403,6 +400,8 @@ def _budgets(budget: str | Sequence[str] | None, on_budget: Any, usd_per_device_
     if on_budget not in ("warn", "stop") and not callable(on_budget):
         raise ArgumentError(f"expected 'warn', 'stop' or a function for on_budget, got {on_budget!r}")
     if budget is None:
+        if on_budget != "warn":
+            raise ArgumentError(f"on_budget={on_budget!r} needs a budget to wait for: give budget=")
         return ()
     texts = [budget] if isinstance(budget, str) else budget
     if not isinstance(texts, (list, tuple)) or not all(isinstance(each, str) for each in texts):
@@ -417,7 +416,7 @@ def _check_alarm(below: Any, after_seconds: Any) -> None:
     _check_positive("alert_below_mfu", below, "an MFU from 0 to 1")
     if below is not None and below > 1:
         raise ArgumentError(f"expected an MFU from 0 to 1 for alert_below_mfu, got {below!r}")
-    _check_positive("alert_after_seconds", after_seconds, "a number of seconds")
+    _check_positive("alert_after_seconds", after_seconds, "a number of seconds", optional=False)
 
 
 def _folder(dirpath: object) -> Path | None:
@@ -428,11 +427,11 @@ def _folder(dirpath: object) -> Path | None:
     return Path(dirpath)
 
 
-def _check_positive(name: str, value: Any, expected: str, whole: bool = False) -> None:
-    if value is None:
+def _check_positive(name: str, value: Any, expected: str, *, whole: bool = False, optional: bool = True) -> None:
+    if value is None and optional:
         return
     kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < _LARGEST:
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < LARGEST:
         raise ArgumentError(f"expected {expected} above zero for {name}, got {value!r}")
 
 

@@ -123,13 +123,12 @@ class Measured:
             MeasurementError: If it cannot be measured, or too many shapes have come.
         """
         shapes = signature(batch)
-        cost = self._costs.get(shapes)
-        if cost is None:
-            cost = self._costs[shapes] = cost_of(self.measurement(batch))
-        return cost
+        if shapes not in self._costs:
+            self.measurement(batch)
+        return self._costs[shapes]
 
     def measurement(self, batch: Any) -> Measurement:
-        """Measure a batch.
+        """Measure a batch, and keep what those of its shape cost.
 
         Raises:
             MeasurementError: If it cannot be measured, holds operators that cannot be counted, or too many have come.
@@ -145,6 +144,7 @@ class Measured:
         if not measured.complete:
             lost = ", ".join(each.operator for each in measured.missing)
             raise MeasurementError(f"operators cannot be counted: {lost}; flopwatch.measure.register tells how")
+        self._costs[signature(batch)] = cost_of(measured)
         return measured
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,11 +17,12 @@ from flopwatch.errors import ConfigError, FlopwatchError, MeasurementError
 from flopwatch.lightning import discovery
 from flopwatch.lightning.costs import ClosedForm, Measured
 from flopwatch.lightning.discovery import FoundModel
-from flopwatch.lightning.lengths import Lengths, Reading, reading_of
+from flopwatch.lightning.lengths import LengthReading, Lengths, reading_of
 from flopwatch.lightning.looking import Probe, reconcile, reconcile_images
 from flopwatch.lightning.shapes import BatchShape, has_pairs_of_its_own, is_plain, samples_of, shape_of, signature
 from flopwatch.measure import Measurement
 from flopwatch.measure.probe import Verdict, cross_check
+from flopwatch.meter import Amounts
 from flopwatch.records import Verification, Work
 from flopwatch.tree import AttentionConvention
 
@@ -38,16 +40,6 @@ _OWN_MASK = (
 
 
 _SAME_COST = "batches of the same shapes are taken to cost the same"
-
-
-class Amounts(NamedTuple):
-    """Work of a batch on one device; `None` for what cannot be told."""
-
-    flops: int | None = 0
-    tokens: int | None = 0
-    samples: int | None = 0
-    hardware_flops: int | None = 0
-    useful_tokens: int | None = 0
 
 
 _UNKNOWN = Amounts(None, None, None, None, None)
@@ -92,7 +84,7 @@ class BatchCounter:
         self._shorter_by: int | None = 0
         self._said: set[str] = set()
         self._known: dict[Any, Amounts] = {}
-        self._pending: deque[tuple[Reading, Batch]] = deque()
+        self._pending: deque[tuple[LengthReading, Batch]] = deque()
         self._trains = discovery.training_signature(module)
         try:
             found = discovery.find_model(module, config)
@@ -356,7 +348,7 @@ class BatchCounter:
         stated = self._stated_shape(batch)
         if stated is None or not self._shorter_by:
             return stated
-        return Batch(stated.sequences, max(stated.seq_len - self._shorter_by, 0), stated.source_len)
+        return replace(stated, seq_len=max(stated.seq_len - self._shorter_by, 0))
 
     def _stated_shape(self, batch: Any) -> Batch | None:
         if self._batch_shape is None:

@@ -13,7 +13,7 @@ _WITH_EVENTS = ("cuda", "xpu")
 _MILLI = 1e-3
 
 
-class Mark(Protocol):
+class QueueMark(Protocol):
     """A place in a queue of work."""
 
     def passed(self) -> bool:
@@ -32,7 +32,7 @@ class DeviceTimer(Protocol):
     sees_stalls: bool
     is_immediate: bool
 
-    def mark(self) -> Mark:
+    def mark(self) -> QueueMark:
         """A mark after all the work that has been queued so far."""
 
 

@@ -11,12 +11,13 @@ import torch
 
 from flopwatch.benchmark import TORCH_DTYPES, measure_peak
 from flopwatch.chips import Chip, Dtype, identify
-from flopwatch.errors import FlopwatchError, UnknownDeviceError
+from flopwatch.errors import FlopwatchError, MeasurementError, UnknownDeviceError
 from flopwatch.lightning.precision import Precision
 from flopwatch.nvml.lookup import Address
 from flopwatch.records import Device
 
-_GIVE = "give FlopWatch(peak_flops_per_second=...) a number, or 'measured' for a short benchmark"
+_GIVE_A_NUMBER = "give FlopWatch(peak_flops_per_second=...) a number"
+_GIVE = f"{_GIVE_A_NUMBER}, or 'measured' for a short benchmark"
 UsersPeak = float | Literal["measured"] | None
 # Cloud TPU VMs name themselves by this variable; the number behind the dash counts cores or chips of the whole slice.
 _TPU_VARIABLE = "TPU_ACCELERATOR_TYPE"
@@ -35,9 +36,12 @@ def device_of(trainer: Any, precision: Precision, peak: UsersPeak, chips: Sequen
         return replace(
             device,
             peak_flops_per_second=None,
-            peak_source=f"a {device.dtype} peak cannot be measured; give FlopWatch(peak_flops_per_second=...) a number",
+            peak_source=f"a {device.dtype} peak cannot be measured; {_GIVE_A_NUMBER}",
         )
-    measured = measure_peak(device.dtype, root)
+    try:
+        measured = measure_peak(device.dtype, root)
+    except MeasurementError as error:
+        return replace(device, peak_flops_per_second=None, peak_source=f"{error}; {_GIVE_A_NUMBER}")
     return replace(device, peak_flops_per_second=measured.flops_per_second, peak_source=measured.source)
 
 

@@ -8,10 +8,10 @@ import sys
 from importlib import metadata
 from typing import Any
 
-from flopwatch import metrics, units
+from flopwatch import units
 from flopwatch.budget import Budget
 from flopwatch.records import BudgetLine, Device, Start, Totals, Work
-from flopwatch.render.facts import component_lines, flops_per_token, time_lines
+from flopwatch.render.facts import component_lines, time_lines
 from flopwatch.report import Report
 from flopwatch.wandb.live import Table
 
@@ -71,7 +71,7 @@ def hyperparameters(
         "attention": work.attention,
         "verification": work.verification,
         "verification_note": work.note,
-        "training_flops_per_token": flops_per_token(work),
+        "training_flops_per_token": work.training_flops_per_token,
         **_forward_flops_by_component(work),
         "device": device.name,
         "device_count": device.count,
@@ -131,9 +131,9 @@ def summary(report: Report) -> dict[str, float | str | None]:
         "hardware_flops_total": None if totals.hardware_flops is None else float(totals.hardware_flops),
         "useful_tokens_total": None if totals.useful_tokens is None else float(totals.useful_tokens),
         "tokens_total": None if totals.tokens is None else float(totals.tokens),
-        "kwh_total": None if totals.joules is None else totals.joules / metrics.JOULES_PER_KWH,
+        "kwh_total": None if totals.joules is None else totals.joules / units.JOULES_PER_KWH,
         "joules_per_token_mean": report.joules_per_token,
-        "sm_clock_mhz_mean": None if report.sm_clock_hz is None else report.sm_clock_hz / 1e6,
+        "sm_clock_mhz_mean": None if report.sm_clock_hz is None else report.sm_clock_hz / units.SI_PREFIXES["M"],
         "throttled_frac_mean": report.throttled_frac,
         "driver": None if report.hardware is None else report.hardware.driver,
         "device_hours_total": totals.device_seconds / units.SECONDS_PER_HOUR,

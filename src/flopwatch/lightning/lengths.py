@@ -12,6 +12,7 @@ import torch
 from flopwatch.lightning.shapes import get, is_tokens
 
 _LONGEST_WAIT = 1.0
+_READABLE = ("cpu", "cuda")  # of others torch cannot tell whether a copy has arrived without waiting for it
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,10 @@ class Lengths:
     documents: tuple[int, ...] | None = None
 
 
-class Reading:
+class LengthReading:
     """Lengths of one batch, on their way from the device.
 
-    A tensor on the CPU is read at once. One on a device is copied beside the training stream's work, and read when the
+    A tensor on the CPU is read at once. One on a GPU is copied beside the training stream's work, and read when the
     copy has arrived; nobody waits for it.
 
     Args:
@@ -75,8 +76,8 @@ def documents_of(positions: torch.Tensor) -> tuple[int, ...] | None:
     return tuple(starts.diff().tolist())
 
 
-def reading_of(batch: Any, *, packed: bool) -> Reading | None:
-    """Begin to read the lengths in a batch, `None` where it says nothing about them.
+def reading_of(batch: Any, *, packed: bool) -> LengthReading | None:
+    """Begin to read the lengths in a batch, `None` where it says nothing about them or reading would wait.
 
     Args:
         batch: As the DataLoader gave it, on the device.
@@ -86,10 +87,10 @@ def reading_of(batch: Any, *, packed: bool) -> Reading | None:
     if not isinstance(batch, Mapping) and not hasattr(batch, "input_ids"):
         return None
     tokens, mask, positions = (get(batch, name) for name in ("input_ids", "attention_mask", "position_ids"))
-    if not is_tokens(tokens):
+    if not is_tokens(tokens) or tokens.device.type not in _READABLE:
         return None
     if isinstance(mask, torch.Tensor):
-        return Reading(mask, None) if mask.shape == tokens.shape else None
+        return LengthReading(mask, None) if mask.shape == tokens.shape else None
     if not packed or not is_tokens(positions) or positions.shape != tokens.shape:
         return None
-    return Reading(None, positions)
+    return LengthReading(None, positions)

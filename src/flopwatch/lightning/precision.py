@@ -24,6 +24,7 @@ _MULTIPLIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _logger = logging.getLogger("flopwatch")
 _MOST_OF_THE_WEIGHTS, _FEW_OF_THE_WEIGHTS = 0.5, 0.05
 _NEARLY_ALL_WEIGHTS = 0.95
+_MOST_LAYERS = 8
 _SAY = "say it with FlopWatch(dtype=...)"
 
 
@@ -255,13 +256,13 @@ class AutocastProbe:
             _logger.debug("autocast of %s could not be looked at", self._device_type, exc_info=True)
 
 
-def _first_layers(module: nn.Module, most: int = 8) -> Iterable[nn.Module]:
+def _first_layers(module: nn.Module) -> Iterable[nn.Module]:
     """A few layers that multiply matrices; of compiled modules these themselves, lest a hook within compile again."""
     compiled = list(_outermost_compiled(module))
     if compiled:
-        return compiled[:most]
+        return compiled[:_MOST_LAYERS]
     layers = [each for each in module.modules() if isinstance(each, _MULTIPLIERS)]
-    return layers[:: max(1, len(layers) // most)]
+    return layers[:: max(1, len(layers) // _MOST_LAYERS)][:_MOST_LAYERS]
 
 
 def _outermost_compiled(module: nn.Module) -> Iterable[nn.Module]:

@@ -53,14 +53,16 @@ class Publisher:
         self._heat = Heat(options.alert_after_seconds)
         self._doubted = False
 
-    def publish(self, closed: Closed, totals: Totals, device: Device, capacity: float | None, step_now: int) -> None:
+    def publish(
+        self, closed: Closed, totals: Totals, device: Device, capacity_flops: float | None, step_now: int
+    ) -> None:
         """Write the window down and, warm-up aside, log it and show it.
 
         Args:
             closed: The window's parts.
             totals: The run's totals at its end.
             device: The device and its peak.
-            capacity: What the run's devices could have done so far.
+            capacity_flops: What the run's devices could have done so far.
             step_now: The step that training has come to meanwhile.
         """
         window = window_of(closed, totals, self._world_size)
@@ -76,16 +78,16 @@ class Publisher:
         if not window.first:
             for missed in self._missed.new(foreseen):
                 self._say(missed, "budget will be missed")
-            self._log(window, closed.boundary.axis, device, capacity, projection)
+            self._log(window, closed.boundary.axis, device, capacity_flops, projection)
 
     def _log(
-        self, window: Window, axis: int, device: Device, capacity: float | None, projection: Projection | None
+        self, window: Window, axis: int, device: Device, capacity_flops: float | None, projection: Projection | None
     ) -> None:
         values = metrics.logger_metrics(
             window,
             device,
             window.totals,
-            capacity=capacity,
+            capacity_flops=capacity_flops,
             wall_seconds=time.time() - self._started_at,
             usd_per_device_hour=self._options.usd_per_device_hour,
             prefix=self._options.prefix,

@@ -33,7 +33,7 @@ _logger = logging.getLogger("flopwatch")
 
 
 @dataclass(frozen=True)
-class Reading:
+class RankReading:
     """What a rank says of itself beside its work: what its GPU did, its energy so far, and whether it still counts."""
 
     telemetry: Telemetry = field(default_factory=Telemetry)
@@ -126,10 +126,10 @@ class Ranks:
         self._exchange: Exchange | None = None
         self._noted: deque[tuple[int, Mark, float]] = deque(maxlen=_MOST_STEPS_NOTED)
         self._own_before = 0.0
-        self._step, self._own_seconds, self._over = -1, 0.0, False
+        self._step, self._over = -1, False
         self._moved = threading.Condition()
         self._stop_at = self._held_at = _NEVER
-        self._read: Callable[[bool], Reading] = lambda _: Reading()
+        self._read: Callable[[bool], RankReading] = lambda _: RankReading()
         if world_size > 1:
             self._links = self._connect()
 
@@ -138,10 +138,11 @@ class Ranks:
         """Whether sums over all ranks cannot be had."""
         if self.world_size == 1:
             return False
-        return self._links is None or not self.per_replica or (self._exchange is not None and self._failed())
-
-    def _failed(self) -> bool:
-        return self._exchange is not None and self._exchange.error is not None
+        return (
+            self._links is None
+            or not self.per_replica
+            or (self._exchange is not None and self._exchange.error is not None)
+        )
 
     def _connect(self) -> _GlooLinks | None:
         if not dist.is_available() or not dist.is_initialized():
@@ -171,7 +172,7 @@ class Ranks:
             _logger.debug("no links: %s", error)
             return None
 
-    def start(self, read: Callable[[bool], Reading]) -> None:
+    def start(self, read: Callable[[bool], RankReading]) -> None:
         """Begin to ask, or to answer.
 
         Args:
@@ -186,7 +187,7 @@ class Ranks:
         """Note this rank's work up to a step that it has done, and the time that it spent by itself."""
         with self._moved:
             self._noted.append((step, mark, own_seconds))
-            self._step, self._own_seconds = step, own_seconds
+            self._step = step
             self._moved.notify_all()
 
     def ask(self, op: Op, step: int, mark: Mark) -> PendingSum:
@@ -350,7 +351,7 @@ def _group_of(parent: int, world_size: int) -> Any:
     return dist.new_group(members, timeout=_TIMEOUT, backend="gloo", use_local_synchronization=True)
 
 
-def _to_share(mark: Mark, reading: Reading, own_seconds: float, rank: int, missed: bool) -> Share:
+def _to_share(mark: Mark, reading: RankReading, own_seconds: float, rank: int, missed: bool) -> Share:
     telemetry = to_sum(reading.telemetry)
     own = round(own_seconds / _MICRO)
     extra = [reading.joules, *telemetry]
@@ -364,11 +365,11 @@ def _to_share(mark: Mark, reading: Reading, own_seconds: float, rank: int, misse
     )
 
 
-_EMPTY_SHARE = _to_share(NOTHING_DONE, Reading(), 0.0, 0, False)
+_EMPTY_SHARE = _to_share(NOTHING_DONE, RankReading(), 0.0, 0, False)
 
 
-def _does_not_count(_: bool) -> Reading:
-    return Reading(counts=False)
+def _does_not_count(_: bool) -> RankReading:
+    return RankReading(counts=False)
 
 
 def _to_sum(share: Share, world_size: int) -> Sum:

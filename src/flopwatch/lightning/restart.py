@@ -41,7 +41,10 @@ def restart_from(state: Mapping[str, Any], step: int, own_file: Path) -> Restart
     before = runfile.earlier_file(own_file, named)
     last = None if before is None else runfile.last_sign(before)
     if last is None:
-        words = f"the run file {named} of the process before is gone: what it did after the checkpoint is not known"
+        words = (
+            f"the run file {named} of the process before is gone or cannot be read: what it did after the checkpoint is"
+            " not known; keep run files beside checkpoints"
+        )
         return Restart(replace(kept, lost_steps=None, lost_flops=None), (), words)
     siblings = runfile.lost_siblings(Path(named), step, own_file)
     totals = _with_lost(kept, kept, last.totals)

@@ -21,13 +21,13 @@ from flopwatch.lightning.options import Options
 from flopwatch.lightning.output import Output, run_file_for
 from flopwatch.lightning.precision import AutocastProbe, Precision, precision_of
 from flopwatch.lightning.publishing import Publisher
-from flopwatch.lightning.ranks import Ranks, Reading, Sum
+from flopwatch.lightning.ranks import RankReading, Ranks, Sum
 from flopwatch.lightning.restart import Restart, restart_from
 from flopwatch.lightning.stopping import StopAtStep
 from flopwatch.lightning.timing import Kind, ProfilerTap, Stopwatch
 from flopwatch.lightning.windows import Boundary, Windows, unknown_work
-from flopwatch.meter import NOTHING_DONE, Mark, Meter, between, totals_of
-from flopwatch.records import Device, End, Event, Progress, Status, Totals, Work
+from flopwatch.meter import NOTHING_DONE, Amounts, Mark, Meter, between, totals_of
+from flopwatch.records import Device, End, Event, Progress, Status, Totals, Work, known_fields
 from flopwatch.render.facts import work_words
 from flopwatch.render.text import component_table
 from flopwatch.telemetry import Telemetry
@@ -56,7 +56,6 @@ class Session:
         self._trainer = trainer
         self._name = type(module).__name__
         self._stopwatch = stopwatch
-        self._tap = ProfilerTap(trainer.profiler, stopwatch)
         self._ranks = ranks
         root = trainer.strategy.root_device
         stopwatch.use(timer_for(root, stopwatch.clock))
@@ -88,7 +87,8 @@ class Session:
         self._optimizer_flops = options.optimizer_flops or 0
         self._last_step: int = trainer.global_step
         self._axis = self._steps_closed = 0
-        self._latest_step, self._latest = self._last_step, NOTHING_DONE
+        self._latest = NOTHING_DONE
+        self._reached = self._last_step, self._latest  # as one value, since another thread reads it
         self._stop = StopAtStep(ranks)
         self.stopped = False
         self._own_telemetry = _NOTHING_READ
@@ -98,11 +98,14 @@ class Session:
         self._unsummed = False
         self._final_totals: Totals | None = None
         self.begun = self.finished = False
+        # Last, since nobody would take it away again if something else failed here.
+        self._tap = ProfilerTap(trainer.profiler, stopwatch)
 
     def begin(self, state: Mapping[str, Any]) -> None:
         """Training is about to start: go on from a checkpoint's state, open the files, start sampling."""
         trainer = self._trainer
-        self._last_step = self._latest_step = trainer.global_step
+        self._last_step = trainer.global_step
+        self._reached = self._last_step, self._latest
         path = run_file_for(self._options.dirpath, trainer.default_root_dir)
         restart = self._go_on_from(state, path)
         spending = Spending(self._device.count, self._options.usd_per_device_hour, self._counter.parameters())
@@ -151,7 +154,7 @@ class Session:
             self._initial = restart.totals
             self._started_at = float(state.get("started_at", self._started_at))
             idle = self._process_started_at - float(state.get("time", self._process_started_at))
-            device = Device(**state["device"]) if "device" in state else self._device
+            device = Device(**known_fields(Device, state["device"])) if "device" in state else self._device
             self._capacity_before = metrics.capacity_flops(state.get("capacity_flops"), idle, device)
             return restart
         if self._last_step:
@@ -174,7 +177,7 @@ class Session:
     def batch_ended(self, batch: Any, skipped: bool) -> None:
         """A training batch was run: count it, and close the window if it is time to."""
         self._check(batch, skipped)
-        self._meter.add(*(self._counter.skip() if skipped else self._counter.count(batch)))
+        self._meter.add(self._counter.skip() if skipped else self._counter.count(batch))
         step: int = self._trainer.global_step
         if step == self._last_step:
             return
@@ -184,13 +187,14 @@ class Session:
 
     def _step_ended(self, step: int) -> None:
         if self._optimizer_flops:
-            self._meter.add(0, 0, 0, self._optimizer_flops, batches=0)
+            self._meter.add(Amounts(hardware_flops=self._optimizer_flops), batches=0)
         self._settle()
         self._axis = self._trainer.fit_loop.epoch_loop._batches_that_stepped
         due = self._window_is_due(step)
         if due and not self._counter.still_trains():
             self._meter.lose_flops()
-        self._latest_step, self._latest = step, self._meter.mark()
+        self._latest = self._meter.mark()
+        self._reached = step, self._latest
         if self._ranks.world_size > 1:
             self._ranks.note(step, self._latest, self._stopwatch.own_seconds())
         if due:
@@ -212,7 +216,7 @@ class Session:
     def _settle(self) -> None:
         """Count earlier batches whose lengths are known by now."""
         for amounts in self._counter.settle(last=self._last_settlement):
-            self._meter.add(*amounts, batches=0)
+            self._meter.add(amounts, batches=0)
 
     def epoch_started(self) -> None:
         """A training epoch is about to run; callbacks freeze and thaw parameters at its start."""
@@ -268,7 +272,7 @@ class Session:
             "totals": asdict(self._final_totals or self._totals_now(_ANSWER_SECONDS)),
             "started_at": self._started_at,
             "time": time.time(),
-            "capacity_flops": self._capacity(),
+            "capacity_flops": self._capacity_flops(),
             "device": asdict(self._device),
             "run_file": None if self._output is None else str(self._output.file.path.resolve()),
         }
@@ -300,7 +304,7 @@ class Session:
         """How far the run is, for its file; called on another thread, so it only looks."""
         if not self.begun or self.finished:
             return None
-        step, own = self._latest_step, self._latest
+        step, own = self._reached
         work = between(NOTHING_DONE, own)
         totals = totals_of(
             self._initial,
@@ -312,7 +316,7 @@ class Session:
         )
         return Progress(time.time(), step, totals)
 
-    def _capacity(self) -> float | None:
+    def _capacity_flops(self) -> float | None:
         seconds = time.time() - self._process_started_at
         return metrics.capacity_flops(self._capacity_before, seconds, self._device)
 
@@ -406,12 +410,12 @@ class Session:
             self._pass_on_news()
         self._first_window = False
 
-    def _read(self, whole_window: bool) -> Reading:
+    def _read(self, whole_window: bool) -> RankReading:
         """What this rank's GPU did; on the thread that answers the first rank."""
         telemetry = self._hardware.take() if whole_window else _NOTHING_READ
         if whole_window:
             self._own_telemetry = telemetry
-        return Reading(telemetry, self._hardware.joules())
+        return RankReading(telemetry, self._hardware.joules())
 
     def _publish_complete(self) -> None:
         for closed in self._windows.complete():
@@ -425,7 +429,7 @@ class Session:
             if self._publisher is not None:
                 boundary = closed.boundary
                 totals = self._totals(boundary.own, closed.total, boundary.elapsed_seconds)
-                self._publisher.publish(closed, totals, self._device, self._capacity(), self._last_step)
+                self._publisher.publish(closed, totals, self._device, self._capacity_flops(), self._last_step)
 
     def _pass_on_news(self, own: Telemetry | None = None, everyone: Telemetry | None = None) -> None:
         for record in self._hardware.news(self._last_step, own, everyone):

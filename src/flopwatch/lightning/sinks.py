@@ -31,32 +31,34 @@ class LoggerSink:
     def announce(self, keys: Iterable[str]) -> None:
         """Say what will be logged, to loggers that want to know: W&B is told the axis of each."""
         names = tuple(keys)
-        self._each_wandb(lambda logger: live.set_step_axis(logger, names))
+        self._each_wandb("to be told its axis", lambda logger: live.set_step_axis(logger, names))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Log a window at a step of Lightning's own axis."""
-        self._each(lambda logger: logger.log_metrics(dict(metrics), step=step))
+        self._each("for a window", lambda logger: logger.log_metrics(dict(metrics), step=step))
 
     def log_facts(self, facts: Mapping[str, Any]) -> None:
         """Put facts about the run into the loggers' hyperparameters (W&B's config)."""
-        self._each(lambda logger: _log_hyperparameters(logger, {"flopwatch": dict(facts)}))
+        self._each("for facts", lambda logger: _log_hyperparameters(logger, {"flopwatch": dict(facts)}))
 
     def log_summary(self, values: Mapping[str, float | str | None]) -> None:
         """Put totals and means into W&B's summary; other loggers have none."""
-        self._each_wandb(lambda logger: live.write_summary(logger, values))
+        self._each_wandb("for the summary", lambda logger: live.write_summary(logger, values))
 
     def attach(self, tables: Mapping[str, live.Table], page: Path | None, run_file: Path) -> None:
         """Attach tables and files to a run that ends, where W&B is among the loggers."""
-        self._each_wandb(lambda logger: live.attach(logger, tables, page, run_file))
+        self._each_wandb("to take the report", lambda logger: live.attach(logger, tables, page, run_file))
 
     def alert(self, title: str, text: str) -> None:
         """Send an alert, where W&B is among the loggers."""
-        self._each_wandb(lambda logger: live.alert(logger, title, text))
+        self._each_wandb("for an alert", lambda logger: live.alert(logger, title, text))
 
-    def _each_wandb(self, write: Callable[[Any], None]) -> None:
-        self._each(write, live.is_wandb)
+    def _each_wandb(self, what: str, write: Callable[[Any], None]) -> None:
+        self._each(what, write, live.is_wandb)
 
-    def _each(self, write: Callable[[Any], None], wanted: Callable[[Any], bool] = lambda logger: True) -> None:
+    def _each(
+        self, what: str, write: Callable[[Any], None], wanted: Callable[[Any], bool] = lambda logger: True
+    ) -> None:
         for index, logger in enumerate(self._loggers):
             if self._failures[index] >= _MOST_FAILURES or not wanted(logger):
                 continue
@@ -69,7 +71,7 @@ class LoggerSink:
                 self._tell(index, f"failed ({_in_words(error)}); training goes on, and the run file keeps every row")
             took = time.monotonic() - began
             if took > _SLOW_SECONDS:
-                self._tell(index, f"took {took:.1f} s for a window, in which training waited; is its server slow?")
+                self._tell(index, f"took {took:.1f} s {what}, in which training waited; is its server slow?")
 
     def _tell(self, index: int, words: str) -> None:
         """Say the first trouble with a logger."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from flopwatch.lightning.device_time import DeviceTimer, HostTimer, Mark
+from flopwatch.lightning.device_time import DeviceTimer, HostTimer, QueueMark
 from flopwatch.lightning.patch import Patch
 
 Kind = Literal["setup", "training", "data_wait", "validation", "checkpoint", "callbacks", "other"]
@@ -38,7 +38,7 @@ class Lap:
 class LapTicket:
     """A lap whose end the device may not have reached yet; `lap` is `None` until then."""
 
-    mark: Mark
+    mark: QueueMark
     lap: Lap | None = None
 
 
@@ -46,17 +46,17 @@ class LapTicket:
 class _Gap:
     """What the process did between two batches, in order, and the device's marks around it."""
 
-    start: Mark
+    start: QueueMark
     intervals: list[tuple[Kind, float]] = field(default_factory=list)
-    end: Mark | None = None
+    end: QueueMark | None = None
 
 
 @dataclass
 class _Forward:
     """A forward pass, between two marks."""
 
-    start: Mark
-    end: Mark
+    start: QueueMark
+    end: QueueMark
 
 
 class Stopwatch:
@@ -78,9 +78,9 @@ class Stopwatch:
         self._booked: dict[Kind, float] = defaultdict(float)
         self._since = self._started = clock()
         self._gap: _Gap | None = None
-        self._resumed: Mark | None = None
-        self._batch_began: Mark | None = None
-        self._lap_from: Mark | None = None
+        self._resumed: QueueMark | None = None
+        self._batch_began: QueueMark | None = None
+        self._lap_from: QueueMark | None = None
         self._lap_opened = self._started
         self._pending: deque[_Gap | _Forward | LapTicket] = deque()
         self._out_of_loop = self._waited = 0.0
@@ -126,10 +126,6 @@ class Stopwatch:
     def in_loop(self) -> bool:
         """Whether the process is in its training loop at this moment; may be asked on any thread."""
         return self._kinds[-1] in _IN_LOOP
-
-    def inside(self, kind: Kind) -> bool:
-        """Whether a kind is open."""
-        return kind in self._kinds
 
     def forward_ended(self) -> None:
         """Note that the batch's forward pass is in the queue, for processes that wait for others in backward only."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flopwatch.lightning.ranks import PendingSum, Sum
 from flopwatch.lightning.timing import Lap, LapTicket
-from flopwatch.meter import NOTHING_DONE, Counts, Mark, between
+from flopwatch.meter import AMOUNTS, NOTHING_DONE, Counts, Mark, between
 from flopwatch.records import Totals, Window
 
 _PATIENCE_SECONDS = 120.0
@@ -20,7 +20,8 @@ _POLL_SECONDS = 0.005
 class Boundary:
     """What is known at a window's last step.
 
-    `own` is this process's work; `axis` is the step on Lightning's axis; `elapsed_seconds` is the process's wall time.
+    `at` is the unix time, `closed_at` the same on a clock that nobody sets. `own` is this process's work; `axis` is the
+    step on Lightning's axis; `elapsed_seconds` is the process's wall time.
     """
 
     step: int
@@ -31,11 +32,12 @@ class Boundary:
     ticket: LapTicket
     sum: PendingSum
     first: bool
+    closed_at: float = field(default_factory=time.monotonic)
 
     def ready(self) -> bool:
         """Whether all have answered, or it is too late for an answer."""
         answered = self.ticket.lap is not None and self.sum.ready()
-        return answered or time.time() - self.at > _PATIENCE_SECONDS
+        return answered or time.monotonic() - self.closed_at > _PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Windows:
 
 def unknown_work(own: Counts) -> Counts:
     """What is left of one rank's work where the other ranks' is not known: its batches and steps."""
-    return Counts(None, None, None, own.batches, own.steps, None, None)
+    return Counts(**dict.fromkeys(AMOUNTS), batches=own.batches, steps=own.steps)
 
 
 def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:

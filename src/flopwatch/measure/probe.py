@@ -28,8 +28,6 @@ class Verdict:
     outcome: Literal["verified", "disagree", "impossible"]
     sentence: str
     recomputation_known: bool = False
-    formula_flops: int | None = None
-    measured_flops: int | None = None
 
 
 def cross_check(
@@ -83,7 +81,7 @@ def _disagreement(shape: Batch, expected: int, measured: Measurement, shortened:
         f"the closed form gives {expected:,} FLOPs forward and backward ({part}{shape.sequences} x"
         f" {shape.seq_len or shape.image_size}, all pairs of attention), a run of the model's own code {found:,}"
     )
-    return Verdict("disagree", sentence, False, expected, found)
+    return Verdict("disagree", sentence)
 
 
 def _plain(shape: Batch) -> Batch:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from flopwatch import units
-from flopwatch.metrics import JOULES_PER_KWH
 from flopwatch.nvml.driver import READ
 from flopwatch.records import Device, Work
+from flopwatch.render.efficiency import part_words
 from flopwatch.report import Process, Report
 from flopwatch.telemetry import REASONS
 
@@ -26,19 +26,6 @@ _OTHER_PEAKS = "; earlier processes had other peaks, and each is held against it
 WITHHELD = ("withheld", "disagree")
 _NO_WORK = "the run ended before its first batch did"
 _UNREADABLE_WORK = "the record of how the work was counted is unreadable"
-
-_KINDS = {
-    "setup": "start-up and checks, until after the first batch",
-    "training": "training steps",
-    "data_wait": "waiting for data",
-    "validation": "validation",
-    "checkpoint": "saving checkpoints",
-    "callbacks": "logging and other callbacks",
-    "other": "other, outside the training loop",
-    "lost": "steps that a restart did again, and their start-up",
-    "interruption": "interruption between two processes",
-    "unknown": "not known, as where a clock was set",
-}
 
 
 def headline(report: Report) -> list[Line]:
@@ -136,7 +123,7 @@ def work_lines(work: Work | None) -> list[Line]:
         ("checked", work.note),
         ("first batch", f"{_batch_words(work)} on each device"),
     ]
-    per_token = flops_per_token(work)
+    per_token = work.training_flops_per_token
     if per_token is not None:
         lines.append(("model FLOPs per token", units.format_si(per_token, "FLOPs")))
     if work.hardware_flops and work.training_flops and work.hardware_flops != work.training_flops:
@@ -172,7 +159,7 @@ def _batch_words(work: Work) -> str:
 
 def work_words(work: Work) -> str:
     """FLOPs of the first batch in a few words."""
-    per_token = flops_per_token(work)
+    per_token = work.training_flops_per_token
     amount = units.format_si(work.training_flops if per_token is None else per_token, "FLOPs")
     return f"{amount} per {'batch' if per_token is None else 'token'}, {work.attention} attention"
 
@@ -181,13 +168,6 @@ _ATTENTION = {
     "causal": "only the pairs that the model's masks and windows keep",
     "full": "all pairs, as PaLM and nanoGPT count",
 }
-
-
-def flops_per_token(work: Work) -> float | None:
-    """Training FLOPs per token of the first batch."""
-    # Older run files know sequences and their length alone.
-    tokens = work.tokens if work.method is not None else (work.sequences or 0) * (work.seq_len or 0)
-    return work.training_flops / tokens if work.training_flops is not None and tokens else None
 
 
 def speed_lines(report: Report) -> list[Line]:
@@ -288,7 +268,7 @@ def _energy_lines(report: Report) -> list[Line]:
     if report.totals.joules is None:
         return [("energy", units.UNKNOWN)]
     source = report.hardware.energy_source or units.UNKNOWN
-    energy = f"{units.format_plain(report.totals.joules / JOULES_PER_KWH)} kWh of the GPUs, by {source}"
+    energy = f"{units.format_plain(report.totals.joules / units.JOULES_PER_KWH)} kWh of the GPUs, by {source}"
     lines = [("energy", energy)]
     if report.power_watts is not None:
         lines.append(("mean power", f"{units.format_si(report.power_watts, 'W')} of all GPUs"))
@@ -324,7 +304,7 @@ def time_lines(report: Report) -> list[tuple[str, float, float | None]]:
     """Where wall time went: what, seconds, share."""
     total = sum(report.seconds.values())
     return [
-        (_KINDS.get(kind, kind), seconds, seconds / total if total else None)
+        (part_words(kind), seconds, seconds / total if total else None)
         for kind, seconds in sorted(report.seconds.items(), key=lambda item: -item[1])
         if not total or seconds / total >= _SHOWN
     ]

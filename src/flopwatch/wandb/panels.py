@@ -19,7 +19,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Section:
+class PanelSection:
     """Charts under one heading."""
 
     name: str
@@ -28,7 +28,7 @@ class Section:
 
 
 SECTIONS = (
-    Section(
+    PanelSection(
         "Efficiency",
         (
             Panel(
@@ -43,7 +43,7 @@ SECTIONS = (
             Panel("MFU over device-hours", ("perf/mfu",), "0 to 1", axis=DEVICE_HOURS),
         ),
     ),
-    Section(
+    PanelSection(
         "Budget",
         (
             Panel("Share of the budget used", ("budget/fraction",), "0 to 1"),
@@ -59,7 +59,7 @@ SECTIONS = (
             Panel("Money so far", ("budget/usd",), "USD"),
         ),
     ),
-    Section(
+    PanelSection(
         "Hardware",
         (
             Panel("SM clock: mean and lowest of all devices", ("gpu/sm_clock_mhz", "gpu/sm_clock_mhz_min"), "MHz"),
@@ -68,7 +68,7 @@ SECTIONS = (
             Panel("Energy per token", ("gpu/joules_per_token",), "J", smoothed=True),
         ),
     ),
-    Section(
+    PanelSection(
         "Where time goes",
         (
             Panel("Share of wall time in steps that were kept", ("perf/goodput",), "0 to 1"),

@@ -11,14 +11,14 @@ from typing import Any
 from flopwatch import units
 from flopwatch.errors import WandbError
 from flopwatch.merging import WindowList
-from flopwatch.metrics import JOULES_PER_KWH
 from flopwatch.records import Device, End, Start, Status, Totals, Verification, Window, Work
 from flopwatch.runfile import Run, Segment
+from flopwatch.telemetry import FEWEST_SAMPLES
 from flopwatch.tree import ComponentRow
 from flopwatch.wandb.live import STEP_AXIS, SUMMARY, own_part
 
 _MARK = "perf/step_seconds"
-_TERA = 10**12
+_MEGA, _TERA = units.SI_PREFIXES["M"], units.SI_PREFIXES["T"]
 _COUNTED: tuple[Verification, ...] = ("verified", "formula only", "measured only")
 _NOTE = (
     "made from the rows that W&B has, without flopwatch's run file: FLOPs are exact to 15 digits, wall time by kind,"
@@ -144,9 +144,9 @@ def _window(
         samples=None,
         totals=totals,
         first=first,
-        sm_clock_hz=None if clock is None else clock * 1e6,
-        sm_clock_hz_min=None if low is None else low * 1e6,
-        clock_samples=0 if clock is None else 10,
+        sm_clock_hz=None if clock is None else clock * _MEGA,
+        sm_clock_hz_min=None if low is None else low * _MEGA,
+        clock_samples=0 if clock is None else FEWEST_SAMPLES,  # a row has a clock from that many on
         budget_fraction=_number(row, "budget/fraction"),
         seconds_left=left[""],
         hardware_flops=_hardware(row, seconds, device),
@@ -172,7 +172,7 @@ def _totals(row: Mapping[str, Any], device: Device) -> Totals:
         samples=None,
         seconds=device_seconds / device.count,
         device_seconds=device_seconds,
-        joules=_amount(kwh, JOULES_PER_KWH),
+        joules=_amount(kwh, units.JOULES_PER_KWH),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flopwatch.wandb.online import Project, connect, guarded, views_of, workspaces
-from flopwatch.wandb.panels import SECTIONS, Section
+from flopwatch.wandb.panels import SECTIONS, PanelSection
 from flopwatch.wandb.workspace import Saved, line_plot
 
 _REPORTS = "runs"  # what W&B calls the kind of view that a report is
@@ -52,7 +52,7 @@ def save_report(project: Project, run_ids: Sequence[str], title: str, texts: Seq
         return Saved(str(report.url), earlier is None)
 
 
-def _charts(project: Project, run_ids: Sequence[str], section: Section, prefix: str) -> list[Any]:
+def _charts(project: Project, run_ids: Sequence[str], section: PanelSection, prefix: str) -> list[Any]:
     _, wr = workspaces()
     runs = wr.Runset(
         entity=project.entity, project=project.name, name="runs", filters=f"Metric('ID') in {list(run_ids)!r}"

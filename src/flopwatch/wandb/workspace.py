@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flopwatch.wandb.live import STEP_AXIS, SUMMARY
 from flopwatch.wandb.online import Project, View, connect, guarded, views_of, workspaces
-from flopwatch.wandb.panels import PAGE, SECTIONS, TABLES, Panel, Section
+from flopwatch.wandb.panels import PAGE, SECTIONS, TABLES, Panel, PanelSection
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
@@ -93,7 +93,7 @@ def _workspace(project: Project, name: str, prefix: str) -> Workspace:
     return made
 
 
-def _section(section: Section, prefix: str) -> Any:
+def _section(section: PanelSection, prefix: str) -> Any:
     ws, _ = workspaces()
     return ws.Section(
         name=section.name,
