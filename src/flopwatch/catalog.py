@@ -8,12 +8,15 @@ from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from flopwatch import files
 from flopwatch.chips import Chip, read_chips
 from flopwatch.errors import ArgumentError
+from flopwatch.units import quoted
 
 VARIABLE = "FLOPWATCH_CHIPS"
 GROUP = "flopwatch.chips"
 UserChips = str | Path | Iterable[Chip] | None
+_LARGEST_FILE_BYTES = 2**24
 _logger = logging.getLogger("flopwatch")
 
 
@@ -44,7 +47,7 @@ def chips_from_file(path: str | Path) -> list[Chip]:
         ArgumentError: If it cannot be read, or is not a table of chips.
     """
     try:
-        return read_chips(Path(path).read_text(encoding="utf-8"), str(path))
+        return read_chips(files.read_text(Path(path), _LARGEST_FILE_BYTES), str(path))
     except OSError as error:
         raise ArgumentError(f"cannot read the chips in {path}: {error.strerror}; check the path") from None
     except UnicodeDecodeError:
@@ -58,7 +61,7 @@ def _given(given: UserChips) -> list[Chip]:
         return chips_from_file(given)
     chips = list(given) if isinstance(given, Iterable) else [given]
     if not all(isinstance(each, Chip) for each in chips):
-        raise ArgumentError(f"expected a CSV file or a list of flopwatch.chips.Chip for chips, got {given!r}")
+        raise ArgumentError(f"expected a CSV file or a list of flopwatch.chips.Chip for chips, got {quoted(given)}")
     return chips
 
 

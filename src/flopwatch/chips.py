@@ -23,6 +23,7 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 Confidence = Literal["high", "medium", "low", "user"]
 
 _MOST_HINTS = 6
+_LONGEST_RATE = 9
 _VENDOR_PREFIXES = ("NVIDIA ", "Tesla ")
 _WITHOUT_TENSOR_CORES: tuple[Dtype, ...] = ("fp32", "fp64")
 _SLICE = re.compile(r" MIG (?:\d+c\.)?\d+g\.\d+gb[\w+.]*$")
@@ -152,7 +153,7 @@ def _chip(row: Mapping[str | None, str | None], where: str) -> Chip:
     return Chip(
         names=names,
         peaks=peaks,
-        sm_count=int(numbers["sm_count"]) if "sm_count" in numbers else None,
+        sm_count=_whole(numbers.get("sm_count"), where),
         boost_clock_hz=numbers.get("boost_clock_hz"),
         vector_clock_hz=numbers.get("vector_clock_hz"),
         rates=_rates(cells.get("flops_per_clock_per_sm", ""), where),
@@ -173,12 +174,18 @@ def _number(text: str, where: str) -> float:
     return number
 
 
+def _whole(number: float | None, where: str) -> int | None:
+    if number is not None and not number.is_integer():
+        raise ArgumentError(f"{where}: expected a whole number for sm_count, got {number}")
+    return None if number is None else int(number)
+
+
 def _rates(text: str, where: str) -> dict[Dtype, int]:
     """Read "bf16:4096 fp8:8192"."""
     rates: dict[Dtype, int] = {}
     for part in text.split():
         dtype, _, rate = part.partition(":")
-        if dtype not in DTYPES or not rate.isdecimal() or not int(rate):
+        if dtype not in DTYPES or not rate.isdecimal() or len(rate) > _LONGEST_RATE or not int(rate):
             raise ArgumentError(f"{where}: expected FLOPs per clock and SM like 'bf16:4096 fp8:8192', got {part!r}")
         rates[dtype] = int(rate)
     return rates

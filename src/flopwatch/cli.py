@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from flopwatch import amd, units
+from flopwatch import amd, files, units
 from flopwatch.architectures import architecture_of
 from flopwatch.backward import Checkpointing
 from flopwatch.batch import Batch
@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         arguments.command(arguments)
         sys.stdout.flush()
     except FlopwatchError as error:
-        print(f"flopwatch: {error}", file=sys.stderr)
+        print(f"flopwatch: {units.printable(str(error))}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -134,7 +134,8 @@ def _estimate(arguments: argparse.Namespace) -> None:
             "expected --gpu with --mfu, --count, --usd-per-gpu-hour and --chips: the device they are for"
         )
     result = _counted(arguments, _batch(arguments))
-    print((rendered.render_json if arguments.json else rendered.render_text)(result), end="")
+    page = rendered.render_json(result) if arguments.json else units.printable(rendered.render_text(result), lines=True)
+    print(page, end="")
 
 
 def _counted(arguments: argparse.Namespace, batch: Batch) -> Estimate:
@@ -228,7 +229,7 @@ def _gpus(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(rendered.render_json(rows), end="")
     elif rows:
-        print(rendered.render_text(rows), end="")
+        print(units.printable(rendered.render_text(rows), lines=True), end="")
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -279,7 +280,7 @@ def _report(arguments: argparse.Namespace) -> None:
     if output is None:
         print(page, end="")
     else:
-        _write(output, page)
+        _write(output, page, chosen=arguments.output is not None)
 
 
 def _runs(texts: Sequence[str], tell: ReadingBar) -> tuple[list[Entry], tuple[Report, Path] | None]:
@@ -393,7 +394,7 @@ def _watch(arguments: argparse.Namespace) -> None:
             return
         print("no charts: they need wandb 0.29 or newer; `--table` is this without the remark", file=sys.stderr)
     try:
-        _show_numbers(following.follow(path), str(path), arguments.every, redraw=sys.stdout.isatty())
+        _show_numbers(following.follow(path), units.printable(str(path)), arguments.every, redraw=sys.stdout.isatty())
     except KeyboardInterrupt:
         print()
 
@@ -407,15 +408,18 @@ def _show_numbers(run_: Follower, title: str, every_seconds: float, *, redraw: b
     columns: list[str] = []
     last_news, told = time.monotonic(), False
     while True:
-        new = list(run_.rows())
-        rows.extend(new)
-        if redraw:
-            print(f"{_CLEAR}{live.screen(rows, title, *terminal_size())}", end="", flush=True)
-        for row in () if redraw else new:
+        new = False
+        for row in run_.rows():
+            new = True
+            rows.append(row)
+            if redraw:
+                continue
             if not columns:
                 columns = live.columns_of(row)
                 print(live.headings(columns))
             print(live.line(row, columns), flush=True)
+        if redraw:
+            print(f"{_CLEAR}{live.screen(rows, title, *terminal_size())}", end="", flush=True)
         if run_.ended:
             if not rows:
                 print(f"the run has ended, and flopwatch logged no window in {title}", file=sys.stderr)
@@ -437,10 +441,14 @@ def _form_of(output: Path | None) -> str:
     return endings[output.suffix.lower()]
 
 
-def _write(path: Path, page: str) -> None:
+def _write(path: Path, page: str, *, chosen: bool) -> None:
+    """Write a page; where the user chose the file also to what a link leads to, or to a pipe."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
+        if chosen:
+            path.write_text(page, encoding="utf-8", errors="replace")
+        else:
+            files.replace_text(path, page)
     except OSError as error:
         raise ArgumentError(f"cannot write {path}: {error.strerror}; choose another file with -o") from None
-    print(path)
+    print(units.printable(str(path)))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from flopwatch import metrics, units
 from flopwatch.errors import RunFileError
 from flopwatch.records import Device, End, Record, Start, Window, from_json
+from flopwatch.runfile import LONGEST_LINE
 from flopwatch.wandb.live import STEP_AXIS, own_part
 from flopwatch.wandb.log import LogReader, has_wandb
 
@@ -104,7 +105,6 @@ class RunFileFollower:
     _at: int = 0
     _start: Start | None = None
     _device: Device | None = None
-    _rest: bytes = field(default=b"")
 
     def rows(self) -> Iterator[Row]:
         """Rows since the last call."""
@@ -133,22 +133,24 @@ class RunFileFollower:
         return {**values, STEP_AXIS: window.step - 1}
 
     def _records(self) -> Iterator[Record]:
+        """Records of the lines that are complete."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._at)
-                data = self._rest + file.read()
-                self._at = file.tell()
+                while line := file.readline(LONGEST_LINE):
+                    if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
+                        return
+                    self._at = file.tell()
+                    record = self._record(line)
+                    if record is not None:
+                        yield record
         except OSError as error:
             raise RunFileError(f"cannot read {self.path}: {error.strerror}; check the path") from None
-        *lines, self._rest = data.split(b"\n")
-        for line in lines:
-            try:
-                record = from_json(line.decode("utf-8", errors="replace"))
-            except RunFileError:
-                if self._start is None:
-                    raise RunFileError(
-                        f"expected a .wandb file or a flopwatch run file, {self.path} is neither"
-                    ) from None
-                continue
-            if record is not None:
-                yield record
+
+    def _record(self, line: bytes) -> Record | None:
+        try:
+            return from_json(line)
+        except RunFileError:
+            if self._start is None:
+                raise RunFileError(f"expected a .wandb file or a flopwatch run file, {self.path} is neither") from None
+            return None

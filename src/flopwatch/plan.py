@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flopwatch import units
+from flopwatch import files, units
 from flopwatch.errors import ArgumentError
 from flopwatch.report import PlanLine, Report
 
-_LONGEST = 2**24
+_LARGEST_FILE_BYTES = 2**24
 _BY_FLOPS = ("mfu", "total_training_flops", "training_flops_per_token", "seconds", "gpu_hours", "usd")
 
 
@@ -47,10 +47,7 @@ def read_plan(path: Path) -> Mapping[str, Any]:
         ArgumentError: If it cannot be read, or holds none.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise ArgumentError(f"expected a file for the plan, {path} is none")
-        with path.open(encoding="utf-8") as file:
-            values = json.loads(file.read(_LONGEST))
+        values = json.loads(files.read_text(path, _LARGEST_FILE_BYTES))
     except OSError as error:
         raise ArgumentError(f"cannot read the plan {path}: {error.strerror}; check the path") from None
     except (ValueError, RecursionError):

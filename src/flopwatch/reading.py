@@ -35,7 +35,7 @@ class ReadingBar:
         bar = "█" * round(share * _BAR)
         left = (now - self._began) * (1 - share) / share if share else 0.0
         words = f"{bar:·<{_BAR}} {units.format_percent(share)}, {units.format_duration(left)} left"
-        print(f"\r\x1b[Kreading {name} {words}", end="", file=self._stream, flush=True)
+        print(f"\r\x1b[Kreading {units.printable(name)} {words}", end="", file=self._stream, flush=True)
 
     def clear(self) -> None:
         """Take the bar away."""

@@ -24,6 +24,7 @@ from flopwatch.errors import RunFileError
 from flopwatch.tree import ComponentRow
 
 SCHEMA = 1
+_LONGEST_TEXT = 2_000
 _LARGEST_INT = int(units.LARGEST)
 Float = Annotated[float, msgspec.Meta(gt=-units.LARGEST, lt=units.LARGEST)]
 # "parameters equal" is what flopwatch wrote before it ran cross-checks.
@@ -328,12 +329,24 @@ def from_json(line: str | bytes) -> Record | None:
         raise RunFileError("not a line of JSON") from None
     if record is not None and not _is_of_this_world(record):
         raise RunFileError(f"not a record of a run file: it holds an amount above {_LARGEST_INT:.0e}")
-    return typing.cast("Record | None", record)
+    return typing.cast("Record | None", record if isinstance(record, Window) else _shortened(record))
+
+
+def _shortened(record: Any) -> Any:
+    """A record whose texts are no longer than anything that flopwatch writes."""
+    texts = {each.name: getattr(record, each.name) for each in dataclasses.fields(record)} if record is not None else {}
+    long = {
+        name: text[:_LONGEST_TEXT] for name, text in texts.items() if isinstance(text, str) and text[_LONGEST_TEXT:]
+    }
+    if isinstance(record, Start):
+        long["device"] = _shortened(record.device)
+    return dataclasses.replace(record, **long) if long else record
 
 
 def _is_of_this_world(record: Any) -> bool:
     """Whether all integers are such that floats can be made of them; floats are checked as they are read."""
-    for amount in _integers(typing.cast(Any, type(record)))(record):
+    more = (*record.conventions.values(), *(record.image_size or ())) if isinstance(record, Work) else ()
+    for amount in (*_integers(typing.cast(Any, type(record)))(record), *more):
         if amount is not None and not -_LARGEST_INT < amount < _LARGEST_INT:
             return False
     rows = record.components if isinstance(record, Work) else ()

@@ -32,7 +32,7 @@ _MOST_SIBLINGS = 1000
 _CLOSE_SECONDS = 10.0
 _RETRY_SECONDS = 5.0
 _MOST_WAITING = 10_000
-_LONGEST_LINE = 4 * 2**20
+LONGEST_LINE = 4 * 2**20
 _MOST_EVENTS = 10_000
 _TOLD_EVERY = 1000
 _MOST_UNREADABLE = 10_000
@@ -85,7 +85,8 @@ class RunFileWriter:
         beside = progress_path(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("xb", buffering=0) as file, beside.open("w", encoding="utf-8") as progress_file:
+            beside.unlink(missing_ok=True)  # it may be a link to something else
+            with self.path.open("xb", buffering=0) as file, beside.open("x", encoding="utf-8") as progress_file:
                 self._write_until_closed(file, progress_file)
             beside.unlink(missing_ok=True)
         except OSError as error:
@@ -193,7 +194,7 @@ def _last_progress(path: Path) -> Progress | None:
     if not beside.is_file():
         return None
     with beside.open(encoding="utf-8", errors="replace") as file:
-        line = file.readline(_LONGEST_LINE)
+        line = file.readline(LONGEST_LINE)
     try:
         record = from_json(line)
     except RunFileError:
@@ -246,8 +247,8 @@ def lost_siblings(resumed_from: Path, step: int, own: Path) -> list[Path]:
 
 
 def _run_files(folder: Path) -> Iterator[Path]:
-    yield from sorted(folder.glob("run*.jsonl"), reverse=True)
-    yield from sorted(folder.glob(f"*/{FILE_NAME}"), reverse=True)
+    for pattern in ("run*.jsonl", f"*/{FILE_NAME}"):
+        yield from (each for each in sorted(folder.glob(pattern), reverse=True) if each.is_file())
 
 
 def _is_lost(path: Path, resumed_from: Path, step: int) -> bool:
@@ -433,7 +434,7 @@ def _records(path: Path, dropped: Dropped, tell: Tell = no_bar) -> Iterator[tupl
     try:
         with path.open("rb") as file:
             number, size = 0, os.fstat(file.fileno()).st_size
-            while line := file.readline(_LONGEST_LINE):
+            while line := file.readline(LONGEST_LINE):
                 number += 1
                 if number % _TOLD_EVERY == 0:
                     tell(path.name, file.tell(), size)

@@ -96,7 +96,7 @@ def _from_folder(folder: Path, tell: Tell) -> Run:
 def _from_log(path: Path, tell: Tell) -> Run:
     attached = sorted(each for each in path.parent.glob(f"files/*/{_ATTACHED}") if each.is_file())
     if attached:
-        return read_run(max(attached, key=lambda each: each.stat().st_mtime).resolve(), tell)
+        return read_run(max(attached, key=lambda each: each.stat().st_mtime), tell)
     # What was counted is told after the first rows, and of rows there may be too many to keep.
     facts, reader = LogReader(path), LogReader(path, tell)
     facts.read_config(SUMMARY)
@@ -141,7 +141,7 @@ def _downloaded(files: list[Any]) -> Run:
     with tempfile.TemporaryDirectory(prefix="flopwatch-") as folder:
         root = Path(folder).resolve()
         for each in files:
-            if not (root / each.name).resolve().is_relative_to(root):
+            if "\0" in each.name or not (root / each.name).resolve().is_relative_to(root):
                 raise WandbError(f"W&B has a file with a name that leads out of its folder: {each.name[:100]!r}")
             with guarded():
                 each.download(root=folder, replace=True)

@@ -29,7 +29,23 @@ _NUMBER = re.compile(
     re.ASCII | re.DOTALL,
 )
 _LONGEST_NUMBER = 60
+_LONGEST_QUANTITY, _LONGEST_QUOTED = 200, 100
 LARGEST = 1e60  # no quantity of a training run is larger
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """Text without what moves a terminal's cursor or turns text around, on one line or, with `lines`, on several."""
+    kept = "\n" if lines else ""
+    return "".join(each if each.isprintable() or each == kept else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def quoted(value: object) -> str:
+    """A value from outside as messages show it: escaped, and not longer than can be read."""
+    try:
+        text = repr(value)
+    except ValueError:  # whole numbers of more digits than Python prints
+        text = "a number of very many digits"
+    return text if len(text) <= _LONGEST_QUOTED else f"{text[:_LONGEST_QUOTED]}..."
 
 
 def number(value: object) -> float | None:
@@ -45,6 +61,8 @@ def split_number(text: str) -> tuple[Fraction, str]:
     Raises:
         QuantityError: If the text does not start with a plain number of at most 60 digits.
     """
+    if len(text) > _LONGEST_QUANTITY:
+        raise QuantityError(f"expected a number with a unit, like '1.4T', got {len(text):,} characters")
     match = _NUMBER.fullmatch(text.strip())
     if match is None:
         raise QuantityError(f"expected a number with a unit, like '1.4T', got {text!r}")

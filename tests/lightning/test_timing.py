@@ -72,7 +72,7 @@ def test_leaving_ends_what_was_left_open_inside(clock):
     watch.leave("validation")
     clock.now += 1
     assert watch.seconds_by_kind() == {"training": 1}
-    assert not ("validation" in watch._kinds)
+    assert "validation" not in watch._kinds
 
 
 moves = st.sampled_from(["become", "enter", "leave", "lap"])
@@ -115,7 +115,7 @@ def test_the_tap_listens_and_the_users_profiler_works_on(clock):
     assert watch.seconds_by_kind() == {"checkpoint": 1, "data_wait": 1, "training": 1, "callbacks": 2}
     tap.remove()
     profiler.start("save_checkpoint")
-    assert not ("checkpoint" in watch._kinds)
+    assert "checkpoint" not in watch._kinds
     assert profiler.actions == [(move, name) for name in (*FOLLOWED, *IGNORED) for move in ("start", "stop")] + [
         ("start", "save_checkpoint")
     ]

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import zlib
 from pathlib import Path
 
 BLOCK, HEADER = 32768, 7
@@ -58,3 +59,22 @@ def config(folder):
         elif record.WhichOneof("record_type") == "config":
             values.update(_items(record.config.update))
     return values
+
+
+def write(path, payloads):
+    """A file of records, in chunks with valid checksums as W&B's writer lays them out."""
+    data = bytearray(b":W&B\xe1\xbe\x00")
+    for payload in payloads:
+        at = 0
+        while at < len(payload):
+            room = BLOCK - len(data) % BLOCK
+            if room < HEADER:
+                data += bytes(room)
+                room = BLOCK
+            part = payload[at : at + room - HEADER]
+            first, last = at == 0, at + len(part) == len(payload)
+            kind = {(True, True): 1, (True, False): 2, (False, False): 3, (False, True): 4}[first, last]
+            data += struct.pack("<IHB", zlib.crc32(bytes([kind]) + part), len(part), kind) + part
+            at += len(part)
+    Path(path).write_bytes(data)
+    return Path(path)

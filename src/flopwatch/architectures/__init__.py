@@ -25,8 +25,10 @@ from flopwatch.architectures import (
 from flopwatch.architectures.config import Fields, read_mapping
 from flopwatch.errors import ConfigError, UnknownModelError
 from flopwatch.tree import Architecture
+from flopwatch.units import quoted
 
 Builder = Callable[[Fields], Architecture]
+_MOST_PARTS = 8
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _MASKED = ("ForMaskedLM",)
 _SEQ2SEQ = ("ForConditionalGeneration", "MTModel")
@@ -98,24 +100,25 @@ def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError
     parts = [name for name in values if name.endswith("_config") and isinstance(values[name], Mapping)]
     if isinstance(inner, Mapping) and inner.get("model_type") in ARCHITECTURES:
         return UnknownModelError(
-            f"model_type {model_type!r} joins several models in a way that has no closed form; to count the text model"
-            f" alone, pass its 'text_config' ({inner['model_type']})",
+            f"model_type {quoted(model_type)} joins several models in a way that has no closed form; to count the text"
+            f" model alone, pass its 'text_config' ({inner['model_type']})",
             measurable=False,
         )
     if len(parts) > 1:
         return UnknownModelError(
-            f"model_type {model_type!r} joins several models ({', '.join(parts)}) in a way that has no closed form",
+            f"model_type {quoted(model_type)} joins several models ({', '.join(map(quoted, parts[:_MOST_PARTS]))}) in a"
+            " way that has no closed form",
             measurable=False,
         )
     close = difflib.get_close_matches(model_type, ARCHITECTURES, n=3)
     known = f"did you mean {' or '.join(close)}?" if close else f"the {len(ARCHITECTURES)} known are in docs/models.md"
-    return UnknownModelError(f"no closed form for model_type {model_type!r}; {known}")
+    return UnknownModelError(f"no closed form for model_type {quoted(model_type)}; {known}")
 
 
 def _check_task(model_type: str, values: Mapping[str, object], endings: tuple[str, ...]) -> None:
     classes = values.get("architectures")
     if isinstance(classes, (list, tuple)) and classes and endings and not str(classes[0]).endswith(endings):
         raise ConfigError(
-            f"the {model_type} config is for {classes[0]}, but the count is of the class that ends in"
+            f"the {model_type} config is for {quoted(classes[0])}, but the count is of the class that ends in"
             f" {' or '.join(endings)}; remove 'architectures' from the config if that is what you train"
         )

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flopwatch import files
 from flopwatch.errors import ConfigError
+from flopwatch.units import quoted
 
 _LARGEST_DIMENSION = 2**40
+_MOST_LAYERS = 10_001
 _LARGEST_FILE_BYTES = 16 * 2**20
 
 
@@ -37,9 +40,9 @@ class Fields:
             if default is None:
                 raise self.needed(name, "a positive whole number")
             return default
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < _LARGEST_DIMENSION:
-            raise self.unusable(name, "a positive whole number")
-        return value
+        if not _is_size(name, value):
+            raise self.unusable(name, f"a positive whole number below {_limit(name):,}")
+        return int(value)
 
     def size_of(self, *names: str, default: int | None = None) -> int:
         """A dimension that goes by several names; the first that is there counts.
@@ -67,8 +70,8 @@ class Fields:
         if values is None or isinstance(values, int):
             return [self.size(name)]
         good = isinstance(values, (list, tuple)) and values
-        if not good or any(isinstance(each, bool) or not isinstance(each, int) or each <= 0 for each in values):
-            raise self.unusable(name, "a list of positive whole numbers")
+        if not good or not all(_is_size(name, each) for each in values):
+            raise self.unusable(name, f"a list of positive whole numbers below {_limit(name):,}")
         return list(values)
 
     def mapping(self, name: str) -> Mapping[str, Any]:
@@ -80,9 +83,9 @@ class Fields:
         value = self.values.get(name)
         if value is None:
             return {}
-        if not isinstance(value, Mapping):
-            value = read_mapping(value)
-        return value
+        if isinstance(value, (str, Path)):  # a config says what a model is; it opens no other file
+            raise self.unusable(name, "an object")
+        return value if isinstance(value, Mapping) else read_mapping(value)
 
     def optional_size(self, name: str, default: int | None = None) -> int | None:
         """A dimension that may be null; `default` stands in only where the field is absent altogether."""
@@ -111,7 +114,8 @@ class Fields:
         """
         if self.values.get(name):
             raise ConfigError(
-                f"the {self.model_type} config sets {name}={self.values[name]!r}: {reason}, which is not counted here"
+                f"the {self.model_type} config sets {name}={quoted(self.values[name])}: {reason}, which is not counted"
+                " here"
             )
 
     def needed(self, name: str, expected: str) -> ConfigError:
@@ -124,7 +128,18 @@ class Fields:
 
     def unusable(self, name: str, expected: str) -> ConfigError:
         """The error for a field that holds the wrong kind of thing."""
-        return ConfigError(f"the {self.model_type} config needs {expected} for {name!r}, got {self.values.get(name)!r}")
+        return ConfigError(
+            f"the {self.model_type} config needs {expected} for {name!r}, got {quoted(self.values.get(name))}"
+        )
+
+
+def _limit(name: str) -> int:
+    """What a field must be below; every layer is a component of its own, so there are fewer of them."""
+    return _MOST_LAYERS if "layer" in name or "depth" in name else _LARGEST_DIMENSION
+
+
+def _is_size(name: str, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _limit(name)
 
 
 def read_mapping(source: object) -> dict[str, Any]:
@@ -158,9 +173,7 @@ def read_mapping(source: object) -> dict[str, Any]:
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         path = path / "config.json" if path.is_dir() else path
-        if path.stat().st_size > _LARGEST_FILE_BYTES:
-            raise ConfigError(f"expected a config of a few kB, got {path} with {path.stat().st_size:,} bytes")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(files.read_text(path, _LARGEST_FILE_BYTES))
     except FileNotFoundError:
         raise ConfigError(f"expected a config.json or its folder, found no file at {path}") from None
     except OSError as error:

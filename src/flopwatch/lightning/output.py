@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flopwatch import runfile, units
+from flopwatch import files, runfile, units
 from flopwatch.budget import Projection
 from flopwatch.lightning import facts
 from flopwatch.lightning.sinks import LoggerSink, ProgressSink
@@ -49,7 +49,7 @@ class Output:
         written, page = [path], None
         if report:
             page = runfile.report_path(path, "html")
-            page.write_text(RENDERERS["html"](result), encoding="utf-8")
+            files.replace_text(page, RENDERERS["html"](result))
             written.append(page)
         self.loggers.attach(facts.tables(result), page, path)
         for line in (*summary_lines(result), *(f"written: {each}" for each in written)):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import random
 import sys
 import threading
@@ -36,6 +37,7 @@ from flopwatch.measure.meta import META, meta_batch, meta_copy
 from flopwatch.tree import AttentionConvention, ComponentRow
 
 # Not 0: what a training step does every so many batches, such as saving a picture, is not done while measuring.
+_logger = logging.getLogger("flopwatch")
 _INDEX = 1
 _WAITS = (
     "barrier",
@@ -261,14 +263,24 @@ def _measured(
 
 
 def _short(error: BaseException) -> str:
+    """An error in one line for files; what the user's own code says in it may be secret, and goes to the log alone."""
     text = str(error).strip().split("\n")[0][:200]
-    frame, where = error.__traceback__, ""
+    frame, where, name = error.__traceback__, "", ""
     while frame is not None:
         name = frame.tb_frame.f_code.co_filename
-        if "site-packages/torch" not in name and "flopwatch/measure" not in name:
+        if not _is_ours_or_torchs(name):
             where = f" at {name.rsplit('/', 1)[-1]}:{frame.tb_lineno}"
         frame = frame.tb_next
-    return f"{type(error).__name__}{where}: {text}"
+    if _is_ours_or_torchs(name):
+        return f"{type(error).__name__}{where}: {text}"
+    _logger.info("a run without data was tried, and ended with %s%s: %s", type(error).__name__, where, text)
+    return f"{type(error).__name__}{where}"
+
+
+def _is_ours_or_torchs(file_name: str) -> bool:
+    return any(
+        each in file_name for each in ("site-packages/torch/", "site-packages/transformers/", "flopwatch/measure")
+    )
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,11 @@ from flopwatch.estimate import Estimate
 from flopwatch.measure import Measurement, measure
 from flopwatch.measure.meta import META
 from flopwatch.tree import AttentionConvention
+from flopwatch.units import quoted
 
 _DEFAULT_IMAGE = 224
+_MOST = 10_000
+_COUNTED_BY_OBJECTS = ("layer", "depth", "block", "expert", "label", "stage")
 
 
 def estimate_of(
@@ -73,6 +78,7 @@ def notes_of(measured: Measurement) -> tuple[str, ...]:
 
 
 def _build(values: Mapping[str, Any]) -> torch.nn.Module:
+    _stay_offline()
     try:
         transformers = importlib.import_module("transformers")
     except ImportError:
@@ -83,8 +89,9 @@ def _build(values: Mapping[str, Any]) -> torch.nn.Module:
     transformers.logging.set_verbosity_error()
     if values.get("model_type") not in transformers.CONFIG_MAPPING:
         raise MeasurementError(f"transformers {transformers.__version__} does not know it either")
+    _check_sizes(values)
     try:
-        config = transformers.AutoConfig.for_model(**values)
+        config = transformers.AutoConfig.for_model(**_without_choices(values))
         classes = [getattr(transformers, str(name), None) for name in values.get("architectures") or ()]
         made = next((each for each in classes if each is not None), None)
         with META:
@@ -92,9 +99,37 @@ def _build(values: Mapping[str, Any]) -> torch.nn.Module:
                 return made._from_config(config)  # type: ignore[no-any-return]
             return _automatic(transformers, config)
     except Exception as error:
-        raise MeasurementError(
-            f"transformers cannot build a {values.get('model_type')!r}: {str(error).splitlines()[0][:200]}"
-        ) from error
+        why = next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
+        raise MeasurementError(f"transformers cannot build a {quoted(values.get('model_type'))}: {why}") from error
+
+
+def _stay_offline() -> None:
+    """A config is data: it may name a backbone or a kernel on a hub, but this process asks nobody for it."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:
+        constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
+
+
+def _without_choices(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The config without implementations that it asks for, which may be those of a hub."""
+    kept = {key: value for key, value in values.items() if not key.endswith("_implementation")}
+    return {key: _without_choices(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
+
+
+def _check_sizes(values: Mapping[str, Any]) -> None:
+    """Refuse what would take hours and all memory to build.
+
+    Raises:
+        MeasurementError: If there are more layers or labels than any model has.
+    """
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            _check_sizes(value)
+        numbers = value if isinstance(value, (list, tuple)) else [value]
+        large = any(isinstance(each, int) and each > _MOST for each in numbers)
+        if large and any(word in key for word in _COUNTED_BY_OBJECTS):
+            raise MeasurementError(f"expected at most {_MOST:,} for {quoted(key)}, got {quoted(value)}")
 
 
 def _automatic(transformers: Any, config: Any) -> torch.nn.Module:

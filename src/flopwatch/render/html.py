@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from flopwatch import units
 from flopwatch.comparison import Entry
 from flopwatch.render import charts, facts
 from flopwatch.render.document import TIME_LINE, WHAT_TO_DO, Section, sections
@@ -43,7 +44,15 @@ def render_comparison(entries: Sequence[Entry], parts: Sequence[Section]) -> str
 
 def _page(drawn: Sequence[tuple[str, str]], **values: Any) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("flopwatch.render"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("flopwatch.render"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_printable,
     )
     script = charts.script() if drawn else ""
     return environment.get_template("report.html.j2").render(charts=drawn, plotly_script=script, **values)
+
+
+def _printable(value: Any) -> Any:
+    """Text of others without signs that turn it around or move a cursor; markup of ours stays as it is."""
+    return units.printable(value, lines=True) if type(value) is str else value

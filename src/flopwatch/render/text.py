@@ -23,8 +23,7 @@ def render(report: Report) -> str:
 
 def render_sections(parts: Sequence[Section]) -> str:
     """Sections below each other; nothing that a user named can move a terminal's cursor."""
-    text = "\n\n".join(_section(section) for section in parts) + "\n"
-    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)
+    return units.printable("\n\n".join(_section(section) for section in parts) + "\n", lines=True)
 
 
 def summary_lines(report: Report) -> list[str]:
@@ -71,9 +70,9 @@ def _section(section: Section) -> str:
 
 
 def _table(section: Section) -> str:
+    rows: list[tuple[str, ...]] = [tuple(" ".join(cell.split()) for cell in row) for row in section.rows]
     if not section.columns:
-        return tabulate(section.rows, tablefmt="plain", disable_numparse=True)
-    rows: list[tuple[str, ...]] = list(section.rows)
+        return tabulate(rows, tablefmt="plain", disable_numparse=True)
     columns = section.columns
     if section.shares:
         rows = [(*row, bar(share)) for row, share in zip(rows, section.shares, strict=True)]

@@ -6,6 +6,7 @@ The file is a LevelDB log (blocks of 32 KiB; records in one or more chunks, each
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import struct
@@ -17,12 +18,14 @@ from typing import Any, BinaryIO
 
 from flopwatch.errors import RunFileError, WandbError
 from flopwatch.reading import no_bar
+from flopwatch.wandb.live import SUMMARY
 
 _BLOCK, _HEADER = 2**15, struct.Struct("<IHB")
 _FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 _CRC_OF_KIND = [zlib.crc32(bytes([kind])) for kind in range(5)]
-_LARGEST_RECORD = 2**26
+_LARGEST_RECORD = 2**22
+_MOST_ITEMS, _LONGEST_VALUE = 10_000, 2**20
 _HISTORY, _CONFIG, _RUN, _EXIT = 2, 5, 17, 18  # fields of the Record message
 _ASIDE = (1, 16, 19, 200)  # its number, control, uuid and info, which may come before or after its content
 _WITH_LENGTH = 2
@@ -35,8 +38,8 @@ class LogReader:
     """Reads what is complete in a file, and at the next call what has been added since.
 
     A torn end, as a killed process leaves it, is waited for; a damaged chunk is left out with the rest of its block.
-    `damaged` counts those; `ended` tells that the run has written that it ended, with which `exit_code`. `config`,
-    `name` and `run_id` are as far as the file was read.
+    `damaged` counts those; `ended` tells that the run has written that it ended, with which `exit_code`. `config`
+    (what is flopwatch's of it), `name` and `run_id` are as far as the file was read.
     """
 
     path: Path
@@ -97,10 +100,16 @@ class LogReader:
         if record.WhichOneof("record_type") == "exit":
             self.ended, self.exit_code = True, record.exit.exit_code
         elif record.WhichOneof("record_type") == "config":
-            self.config.update(_values(record.config.update))
+            self._configure(record.config.update)
         else:
-            self.config.update(_values(record.run.config.update))
+            self._configure(record.run.config.update)
             self.name, self.run_id = record.run.display_name or None, record.run.run_id or None
+
+    def _configure(self, items: Iterable[Any]) -> None:
+        """Keep what is ours of the config; the rest may be large."""
+        values = _values(items)
+        if SUMMARY in values:
+            self.config[SUMMARY] = values[SUMMARY]
 
     def _check_header(self, file: BinaryIO) -> bool:
         header = file.read(len(_FILE_HEADER))
@@ -191,9 +200,11 @@ def history_row(payload: bytes) -> dict[str, Any]:
 
 def _values(items: Iterable[Any]) -> dict[str, Any]:
     values = {}
-    for item in items:
+    for item in itertools.islice(items, _MOST_ITEMS):
         key = item.key or "/".join(item.nested_key)
         text = item.value_json
+        if len(text) > _LONGEST_VALUE:
+            continue
         try:
             # Most are numbers, which need no parser.
             is_number = text[:1] in _DIGITS and len(text) < _LONGEST_NUMBER
