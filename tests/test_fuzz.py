@@ -1,0 +1,243 @@
+"""Whatever a file or a command line holds: the right answer, or one clear error, and that soon.
+
+`FLOPWATCH_FUZZ=20000 python -m pytest tests/test_fuzz.py` tries that many of each; by default there are few.
+"""
+
+import contextlib
+import copy
+import io
+import json
+import os
+import random
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from wandb.proto.wandb_internal_pb2 import ConfigItem, ConfigRecord, HistoryItem, HistoryRecord, Record, RunExitRecord
+
+from flopwatch.architectures import architecture_of
+from flopwatch.batch import Batch
+from flopwatch.budget import parse_budget
+from flopwatch.chips import read_chips
+from flopwatch.cli import main
+from flopwatch.errors import FlopwatchError, QuantityError
+from flopwatch.records import from_json, to_json
+from flopwatch.render import RENDERERS
+from flopwatch.report import summarize
+from flopwatch.runfile import read_run
+from flopwatch.sources import open_run
+from flopwatch.units import parse_count
+from flopwatch.wandb.log import LogReader
+from tests import samples
+from tests.architectures.families import FAMILIES
+from tests.wandb import log
+
+EXAMPLES = int(os.environ.get("FLOPWATCH_FUZZ", "60"))
+fuzz = settings(
+    max_examples=EXAMPLES,
+    deadline=2_000,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+WORDS = st.sampled_from(
+    ["tokens", "FLOPs", "K", "M", "T", "steps", "days", "h", "min", "kWh", "$", "device-hours", "chinchilla", "samples"]
+    + ["epochs", " ", "1", "2.5", "1e3", "-", ",", ".", "_", "e", "+", "\u0661", "\uff11", "\x00", "inf", "nan", "0"]
+)
+QUANTITIES = st.one_of(st.text(max_size=40), st.lists(WORDS, max_size=8).map("".join))
+NUMBERS = st.one_of(
+    st.integers(-10, 10),
+    st.sampled_from([2**31, 2**63, -(2**63), 10**60, 10**400, 0.5, -0.0, 1e308]),
+    st.floats(),
+)
+ODD = st.recursive(
+    st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=10), st.sampled_from(["\ud800", "\x1b[2J", "<b>"])),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=6), inner, max_size=4)),
+    max_leaves=8,
+)
+
+
+@fuzz
+@given(QUANTITIES)
+@example("1.4T tokens")
+@example("9" * 61 + " steps")
+def test_budgets_and_counts_are_read_or_refused(text):
+    with contextlib.suppress(QuantityError):
+        budget = parse_budget(text)
+        assert budget.amount > 0
+        # What was read is said in words that mean the same.
+        assert parse_budget(str(budget)).unit == budget.unit
+    with contextlib.suppress(QuantityError):
+        assert parse_count(text) > 0
+
+
+@fuzz
+@given(st.sampled_from(sorted(FAMILIES)), st.data())
+def test_a_config_is_counted_or_refused(name, data):
+    model_type, _, fields = FAMILIES[name]
+    values = {"model_type": model_type, **copy.deepcopy(fields)}
+    for key in data.draw(st.lists(st.sampled_from(sorted(values)), min_size=1, max_size=3)):
+        values[key] = data.draw(st.one_of(ODD, st.integers(1, 64)))
+    try:
+        architecture = architecture_of(values)
+        parameters = architecture.parameters()
+        flops = architecture.forward_flops(Batch(2, 16, 16, image_size=(32, 32)))
+    except FlopwatchError as error:
+        check(error)
+    else:
+        assert isinstance(parameters, int)
+        assert isinstance(flops, int)
+        assert parameters >= 0
+        assert flops >= 0
+
+
+def check(error):
+    """It is one line that can be read."""
+    assert "\n" not in str(error)
+    assert len(str(error)) < 1_000
+
+
+def mutated(line, chance, data):
+    """A record with some of its values replaced, taken away or moved."""
+    record = json.loads(line)
+    place = record
+    for _ in range(chance.randint(1, 3)):
+        inner = [each for each in place.values() if isinstance(each, dict) and each] if isinstance(place, dict) else []
+        if inner and chance.random() < 0.4:
+            place = chance.choice(inner)
+        key = chance.choice(sorted(place))
+        if chance.random() < 0.2:
+            del place[key]
+        else:
+            place[key] = data.draw(ODD)
+        if not place:
+            break
+    return json.dumps(record)
+
+
+@fuzz
+@given(st.randoms(use_true_random=False), st.data())
+def test_a_run_file_is_reported_or_refused(tmp_path, chance, data):
+    lines = [to_json(each) for each in samples.healthy_run()]
+    for _ in range(chance.randint(1, 4)):
+        place = chance.randrange(len(lines))
+        change = chance.random()
+        if change < 0.7:
+            with contextlib.suppress(ValueError, AttributeError, TypeError):
+                lines[place] = mutated(lines[place], chance, data)
+        elif change < 0.8:
+            lines[place] = lines[place][: chance.randrange(len(lines[place]))]
+        elif change < 0.9:
+            lines.insert(place, data.draw(st.text(max_size=30)))
+        else:
+            lines.insert(place, chance.choice(lines))
+    path = tmp_path / "run.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
+    try:
+        report = summarize(read_run(path))
+    except FlopwatchError as error:
+        check(error)
+        return
+    for name in ("text", "md", "json"):
+        assert RENDERERS[name](report)
+
+
+@fuzz
+@given(st.binary(max_size=200))
+@example(b'{"kind":"window"}')
+def test_a_line_is_a_record_or_refused(line):
+    with contextlib.suppress(FlopwatchError):
+        record = from_json(line)
+        assert record is None or from_json(to_json(record)) == record
+
+
+def rows_of_a_run():
+    facts = {"device": "CPU", "device_count": 1, "verification": "verified"}
+    yield Record(config=ConfigRecord(update=[ConfigItem(key="flopwatch", value_json=json.dumps(facts))]))
+    for step in range(8):
+        row = {"perf/mfu": 0.4, "perf/step_seconds": 0.5, "budget/flops": 1e15 * step, "budget/device_hours": step / 99}
+        row |= {"trainer/global_step": 10 * step, "_timestamp": 1e9 + 5 * step, "_runtime": 5.0 * step}
+        items = [HistoryItem(key=key, value_json=json.dumps(value)) for key, value in row.items()]
+        yield Record(history=HistoryRecord(item=items))
+    yield Record(exit=RunExitRecord(exit_code=0))
+
+
+WHOLE = [record.SerializeToString() for record in rows_of_a_run()]
+
+
+@fuzz
+@given(st.randoms(use_true_random=False), st.data())
+def test_a_wandb_file_is_reported_or_refused(tmp_path, chance, data):
+    payloads = list(WHOLE)
+    for _ in range(chance.randint(0, 4)):
+        place = chance.randrange(len(payloads))
+        if chance.random() < 0.5:
+            item = HistoryItem(key=data.draw(st.sampled_from(["perf/mfu", "perf/step_seconds", "_timestamp", "x"])))
+            item.value_json = json.dumps(data.draw(ODD))
+            payloads[place] = Record(history=HistoryRecord(item=[item])).SerializeToString()
+        else:
+            kept = chance.randrange(len(payloads[place]) + 1)
+            payloads[place] = payloads[place][:kept] + data.draw(st.binary(max_size=9))
+    path = log.write(tmp_path / "run-a.wandb", payloads)
+    raw = bytearray(path.read_bytes())
+    for _ in range(chance.randint(0, 3)):
+        raw[chance.randrange(len(raw))] = chance.randrange(256)
+    path.write_bytes(raw[: chance.randrange(len(raw) + 1)] if chance.random() < 0.3 else raw)
+    try:
+        list(LogReader(path).rows())
+        report = summarize(open_run(str(path)))
+    except FlopwatchError as error:
+        check(error)
+        return
+    assert RENDERERS["text"](report)
+
+
+@fuzz
+@given(st.text(max_size=300), st.lists(ODD, max_size=5))
+def test_a_table_of_chips_is_read_or_refused(text, cells):
+    row = ",".join(json.dumps(str(cell)) for cell in cells)
+    for table in (text, f"names,bf16,sm_count,source\n{row}\n", f"names,{text}\n{row}"):
+        with contextlib.suppress(FlopwatchError):
+            for chip in read_chips(table, "a file"):
+                assert all(0 < peak < 1e60 for peak in chip.peaks.values())
+
+
+FLAGS = ["--seq-len", "--batch", "--tokens", "--samples", "--gpu", "--count", "--mfu", "--usd-per-gpu-hour", "--json"]
+FLAGS += ["--attention", "--convention", "--checkpointing", "--dtype", "--image-size", "--source-len", "--images"]
+VALUES = [
+    "16",
+    "full",
+    "6nd",
+    "300B",
+    "NVIDIA H200",
+    "0.4",
+    "2.5",
+    "32x32",
+    "reentrant",
+    "fp8",
+    "-1",
+    "0",
+    "nan",
+    "1e400",
+]
+
+
+@fuzz
+@given(st.lists(st.one_of(st.sampled_from(FLAGS), st.sampled_from(VALUES), st.text(max_size=12)), max_size=10))
+def test_a_command_line_is_done_or_refused(tmp_path, words):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "gpt2", **FAMILIES["gpt2"][2]}))
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        status = main(["estimate", str(path), *words])
+    assert status in (0, 1, 2)
+    assert (status == 0) == (out.getvalue() != "")
+    if status == 1:
+        assert errors.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_is_no_run(tmp_path, seed):
+    noise = random.Random(seed).randbytes(100_000)
+    for name in ("run.jsonl", "run-a.wandb"):
+        (tmp_path / name).write_bytes(noise)
+        with pytest.raises(FlopwatchError):
+            open_run(str(tmp_path / name))
