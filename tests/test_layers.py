@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "flopwatch"
 FLOORS = [
     {
         "errors",
+        "files",
         "units",
         "reading",
         "batch",
@@ -64,6 +65,7 @@ HOMES = {
 # Within a floor these build on each other, in this order.
 ORDER = [
     "errors",
+    "files",
     "units",
     "reading",
     "rates",

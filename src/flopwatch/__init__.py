@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from flopwatch.lightning.callback import FlopWatch
 
 __all__ = ["FlopWatch", "__version__"]
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

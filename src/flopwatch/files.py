@@ -16,7 +16,7 @@ def read_text(path: Path, most_bytes: int) -> str:
         UnicodeDecodeError: If it is no UTF-8.
     """
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is no plain file")
+        raise OSError(errno.EINVAL, "expected a file, it is no plain one")
     with path.open("rb") as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Fields:
                 raise self.needed(name, "a positive whole number")
             return default
         if not _is_size(name, value):
-            raise self.unusable(name, f"a positive whole number below {_limit(name):,}")
+            raise self.unusable(name, f"a positive whole number{_below(name, value)}")
         return int(value)
 
     def size_of(self, *names: str, default: int | None = None) -> int:
@@ -71,7 +71,7 @@ class Fields:
             return [self.size(name)]
         good = isinstance(values, (list, tuple)) and values
         if not good or not all(_is_size(name, each) for each in values):
-            raise self.unusable(name, f"a list of positive whole numbers below {_limit(name):,}")
+            raise self.unusable(name, f"a list of positive whole numbers{_below(name, *_all(values))}")
         return list(values)
 
     def mapping(self, name: str) -> Mapping[str, Any]:
@@ -136,6 +136,15 @@ class Fields:
 def _limit(name: str) -> int:
     """What a field must be below; every layer is a component of its own, so there are fewer of them."""
     return _MOST_LAYERS if "layer" in name or "depth" in name else _LARGEST_DIMENSION
+
+
+def _all(values: object) -> Sequence[object]:
+    return values if isinstance(values, (list, tuple)) else ()
+
+
+def _below(name: str, *values: object) -> str:
+    """What a message adds where a number is too large."""
+    return f" below {_limit(name):,}" if any(isinstance(each, int) and each >= _limit(name) for each in values) else ""
 
 
 def _is_size(name: str, value: object) -> bool:

@@ -38,6 +38,9 @@ from flopwatch.tree import AttentionConvention, ComponentRow
 
 # Not 0: what a training step does every so many batches, such as saving a picture, is not done while measuring.
 _logger = logging.getLogger("flopwatch")
+_LIBRARIES = tuple(
+    f"site-packages/{each}/" for each in ("torch", "transformers", "peft", "pytorch_lightning", "lightning")
+)
 _INDEX = 1
 _WAITS = (
     "barrier",
@@ -268,19 +271,17 @@ def _short(error: BaseException) -> str:
     frame, where, name = error.__traceback__, "", ""
     while frame is not None:
         name = frame.tb_frame.f_code.co_filename
-        if not _is_ours_or_torchs(name):
+        if not _is_a_librarys(name):
             where = f" at {name.rsplit('/', 1)[-1]}:{frame.tb_lineno}"
         frame = frame.tb_next
-    if _is_ours_or_torchs(name):
+    if _is_a_librarys(name):
         return f"{type(error).__name__}{where}: {text}"
     _logger.info("a run without data was tried, and ended with %s%s: %s", type(error).__name__, where, text)
     return f"{type(error).__name__}{where}"
 
 
-def _is_ours_or_torchs(file_name: str) -> bool:
-    return any(
-        each in file_name for each in ("site-packages/torch/", "site-packages/transformers/", "flopwatch/measure")
-    )
+def _is_a_librarys(file_name: str) -> bool:
+    return any(each in file_name for each in (*_LIBRARIES, "flopwatch/measure/"))
 
 
 @contextmanager
