@@ -106,8 +106,8 @@ def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError
         )
     if len(parts) > 1:
         return UnknownModelError(
-            f"model_type {quoted(model_type)} joins several models ({', '.join(parts)[:_LONGEST_LIST]}) in a way that has"
-            " no closed form",
+            f"model_type {quoted(model_type)} joins several models ({', '.join(parts)[:_LONGEST_LIST]}) in a way that"
+            " has no closed form",
             measurable=False,
         )
     close = difflib.get_close_matches(model_type, ARCHITECTURES, n=3)
@@ -119,6 +119,6 @@ def _check_task(model_type: str, values: Mapping[str, object], endings: tuple[st
     classes = values.get("architectures")
     if isinstance(classes, (list, tuple)) and classes and endings and not str(classes[0]).endswith(endings):
         raise ConfigError(
-            f"the {model_type} config is for {str(classes[0])[:_LONGEST_LIST]}, but the count is of the class that ends in"
-            f" {' or '.join(endings)}; remove 'architectures' from the config if that is what you train"
+            f"the {model_type} config is for {str(classes[0])[:_LONGEST_LIST]}, but the count is of the class that ends"
+            f" in {' or '.join(endings)}; remove 'architectures' from the config if that is what you train"
         )
