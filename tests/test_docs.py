@@ -1,7 +1,17 @@
 """Tables of the docs say what the code says."""
 
+import ast
 import importlib.util
+import re
 from pathlib import Path
+
+import pytest
+
+from flopwatch.lightning import facts
+from flopwatch.metrics import METRICS
+from flopwatch.report import summarize
+from flopwatch.runfile import Run, Segment
+from tests import samples
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,3 +44,76 @@ def test_the_counts_above_the_table_are_the_tables():
         wrong = sum("**" in row[column] for row in rows)
         silent = sum(row[column].strip() == "n/a" for row in rows)
         assert name.format(wrong, silent) in page
+
+
+def read(name):
+    return (ROOT / name).read_text()
+
+
+def test_the_metrics_page_says_what_the_code_says():
+    page = read("docs/metrics.md")
+    keys = page.partition("## When a key is absent")[0]
+    rows = re.findall(r"^\| `([a-z]+/[a-z_]+)` \| (.+) \|$", keys, re.MULTILINE)
+    assert dict(rows) == dict(METRICS)
+    run = Run(Path("run.jsonl"), (Segment(samples.start(), samples.WORK, (), (), None),))
+    config = page.partition("## W&B's config")[2].partition("## W&B's summary")[0]
+    for name in facts.hyperparameters(samples.WORK, samples.H100, (), "580"):
+        assert f"`{name}`" in config
+    summary = page.partition("## W&B's summary")[2].partition("## The run file")[0]
+    assert set(re.findall(r"`([a-z_]+)`", summary)) == set(facts.summary(summarize(run)))
+
+
+def strings():
+    """The literal parts of every string of the source."""
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "\0".join(each.value if isinstance(each, ast.Constant) else "" for each in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield re.sub(r"%[sd]", "\0", node.value)
+
+
+def test_every_message_of_troubleshooting_is_in_the_source():
+    source = "\n".join(strings()).replace("\\`", "`")
+    cells = [line.split(" | ")[0].strip("| ") for line in read("docs/troubleshooting.md").splitlines()]
+    messages = [each for cell in cells if cell.startswith("`") for each in re.findall(r"`((?:[^`\\]|\\`)+)`", cell)]
+    assert len(messages) > 30
+    for message in messages:
+        for part in re.split(r"\.\.\.|\(\.\.\.\)", message.replace("\\`", "`")):
+            words = part.strip(" ;:,()")
+            assert words in source or not words, f"{message!r}: {words!r} is said nowhere"
+
+
+PAGES = [
+    "README.md",
+    "README.zh-CN.md",
+    "CHANGELOG.md",
+    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+]
+PAGES += [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.md")]
+
+
+def anchors(page):
+    """Where a link may lead within a page, as GitHub makes it of headings."""
+    for heading in re.findall(r"^#+ (.+)$", page, re.MULTILINE):
+        yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name):
+    for link in re.findall(r"\]\(([^)\s]+)\)", read(name)):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = (ROOT / name).parent / file if file else ROOT / name
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def test_the_readme_is_short_and_its_translation_says_as_much():
+    english, chinese = read("README.md"), read("README.zh-CN.md")
+    assert len(english.splitlines()) <= 150
+    for pattern in (r"^## ", r"^\|", r"`[^`\n]+`", r"\]\([^)]+\)", r"\d[\d,.]*"):
+        ours, theirs = (re.findall(pattern, each, re.MULTILINE) for each in (english, chinese))
+        assert abs(len(ours) - len(theirs)) <= 6, pattern
+    assert set(re.findall(r"`((?:perf|budget|gpu)/\w+)`", chinese)) == set(METRICS)

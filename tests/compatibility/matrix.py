@@ -4,8 +4,8 @@
     python tests/compatibility/matrix.py [CELL ...] [--python-folder ~/.pyenv/versions]
 
 Each cell is a fresh environment: its Python, the pinned packages below, and of all others the newest that go with them.
-It runs `TESTS` and the README's main job for 20 steps, and prints a row of `results.md`. An environment takes 1 to 8 GB
-and minutes to fetch, so this is no part of CI. What a cell leaves out (`without`) is what its versions cannot do at all.
+It runs `TESTS` and the README's main job for 20 steps, and prints a row of `results.md`. An environment takes GBs
+and minutes to fetch, so this is no part of CI. What a cell leaves out (`without`) its versions cannot do at all.
 """
 
 from __future__ import annotations
