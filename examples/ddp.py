@@ -1,6 +1,6 @@
 """Several processes, one run: what all ranks do is summed, and the slowest of them is told.
 
-torchrun --nproc-per-node 2 examples/ddp.py
+torchrun --standalone --nproc-per-node 2 examples/ddp.py
 """
 
 import argparse

@@ -1,5 +1,6 @@
-"""The example in short mode, as a user runs it, and its model's FLOPs against torch's counter."""
+"""The examples in short mode, as a user runs them, and the main one's FLOPs against torch's counter."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,53 @@ def test_the_main_job_runs_from_nothing_to_a_report_and_resumes(tmp_path):
     assert result.returncode == 0, result.stderr
     assert summarize(read_run(runs)).totals.flops == 60 * 2 * 256 * per_token
     assert Path(runs, "checkpoints", "last.ckpt").exists()
+
+
+def run_example(folder, name, *arguments, launcher=()):
+    command = [sys.executable, *launcher, str(EXAMPLE.with_name(f"{name}.py")), *arguments]
+    threads = {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, env={**os.environ, **threads}
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+# FLOPs of one step by hand: a product is 2 x rows x in x out, and training is three products for one, but two for the
+# first layer, whose input is the data.
+DENSE = 128 * (2 * 2 * 64 * 512 + 3 * 2 * (512 * 512 + 512))
+CONVOLUTIONS = 64 * (2 * 2 * 32 * 32 * 27 * 32 + 3 * 2 * (16 * 16 * 288 * 64 + 8 * 8 * 576 * 128 + 128 * 10))
+
+
+@pytest.mark.parametrize(
+    ("name", "verification", "flops"),
+    [
+        ("minimal", "measured only", DENSE),
+        ("cnn", "measured only", CONVOLUTIONS),
+        ("hugging_face", "verified", None),
+        ("lora", "verified", None),
+    ],
+)
+def test_examples_run_and_are_counted(tmp_path, name, verification, flops):
+    run_example(tmp_path, name, "--max-steps", "6")
+    report = summarize(read_run(tmp_path))
+    assert (report.step, report.status, report.work.verification) == (6, "finished", verification)
+    assert report.mfu is not None
+    if flops is not None:
+        assert report.totals.flops == 6 * flops
+    assert "FLOPs" in run_example(tmp_path, "read_report", ".")
+    assert (tmp_path / "report.md").read_text().startswith("# ")
+
+
+def test_lora_costs_about_two_thirds(tmp_path):
+    run_example(tmp_path, "lora", "--max-steps", "2")
+    work = summarize(read_run(tmp_path)).work
+    assert 1.9 < work.training_flops / work.forward_flops < 2.1
+
+
+def test_the_example_for_torchrun_counts_all_ranks(tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    run_example(tmp_path, "ddp", "--max-steps", "6", launcher=launcher)
+    report = summarize(read_run(tmp_path))
+    # Two ranks, batches of 8 sequences of 64 tokens.
+    assert (report.device.count, report.totals.tokens) == (2, 6 * 2 * 8 * 64)

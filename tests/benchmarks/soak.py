@@ -223,10 +223,10 @@ def fit(folder, disk, steps, seed):
 
 @contextlib.contextmanager
 def small_disk(folder):
-    """A file system of 1 MiB, where one may be mounted."""
+    """A file system of 8 MiB, where one may be mounted."""
     folder.mkdir()
     mounted = (
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True).returncode == 0
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", folder], capture_output=True).returncode == 0
     )
     try:
         yield mounted
@@ -237,8 +237,9 @@ def small_disk(folder):
 
 def disturb(driver, disk, mounted, chance, faults):
     """One change of the world beside the fit."""
-    kind = chance.choice(("nvml error", "slow nvml", "healthy nvml", "full disk", "free disk"))
+    kind = chance.choice(("nvml error", "slow nvml", "healthy nvml", "full disk"))
     filler = disk / "filler"
+    filler.unlink(missing_ok=True)
     if kind == "nvml error":
         failing = {f"error.{name}": chance.choice((3, 9, 15, 999)) for name in chance.sample(FUNCTIONS, 2)}
         driver.set(uuid="GPU-cafe", **failing)
@@ -250,9 +251,6 @@ def disturb(driver, disk, mounted, chance, faults):
         with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
             while file.write(bytes(4096)):
                 pass
-    elif kind == "free disk":
-        filler.unlink(missing_ok=True)
-        return
     faults[kind] += 1
 
 
@@ -309,7 +307,7 @@ def tell(results, report, statuses, faults, mounted, seconds, log):
     ended = f"{killed} ended by SIGKILL, {len(statuses) - killed - 1} by SIGTERM, 1 finished"
     print(f"{len(statuses)} processes in {seconds:,.0f} s: {ended}")
     print("faults: " + ", ".join(f"{count} {name}" for name, count in sorted(faults.items())))
-    print("small disk: " + ("a tmpfs of 1 MiB" if mounted else "could not be mounted, left out"))
+    print("small disk: " + ("a tmpfs of 8 MiB" if mounted else "could not be mounted, left out"))
     print(f"{'':8} {'ledger':>20} {'checkpoint':>20} {'report':>20}")
     agree = True
     for key, expected in last["ledger"].items():
