@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import json
 import os
 import random
@@ -235,7 +234,7 @@ def small_disk(folder):
             subprocess.run(["umount", "-l", folder], check=True)
 
 
-def disturb(driver, disk, mounted, chance, faults):
+def disturb(driver, disk, mounted, chance, faults, near_the_end):
     """One change of the world beside the fit."""
     kind = chance.choice(("nvml error", "slow nvml", "healthy nvml", "full disk"))
     filler = disk / "filler"
@@ -247,7 +246,7 @@ def disturb(driver, disk, mounted, chance, faults):
         driver.set(uuid="GPU-cafe", delay_us=chance.choice((1000, 300_000)))
     elif kind == "healthy nvml":
         driver.set(uuid="GPU-cafe", sm_clock=chance.choice((1200, 1980)), reasons=chance.choice((0, 4, 64)))
-    elif kind == "full disk" and mounted:
+    elif kind == "full disk" and mounted and not near_the_end:
         with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
             while file.write(bytes(4096)):
                 pass
@@ -282,7 +281,11 @@ def soak(folder, steps, seed, most_seconds):
             (disk / "filler").unlink(missing_ok=True)
             arguments = (folder, disk, steps, seed)
             command = [sys.executable, __file__, "--child", *map(str, arguments)]
-            change = functools.partial(disturb, driver, disk, mounted, chance, faults)
+
+            def change():
+                # A disk that is still full at the very end costs the file its end, as it should.
+                disturb(driver, disk, mounted, chance, faults, steps_done(folder) >= steps - 1000)
+
             statuses.append(attempt(command, environment, change, chance, most_seconds, folder / "log"))
             if statuses[-1] == 1:
                 raise SystemExit((folder / "log").read_text()[-4000:])
