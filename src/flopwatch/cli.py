@@ -36,10 +36,7 @@ from flopwatch.units import parse_count
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 if TYPE_CHECKING:
-    from flopwatch.comparison import Entry
     from flopwatch.reading import ReadingBar
-    from flopwatch.report import Report
-    from flopwatch.runfile import Run
 
 _RUN_HELP = (
     "a flopwatch run file, a W&B run's .wandb file, a folder with either, or a run on W&B: ENTITY/PROJECT/RUN_ID or its"
@@ -140,7 +137,7 @@ def _estimate(arguments: argparse.Namespace) -> None:
 
 def _counted(arguments: argparse.Namespace, batch: Batch) -> Estimate:
     """From the closed form; where there is none, measured with transformers, if that is installed."""
-    run_ = {
+    amount = {
         "tokens": _optional_count("--tokens", arguments.tokens),
         "samples": _optional_count("--samples", arguments.samples),
     }
@@ -155,14 +152,14 @@ def _counted(arguments: argparse.Namespace, batch: Batch) -> Estimate:
             one = estimate_of(arguments.config, batch, attention=arguments.attention, convention=arguments.convention)
         except MeasurementError as error:
             raise MeasurementError(f"{unknown}; and it cannot be measured: {error}") from None
-        return of_a_run(one, **run_, plan=_plan(arguments))
+        return of_a_run(one, **amount, plan=_plan(arguments))
     return estimate(
         architecture,
         batch,
         attention=arguments.attention,
         convention=arguments.convention,
         checkpointing=arguments.checkpointing,
-        **run_,
+        **amount,
         plan=_plan(arguments),
     )
 
@@ -249,8 +246,8 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from flopwatch.plan import against, read_plan
     from flopwatch.reading import ReadingBar
+    from flopwatch.sources import project_of
 
     if arguments.wandb:
         _report_to_wandb(arguments)
@@ -258,24 +255,14 @@ def _report(arguments: argparse.Namespace) -> None:
     if arguments.prefix:
         raise ArgumentError("expected --prefix with --wandb alone: a file's keys are found without it")
     form = arguments.format or _form_of(arguments.output)
+    one = len(arguments.runs) == 1 and project_of(arguments.runs[0]) is None
+    if arguments.plan is not None and not one:
+        raise ArgumentError(f"expected one RUN with --plan, got {len(arguments.runs)}")
     bar = ReadingBar()
     try:
-        entries, one = _runs(arguments.runs, bar)
+        page, place = (_page_of_one if one else _page_of_several)(arguments, form, bar)
     finally:
         bar.clear()
-    if one is not None:
-        from flopwatch.render import RENDERERS
-
-        report, place = one
-        if arguments.plan is not None:
-            report = against(report, read_plan(arguments.plan))
-        page = RENDERERS[form](report)
-    else:
-        if arguments.plan is not None:
-            raise ArgumentError(f"expected one RUN with --plan, got {len(entries)}")
-        from flopwatch.render.comparison import RENDERERS as FORMS
-
-        page, place = FORMS[form](entries), Path("comparison.html")
     output = arguments.output or (place if form == "html" else None)
     if output is None:
         print(page, end="")
@@ -283,33 +270,47 @@ def _report(arguments: argparse.Namespace) -> None:
         _write(output, page, chosen=arguments.output is not None)
 
 
-def _runs(texts: Sequence[str], tell: ReadingBar) -> tuple[list[Entry], tuple[Report, Path] | None]:
-    """The runs that are meant, for a comparison; a single one with its report, and where its page goes."""
-    from flopwatch.comparison import entry_of, entry_of_ended
+def _page_of_one(arguments: argparse.Namespace, form: str, tell: ReadingBar) -> tuple[str, Path]:
+    """The report of a run, and where its page goes: beside a run file of this machine."""
+    from flopwatch.plan import against, read_plan
+    from flopwatch.render import RENDERERS
     from flopwatch.report import summarize
     from flopwatch.runfile import report_path
+    from flopwatch.sources import open_run
+
+    run_ = open_run(arguments.runs[0], tell)
+    report = summarize(run_)
+    if arguments.plan is not None:
+        report = against(report, read_plan(arguments.plan))
+    local = run_.path.is_file() and run_.path.suffix == ".jsonl"
+    return RENDERERS[form](report), report_path(run_.path, "html") if local else Path("report.html")
+
+
+def _page_of_several(arguments: argparse.Namespace, form: str, tell: ReadingBar) -> tuple[str, Path]:
+    """Runs side by side; those of a project are all that ended."""
+    from flopwatch.comparison import Entry, entry_of, entry_of_ended
+    from flopwatch.render.comparison import RENDERERS
+    from flopwatch.report import Report, summarize
+    from flopwatch.runfile import Run
     from flopwatch.sources import open_run, project_of
     from flopwatch.wandb.online import connect, ended_runs
 
     entries: list[Entry] = []
     runs: dict[Path, tuple[Run, Report]] = {}
     projects = 0
-    for text in texts:
+    for text in arguments.runs:
         project = project_of(text)
         if project is not None:
             entries += [entry_of_ended(each) for each in ended_runs(connect(), project)]
             projects += 1
             continue
         run_ = open_run(text, tell)
-        report = summarize(run_)
-        if len(texts) == 1:
-            local = run_.path.is_file() and run_.path.suffix == ".jsonl"
-            return [], (report, report_path(run_.path, "html") if local else Path("report.html"))
-        runs[run_.path.resolve()] = run_, report
+        runs[run_.path.resolve()] = run_, summarize(run_)
     earlier = {path for run_, _ in runs.values() for path in run_.earlier_files}
-    if len(runs) < len(texts) - projects or earlier & set(runs):
+    if len(runs) < len(arguments.runs) - projects or earlier & set(runs):
         print("left out: what was named twice, and processes that a later one went on from", file=sys.stderr)
-    return entries + [entry_of(report) for path, (_, report) in runs.items() if path not in earlier], None
+    entries += [entry_of(report) for path, (_, report) in runs.items() if path not in earlier]
+    return RENDERERS[form](entries), Path("comparison.html")
 
 
 def _report_to_wandb(arguments: argparse.Namespace) -> None:

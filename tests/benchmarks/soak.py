@@ -34,7 +34,7 @@ import transformers
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers.logger import DummyLogger
 
-from flopwatch import FlopWatch, runfile
+from flopwatch import FlopWatch, files, runfile
 from flopwatch.lightning import devices, session
 from flopwatch.nvml.lookup import Address
 from flopwatch.records import Device
@@ -193,7 +193,7 @@ def fit(folder, disk, steps, seed):
 
     def keep():
         result = {"faults": world.faults, "vitals": vitals.rows, "ledger": module.ledger, "state": watch.state_dict()}
-        (folder / f"result-{seed}.json").write_text(json.dumps(result))
+        files.replace_text(folder / f"result-{seed}.json", json.dumps(result))
 
     vitals = Vitals(world, keep)
     saving = ModelCheckpoint(folder, every_n_train_steps=CHECKPOINT_EVERY, save_last=True, save_top_k=0)
