@@ -41,6 +41,7 @@ def main() -> None:
         num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
         strategy="ddp",
         logger=False,
+        default_root_dir="runs",
         enable_checkpointing=False,
         callbacks=[FlopWatch(peak_flops_per_second="measured", budget="2M tokens")],
     )

@@ -34,6 +34,7 @@ def main() -> None:
         accelerator="auto",
         devices=1,
         logger=False,
+        default_root_dir="runs",
         enable_checkpointing=False,
         callbacks=[FlopWatch(peak_flops_per_second="measured")],
     )

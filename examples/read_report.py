@@ -9,7 +9,7 @@ from flopwatch.runfile import read_run
 
 
 def main() -> None:
-    report = summarize(read_run(Path(sys.argv[1])))
+    report = summarize(read_run(Path(sys.argv[1] if len(sys.argv) > 1 else "runs")))
     # Base units: FLOPs, seconds, fractions. What is not known is None.
     print(f"{report.totals.flops} FLOPs in {report.step} steps, {report.status}")
     print(f"MFU {report.mfu} in the training loop, {report.run_mfu} over all wall time")
@@ -17,7 +17,7 @@ def main() -> None:
     for part in report.parts:  # where the peak went, to the integer
         print(f"{part.kind:12} {part.device_seconds:10.1f} device-seconds  {part.flops} FLOPs")
     for finding in report.findings:
-        print("to do:", finding)
+        print(f"{finding.kind} costs {finding.share:.1%} of its time")
     Path("report.md").write_text(RENDERERS["md"](report))
     if report.goodput is not None and report.goodput < 0.5:
         print("less than half of the time went into training steps")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, OnExceptionCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
 from torch import nn
 from torch.nn import functional as F
@@ -115,6 +115,13 @@ class StandardLibrary(Dataset):
         return row[:-1], row[1:]
 
 
+class SaveWhenInterrupted(Callback):
+    """Lightning's own OnExceptionCheckpoint would also make every later start go on from the last checkpoint."""
+
+    def on_exception(self, trainer, pl_module, exception):
+        trainer.save_checkpoint(CHECKPOINTS / "interrupted.ckpt")
+
+
 def newest_checkpoint() -> Path:
     found = sorted(CHECKPOINTS.glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
@@ -154,7 +161,7 @@ def main() -> None:
         callbacks=[
             watch,
             ModelCheckpoint(CHECKPOINTS, every_n_train_steps=50, save_last=True, enable_version_counter=False),
-            OnExceptionCheckpoint(CHECKPOINTS, filename="interrupted"),
+            SaveWhenInterrupted(),
         ],
     )
     trainer.fit(GPT(config), train, validation, ckpt_path=newest_checkpoint() if arguments.resume else None)

@@ -101,3 +101,14 @@ def test_a_report_says_the_same_of_merged_windows(tmp_path):
     assert short.mfu_at_clock == pytest.approx(whole.mfu_at_clock, rel=1e-5)
     assert short.throttled["power_cap"] == pytest.approx(whole.throttled["power_cap"])
     assert (short.totals, short.step, short.wall_seconds) == (whole.totals, whole.step, whole.wall_seconds)
+
+
+def test_the_slowest_rank_of_merged_windows_is_the_one_that_cost_most():
+    # Of windows of 12 s rank 0 cost (0.5 + 0.6) x 12 s = 13.2 s, rank 3 with the slowest of them all 12 s.
+    ranks = [(0, 1.5), (0, 1.6), (3, 2.0)]
+    windows = [
+        samples.window(10 * place, 1000.0 + place, slowest_rank=rank, slowest_rank_ratio=ratio)
+        for place, (rank, ratio) in enumerate(ranks)
+    ]
+    whole = merged(windows)
+    assert (whole.slowest_rank, whole.slowest_rank_ratio) == (0, pytest.approx(5.1 / 3))

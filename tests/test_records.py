@@ -5,7 +5,7 @@ import re
 import pytest
 
 from flopwatch.errors import RunFileError
-from flopwatch.records import KINDS, SCHEMA, Progress, Totals, Window, from_json, to_json
+from flopwatch.records import KINDS, SCHEMA, Device, Progress, Totals, Window, from_json, known_fields, to_json
 from tests import samples
 
 PROGRESS = Progress(1003.5, 2, samples.totals(2, 1003.5, 1_600))
@@ -78,3 +78,7 @@ def test_what_is_unknown_or_as_by_default_is_left_out():
 def test_every_kind_has_a_sample():
     assert {type(record) for record in RECORDS} == set(KINDS.values())
     assert Window in KINDS.values()
+
+
+def test_fields_of_a_newer_version_are_left_out():
+    assert known_fields(Device, {"name": "CPU", "count": 1, "colour": "red"}) == {"name": "CPU", "count": 1}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flopwatch.records import Totals
 from flopwatch.runfile import Run, Segment
-from flopwatch.waterfall import ORDER, waterfall
+from flopwatch.waterfall import ORDER, Part, shares, waterfall
 from tests import samples
 
 PETA = 10**15
@@ -187,3 +187,12 @@ def test_the_parts_add_up_to_the_integer(made):
         assert split["useful"] + split.get("padding", 0) == totals.flops
         assert split.get("recomputed", 0) == totals.hardware_flops - totals.flops
     assert [part.kind for part in parts] == [kind for kind in ORDER if kind in split]
+
+
+def test_shares_are_of_flops_where_they_are_known_else_of_time():
+    # Two devices with other peaks: the first ran for 30 s at 1 FLOP/s, the second for 10 s at 7.
+    parts = (Part("interruption", 30, 30.0, None), Part("useful", 70, 10.0, None))
+    assert shares(parts) == [0.3, 0.7]
+    unknown = (Part("interruption", None, 30.0, None), Part("training", None, 10.0, None))
+    assert shares(unknown) == [0.75, 0.25]
+    assert shares(()) == []

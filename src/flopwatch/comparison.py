@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from flopwatch import units
+from flopwatch import units, waterfall
 from flopwatch.report import Point, Report
 from flopwatch.wandb.online import EndedRun
 
@@ -106,8 +106,8 @@ def entry_of(report: Report) -> Entry:
         "budget": ", ".join(each.text for each in report.budgets) or None,
         "driver": report.hardware.driver if report.hardware else device.driver,
     }
-    whole = sum(part.device_seconds for part in report.parts)
-    parts = {part.kind: part.device_seconds / whole for part in report.parts} if whole else {}
+    shares = zip(report.parts, waterfall.shares(report.parts), strict=True)
+    parts = {part.kind: share for part, share in shares if share is not None}
     name = f"{report.name} {report.run_id}" if report.name else report.run_id
     return Entry(name, _known(numbers), _known(facts), parts, report.points)
 

@@ -169,8 +169,8 @@ def _check(architecture: Architecture, batch: Batch) -> None:
     needs = architecture.inputs
     if not batch.sequences or ("tokens" in needs and not batch.seq_len):
         raise ArgumentError(
-            f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}; a"
-            f" {architecture.model_type} reads {needs} (--seq-len)"
+            f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}: a"
+            f" {architecture.model_type} reads {needs}, so give --seq-len N, the tokens per sequence"
         )
     if needs in ("source and tokens", "frames and tokens") and not batch.source_len:
         what = "tokens that the encoder reads" if needs == "source and tokens" else "mel frames, 3000 for 30 seconds,"

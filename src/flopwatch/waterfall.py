@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -139,6 +139,17 @@ def _seconds(before: Totals, after: Totals, duration: float, rest: str) -> dict[
     if abs(seconds.get("other", 0.0)) < NOTICED_SECONDS:
         seconds["setup"] = seconds.get("setup", 0.0) + seconds.pop("other", 0.0)
     return seconds
+
+
+def shares(parts: Sequence[Part]) -> list[float | None]:
+    """The parts' shares of what the devices could have done or, where FLOPs are not known, of their time.
+
+    The two differ where the processes of a run had different peaks.
+    """
+    flops = [part.flops for part in parts if part.flops is not None]
+    amounts = flops if len(flops) == len(parts) and sum(flops) > 0 else [part.device_seconds for part in parts]
+    whole = sum(amounts)
+    return [amount / whole if whole else None for amount in amounts]
 
 
 def _whole(flops: Mapping[str, float]) -> dict[str, int]:

@@ -319,8 +319,8 @@ def tell(results, report, statuses, faults, mounted, seconds, log):
         print(f"{key:8} " + " ".join(f"{value:20,}" for value in values))
     longest = max(results, key=lambda each: len(each["vitals"]))["vitals"]
     print(f"{'at step':>10} {'memory MiB':>11} {'threads':>8} {'files':>6}   (of the process that ran longest)")
-    for step, memory, threads, files in longest[:: max(len(longest) // 8, 1)]:
-        print(f"{step:10,} {memory:11} {threads:8} {files:6}")
+    for step, memory, threads, handles in longest[:: max(len(longest) // 8, 1)]:
+        print(f"{step:10,} {memory:11} {threads:8} {handles:6}")
     print(f"tracebacks: {log.count('Traceback')}, of ours: {log.count('flopwatch stopped measuring')}")
     print("TOTALS AGREE" if agree else "TOTALS DIFFER")
     if not agree or "flopwatch stopped measuring" in log:

@@ -562,7 +562,7 @@ def test_validate_and_test_are_left_alone(tmp_path):
         ({"budget": [5]}, "expected a budget like"),
         ({"peak_flops_per_second": 0}, "above zero for peak_flops_per_second, got 0"),
         ({"peak_flops_per_second": True}, "got True"),
-        ({"peak_flops_per_second": "fast"}, "a number of FLOP/s or 'measured' above zero"),
+        ({"peak_flops_per_second": "fast"}, "a number of FLOP/s above zero or 'measured'"),
         ({"every_n_seconds": None}, "above zero for every_n_seconds, got None"),
         ({"every_n_seconds": -1}, "above zero for every_n_seconds, got -1"),
         ({"every_n_seconds": float("nan")}, "every_n_seconds, got nan"),

@@ -14,12 +14,13 @@ from flopwatch import FlopWatch
 from flopwatch.architectures import architecture_of
 from flopwatch.backward import EVERYTHING, recomputation, training_flops
 from flopwatch.batch import Batch
+from flopwatch.lightning import costs
 from flopwatch.lightning.discovery import FoundModel, trainable_of
 from flopwatch.measure import measure
 from flopwatch.runfile import read_run
 from tests.architectures.families import FAMILIES
 from tests.architectures.models import AUTO, config_of
-from tests.lightning.models import MemoryLogger, trainer
+from tests.lightning.models import MemoryLogger, loader, trainer
 
 PEAK = 1e12
 
@@ -399,3 +400,22 @@ def test_a_model_that_does_more_than_its_config_says_is_withheld_with_both_numbe
     assert theirs - ours == 3 * 2 * 320 * 320 * 64
     assert run.end.totals.flops is None
     assert caplog.text.count("no FLOPs and no MFU: the closed form gives") == 1
+
+
+def test_a_shape_is_measured_once(tmp_path, monkeypatch):
+    measured, original = [], costs.measure_training_step
+    monkeypatch.setattr(costs, "measure_training_step", lambda *a, **n: measured.append(a) or original(*a, **n))
+
+    class Plain(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(16, 1)
+
+        def training_step(self, batch, batch_idx):
+            return self.layer(batch[0].float()).sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 1e-3)
+
+    trainer(tmp_path, FlopWatch()).fit(Plain(), loader())
+    assert len(measured) == 1

@@ -97,3 +97,8 @@ def test_work_whose_lengths_are_late_is_booked_when_they_arrive_and_nobody_waits
 
 def test_a_tensor_on_the_cpu_is_read_at_once(counter):
     assert counter.count(BATCH) == COUNTED
+
+
+def test_a_device_that_cannot_be_asked_without_waiting_is_not_read():
+    tokens = torch.zeros(2, 16, dtype=torch.long, device="meta")
+    assert reading_of({"input_ids": tokens, "attention_mask": tokens}, packed=False) is None

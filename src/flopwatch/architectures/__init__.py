@@ -119,6 +119,6 @@ def _check_task(model_type: str, values: Mapping[str, object], endings: tuple[st
     classes = values.get("architectures")
     if isinstance(classes, (list, tuple)) and classes and endings and not str(classes[0]).endswith(endings):
         raise ConfigError(
-            f"the {model_type} config is for {str(classes[0])[:_LONGEST_LIST]}, but the count is of the class that ends"
-            f" in {' or '.join(endings)}; remove 'architectures' from the config if that is what you train"
+            f"the {model_type} config is for {str(classes[0])[:_LONGEST_LIST]}, which has no closed form;"
+            f" to count the class that ends in {' or '.join(endings)} instead, take 'architectures' out of the config"
         )

@@ -138,13 +138,14 @@ class FlopWatch(_Callback):
         if batch_shape is not None and not callable(batch_shape):
             raise ArgumentError(f"expected a function for batch_shape, got {batch_shape!r}")
         if peak_flops_per_second != "measured":
-            _check_positive("peak_flops_per_second", peak_flops_per_second, "a number of FLOP/s or 'measured'")
+            expected = "a number of FLOP/s above zero or 'measured'"
+            _check_positive("peak_flops_per_second", peak_flops_per_second, expected)
         if dtype is not None and dtype not in DTYPES:
             raise ArgumentError(f"expected one of {', '.join(DTYPES)} for dtype, got {dtype!r}")
-        _check_positive("every_n_seconds", every_n_seconds, "a number of seconds", optional=False)
-        _check_positive("every_n_steps", every_n_steps, "a number of steps", whole=True)
-        _check_positive("usd_per_device_hour", usd_per_device_hour, "a price")
-        _check_positive("optimizer_flops", optimizer_flops, "a whole number of FLOPs", whole=True)
+        _check_positive("every_n_seconds", every_n_seconds, "a number of seconds above zero", optional=False)
+        _check_positive("every_n_steps", every_n_steps, "a number of steps above zero", whole=True)
+        _check_positive("usd_per_device_hour", usd_per_device_hour, "a price above zero")
+        _check_positive("optimizer_flops", optimizer_flops, "a whole number of FLOPs above zero", whole=True)
         budgets = _budgets(budget, on_budget, usd_per_device_hour)
         _check_alarm(alert_below_mfu, alert_after_seconds)
         if config is not None:
@@ -193,6 +194,9 @@ class FlopWatch(_Callback):
         yields = self._yields_to_another(trainer)
         if yields:
             self._inference = None
+            if self.from_environment and stage == "fit":
+                _show_messages()
+                _logger.warning("the variable FLOPWATCH is left aside: the script has a FlopWatch of its own")
         elif self._inference is not None:
             _show_messages()
         self._idle = stage != "fit" or trainer.fast_dev_run or yields
@@ -416,7 +420,7 @@ def _check_alarm(below: Any, after_seconds: Any) -> None:
     _check_positive("alert_below_mfu", below, "an MFU from 0 to 1")
     if below is not None and below > 1:
         raise ArgumentError(f"expected an MFU from 0 to 1 for alert_below_mfu, got {below!r}")
-    _check_positive("alert_after_seconds", after_seconds, "a number of seconds", optional=False)
+    _check_positive("alert_after_seconds", after_seconds, "a number of seconds above zero", optional=False)
 
 
 def _folder(dirpath: object) -> Path | None:
@@ -432,7 +436,7 @@ def _check_positive(name: str, value: Any, expected: str, *, whole: bool = False
         return
     kinds = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < LARGEST:
-        raise ArgumentError(f"expected {expected} above zero for {name}, got {value!r}")
+        raise ArgumentError(f"expected {expected} for {name}, got {value!r}")
 
 
 def _show_messages() -> None:

@@ -25,6 +25,7 @@ from flopwatch.measure.probe import Verdict, cross_check
 from flopwatch.meter import Amounts
 from flopwatch.records import Verification, Work
 from flopwatch.tree import AttentionConvention
+from flopwatch.units import quoted
 
 _logger = logging.getLogger("flopwatch")
 _HEAD_UNSEEN = (
@@ -353,6 +354,7 @@ class BatchCounter:
     def _stated_shape(self, batch: Any) -> Batch | None:
         if self._batch_shape is None:
             return shape_of(batch, "tokens" if self._found is None else self._found.architecture.inputs)
+        shape: Any = None
         try:
             shape = self._batch_shape(batch)
             if isinstance(shape, Batch):
@@ -360,7 +362,8 @@ class BatchCounter:
             sequences, seq_len = shape
             return Batch(int(sequences), int(seq_len))
         except Exception as error:
-            self._say(f"batch_shape failed: {type(error).__name__}: {str(error)[:200]}")
+            got = f"it returned {quoted(shape)}" if shape is not None else f"{type(error).__name__}: {str(error)[:200]}"
+            self._say(f"batch_shape failed: expected (sequences, tokens per sequence) or a Batch; {got}")
             return None
 
     def _described(self, closed: ClosedForm, shape: Batch, verdict: Verdict) -> Work:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
-from flopwatch import units
+from flopwatch import units, waterfall
 from flopwatch.render import efficiency, facts
 from flopwatch.render.live import bars
 from flopwatch.report import Report
@@ -103,7 +103,7 @@ def _plan(report: Report) -> Section:
         for each in report.plan
         for form in (_FORMS[each.form],)
     )
-    return Section("Against the plan", rows, ("", "planned", "came", "of the plan"))
+    return Section("Against the plan", rows, ("", "planned", "actual", "actual of planned"))
 
 
 def _ratio(actual: float, planned: float) -> str:
@@ -114,11 +114,11 @@ def _waterfall(report: Report) -> Section:
     total = sum(part.device_seconds for part in report.parts)
     paid = any(part.usd is not None for part in report.parts)
     counted = any(part.flops is not None for part in report.parts)
-    rows, shares = [], []
-    for part in report.parts:
-        share = part.device_seconds / total if total else None
-        rows.append(_part_row(efficiency.part_words(part.kind), share, part, counted, paid))
-        shares.append(share)
+    shares = waterfall.shares(report.parts)
+    rows = [
+        _part_row(efficiency.part_words(part.kind), share, part, counted, paid)
+        for part, share in zip(report.parts, shares, strict=True)
+    ]
     if rows:
         flops, money = sum(part.flops or 0 for part in report.parts), sum(part.usd or 0.0 for part in report.parts)
         whole = Part("", flops, total, money)

@@ -68,7 +68,7 @@ def run_lines(report: Report) -> list[Line]:
     ]
     if (report.device.peak_source or "").startswith("measured"):
         lines.append(
-            ("mind", "a measured peak differs from start to start; compare tokens/s of two runs, not their MFU")
+            ("note", "a measured peak differs from start to start; compare tokens/s of two runs, not their MFU")
         )
     if report.device.driver and report.hardware is None:
         lines.append(("driver", report.device.driver))
@@ -161,7 +161,9 @@ def work_words(work: Work) -> str:
     """FLOPs of the first batch in a few words."""
     per_token = work.training_flops_per_token
     amount = units.format_si(work.training_flops if per_token is None else per_token, "FLOPs")
-    return f"{amount} per {'batch' if per_token is None else 'token'}, {work.attention} attention"
+    words = f"{amount} per {'batch' if per_token is None else 'token'}"
+    # Of a measured model it is not known whether it has any attention.
+    return words if work.method == "measured" else f"{words}, {work.attention} attention"
 
 
 _ATTENTION = {

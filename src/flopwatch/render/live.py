@@ -37,7 +37,7 @@ _LINES: tuple[tuple[str, str, str, Form], ...] = (
     ("perf/goodput", "goodput", "goodput", units.format_share),
     ("perf/device_tflops_per_sec", "TFLOP/s", "speed of one device", _plain("TFLOP/s")),
     ("perf/tokens_per_sec", "tokens/s", "tokens per second", units.format_count),
-    ("perf/step_seconds", "step", "time of a step", units.format_duration),
+    ("perf/step_seconds", "step time", "time of a step", units.format_duration),
     ("perf/data_wait_frac", "data wait", "waiting for data", units.format_share),
     ("gpu/sm_clock_mhz", "SM clock", "SM clock", _plain("MHz")),
     ("gpu/throttled_frac", "throttled", "clock held down", units.format_share),
