@@ -50,7 +50,7 @@ def headline_basis(report: Report) -> str:
     others = _OTHER_PEAKS if _peaks_differ(report) else ""
     return (
         f"MFU is against a peak of {peak_text(report.device)} per device{others}; FLOPs are of the"
-        f" {report.work.model_type} with {report.work.attention} attention"
+        f" {report.work.model_type}{_attention_words(report.work)}"
         f" ({VERIFICATION[report.work.verification]})."
     )
 
@@ -118,7 +118,7 @@ def work_lines(work: Work | None) -> list[Line]:
     lines = [
         ("model", _model_words(work)),
         ("FLOPs counted", _METHOD["measured" if work.method == "measured" else "config"]),
-        ("attention convention", f"{work.attention}: {_ATTENTION.get(work.attention or '', '')}"),
+        ("attention convention", _attention_convention(work)),
         ("status", VERIFICATION[work.verification]),
         ("checked", work.note),
         ("first batch", f"{_batch_words(work)} on each device"),
@@ -161,15 +161,24 @@ def work_words(work: Work) -> str:
     """FLOPs of the first batch in a few words."""
     per_token = work.training_flops_per_token
     amount = units.format_si(work.training_flops if per_token is None else per_token, "FLOPs")
-    words = f"{amount} per {'batch' if per_token is None else 'token'}"
-    # Of a measured model it is not known whether it has any attention.
-    return words if work.method == "measured" else f"{words}, {work.attention} attention"
+    return f"{amount} per {'batch' if per_token is None else 'token'}{_attention_words(work)}"
+
+
+def _attention_words(work: Work) -> str:
+    """Of a measured model it is not known whether it has any attention."""
+    return "" if work.method == "measured" else f" with {work.attention} attention"
 
 
 _ATTENTION = {
     "causal": "only the pairs that the model's masks and windows keep",
     "full": "all pairs, as PaLM and nanoGPT count",
 }
+
+
+def _attention_convention(work: Work) -> str:
+    if work.method == "measured" and work.attention == "causal":
+        return "as the code runs it, without what PyTorch's attention is told to mask"
+    return f"{work.attention}: {_ATTENTION.get(work.attention or '', '')}"
 
 
 def speed_lines(report: Report) -> list[Line]:
