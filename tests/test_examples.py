@@ -54,6 +54,9 @@ def test_the_main_job_runs_from_nothing_to_a_report_and_resumes(tmp_path):
     assert result.returncode == 0, result.stderr
     assert summarize(read_run(runs)).totals.flops == 60 * 2 * 256 * per_token
     assert Path(runs, "checkpoints", "last.ckpt").exists()
+    result = run("--max-steps", "2")
+    assert result.returncode == 0, result.stderr
+    assert summarize(read_run(runs)).totals.flops == 2 * 2 * 256 * per_token, "without --resume it starts anew"
 
 
 def run_example(folder, name, *arguments, launcher=()):
