@@ -27,7 +27,8 @@ import json, os, signal, sys, time
 sys.path.insert(0, {ROOT!r})
 import torch
 torch.set_num_threads(1)
-from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
+from pytorch_lightning import strategies as kinds
+from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 from flopwatch import FlopWatch
 from tests.lightning.models import CONFIG, Tokens, TinyGPT, trainer
@@ -56,8 +57,8 @@ class Sharded(TinyGPT):
 strategies = {{
     "one": lambda: "auto",
     "ddp": lambda: DDPStrategy(process_group_backend="gloo"),
-    "fsdp2": lambda: ModelParallelStrategy(2, 1, process_group_backend="gloo"),
-    "tp": lambda: ModelParallelStrategy(2, 2, process_group_backend="gloo"),
+    "fsdp2": lambda: kinds.ModelParallelStrategy(2, 1, process_group_backend="gloo"),
+    "tp": lambda: kinds.ModelParallelStrategy(2, 2, process_group_backend="gloo"),
 }}
 kind = options["strategy"]
 model = Sharded(at_batch) if kind in ("fsdp2", "tp") else TinyGPT(at_batch)
