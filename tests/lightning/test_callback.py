@@ -563,7 +563,7 @@ def test_validate_and_test_are_left_alone(tmp_path):
         ({"budget": "-5 tokens"}, "expected a positive budget"),
         ({"budget": 5}, "expected a budget like"),
         ({"budget": [5]}, "expected a budget like"),
-        ({"peak_flops_per_second": 0}, "above zero for peak_flops_per_second, got 0"),
+        ({"peak_flops_per_second": 0}, "above zero or 'measured' for peak_flops_per_second, got 0"),
         ({"peak_flops_per_second": True}, "got True"),
         ({"peak_flops_per_second": "fast"}, "a number of FLOP/s above zero or 'measured'"),
         ({"every_n_seconds": None}, "above zero for every_n_seconds, got None"),
@@ -582,7 +582,7 @@ def test_validate_and_test_are_left_alone(tmp_path):
         ({"dtype": "bf32"}, "expected one of bf16, fp16, tf32, fp8, fp4, int8, fp32, fp64 for dtype, got 'bf32'"),
         ({"chips": "/nowhere.csv"}, "cannot read the chips in /nowhere.csv"),
         ({"chips": 3}, "expected a CSV file or a list of flopwatch.chips.Chip"),
-        ({"peak_flops_per_second": 10**400}, "above zero for peak_flops_per_second"),
+        ({"peak_flops_per_second": 10**400}, "above zero or 'measured' for peak_flops_per_second"),
         ({"config": 5000 * "x"}, "cannot read"),
     ],
 )

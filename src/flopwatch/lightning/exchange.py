@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -12,6 +14,7 @@ from typing import Protocol
 
 _logger = logging.getLogger("flopwatch")
 _HEARTBEAT_SECONDS = 20.0
+_EXIT_SECONDS = 10.0
 _DIGIT_BITS = 30
 _DIGITS = 4
 _LARGEST = 2 ** (_DIGIT_BITS * _DIGITS)
@@ -121,6 +124,13 @@ class Request:
         self.done.set()
 
 
+def _let_end(thread: weakref.ref[threading.Thread]) -> None:
+    """Before the interpreter ends, let a thread come back from gloo: one that comes back later aborts the process."""
+    waited_for = thread()
+    if waited_for is not None:
+        waited_for.join(_EXIT_SECONDS)
+
+
 class Exchange:
     """Asks and answers on a thread of its own, so that no rank's training ever waits for another's answer.
 
@@ -142,6 +152,7 @@ class Exchange:
             target=self._ask_all if is_first else self._answer_all, name="flopwatch-ranks", daemon=True
         )
         self._thread.start()
+        atexit.register(_let_end, weakref.ref(self._thread))
 
     def ask(self, op: Op, argument: int) -> Request:
         """Ask all ranks; the answer is filled in later."""
