@@ -1,10 +1,12 @@
 import dataclasses
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from flopwatch.records import BudgetLine, Totals
 from flopwatch.report import summarize
-from flopwatch.runfile import read_run
+from flopwatch.runfile import Run, Segment, read_run
 from tests import samples
 from tests.test_runfile import write
 
@@ -170,3 +172,10 @@ def test_budgets_of_time_and_money_are_used_up_by_devices(tmp_path):
     assert money.fraction == pytest.approx(160 / 3600 * 2)
     assert epochs.fraction == pytest.approx(31 / 124)
     assert hours.fraction == pytest.approx(160 / 260)
+
+
+def test_a_clock_that_was_set_back_makes_no_time_negative():
+    kinds = {"setup": 4.0, "training": 22.0, "other": 0.5}
+    ended = replace(samples.end(), time=1010.0, totals=replace(samples.end().totals, seconds_by_kind=kinds))
+    run = Run(Path("run.jsonl"), (Segment(samples.start(), samples.WORK, (), (), ended),))
+    assert summarize(run).seconds == kinds

@@ -257,7 +257,6 @@ def test_a_pipe_beside_the_run_files_holds_up_no_resume(tmp_path):
     os.mkfifo(folder / "run-9.jsonl")
     two = trainer(tmp_path, FlopWatch(dirpath=folder), max_steps=5)
     two.fit(TinyGPT(), loader(), ckpt_path=tmp_path / "last.ckpt")
-    assert two.callback_metrics is not None
     assert (folder / "run-2.jsonl").exists()
 
 

@@ -392,7 +392,8 @@ def _seconds_by_kind(run: Run, totals: Totals, wall_seconds: float) -> dict[str,
     """Wall time by kind: of kept time as the totals have it, with what was lost and what lay between processes."""
     if not totals.seconds_by_kind:
         return _seconds_by_process(run)
-    left = wall_seconds - sum(totals.seconds_by_kind.values()) - totals.lost_seconds
+    # Below zero where a clock was set back: no kind of time is shorter for that.
+    left = max(wall_seconds - sum(totals.seconds_by_kind.values()) - totals.lost_seconds, 0.0)
     alone = len(run.segments) == 1 and run.segments[0].start.time <= run.segments[0].start.started_at
     noticed = MOST_APART_SECONDS if alone else NOTICED_SECONDS
     kind = (UNKNOWN if alone else INTERRUPTION) if left >= noticed else "other"

@@ -339,7 +339,7 @@ def find_run_file(path: Path) -> Path:
             if not found:
                 raise RunFileError(f"expected a flopwatch run file ({FILE_NAME}) in {path}, found none")
             # W&B keeps a copy of what is attached to its run; the report goes beside the original.
-            originals = [each for each in found if "wandb" not in each.relative_to(path).parts]
+            originals = [each for each in found if not {"wandb", "files"} <= set(each.relative_to(path).parts)]
             return (originals or found)[-1]
         if path.is_file():
             return path
