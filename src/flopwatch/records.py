@@ -252,7 +252,15 @@ class End:
     seconds: Mapping[str, Float]
 
 
-Record = Start | Device | Hardware | Work | Window | Progress | Event | End
+@dataclass(frozen=True)
+class Checkpoint:
+    """The run's totals at a step that a checkpoint was saved at, written once all ranks' work up to it is known."""
+
+    step: int
+    totals: Totals
+
+
+Record = Start | Device | Hardware | Work | Window | Progress | Event | Checkpoint | End
 KINDS: Mapping[str, type[Any]] = {
     "start": Start,
     "device": Device,
@@ -261,6 +269,7 @@ KINDS: Mapping[str, type[Any]] = {
     "window": Window,
     "progress": Progress,
     "event": Event,
+    "checkpoint": Checkpoint,
     "end": End,
 }
 _KIND_OF = {cls: kind for kind, cls in KINDS.items()}

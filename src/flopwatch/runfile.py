@@ -22,7 +22,21 @@ from typing import Any, TextIO
 from flopwatch.errors import RunFileError
 from flopwatch.merging import WindowList
 from flopwatch.reading import no_bar
-from flopwatch.records import Device, End, Event, Hardware, Progress, Record, Start, Window, Work, from_json, to_json
+from flopwatch.records import (
+    Checkpoint,
+    Device,
+    End,
+    Event,
+    Hardware,
+    Progress,
+    Record,
+    Start,
+    Totals,
+    Window,
+    Work,
+    from_json,
+    to_json,
+)
 
 FILE_NAME = "run.jsonl"
 _PROGRESS_SECONDS = 0.25
@@ -38,6 +52,7 @@ _TOLD_EVERY = 1000
 _MOST_UNREADABLE = 10_000
 _MISSING = "its totals are included, means and what was unusual are of the later processes alone"
 _logger = logging.getLogger("flopwatch")
+_CHECKPOINT = b'{"kind":"checkpoint"'  # as `to_json` begins it
 _NOTHING = Event(0.0, "nothing was queued")
 
 
@@ -187,6 +202,20 @@ def last_sign(path: Path) -> Progress | None:
         return max((each for each in signs if each is not None), key=lambda each: each.time, default=None)
     except (OSError, RunFileError):
         return None
+
+
+def totals_at_checkpoint(path: Path, step: int) -> Totals | None:
+    """The totals that a run file holds of the checkpoint at a step; the last ones, if there are several."""
+    found = None
+    try:
+        with path.open("rb") as file:
+            for line in iter(lambda: file.readline(LONGEST_LINE), b""):
+                record = from_json(line) if line.startswith(_CHECKPOINT) else None
+                if isinstance(record, Checkpoint) and record.step == step:
+                    found = record.totals
+    except (OSError, RunFileError):
+        return None
+    return found
 
 
 def _last_progress(path: Path) -> Progress | None:

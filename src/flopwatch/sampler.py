@@ -121,7 +121,6 @@ class Sampler:
     Args:
         address: The GPU, as CUDA names it.
         boost_clock_hz: The datasheet's clock, below which a busy GPU is slow.
-        claim: Called with the GPU's UUID in the sampling thread; tells whether its energy is this process's to count.
         in_loop: Tells, in the sampling thread, whether the process is in its training loop at the moment.
         interval_seconds: Time between two readings; a reading that takes over 5 ms even in the quickest of its last
             three calls is asked a thousand times its duration apart.
@@ -131,12 +130,11 @@ class Sampler:
         self,
         address: Address,
         boost_clock_hz: float | None = None,
-        claim: Callable[[str], bool] = lambda uuid: True,
         in_loop: Callable[[], bool] = lambda: True,
         interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
         self._address = address
-        self._claim, self._in_loop = claim, in_loop
+        self._in_loop = in_loop
         self._interval_seconds = interval_seconds
         self._lock = threading.RLock()  # a signal handler may end the run in the midst of any call
         self._tally = Tally(boost_clock_hz)
@@ -146,7 +144,7 @@ class Sampler:
         self._doubts: set[str] = set()
         self._questions: dict[str, _Question[Any]] = {}
         self._tensor: gauges.TensorGauge | None = None
-        self._counts_energy = True
+        self.shared_uuid: str | None = None
         self._energy_lost = False
         self._answered_at = self._started_at = time.monotonic()
         self._dead = self._silent = self._hangs = self._told_slow = False
@@ -173,15 +171,10 @@ class Sampler:
     def take(self) -> Telemetry:
         """What the GPU did since the last call."""
         with self._lock:
-            telemetry = self._tally.take()
-        if self._counts_energy:
-            return telemetry
-        return replace(telemetry, power_watts=0.0)
+            return self._tally.take()
 
     def take_joules(self) -> int | None:
-        """Whole joules since the last call; 0 where another process counts them, `None` once some are not known."""
-        if not self._counts_energy:
-            return 0
+        """Whole joules since the last call; `None` once some are not known."""
         with self._lock:
             pending = not self._tally.energy_known
             # While the driver is silent nothing is lost yet: its counter goes on, and may be read again.
@@ -254,7 +247,7 @@ class Sampler:
 
     def _begin(self, gpu: FoundGpu) -> None:
         uuid = ask("nvmlDeviceGetUUID", gpu.whole).value
-        self._counts_energy = gpu.is_slice or uuid is None or self._claim(str(uuid))
+        self.shared_uuid = None if gpu.is_slice or uuid is None else str(uuid)
         tensor = gauges.TensorGauge(gpu.handle, gpu.whole)
         self._tensor = tensor
         reads: dict[str, Callable[[], Answer[Any]]] = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -282,34 +283,30 @@ def _ratio(amount: float, seconds: float) -> float | None:
     return amount / seconds if seconds else None
 
 
-_SUMMED = ("sm_clock_hz", "throttled_frac", "slow_clock_frac", "tensor_active", "power_watts")
-_PARTS = 10**9
+def over_devices(each: Sequence[Telemetry], watts: Sequence[float | None]) -> Telemetry:
+    """What the devices of a run did together: means, the lowest clock, the power of all; unknown where one's is.
 
-
-def to_sum(telemetry: Telemetry) -> list[int | None]:
-    """What the devices of a run add up, as whole billionths, so that sums are exact."""
-    shares = telemetry.throttled or {}
-    values = [*(getattr(telemetry, name) for name in _SUMMED), *(shares.get(reason) for reason in REASONS)]
-    return [None if value is None else round(value * _PARTS) for value in values]
-
-
-def to_minimize(telemetry: Telemetry) -> list[int]:
-    """What is as low for a run as for the lowest of its devices; an unknown clock is below any other."""
-    lowest = -1 if telemetry.sm_clock_hz_min is None else round(telemetry.sm_clock_hz_min)
-    return [telemetry.clock_samples, lowest, int(telemetry.throttle_counted)]
-
-
-def over_devices(sums: list[int | None], minima: list[int], devices: int) -> Telemetry:
-    """The mean over so many devices, their power together, from sums of `to_sum` and minima of `to_minimize`."""
-    samples, lowest, counted = minima
-    values = [None if each is None else each / _PARTS for each in sums]
-    means = {name: None if value is None else value / devices for name, value in zip(_SUMMED, values, strict=False)}
-    shares = dict(zip(REASONS, values[len(_SUMMED) :], strict=True))
-    throttled = {reason: share / devices for reason, share in shares.items() if share is not None}
+    Args:
+        each: What each rank says of its device.
+        watts: Mean power of every device, each once.
+    """
+    shares = [telemetry.throttled or {} for telemetry in each]
+    throttled = {reason: _mean([share.get(reason) for share in shares]) for reason in REASONS}
+    known = {reason: share for reason, share in throttled.items() if share is not None}
+    lowest = [telemetry.sm_clock_hz_min for telemetry in each]
     return Telemetry(
-        **{**means, "power_watts": values[_SUMMED.index("power_watts")]},
-        clock_samples=samples,
-        sm_clock_hz_min=float(lowest) if lowest >= 0 else None,
-        throttled=throttled if len(throttled) == len(REASONS) else None,
-        throttle_counted=bool(counted),
+        clock_samples=min(telemetry.clock_samples for telemetry in each),
+        sm_clock_hz=_mean([telemetry.sm_clock_hz for telemetry in each]),
+        sm_clock_hz_min=None if None in lowest else min(clock for clock in lowest if clock is not None),
+        throttled=known if len(known) == len(REASONS) else None,
+        throttled_frac=_mean([telemetry.throttled_frac for telemetry in each]),
+        throttle_counted=all(telemetry.throttle_counted for telemetry in each),
+        slow_clock_frac=_mean([telemetry.slow_clock_frac for telemetry in each]),
+        power_watts=None if None in watts else math.fsum(power for power in watts if power is not None),
+        tensor_active=_mean([telemetry.tensor_active for telemetry in each]),
     )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if len(known) == len(values) else None

@@ -24,7 +24,6 @@ class HardwareWatch:
         address: Where to find the GPU; `None` where there is none that can be read.
         boost_clock_hz: The datasheet's clock.
         in_loop: Tells, on another thread, whether this process is in its training loop.
-        claim: Tells whether the energy of the GPU with this UUID is this process's to count.
         rank: Of this process; the first one speaks for all where every one would say the same.
     """
 
@@ -33,10 +32,9 @@ class HardwareWatch:
         address: Address | None,
         boost_clock_hz: float | None,
         in_loop: Callable[[], bool],
-        claim: Callable[[str], bool],
         rank: int,
     ) -> None:
-        self._sampler = None if address is None else Sampler(address, boost_clock_hz, claim, in_loop)
+        self._sampler = None if address is None else Sampler(address, boost_clock_hz, in_loop)
         self._rank = rank
         self._windows_without_others, self._others_missing = 0, False
         self._joules: int | None = 0
@@ -63,6 +61,10 @@ class HardwareWatch:
                 return None
             self._joules = add(self._joules, None if self._sampler is None else self._sampler.take_joules())
             return self._joules
+
+    def gpu(self) -> str | None:
+        """The GPU's UUID where several ranks may share it and its energy; unknown until the driver has answered."""
+        return None if self._sampler is None else self._sampler.shared_uuid
 
     def set_boost_clock(self, boost_clock_hz: float | None) -> None:
         """Hold the GPU against another clock from now on, as for another precision."""

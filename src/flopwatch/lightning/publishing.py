@@ -14,7 +14,7 @@ from flopwatch.lightning.alarms import Heat, LowMfu, MissedGoals, ReachedBudgets
 from flopwatch.lightning.bounds import Bounds
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output import Output, progress_words
-from flopwatch.lightning.stopping import StopAtStep
+from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.windows import Closed, window_of
 from flopwatch.records import Device, Event, Totals, Window
 
@@ -30,9 +30,8 @@ class Publisher:
         trainer: The Trainer.
         output: Where numbers go.
         bounds: The budgets.
-        stop: Ends training at a step, where the user wants a budget to.
+        ranks: The run's processes, which end at the same step where the user wants a budget to end training.
         started_at: When the run first started (unix seconds).
-        world_size: Number of ranks.
     """
 
     def __init__(
@@ -41,13 +40,12 @@ class Publisher:
         trainer: Any,
         output: Output,
         bounds: Bounds,
-        stop: StopAtStep,
+        ranks: Ranks,
         started_at: float,
-        world_size: int,
     ) -> None:
         self._options, self._trainer, self._output = options, trainer, output
-        self._bounds, self._stop = bounds, stop
-        self._started_at, self._world_size = started_at, world_size
+        self._bounds, self._ranks = bounds, ranks
+        self._started_at = started_at
         self._reached, self._missed = ReachedBudgets(), MissedGoals()
         self._low_mfu = LowMfu(options.alert_below_mfu, options.alert_after_seconds)
         self._heat = Heat(options.alert_after_seconds)
@@ -65,7 +63,7 @@ class Publisher:
             capacity_flops: What the run's devices could have done so far.
             step_now: The step that training has come to meanwhile.
         """
-        window = window_of(closed, totals, self._world_size)
+        window = window_of(closed, totals, self._ranks.world_size)
         if not window.first:
             self._bounds.add(window)
         foreseen = self._bounds.project(totals, window.step)
@@ -122,7 +120,9 @@ class Publisher:
         for each in projections:
             to_go = self._bounds.steps_to_go(each, totals, window)
             if (to_go is not None and to_go <= _WINDOWS_AHEAD * window.steps) or each.fraction >= 1:
-                self._stop.aim(window.step + (to_go or 0), step_now, window.wall_seconds / max(window.steps, 1))
+                self._ranks.aim_to_stop(
+                    window.step + (to_go or 0), step_now, window.wall_seconds / max(window.steps, 1)
+                )
 
     def _call(self, function: Callable[[Any, str], None], budget: str) -> None:
         try:

@@ -39,6 +39,8 @@ def restart_from(state: Mapping[str, Any], step: int, own_file: Path) -> Restart
     if not named:
         return Restart(kept)
     before = runfile.earlier_file(own_file, named)
+    if state.get("totals_in_run_file") and before is not None:
+        kept = runfile.totals_at_checkpoint(before, step) or kept
     last = None if before is None else runfile.last_sign(before)
     if last is None:
         words = (

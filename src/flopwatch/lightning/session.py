@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,19 @@ from flopwatch.lightning.bounds import Bounds, Spending
 from flopwatch.lightning.counting import BatchCounter
 from flopwatch.lightning.device_time import timer_for
 from flopwatch.lightning.devices import address_of, device_of, no_telemetry
-from flopwatch.lightning.exchange import Op
 from flopwatch.lightning.hardware import HardwareWatch
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output import Output, run_file_for
 from flopwatch.lightning.precision import AutocastProbe, Precision, precision_of
 from flopwatch.lightning.publishing import Publisher
-from flopwatch.lightning.ranks import RankReading, Ranks, Sum
+from flopwatch.lightning.ranks.publishing import RankReading
+from flopwatch.lightning.ranks.ranks import Ranks
+from flopwatch.lightning.ranks.reading import PendingSum, Sum
 from flopwatch.lightning.restart import Restart, restart_from
-from flopwatch.lightning.stopping import StopAtStep
 from flopwatch.lightning.timing import Kind, ProfilerTap, Stopwatch
 from flopwatch.lightning.windows import Boundary, Windows, unknown_work
 from flopwatch.meter import NOTHING_DONE, Amounts, Mark, Meter, between, totals_of
-from flopwatch.records import Device, End, Event, Progress, Status, Totals, Work, known_fields
+from flopwatch.records import Checkpoint, Device, End, Event, Progress, Status, Totals, Work, known_fields
 from flopwatch.render.facts import work_words
 from flopwatch.render.text import component_table
 from flopwatch.telemetry import Telemetry
@@ -35,9 +35,21 @@ from flopwatch.telemetry import Telemetry
 _logger = logging.getLogger("flopwatch")
 _MOST_COMPONENTS = 16
 _NOTHING_READ = Telemetry()
-_ANSWER_SECONDS = 10.0
+# How long the end of a run waits at most: for the device, and for other ranks where all are well or not.
+_DEVICE_SECONDS, _DEVICE_SECONDS_AFTER_AN_ERROR = 10.0, 1.0
+_RANKS_SECONDS, _MOMENT_SECONDS = 10.0, 0.5
 _ROUNDING_SECONDS = 1e-6
-_ANSWER_SECONDS_AFTER_AN_ERROR = 2.0
+
+
+@dataclass(frozen=True)
+class _SavedAt:
+    """A checkpoint whose totals wait for the other ranks' work: the step, and what was known there."""
+
+    step: int
+    own: Mark
+    seconds: float
+    seconds_by_kind: Mapping[str, float]
+    sum: PendingSum
 
 
 class Session:
@@ -65,7 +77,7 @@ class Session:
         self._autocast = AutocastProbe(module, root.type)
         self._device = device_of(trainer, self._precision, options.peak_flops_per_second, options.chips)
         clock = self._device.boost_clock_hz
-        self._hardware = HardwareWatch(address_of(root), clock, stopwatch.in_loop, ranks.owns, trainer.global_rank)
+        self._hardware = HardwareWatch(address_of(root), clock, stopwatch.in_loop, trainer.global_rank)
         self._counter = BatchCounter(
             module,
             config=options.config,
@@ -89,13 +101,13 @@ class Session:
         self._axis = self._steps_closed = 0
         self._latest = NOTHING_DONE
         self._reached = self._last_step, self._latest  # as one value, since another thread reads it
-        self._stop = StopAtStep(ranks)
         self.stopped = False
         self._own_telemetry = _NOTHING_READ
         self._bounds: Bounds | None = None
         self._output: Output | None = None
         self._publisher: Publisher | None = None
         self._unsummed = False
+        self._checkpoints: list[_SavedAt] = []
         self._final_totals: Totals | None = None
         self.begun = self.finished = False
         # Last, since nobody would take it away again if something else failed here.
@@ -113,15 +125,13 @@ class Session:
         self._bounds = Bounds(trainer, self._options.budgets, self._initial, elapsed, spending)
         self.begun = True
         self._hardware.start()
+        self._ranks.start(self._read, stops=self._options.on_budget == "stop")
         self._ranks.note(self._last_step, self._meter.mark(), 0.0)
-        self._ranks.start(self._read)
         if not trainer.is_global_zero:
             return
         self._output = Output(trainer, path, self._progress)
         self._output.loggers.announce(metrics.name(key, self._options.prefix) for key in metrics.METRICS)
-        self._publisher = Publisher(
-            self._options, trainer, self._output, self._bounds, self._stop, self._started_at, self._ranks.world_size
-        )
+        self._publisher = Publisher(self._options, trainer, self._output, self._bounds, self._ranks, self._started_at)
         self._output.file.write(
             facts.start_record(
                 trainer,
@@ -206,11 +216,12 @@ class Session:
         """End training where all ranks have agreed on this step; the first rank looks whether time is up."""
         if self._options.on_budget != "stop":
             return
-        if self._bounds is not None and self._bounds.are_users and self._ranks.rank == 0 and not self._stop.is_set:
-            elapsed = self._stopwatch.elapsed_seconds()
-            if self._bounds.seconds_to_go(elapsed) <= _ROUNDING_SECONDS:
-                self._stop.aim(step, step, elapsed / max(self._latest.steps, 1))
-        if not self.stopped and self._stop.ends_at(step):
+        elapsed = self._stopwatch.elapsed_seconds()
+        step_seconds = elapsed / max(self._latest.steps, 1)
+        bounds = self._bounds if self._ranks.rank == 0 and not self._ranks.aims_to_stop else None
+        if bounds is not None and bounds.are_users and bounds.seconds_to_go(elapsed) <= _ROUNDING_SECONDS:
+            self._ranks.aim_to_stop(step, step, step_seconds)
+        if not self.stopped and self._ranks.must_stop(step, step_seconds):
             self.stopped = self._trainer.should_stop = True
 
     def _settle(self) -> None:
@@ -267,9 +278,15 @@ class Session:
         self._stopwatch.leave(kind)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs; the first rank's holds the totals of all ranks, up to the last step."""
+        """What a resumed run needs, up to the last step, on the first rank the totals of all.
+
+        Other ranks may still be on their way to this step, and nobody waits for them: then the totals follow in the run
+        file.
+        """
+        totals = self._final_totals or self._totals_at_checkpoint()
         return {
-            "totals": asdict(self._final_totals or self._totals_now(_ANSWER_SECONDS)),
+            "totals": asdict(totals),
+            "totals_in_run_file": self._final_totals is None and self._ranks.world_size > 1,
             "started_at": self._started_at,
             "time": time.time(),
             "capacity_flops": self._capacity_flops(),
@@ -277,16 +294,30 @@ class Session:
             "run_file": None if self._output is None else str(self._output.file.path.resolve()),
         }
 
-    def _totals_now(self, patience_seconds: float) -> Totals:
-        """The run's totals at the last step, if the other ranks answer in time."""
+    def _totals_at_checkpoint(self) -> Totals:
+        """The run's totals at the last step as far as they are known at once; the rest is noted to be written later."""
         self._settle()
-        own = self._meter.mark()
-        asked = self._ranks.ask(Op.SUM, self._last_step, own) if self._ranks.rank == 0 else None
-        answered = asked is not None and asked.ready(patience_seconds)
-        total = asked.result() if asked is not None and answered else None
-        return self._totals(own, total, self._stopwatch.elapsed_seconds())
+        own, seconds = self._meter.mark(), self._stopwatch.elapsed_seconds()
+        if self._ranks.world_size > 1:
+            self._ranks.note(self._last_step, own, self._stopwatch.own_seconds())
+        pending = self._ranks.sum_at(self._last_step, own)
+        if pending is not None and not pending.done.is_set():
+            self._checkpoints.append(
+                _SavedAt(self._last_step, own, seconds, self._stopwatch.seconds_by_kind(), pending)
+            )
+        return self._totals(own, None if pending is None else pending.value, seconds)
 
-    def _totals(self, own: Mark, total: Sum | None, seconds: float) -> Totals:
+    def _write_checkpoints(self) -> None:
+        """Write the totals of checkpoints down where all ranks' work is known by now."""
+        while self._checkpoints and self._checkpoints[0].sum.done.is_set():
+            saved = self._checkpoints.pop(0)
+            if self._output is not None and saved.sum.value is not None:
+                totals = self._totals(saved.own, saved.sum.value, saved.seconds, saved.seconds_by_kind)
+                self._output.file.write(Checkpoint(saved.step, totals))
+
+    def _totals(
+        self, own: Mark, total: Sum | None, seconds: float, seconds_by_kind: Mapping[str, float] | None = None
+    ) -> Totals:
         if total is None:
             work = unknown_work(between(NOTHING_DONE, own))
         else:
@@ -297,7 +328,7 @@ class Session:
             seconds=seconds,
             devices=self._device.count,
             joules=None if total is None else total.joules,
-            seconds_by_kind=self._stopwatch.seconds_by_kind(),
+            seconds_by_kind=self._stopwatch.seconds_by_kind() if seconds_by_kind is None else seconds_by_kind,
         )
 
     def _progress(self) -> Progress | None:
@@ -324,13 +355,12 @@ class Session:
         """Close everything: the last window, files, threads; then write the report and say where it is."""
         if self.finished:
             return
-        patience = _ANSWER_SECONDS if status == "finished" else _ANSWER_SECONDS_AFTER_AN_ERROR
         self._stopwatch.become("other")
         self._last_settlement = True
         self._settle()
         self._hardware.stop()
         if self.begun:
-            self._conclude(patience)
+            self._conclude(after_an_error=status == "failed")
         self._release()
         self._pass_on_news()
         if self._output is None or self._final_totals is None:
@@ -339,14 +369,22 @@ class Session:
         self._output.file.write(End(status, time.time(), self._last_step, self._final_totals, seconds))
         self._output.finish(report=self._options.report)
 
-    def _conclude(self, patience: float) -> None:
-        """The last window and the totals, as far as the other ranks still answer."""
+    def _conclude(self, *, after_an_error: bool) -> None:
+        """The last window and the totals, as far as the other ranks have published theirs or do in a moment."""
         if self._latest.steps > self._steps_closed:
             self._close_window()
-        self._windows.wait(patience, self._stopwatch.resolve)
+        last = self._ranks.sum_at(self._last_step, self._meter.mark())
+        seconds = _DEVICE_SECONDS_AFTER_AN_ERROR if after_an_error else _DEVICE_SECONDS
+        self._windows.wait_for_device(seconds, self._stopwatch.resolve)
+        moment = _RANKS_SECONDS if not after_an_error and self._ranks.are_well() else _MOMENT_SECONDS
+        until = time.monotonic() + moment
+        for pending in (*self._windows.sums(), *(each.sum for each in self._checkpoints), last):
+            if pending is not None:
+                self._ranks.wait_for(pending, until)
         self._publish_complete()
-        self._final_totals = self._totals_now(patience)
-        self._ranks.finish(patience)
+        total = None if last is None else last.value
+        self._final_totals = self._totals(self._meter.mark(), total, self._stopwatch.elapsed_seconds())
+        self._ranks.finish()
 
     def abandon(self) -> None:
         """Let go of everything after an error of our own; what was measured stays."""
@@ -386,14 +424,17 @@ class Session:
             return True
         if self._options.every_n_steps is not None:
             return step % self._options.every_n_steps == 0
-        return self._stopwatch.lap_seconds() >= self._options.every_n_seconds
+        seconds, steps = self._stopwatch.lap_seconds(), self._meter.mark().steps - self._steps_closed
+        return self._ranks.ends_window(step, steps, seconds, self._options.every_n_seconds)
 
     def _close_window(self) -> None:
         """End a window at the last step; it is published as soon as the device and the other ranks have come there."""
         self._check_due = True
         ticket, own = self._stopwatch.lap(), self._latest
         self._steps_closed = own.steps
+        pending = self._ranks.sum_at(self._last_step, own, window=True)
         if self._ranks.rank == 0:
+            assert pending is not None
             self._windows.close(
                 Boundary(
                     step=self._last_step,
@@ -402,7 +443,7 @@ class Session:
                     elapsed_seconds=self._stopwatch.elapsed_seconds(),
                     own=own,
                     ticket=ticket,
-                    sum=self._ranks.ask(Op.WINDOW, self._last_step, own),
+                    sum=pending,
                     first=self._first_window,
                 )
             )
@@ -411,18 +452,19 @@ class Session:
         self._first_window = False
 
     def _read(self, whole_window: bool) -> RankReading:
-        """What this rank's GPU did; on the thread that answers the first rank."""
+        """What this rank's GPU did; on the thread that publishes it."""
         telemetry = self._hardware.take() if whole_window else _NOTHING_READ
         if whole_window:
             self._own_telemetry = telemetry
-        return RankReading(telemetry, self._hardware.joules())
+        return RankReading(telemetry, self._hardware.joules(), self._hardware.gpu())
 
     def _publish_complete(self) -> None:
+        self._write_checkpoints()
         for closed in self._windows.complete():
             telemetry = None if closed.total is None else closed.total.telemetry
             if closed.total is None and not self._unsummed:
                 self._unsummed = True
-                reason = closed.boundary.sum.why_unknown()
+                reason = closed.boundary.sum.why_unknown
                 _logger.warning("the ranks could not be summed: %s; what all did together is not known", reason)
             judged = closed.total is not None and not closed.boundary.first
             self._pass_on_news(self._own_telemetry if judged else None, telemetry)

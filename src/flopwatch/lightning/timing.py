@@ -34,6 +34,18 @@ class Lap:
     pause_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
+def together(first: Lap, second: Lap) -> Lap:
+    """Two laps in a row as one."""
+    kinds = {*first.pause_seconds, *second.pause_seconds}
+    return Lap(
+        first.seconds + second.seconds,
+        first.data_wait_seconds + second.data_wait_seconds,
+        first.wall_seconds + second.wall_seconds,
+        first.own_seconds + second.own_seconds,
+        {kind: first.pause_seconds.get(kind, 0.0) + second.pause_seconds.get(kind, 0.0) for kind in kinds},
+    )
+
+
 @dataclass
 class LapTicket:
     """A lap whose end the device may not have reached yet; `lap` is `None` until then."""

@@ -1,4 +1,4 @@
-"""Windows from their last step on: closed at once, complete when the device and the other ranks have answered."""
+"""Windows from their last step on: closed at once, complete when the device and all ranks have come there."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from flopwatch.lightning.ranks import PendingSum, Sum
-from flopwatch.lightning.timing import Lap, LapTicket
+from flopwatch.lightning.ranks.reading import PendingSum, Sum
+from flopwatch.lightning.timing import Lap, LapTicket, together
 from flopwatch.meter import AMOUNTS, NOTHING_DONE, Counts, Mark, between
 from flopwatch.records import Totals, Window
 
@@ -35,9 +35,9 @@ class Boundary:
     closed_at: float = field(default_factory=time.monotonic)
 
     def ready(self) -> bool:
-        """Whether all have answered, or it is too late for an answer."""
-        answered = self.ticket.lap is not None and self.sum.ready()
-        return answered or time.monotonic() - self.closed_at > _PATIENCE_SECONDS
+        """Whether the device has come there and all have published, or it is too late for that."""
+        published = self.ticket.lap is not None and self.sum.done.is_set()
+        return published or time.monotonic() - self.closed_at > _PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -62,29 +62,49 @@ class Windows:
         self._waiting: deque[Boundary] = deque()
         self._before: Mark | None = NOTHING_DONE
         self._own_before = NOTHING_DONE
+        self._passed_over: Lap | None = None
 
     def close(self, boundary: Boundary) -> None:
         """A window has had its last step."""
         self._waiting.append(boundary)
 
     def complete(self) -> Iterator[Closed]:
-        """Windows that have become complete."""
+        """Windows that have become complete; one whose end a rank has passed over becomes a part of the next."""
         while self._waiting and self._waiting[0].ready():
             boundary = self._waiting.popleft()
-            total = boundary.sum.result() if boundary.sum.ready() else None
-            counts = self._counts(boundary.own, total)
-            self._before = None if total is None else total.work
-            self._own_before = boundary.own
-            if boundary.ticket.lap is not None:
-                yield Closed(boundary, boundary.ticket.lap, counts, total)
+            lap = boundary.ticket.lap
+            if lap is None:
+                self._before, self._own_before = None, boundary.own
+                continue
+            if self._passed_over is not None:
+                lap = together(self._passed_over, lap)
+            self._passed_over = lap if boundary.sum.passed_over else None
+            if self._passed_over is None:
+                yield self._closed(boundary, lap)
 
-    def wait(self, seconds: float, look: Callable[[], None]) -> None:
-        """Wait for the windows that are closed, for so long at most; `look` asks the device how far it is."""
+    def _closed(self, boundary: Boundary, lap: Lap) -> Closed:
+        total = boundary.sum.value
+        counts = self._counts(boundary.own, total)
+        self._before = None if total is None else total.work
+        self._own_before = boundary.own
+        return Closed(boundary, lap, counts, total)
+
+    def wait_for_device(self, seconds: float, look: Callable[[], None]) -> None:
+        """Wait for so long at most until the device has come to the last window's end.
+
+        Args:
+            seconds: How long.
+            look: Asks the device how far it is.
+        """
         deadline = time.monotonic() + seconds
         look()
-        while self._waiting and not self._waiting[-1].ready() and time.monotonic() < deadline:
+        while self._waiting and self._waiting[-1].ticket.lap is None and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
             look()
+
+    def sums(self) -> list[PendingSum]:
+        """What the windows that are not complete wait for."""
+        return [boundary.sum for boundary in self._waiting]
 
     def _counts(self, own: Mark, total: Sum | None) -> Counts:
         if total is None or self._before is None:
