@@ -52,7 +52,7 @@ HOMES = {
     "jinja2": {"render"},
     "plotly": {"render"},
     "tabulate": {"render"},
-    "msgspec": {"records"},
+    "msgspec": {"records", "lightning"},
     "pynvml": {"nvml"},
     "amdsmi": {"amd"},
     "torch": {"lightning", "benchmark", "measure"},

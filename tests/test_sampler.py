@@ -16,8 +16,7 @@ def state(**values):
     lines = [f"{key.replace('__', '.')}={value}" for key, value in {"uuid": "GPU-cafe", **values}.items()]
     open(os.environ["FAKE_NVML_STATE"], "w").write(chr(10).join(lines) + chr(10))
 
-claim = (lambda uuid: options["claim"]) if "claim" in options else (lambda uuid: True)
-sampler = Sampler(Address("NVIDIA H100 80GB HBM3", uuid="cafe"), 1830e6, claim, interval_seconds=0.02)
+sampler = Sampler(Address("NVIDIA H100 80GB HBM3", uuid="cafe"), 1830e6, interval_seconds=0.02)
 sampler.start()
 stretches = []
 def stretch(seconds):
@@ -198,12 +197,6 @@ def test_a_hang_that_is_not_yet_noticed_is_told_at_the_end(sample):
     _, _, _, final, joules, _ = sample("stretch(0.3); state(hang__nvmlDeviceGetClockInfo=1); time.sleep(0.1)")
     assert len(final) == 1
     assert joules is None
-
-
-def test_energy_that_another_process_counts_is_not_counted_twice(sample):
-    (only,), *_ = sample("stretch(0.3)", claim=False)
-    assert (only["joules"], only["power_watts"]) == (0, 0.0)
-    assert only["sm_clock_hz"] == 1980e6
 
 
 def test_a_slice_has_its_gpus_clock_and_no_energy(sample):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flopwatch.telemetry import REASONS, Reading, Tally, Telemetry, over_devices, to_minimize, to_sum
+from flopwatch.telemetry import REASONS, Reading, Tally, Telemetry, over_devices
 
 CAP = frozenset({"power_cap"})
 HOT = frozenset({"hardware_thermal"})
@@ -212,12 +212,15 @@ def share(**shares):
 def test_devices_are_averaged_and_their_power_is_added():
     one = Telemetry(5, 1980e6, 1900e6, share(power_cap=0.5), 0.5, True, 0.0, 700.0, 0.4)
     two = Telemetry(9, 1500e6, 1200e6, share(power_cap=1.0), 1.0, True, 0.2, 500.0, 0.6)
-    sums = [left + right for left, right in zip(to_sum(one), to_sum(two), strict=True)]
-    minima = [min(pair) for pair in zip(to_minimize(one), to_minimize(two), strict=True)]
-    both = over_devices(sums, minima, 2)
+    both = over_devices([one, two], [700.0, 500.0])
     assert both == Telemetry(5, 1740e6, 1200e6, share(power_cap=0.75), 0.75, True, 0.1, 1200.0, 0.5)
 
 
 def test_what_one_device_does_not_know_the_run_does_not_know():
-    unknown = over_devices([None] * len(to_sum(Telemetry())), to_minimize(Telemetry()), 2)
-    assert unknown == Telemetry()
+    known = Telemetry(5, 1980e6, 1900e6, share(power_cap=0.5), 0.5, True, 0.0, 700.0, 0.4)
+    assert over_devices([known, Telemetry()], [700.0, None]) == Telemetry()
+
+
+def test_the_power_of_a_gpu_that_two_ranks_share_is_given_once():
+    one = Telemetry(power_watts=700.0)
+    assert over_devices([one, one], [700.0]).power_watts == 700.0

@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy
 
-from flopwatch.lightning.ranks import ranks_per_replica
+from flopwatch.lightning.ranks.ranks import ranks_per_replica
 from flopwatch.metrics import mfu
 from flopwatch.runfile import read_run
 from tests.lightning.models import FLOPS_PER_SEQUENCE, SEQ_LEN

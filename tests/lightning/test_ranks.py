@@ -1,14 +1,10 @@
 """Real processes over gloo."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import torch.distributed as dist
 
-from flopwatch.lightning.exchange import _digits, _number
-from flopwatch.lightning.ranks import all_arrive
 from flopwatch.runfile import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 
@@ -84,12 +80,11 @@ def test_a_rank_where_flopwatch_fails_holds_nobody_up(tmp_path, python):
     command = f"[sys.executable, {str(tmp_path / 'main.py')!r}, {str(tmp_path)!r}]"
     result = python(f"import subprocess, sys; sys.exit(subprocess.call({command}))", timeout=240)
     assert result.returncode == 0, result.stderr
-    # Waiting in vain for the other rank would take two minutes.
-    assert time.monotonic() - started < 100
+    assert time.monotonic() - started < 60
     (segment,) = read_run(tmp_path).segments
     assert (segment.end.status, segment.end.step) == ("finished", 6)
     assert segment.end.totals.flops is None
-    assert "the ranks could not be summed: flopwatch failed on another rank; what all did" in result.stderr
+    assert "the ranks could not be summed: rank 1 failed in flopwatch; what all did" in result.stderr
 
 
 GPUS = DDP.replace(
@@ -144,36 +139,3 @@ def test_gpus_are_averaged_over_ranks_and_each_ones_energy_is_counted_once(tmp_p
     assert window.clock_samples >= 3
     assert window.power_watts == pytest.approx(watts, rel=0.03)
     assert segment.end.totals.joules > 0.5 * watts
-
-
-def arrivals(delays, seconds, world_size):
-    """What each rank is told, when it comes after its delay."""
-    store = dist.HashStore()
-
-    def rank(delay):
-        time.sleep(delay)
-        return all_arrive(store, "flopwatch/0", world_size, seconds)
-
-    with ThreadPoolExecutor(len(delays)) as pool:
-        return list(pool.map(rank, delays))
-
-
-def test_all_ranks_find_each_other():
-    assert arrivals([0.0, 0.3, 0.1, 0.0], 20.0, 4) == [True] * 4
-
-
-def test_a_missing_rank_holds_nobody_up():
-    assert arrivals([0.0, 0.1, 0.0], 0.5, 4) == [False] * 3
-
-
-def test_a_rank_that_comes_too_late_agrees_with_those_that_gave_up():
-    assert arrivals([0.0, 1.5], 0.3, 2) == [False, False]
-
-
-@pytest.mark.parametrize("amount", [0, 1, 2**30 - 1, 2**30, 10**25, 2**120 - 1])
-def test_large_amounts_travel_exactly(amount):
-    digits = _digits(amount)
-    assert _number(digits) == amount
-    # Summed over 16,384 ranks no digit overflows 64 bits, and the sum is exact.
-    assert all(digit * 16_384 < 2**63 for digit in digits)
-    assert _number([digit * 16_384 for digit in digits]) == 16_384 * amount

@@ -298,14 +298,19 @@ class Session:
         """The run's totals at the last step as far as they are known at once; the rest is noted to be written later."""
         self._settle()
         own, seconds = self._meter.mark(), self._stopwatch.elapsed_seconds()
-        if self._ranks.world_size > 1:
-            self._ranks.note(self._last_step, own, self._stopwatch.own_seconds())
-        pending = self._ranks.sum_at(self._last_step, own)
+        pending = self._sum_here(own)
         if pending is not None and not pending.done.is_set():
             self._checkpoints.append(
                 _SavedAt(self._last_step, own, seconds, self._stopwatch.seconds_by_kind(), pending)
             )
         return self._totals(own, None if pending is None else pending.value, seconds)
+
+    def _sum_here(self, own: Mark) -> PendingSum | None:
+        """All ranks' work up to the last step, as much of it as is counted by now."""
+        own_seconds = self._stopwatch.own_seconds()
+        if self._ranks.world_size > 1:
+            self._ranks.note(self._last_step, own, own_seconds)
+        return self._ranks.sum_at(self._last_step, own, own_seconds)
 
     def _write_checkpoints(self) -> None:
         """Write the totals of checkpoints down where all ranks' work is known by now."""
@@ -373,7 +378,7 @@ class Session:
         """The last window and the totals, as far as the other ranks have published theirs or do in a moment."""
         if self._latest.steps > self._steps_closed:
             self._close_window()
-        last = self._ranks.sum_at(self._last_step, self._meter.mark())
+        last = self._sum_here(self._meter.mark())
         seconds = _DEVICE_SECONDS_AFTER_AN_ERROR if after_an_error else _DEVICE_SECONDS
         self._windows.wait_for_device(seconds, self._stopwatch.resolve)
         moment = _RANKS_SECONDS if not after_an_error and self._ranks.are_well() else _MOMENT_SECONDS
@@ -432,7 +437,7 @@ class Session:
         self._check_due = True
         ticket, own = self._stopwatch.lap(), self._latest
         self._steps_closed = own.steps
-        pending = self._ranks.sum_at(self._last_step, own, window=True)
+        pending = self._ranks.sum_at(self._last_step, own, self._stopwatch.own_seconds(), window=True)
         if self._ranks.rank == 0:
             assert pending is not None
             self._windows.close(

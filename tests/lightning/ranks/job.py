@@ -1,13 +1,12 @@
 """A tiny job of many real processes over gloo, forked after the imports: `python job.py '{"ranks": 4, ...}'`.
 
-Prints what became of it as JSON: `seconds` from the first fork to the last exit, `hung` processes, exit `codes` by rank,
-`steps` that each rank came to, `flops` and `status` of the run file's end.
+Prints what became of it as JSON: `seconds` from the first fork to the last exit, `hung` processes, exit `codes`
+by rank, `steps` that each rank came to, `flops` and `status` of the run file's end.
 
 Options: `with` (whether FlopWatch is there), `steps`, `fault` of the last rank at its fifth batch ("raise", "exit",
 "kill", "stop" for `stop_seconds`, "missing", "breaks", "version", "store", "deaf"), `budget` in steps.
 """
 
-import glob
 import json
 import logging
 import os
@@ -17,10 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
-
-# torch's store looks the name of every client up; where nobody answers, that shall not take five seconds each time.
-os.environ.update(OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo", RES_OPTIONS="timeout:1 attempts:1")
-warnings.filterwarnings("ignore")
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -33,6 +29,9 @@ from flopwatch.lightning.ranks import ranks as ranks_module
 from flopwatch.lightning.ranks.stopping import StopVote
 from flopwatch.lightning.session import Session
 
+# torch's store looks the name of every client up; where nobody answers, that shall not take five seconds each time.
+os.environ.update(OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo", RES_OPTIONS="timeout:1 attempts:1")
+warnings.filterwarnings("ignore")
 torch.set_num_threads(1)
 for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel("ERROR")
@@ -40,8 +39,8 @@ for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
 options = {"with": True, "steps": 9, "fault": None, "budget": None, "stop_seconds": 3, "sleep": 0.0}
 options |= json.loads(sys.argv[1])
 COUNT, FAULT = options["ranks"], options["fault"]
-# Two samples a batch: forward 2 * 2 * (8 * 16 + 16 * 4) = 768, weights of both layers the same again, the gradient of the
-# second one's input 2 * 2 * 64 = 256.
+# Two samples a batch: forward 2 * 2 * (8 * 16 + 16 * 4) = 768, weights of both layers the same again, the gradient of
+# the second one's input 2 * 2 * 64 = 256.
 FLOPS_PER_BATCH = 768 + 768 + 256
 
 
@@ -120,8 +119,7 @@ def train(rank, root, port):
         default_root_dir=root,
     )
     trainer.fit(Model(), DataLoader(torch.randn(options["steps"] * 2 * COUNT, 8), batch_size=2))
-    with open(f"{root}/steps-{rank}", "w") as file:
-        file.write(str(trainer.global_step))
+    Path(root, f"steps-{rank}").write_text(str(trainer.global_step))
 
 
 def run_child(rank, root, port):
@@ -164,8 +162,9 @@ def main():
     seconds, hung = time.monotonic() - started, len(children)
     for child in children:
         os.kill(child, signal.SIGKILL)
-    steps = {int(path.rpartition("-")[2]): int(open(path).read()) for path in glob.glob(f"{root}/steps-*")}
-    records = [json.loads(line) for path in glob.glob(f"{root}/run*.jsonl") for line in open(path)]
+    steps = {int(path.name[6:]): int(path.read_text()) for path in Path(root).glob("steps-*")}
+    lines = [line for path in Path(root).glob("run*.jsonl") for line in path.read_text().splitlines()]
+    records = [json.loads(line) for line in lines]
     end = next((record for record in records if record["kind"] == "end"), None)
     told = {"seconds": round(seconds, 2), "hung": hung, "codes": [codes.get(rank) for rank in range(COUNT)]}
     told |= {"steps": [steps.get(rank) for rank in range(COUNT)], "flops_per_batch": FLOPS_PER_BATCH}

@@ -11,7 +11,7 @@ from flopwatch.meter import AMOUNTS, Mark
 _SHORTEST_WINDOW = 0.7  # of what is wanted; the longest is twice that
 _KEPT_OF_A_KIND, _KEPT_BY_NAME = 2, 4
 _FINER = 3
-_MOST_PUBLISHED = 10
+_MOST_PUBLISHED = 6
 
 
 @dataclass(frozen=True)

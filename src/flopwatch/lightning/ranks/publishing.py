@@ -73,12 +73,20 @@ def decode(payload: bytes, version: str) -> RankRecord:
         UnreadableRecord: If it is another version's, or none.
     """
     try:
+        record = _record.decode(payload)
+        if record.schema == SCHEMA:
+            return record
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    raise UnreadableRecord(_what_it_is(payload, version))
+
+
+def _what_it_is(payload: bytes, version: str) -> str:
+    try:
         heading = _heading.decode(payload)
-        if heading.schema != SCHEMA:
-            raise UnreadableRecord(f"runs flopwatch {heading.version[:20]}, the first rank {version}")
-        return _record.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UnreadableRecord("published something that is no record of flopwatch") from error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "published something that is no record of flopwatch"
+    return f"runs flopwatch {heading.version[:20]}, the first rank {version}"
 
 
 class OwnRecord:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
-from flopwatch.lightning.ranks.marks import ends_window
+from flopwatch.lightning.ranks.marks import ends_window, step_mark
 from flopwatch.lightning.ranks.publishing import OwnRecord, RankReading
 from flopwatch.lightning.ranks.reading import PendingSum, Reader, Sum
 from flopwatch.lightning.ranks.stopping import Chair, StopVote
@@ -85,14 +85,16 @@ class Ranks:
             return seconds >= wanted_seconds
         return ends_window(step, steps, seconds, wanted_seconds)
 
-    def sum_at(self, step: int, mark: Mark, *, window: bool = False) -> PendingSum | None:
+    def sum_at(self, step: int, mark: Mark, own_seconds: float, *, window: bool = False) -> PendingSum | None:
         """Publish the work up to the step that was just noted; on the first rank, the sum of all that is to come."""
         if self.world_size == 1:
             return _alone(self._read, mark, window=window)
         if self._side is None:
             return PendingSum(step, window).settle(None, _NO_STORE)
         self._side.record.keep(step, window=window)
-        pending = self._side.ask(step, window=window) if self.rank == 0 else None
+        pending = None
+        if self._side.reader is not None:
+            pending = self._side.reader.ask(step_mark(step, mark, own_seconds), window=window)
         self._side.wake()
         return pending
 
@@ -176,11 +178,6 @@ class _SideThread:
         """Have it look at once."""
         self._pause = 0.0
         self._wakened.set()
-
-    def ask(self, step: int, *, window: bool) -> PendingSum:
-        """A sum that the thread settles."""
-        assert self.reader is not None
-        return self.reader.ask(step, window=window)
 
     def finish(self, seconds: float) -> None:
         """End after a last look; waits for it so long at most."""

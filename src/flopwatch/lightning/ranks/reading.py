@@ -85,9 +85,9 @@ class Reader:
         self.out: dict[int, str] = {}  # by rank, why it does not count
         self._silent: set[int] = set()
 
-    def ask(self, step: int, *, window: bool) -> PendingSum:
-        """A sum up to a step, settled when all ranks have published it."""
-        pending = PendingSum(step, window)
+    def ask(self, own: StepMark, *, window: bool) -> PendingSum:
+        """A sum up to a step that the first rank has done, settled when all have published theirs."""
+        pending = PendingSum(own.step, window, found={0: own})
         with self._lock:
             self._open.append(pending)
         return pending
@@ -102,7 +102,9 @@ class Reader:
             waiting = list(self._open)
         if not waiting:
             return
-        lacking = {rank for rank in range(len(self._keys)) for each in waiting if rank not in each.found}
+        # Its own work the first rank knows, but not yet what its GPU did.
+        unread = {0, *(rank for rank in range(len(self._keys)) if rank not in self._readings)}
+        lacking = unread | {rank for rank in range(len(self._keys)) for each in waiting if rank not in each.found}
         self._read(store, sorted(lacking), waiting)
         for each in waiting:
             self._settle(each)
@@ -167,7 +169,7 @@ class Reader:
             pass
         elif self.out:
             pending.settle(None, self._words([]))
-        elif len(pending.found) == len(self._keys):
+        elif len(pending.found) == len(self._keys) == len(self._readings):
             pending.settle(self._sum(pending))
             pending.found.clear()
             return
