@@ -27,8 +27,18 @@ SCHEMA = 1
 _LONGEST_TEXT = 2_000
 _LARGEST_INT = int(units.LARGEST)
 Float = Annotated[float, msgspec.Meta(gt=-units.LARGEST, lt=units.LARGEST)]
-# "parameters equal" is what flopwatch wrote before it ran cross-checks.
-Verification = Literal["verified", "formula only", "measured only", "disagree", "withheld", "parameters equal"]
+# "measured only" and "parameters equal" are what flopwatch wrote before it watched batches.
+Verification = Literal[
+    "verified",
+    "watched",
+    "sampled",
+    "given",
+    "formula only",
+    "disagree",
+    "withheld",
+    "measured only",
+    "parameters equal",
+]
 Status = Literal["finished", "interrupted", "failed"]
 
 

@@ -105,7 +105,7 @@ def test_a_custom_convnet_is_measured_with_no_configuration(tmp_path):
     # An image: 36 positions x 8 x 27 multiply-adds forward, as much for the weights, none for the input; the layer
     # 288 x 10, three times.
     per_image = 2 * (2 * 36 * 8 * 27 + 3 * 288 * 10)
-    assert run.work.verification == "measured only"
+    assert run.work.verification == "watched"
     assert run.end.totals.flops == sum(sizes) * per_image
     assert (run.end.totals.samples, run.end.totals.tokens) == (sum(sizes), None)
     assert [window.flops for window in run.windows] == [size * per_image for size in sizes]
@@ -159,7 +159,7 @@ def test_two_optimizers_that_take_turns_are_measured_as_they_train(tmp_path):
     run = fit(tmp_path, Gan(), [torch.zeros(4, 8)] * 3, max_steps=6)
     # 4 rows, 2 FLOPs a multiply-add. The generator's turn: 64 forward, 8 forward, back through the critic 8 (its own
     # weights are off), 64 for the generator's. The critic's: 64 and 8 forward, 8 for its weights.
-    assert run.work.verification == "measured only"
+    assert run.work.verification == "watched"
     assert run.end.totals.flops == 3 * 4 * 2 * ((64 + 8 + 8 + 64) + (64 + 8 + 8))
 
 
@@ -170,7 +170,7 @@ def test_a_head_that_makes_fewer_logits_than_tokens_is_measured(tmp_path):
 
     run = fit(tmp_path, LastLogit(hugging_face("llama")), [{"input_ids": TOKENS}] * 3)
     whole = training_flops(architecture_of(config_of("llama")), Batch(2, 40))
-    assert run.work.verification == "measured only"
+    assert run.work.verification == "watched"
     # 78 of 80 rows never reach the 64 x 320 head, in any of its three products.
     assert run.end.totals.flops == 3 * (whole - 3 * 2 * 78 * 64 * 320)
 
@@ -191,7 +191,7 @@ def test_a_reference_pass_of_the_same_model_counts_and_a_sample_for_the_log_does
     architecture, batches = architecture_of(config_of("llama")), [{"input_ids": TOKENS}] * 2
     forward, training = architecture.forward_flops(Batch(2, 40)), training_flops(architecture, Batch(2, 40))
     run = fit(tmp_path / "reference", Reference(hugging_face("llama")), batches)
-    assert run.work.verification == "measured only"
+    assert run.work.verification == "watched"
     assert run.end.totals.flops == 2 * (forward + training)
     run = fit(tmp_path / "sampling", Sampling(hugging_face("llama")), batches)
     assert run.work.verification == "verified"
@@ -205,7 +205,7 @@ def test_images_that_reach_the_model_otherwise_than_the_batch_holds_them_are_mea
 
     batches = [(torch.zeros(3, 3, 32, 32), torch.zeros(3, dtype=torch.long))] * 2
     run = fit(tmp_path, Views(hugging_face("vit")), batches)
-    assert run.work.verification == "measured only"
+    assert run.work.verification == "watched"
     expected = training_flops(architecture_of(config_of("vit")), Batch(6, image_size=(32, 32)))
     assert run.end.totals.flops == 2 * expected
 

@@ -236,7 +236,7 @@ class FlopWatch(_Callback):
     @_survives
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Note that training time begins."""
-        self._live.batch_started()
+        self._live.batch_started(batch)
 
     @_survives
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:

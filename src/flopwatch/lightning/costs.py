@@ -1,21 +1,13 @@
-"""What a batch costs: from the closed form of its shape, or measured once for every shape that comes."""
+"""What a batch costs by the closed form of its shape."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
+from dataclasses import dataclass, replace
 
 from flopwatch import backward, conventions
 from flopwatch.backward import Checkpointing, Trainable
 from flopwatch.batch import Batch
 from flopwatch.components import Product
-from flopwatch.errors import MeasurementError
-from flopwatch.lightning.shapes import signature
-from flopwatch.measure import Measurement, measure_training_step
 from flopwatch.tree import Architecture, AttentionConvention, ComponentRow
 
 # Their classes in Hugging Face do not read from position ids where a document begins.
@@ -25,8 +17,6 @@ _NO_DOCUMENTS = frozenset(
         *("gpt_oss", "modernbert", "mpt", "opt", "roberta", "xlm-roberta"),
     )
 )
-_MOST_SHAPES = 64
-_MOST_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +45,7 @@ class ClosedForm:
         checkpointing: Checkpointing | None,
     ) -> None:
         self.architecture = architecture.counted_with(attention)
+        self._as_it_runs = architecture.as_reference().with_full_attention()
         self.trainable = trainable
         self.checkpointing = checkpointing if trainable.everything or checkpointing == "none" else None
         self.packs = (
@@ -82,6 +73,14 @@ class ClosedForm:
             cost = self._costs[shape] = Cost(flops, hardware)
         return cost
 
+    def as_it_runs(self, shape: Batch) -> tuple[int, int | None]:
+        """FLOPs and recomputed FLOPs as the model's code runs them, over all pairs: what a watched batch shows."""
+        plain = replace(shape, documents=())
+        flops = backward.training_flops(self._as_it_runs, plain, self.trainable)
+        if self.checkpointing is None:
+            return flops, None
+        return flops, backward.recomputation(self._as_it_runs, plain, self.checkpointing).flops
+
     def forward_flops(self, shape: Batch) -> int:
         """Forward FLOPs, adapters included."""
         added = backward.added_forward_flops(self.architecture, shape, self.trainable)
@@ -100,55 +99,3 @@ class ClosedForm:
         if added:
             rows.append(ComponentRow("adapters", 0, added))
         return tuple(rows)
-
-
-class Measured:
-    """Costs measured on a copy without data, once for every shape, within a limit of shapes and seconds.
-
-    Args:
-        module: The LightningModule.
-        attention: The convention to count with.
-        optimizers: Its optimizers.
-    """
-
-    def __init__(self, module: nn.Module, attention: AttentionConvention, optimizers: Sequence[Any]) -> None:
-        self._module, self._attention, self._optimizers = module, attention, optimizers
-        self._costs: dict[Any, Cost] = {}
-        self._seconds = 0.0
-
-    def cost(self, batch: Any) -> Cost:
-        """What a batch costs.
-
-        Raises:
-            MeasurementError: If it cannot be measured, or too many shapes have come.
-        """
-        shapes = signature(batch)
-        if shapes not in self._costs:
-            self.measurement(batch)
-        return self._costs[shapes]
-
-    def measurement(self, batch: Any) -> Measurement:
-        """Measure a batch, and keep what those of its shape cost.
-
-        Raises:
-            MeasurementError: If it cannot be measured, holds operators that cannot be counted, or too many have come.
-        """
-        if len(self._costs) >= _MOST_SHAPES or self._seconds > _MOST_SECONDS:
-            raise MeasurementError(
-                f"batches of {len(self._costs)} shapes were measured in {self._seconds:.0f} s, and more come (strings"
-                " and whole numbers beside the tensors tell batches apart, too)"
-            )
-        began = time.monotonic()
-        measured = measure_training_step(self._module, batch, optimizers=self._optimizers, attention=self._attention)
-        self._seconds += time.monotonic() - began
-        if not measured.complete:
-            lost = ", ".join(each.operator for each in measured.missing)
-            raise MeasurementError(f"operators cannot be counted: {lost}; flopwatch.measure.register tells how")
-        self._costs[signature(batch)] = cost_of(measured)
-        return measured
-
-
-def cost_of(measured: Measurement) -> Cost:
-    """The cost of a complete measurement."""
-    assert measured.training_flops is not None
-    return Cost(measured.training_flops, measured.hardware_flops)

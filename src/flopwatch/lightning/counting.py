@@ -4,54 +4,41 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from flopwatch.backward import Checkpointing, Trainable
 from flopwatch.batch import Batch
 from flopwatch.errors import ConfigError, FlopwatchError, MeasurementError
 from flopwatch.lightning import discovery
-from flopwatch.lightning.costs import ClosedForm, Measured
+from flopwatch.lightning.costs import ClosedForm, Cost
 from flopwatch.lightning.discovery import FoundModel
 from flopwatch.lightning.lengths import LengthReading, Lengths, reading_of
-from flopwatch.lightning.looking import Probe, reconcile, reconcile_images
-from flopwatch.lightning.shapes import BatchShape, has_pairs_of_its_own, is_plain, samples_of, shape_of, signature
-from flopwatch.measure import Measurement
-from flopwatch.measure.probe import Verdict, cross_check
+from flopwatch.lightning.shapes import BatchShape, has_pairs_of_its_own, is_plain, samples_of, shape_of
+from flopwatch.lightning.watching import WatchedCosts, Watcher, cost_of
+from flopwatch.measure.results import Measurement
 from flopwatch.meter import Amounts
 from flopwatch.records import Verification, Work
 from flopwatch.tree import AttentionConvention
 from flopwatch.units import quoted
 
 _logger = logging.getLogger("flopwatch")
-_HEAD_UNSEEN = (
-    "its LM head would share the embedding's weight, and no logits were seen in what the model returns, so it is not"
-    " sure that the head is computed; pass FlopWatch(config=...) if it is"
-)
-
-
 _OWN_MASK = (
-    "the batch says for every pair, or by cu_seqlens alone, which ones are attended, and that is not read; pass"
-    " FlopWatch(attention='full') to count all pairs"
+    "the batch says for every pair, or by cu_seqlens alone, which ones are attended, and that is not read, so all pairs"
+    " of masks given as tensors count"
 )
-
-
-_SAME_COST = "batches of the same shapes are taken to cost the same"
-
-
+_PAIRS = "pairs that masks given as tensors leave out count, too"
 _UNKNOWN = Amounts(None, None, None, None, None)
 _NOTHING = Amounts()
 
 
 class BatchCounter:
-    """Counts batches of one module; FLOPs are withheld, with a reason, where they would not be exact.
+    """Counts batches of one module; FLOPs are withheld, with a reason, where they would not be right.
 
-    The closed form of the model's config is taken where there is one and the live module bears it out; otherwise a copy
-    of the module is measured without data, once for every shape.
+    The closed form of the model's config is taken where a watched batch bears it out to the FLOP; otherwise what
+    watched batches cost.
 
     Args:
         module: The LightningModule, with its parameters.
@@ -59,6 +46,7 @@ class BatchCounter:
         attention: Attention convention.
         batch_shape: The user's function from a batch to (sequences, tokens per sequence) or to a `Batch`.
         strategy: Class name of the Trainer's strategy.
+        several_ranks: Whether other ranks wait for this one.
     """
 
     def __init__(
@@ -69,19 +57,18 @@ class BatchCounter:
         attention: AttentionConvention,
         batch_shape: BatchShape | None,
         strategy: str,
+        several_ranks: bool = False,
     ) -> None:
         self._module = module
         self._attention = attention
         self._batch_shape = batch_shape
-        self._optimizers: Sequence[Any] = ()
         self._sharded = discovery.is_sharded(module, strategy)
-        self._stated = config is not None
+        self._watcher = Watcher(module, several_ranks=several_ranks)
+        self._seen: tuple[Measurement, Measurement] | MeasurementError | None = None
         self._found: FoundModel | None = None
         self._closed: ClosedForm | None = None
-        self._measured: Measured | None = None
-        self._probe: Probe | None = None
+        self._watched: WatchedCosts | None = None
         self._packed = False
-        self._fed: dict[Any, list[Batch]] = {}
         self._shorter_by: int | None = 0
         self._said: set[str] = set()
         self._known: dict[Any, Amounts] = {}
@@ -95,7 +82,6 @@ class BatchCounter:
             return
         if fits:
             self._found = found
-            self._probe = Probe(found)
 
     def parameters(self) -> int | None:
         """Parameters of the model: the config's, else the live module's; unknown where it is sharded."""
@@ -103,135 +89,150 @@ class BatchCounter:
             return self._found.architecture.parameters()
         return None if self._sharded else sum(each.numel() for each in self._module.parameters()) or None
 
-    def watch(self) -> None:
-        """Look at what the model is fed during the batch that comes."""
-        if self._probe is not None:
-            self._probe.attach()
+    def plan(self, batch: Any, *, due: bool) -> None:
+        """Decide whether the batch that comes is watched; `due` asks for it, as a check."""
+        known = self._closed is not None or self._watched is None or self._watched.knows(batch)
+        self._watcher.plan(due=due, known=known)
 
-    def unwatch(self) -> None:
-        """Stop looking."""
-        if self._probe is not None:
-            self._probe.detach()
+    def batch_begins(self) -> None:
+        """The batch that was planned begins to run."""
+        self._watcher.start()
 
-    def first(self, batch: Any, optimizers: Sequence[Any] = ()) -> Work:
+    def batch_ends(self) -> None:
+        """It has been run, or was given up."""
+        self._watcher.stop()
+
+    def release(self) -> None:
+        """Stop looking, whatever happens."""
+        self._watcher.stop()
+
+    def look(self) -> None:
+        """Take what was seen of the batch that was run."""
+        try:
+            self._seen = self._watcher.take(self._attention)
+        except MeasurementError as error:
+            self._seen = error
+
+    def first(self, batch: Any) -> Work:
         """Settle how to count, on the first batch that was trained on, and describe it.
 
         Args:
             batch: The batch, as the DataLoader gave it.
-            optimizers: The module's optimizers.
         """
-        self.unwatch()
-        self._optimizers = optimizers
         self._trains = discovery.training_signature(self._module)
         if self._found is not None:
             try:
                 return self._settle_closed_form(self._found, batch)
             except ConfigError as error:
                 self.note = str(error)
-        if self._stated:
-            return self._withheld(batch)
-        return self._settle_measurement(batch)
+        return self._settle_watched(batch)
 
     def _settle_closed_form(self, found: FoundModel, batch: Any) -> Work:
-        """Count by the closed form, if the live module bears it out.
+        """Count by the closed form, if what was seen of the batch bears it out.
 
         Raises:
-            ConfigError: If it does not, but a measurement may.
+            ConfigError: If it does not, but the watched batch may be counted as it is.
         """
-        self._shorter_by, why = self._reconciled(batch)
-        if self._shorter_by is None:
-            raise ConfigError(why)
+        if self._attention == "causal" and has_pairs_of_its_own(batch):
+            raise ConfigError(_OWN_MASK)
+        stated = self._stated_shape(batch)
+        if stated is None or stated.empty:
+            raise ConfigError("no tensor that the model is fed was found in the batch; pass FlopWatch(batch_shape=...)")
         trainable = discovery.trainable_of(found)
         checkpointing = discovery.checkpointing_of(found.module)
-        shape = self._shape(batch)
-        assert shape is not None
-        self._check_passes(shape)
-        if self._attention == "causal" and has_pairs_of_its_own(batch):
-            self._found, self.note = None, _OWN_MASK
-            return self._withheld(batch)
-        verdict = self._cross_checked(found, shape, trainable, checkpointing)
-        if verdict.outcome == "disagree":
-            self._found, self.note = None, verdict.sentence
-            return self._withheld(batch, "disagree")
-        if verdict.outcome == "impossible" and not self._head_is_sure(found):
-            raise ConfigError(_HEAD_UNSEEN)
-        if not verdict.recomputation_known:
-            checkpointing = None
-        self._closed = ClosedForm(found.architecture, self._attention, trainable, checkpointing)
-        self._packed = self._closed.packs and not (self._probe and self._probe.position_ids_kept_back)
-        self.note = f"{self.note}; {verdict.sentence}" if verdict.outcome == "verified" else self.note
-        return self._described(self._closed, shape, verdict)
+        closed = ClosedForm(found.architecture, self._attention, trainable, checkpointing)
+        if not isinstance(self._seen, tuple):
+            return self._unchecked(closed, stated, batch)
+        shape = self._shape_that_fits(closed, stated, self._seen[1])
+        self._shorter_by = stated.seq_len - shape.seq_len
+        if self._seen[1].recomputed_flops != closed.as_it_runs(shape)[1]:
+            closed = ClosedForm(found.architecture, self._attention, trainable, None)
+        self._closed = closed
+        self._packed = closed.packs and not self._keeps_documents_back(batch)
+        return self._described(closed, shape, "verified", "a watched batch agrees to the FLOP")
 
-    def _cross_checked(
-        self, found: FoundModel, shape: Batch, trainable: Trainable, checkpointing: Checkpointing | None
-    ) -> Verdict:
-        if self._sharded:
-            return Verdict("impossible", "parameters are sharded")
-        return cross_check(found.module, found.architecture, shape, trainable=trainable, checkpointing=checkpointing)
+    def _keeps_documents_back(self, batch: Any) -> bool:
+        """Whether the model was not told of the documents in a batch: then its attention is causal without a mask."""
+        if not isinstance(self._seen, tuple):
+            return False
+        causal, full = self._seen
+        reading = reading_of(batch, packed=True)
+        packed = reading is not None and reading.ready() and reading.lengths().documents is not None
+        return packed and causal.forward_flops != full.forward_flops
 
-    def _check_passes(self, shape: Batch) -> None:
-        """A step is one pass with gradients, and its head runs on every token; some scripts do otherwise.
+    def _shape_that_fits(self, closed: ClosedForm, stated: Batch, seen: Measurement) -> Batch:
+        """The batch's shape, or one token less where the last one is only a target.
 
         Raises:
-            ConfigError: If it does otherwise.
+            ConfigError: If the closed form gives for neither what was seen.
         """
-        if not getattr(self._module, "automatic_optimization", True):
-            raise ConfigError("training_step decides itself what runs backward")
-        if self._probe is None or not shape.seq_len:
-            return
-        if self._probe.saw_logits and not self._probe.saw_backward_of_logits:
-            raise ConfigError("the loss does not come from its logits")
-        if any(each in self._probe.seen for each in self._probe.seen_without_gradients):
-            raise ConfigError("the tokens pass through it without gradients, too")
-        seen = self._probe.logit_rows
-        if seen is not None and seen != shape.sequences * shape.seq_len:
-            raise ConfigError(f"the head ran on {seen} of {shape.sequences * shape.seq_len} tokens")
+        cost_of_seen = seen.training_flops if seen.complete else None
+        shapes = [stated, replace(stated, seq_len=stated.seq_len - 1)] if stated.seq_len > 1 else [stated]
+        for shape in shapes:
+            if closed.as_it_runs(shape)[0] == cost_of_seen:
+                return shape
+        expected = closed.as_it_runs(stated)[0]
+        raise ConfigError(
+            f"the step ran {seen.forward_flops + seen.backward_flops:,} FLOPs over all pairs of attention, where the"
+            f" closed form of {closed.architecture.model_type} gives {expected:,}"
+        )
 
-    def _head_is_sure(self, found: FoundModel) -> bool:
-        return bool(discovery.has_head(found)) or (self._probe is not None and self._probe.saw_logits)
+    def _unchecked(self, closed: ClosedForm, stated: Batch, batch: Any) -> Work:
+        why = str(self._seen) if self._seen is not None else self._watcher.why_not or "it was not watched"
+        if self._batch_shape is None and not is_plain(batch):
+            raise ConfigError(f"{why}, and it is not sure that the model is fed what the batch holds")
+        self._closed, self._packed = closed, closed.packs
+        return self._described(closed, stated, "formula only", f"no batch could be watched to check: {why}")
 
-    def _settle_measurement(self, batch: Any) -> Work:
+    def _settle_watched(self, batch: Any) -> Work:
         if self._batch_shape is None and not is_plain(batch):
             self._shorter_by = None
         try:
-            if self._sharded:
-                raise MeasurementError("its parameters are sharded over devices, so it cannot be copied for measuring")
-            measured = Measured(self._module, self._attention, self._optimizers)
-            measurement = measured.measurement(batch)
+            if self._seen is None:
+                raise MeasurementError(self._watcher.why_not or "the batch was not watched")
+            if isinstance(self._seen, MeasurementError):
+                raise self._seen
+            seen = self._seen[0]
+            cost = cost_of(seen)
         except MeasurementError as error:
-            self.note = f"{self.note}; and {error}"
-            return self._withheld(batch)
-        self._measured = measured
-        if self._probe is not None:
-            self._fed[signature(batch)] = list(self._probe.seen)
-        return self._described_measurement(measurement, batch)
+            return self._withheld(f"{self.note}; and {error}")
+        self._watched = WatchedCosts()
+        self._watched.learn(batch, cost)
+        return self._described_watched(seen, batch)
 
-    def _withheld(self, batch: Any, verification: Verification = "withheld") -> Work:
-        self._closed = self._probe = None
-        if self._batch_shape is None and not is_plain(batch):
-            self._shorter_by = None
-        return Work(verification, self.note)
+    def _withheld(self, why: str) -> Work:
+        self.note = why
+        self._closed = self._watched = None
+        return Work("withheld", why)
 
-    def holds(self, batch: Any) -> bool:
-        """Whether a later batch that was watched still reaches the model as it is counted; if not, FLOPs end here."""
-        self.unwatch()
-        if self._probe is None:
-            return True
-        if self._measured is not None:
-            fed = self._fed.setdefault(signature(batch), list(self._probe.seen))
-            return fed == self._probe.seen or self._end("the model is no longer fed what was measured")
-        shape = self._stated_shape(batch)
-        if self._closed is None or shape is None or shape.empty:
-            return True
-        shorter_by, why = self._reconciled(batch)
-        if shorter_by == self._shorter_by:
-            return True
-        self._shorter_by = None
-        return self._end(f"the model is no longer fed what is counted: {why}")
+    def holds(self, batch: Any) -> Work | None:
+        """Check what is counted against a later batch that was watched; how it is counted from now on, if otherwise."""
+        if self._closed is None or not isinstance(self._seen, tuple):
+            return None
+        shape = self._shape(batch)
+        if shape is None or shape.empty:
+            return None
+        self._packed = self._packed and not self._keeps_documents_back(batch)
+        seen = self._seen[1]
+        if seen.complete and seen.training_flops == self._closed.as_it_runs(shape)[0]:
+            return None
+        expected = self._closed.as_it_runs(shape)[0]
+        self._closed, self._found = None, None
+        self._known.clear()
+        self.note = (
+            f"the step no longer runs what its closed form says: {seen.forward_flops + seen.backward_flops:,} FLOPs,"
+            f" not {expected:,}"
+        )
+        _logger.warning("FLOPs are counted from watched batches from here on: %s", self.note)
+        return self._settle_watched(batch)
+
+    def status(self) -> Verification | None:
+        """How batches are counted by now, where that changes as they are: `watched` or `sampled`."""
+        return None if self._watched is None else self._watched.status
 
     def still_trains(self) -> bool:
         """Whether the same parameters train as before; if not, FLOPs end here, since it is not known since when."""
-        if self._closed is None and self._measured is None:
+        if self._closed is None and self._watched is None:
             return True
         if discovery.training_signature(self._module) == self._trains:
             return True
@@ -251,19 +252,19 @@ class BatchCounter:
                 return
             self._closed = ClosedForm(self._found.architecture, self._attention, trainable, self._closed.checkpointing)
             self._known.clear()
-        elif self._measured is not None:
-            self._measured = Measured(self._module, self._attention, self._optimizers)
+        elif self._watched is not None:
+            self._watched.forget()
 
     def _end(self, why: str) -> bool:
         self.note = why
-        self._closed = self._measured = self._probe = None
+        self._closed = self._watched = None
         _logger.warning("FLOPs and MFU end here: %s", why)
         return False
 
     def count(self, batch: Any) -> Amounts:
         """Work of a batch; where its lengths are still on their way from the device, nothing yet (see `settle`)."""
-        if self._measured is not None:
-            return self._count_measured(batch, self._measured)
+        if self._watched is not None:
+            return self._count_watched(batch, self._watched)
         like = self._like(batch)
         known = self._known.get(like) if like is not None else None
         if known is not None:
@@ -317,25 +318,25 @@ class BatchCounter:
         cost = self._closed.cost(shape)
         return Amounts(cost.flops, tokens, shape.sequences, cost.hardware_flops, lengths.useful_tokens)
 
-    def _count_measured(self, batch: Any, measured: Measured) -> Amounts:
+    def _count_watched(self, batch: Any, watched: WatchedCosts) -> Amounts:
         shape = self._shape(batch)
         tokens = None if shape is None else shape.tokens
+        seen, self._seen = self._seen, None
         try:
-            cost = measured.cost(batch)
+            cost = self._learned(batch, watched, seen)
         except MeasurementError as error:
-            self._end(str(error))
+            self._say(f"a batch could not be counted: {error}; its FLOPs are not known")
             return Amounts(None, tokens, samples_of(batch), None, None)
         return Amounts(cost.flops, tokens, samples_of(batch), cost.hardware_flops, None)
 
-    def _reconciled(self, batch: Any) -> tuple[int | None, str]:
-        shape = self._stated_shape(batch)
-        if self._batch_shape is not None:
-            return (None, "batch_shape gave no shape") if shape is None else (0, "shapes are those of batch_shape")
-        if shape is not None and not shape.tokens:
-            return reconcile_images(shape, self._probe.seen if self._probe is not None else [])
-        if shape is not None and self._found is not None and self._found.architecture.inputs == "frames and tokens":
-            shape = Batch(shape.sequences, shape.seq_len)
-        return reconcile(shape, self._probe.seen if self._probe is not None else [])
+    def _learned(self, batch: Any, watched: WatchedCosts, seen: Any) -> Cost:
+        if isinstance(seen, MeasurementError):
+            raise seen
+        if seen is None:
+            return watched.cost(batch)
+        cost = cost_of(seen[0])
+        watched.learn(batch, cost)
+        return cost
 
     def _say(self, message: str) -> None:
         if message not in self._said:
@@ -366,13 +367,12 @@ class BatchCounter:
             self._say(f"batch_shape failed: expected (sequences, tokens per sequence) or a Batch; {got}")
             return None
 
-    def _described(self, closed: ClosedForm, shape: Batch, verdict: Verdict) -> Work:
+    def _described(self, closed: ClosedForm, shape: Batch, verification: Verification, how: str) -> Work:
         architecture, cost = closed.architecture, closed.cost(shape)
-        verified = verdict.outcome == "verified"
-        note = self.note if verified else f"{self.note}; its own code was not run to check: {verdict.sentence}"
+        self.note = f"{self.note}; {how}"
         return Work(
-            verification="verified" if verified else "formula only",
-            note=note,
+            verification=verification,
+            note=self.note,
             method="config",
             model_type=architecture.model_type,
             parameters=architecture.parameters(),
@@ -391,33 +391,27 @@ class BatchCounter:
             conventions=closed.by_convention(shape),
         )
 
-    def _described_measurement(self, measured: Measurement, batch: Any) -> Work:
+    def _described_watched(self, seen: Measurement, batch: Any) -> Work:
         shape = self._shape(batch)
-        parameters = sum(each.numel() for each in self._module.parameters())
+        notes = [f"counted as it ran, since {self.note}", _PAIRS]
+        if seen.uncounted:
+            notes.append(f"without a formula and left out: {', '.join(each.operator for each in seen.uncounted)}")
         return Work(
-            verification="measured only",
-            note="; ".join((f"measured on a copy without data, since {self.note}", _SAME_COST, *_notes(measured))),
+            verification="watched",
+            note="; ".join(notes),
             method="measured",
             model_type=type(self._module).__name__,
-            parameters=parameters,
+            parameters=sum(each.numel() for each in self._module.parameters()),
             trainable_parameters=_trainable_parameters(self._module),
             attention=self._attention,
             sequences=samples_of(batch) if shape is None else shape.sequences,
             seq_len=None if shape is None else shape.seq_len,
             tokens=None if shape is None else shape.tokens or None,
-            forward_flops=measured.forward_flops,
-            training_flops=measured.training_flops,
-            hardware_flops=measured.hardware_flops,
-            components=measured.rows(self._module),
+            forward_flops=seen.forward_flops,
+            training_flops=seen.training_flops,
+            hardware_flops=seen.hardware_flops,
+            components=seen.rows(self._module),
         )
-
-
-def _notes(measured: Measurement) -> list[str]:
-    """What was taken for granted and what was left out."""
-    notes = list(measured.assumptions)
-    if measured.uncounted:
-        notes.append(f"without a formula and left out: {', '.join(each.operator for each in measured.uncounted)}")
-    return notes
 
 
 def _trainable_parameters(module: nn.Module) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ class Session:
             attention=options.attention,
             batch_shape=options.batch_shape,
             strategy=type(trainer.strategy).__name__,
+            several_ranks=ranks.world_size > 1,
         )
         self._meter = Meter()
         self._initial = Totals(hardware_flops=0, useful_tokens=0, joules=0)
@@ -108,10 +109,11 @@ class Session:
         self._publisher: Publisher | None = None
         self._unsummed = False
         self._checkpoints: list[_SavedAt] = []
+        self._work: Work | None = None
         self._final_totals: Totals | None = None
         self.begun = self.finished = False
         # Last, since nobody would take it away again if something else failed here.
-        self._tap = ProfilerTap(trainer.profiler, stopwatch)
+        self._tap = ProfilerTap(trainer.profiler, stopwatch, self._counter.batch_begins, self._counter.batch_ends)
 
     def begin(self, state: Mapping[str, Any]) -> None:
         """Training is about to start: go on from a checkpoint's state, open the files, start sampling."""
@@ -173,19 +175,19 @@ class Session:
             _logger.info("the checkpoint holds no totals of flopwatch; FLOPs and tokens of the whole run are unknown")
         return Restart(self._initial)
 
-    def batch_started(self) -> None:
+    def batch_started(self, batch: Any) -> None:
         """A training batch is about to run."""
         if self._epoch_fresh and not self._first_batch:
             self._counter.epoch_started()
         self._epoch_fresh = False
         self._stopwatch.become("callbacks")
-        if self._check_due:
-            self._counter.watch()
+        self._counter.plan(batch, due=self._check_due)
         if self._first_batch:
             self._autocast.attach()
 
     def batch_ended(self, batch: Any, skipped: bool) -> None:
         """A training batch was run: count it, and close the window if it is time to."""
+        self._counter.look()
         self._check(batch, skipped)
         self._meter.add(self._counter.skip() if skipped else self._counter.count(batch))
         step: int = self._trainer.global_step
@@ -240,17 +242,18 @@ class Session:
             return
         self._autocast.detach()
         if skipped:
-            self._counter.unwatch()
             return
         self._check_due = False
         if self._first_batch:
             self._first_batch = False
             self._stopwatch.enter("setup")
             self._settle_precision()
-            self._describe_work(self._counter.first(batch, self._trainer.optimizers))
+            self._describe_work(self._counter.first(batch))
             self._stopwatch.leave("setup")
-        elif not self._counter.holds(batch):
-            self._meter.lose_flops()
+            return
+        changed = self._counter.holds(batch)
+        if changed is not None:
+            self._describe_work(changed)
 
     def _settle_precision(self) -> None:
         """Hold the run against another peak where its layers were seen to run in another precision."""
@@ -390,6 +393,7 @@ class Session:
         total = None if last is None else last.value
         self._final_totals = self._totals(self._meter.mark(), total, self._stopwatch.elapsed_seconds())
         self._ranks.finish()
+        self._describe_change()
 
     def abandon(self) -> None:
         """Let go of everything after an error of our own; what was measured stays."""
@@ -404,7 +408,7 @@ class Session:
     def _release(self) -> None:
         self.finished = True
         self._tap.remove()
-        self._counter.unwatch()
+        self._counter.release()
         self._autocast.detach()
         self._hardware.stop()
         if self._output is not None:
@@ -413,6 +417,7 @@ class Session:
     def _describe_work(self, work: Work) -> None:
         if self._output is None or self._bounds is None:
             return
+        self._work = work
         self._output.file.write(work)
         if work.verification in ("withheld", "disagree"):
             _logger.warning("no FLOPs and no MFU: %s", work.note)
@@ -422,6 +427,13 @@ class Session:
         self._output.loggers.log_facts(
             facts.hyperparameters(work, self._device, self._bounds.budgets, self._hardware.driver())
         )
+
+    def _describe_change(self) -> None:
+        """Write down that batches turned out to cost differently."""
+        status = self._counter.status()
+        if self._work is not None and self._output is not None and status not in (None, self._work.verification):
+            self._work = replace(self._work, verification=status)
+            self._output.file.write(self._work)
 
     def _window_is_due(self, step: int) -> bool:
         """Whether this step ends a window; the first rank's windows are those of the run."""

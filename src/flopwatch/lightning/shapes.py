@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -122,29 +122,48 @@ def is_images(value: Any) -> bool:
 
 
 def signature(batch: Any) -> tuple[Any, ...]:
-    """The shapes of all tensors in a batch, in order, and switches beside them: what its cost is taken to depend on."""
-    if isinstance(batch, (str, int)):
-        return ("is", batch)
-    if isinstance(batch, torch.Tensor):
-        return (tuple(batch.shape),)
-    if isinstance(batch, Mapping):
-        return tuple((key, signature(value)) for key, value in batch.items())
-    if isinstance(batch, Sequence) and not isinstance(batch, bytes):
-        return tuple(() if isinstance(value, (str, int)) else signature(value) for value in batch)
-    if hasattr(batch, "__dict__"):
-        return tuple((key, signature(value)) for key, value in vars(batch).items())
-    return ()
+    """The shapes and types of all tensors in a batch, in order, and whole numbers and strings beside them."""
+    return tuple(_parts(batch, "", 0))
+
+
+_DEEPEST = 8
+_MOST_VALUES = 8
+
+
+def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, torch.Tensor):
+        yield (path, tuple(value.shape), value.dtype)
+    elif isinstance(value, (str, int)):
+        yield (path, value)
+    elif depth < _DEEPEST and isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _parts(each, f"{path}.{key}", depth + 1)
+    elif depth < _DEEPEST and isinstance(value, Sequence) and not isinstance(value, bytes):
+        for place, each in enumerate(value):
+            yield from _parts(each, f"{path}.{place}", depth + 1)
+    elif depth < _DEEPEST and hasattr(value, "__dict__"):
+        for key, each in vars(value).items():
+            yield from _parts(each, f"{path}.{key}", depth + 1)
+
+
+class Signatures:
+    """What batches have in common that cost the same; a number or string that keeps changing is no part of it."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, set[Any]] = {}
+
+    def of(self, batch: Any) -> tuple[Any, ...]:
+        """The signature of a batch."""
+        return tuple(part for part in _parts(batch, "", 0) if len(part) == 3 or self._tells(*part))
+
+    def _tells(self, path: str, value: Any) -> bool:
+        values = self._values.setdefault(path, set())
+        if len(values) <= _MOST_VALUES:
+            values.add(value)
+        return len(values) <= _MOST_VALUES
 
 
 def samples_of(batch: Any) -> int | None:
     """Sequences or images: the first dimension that all tensors of a batch share."""
-    sizes = {shape[0] for shape in _shapes(signature(batch)) if shape}
+    sizes = {part[1][0] for part in _parts(batch, "", 0) if len(part) == 3 and part[1]}
     return sizes.pop() if len(sizes) == 1 else None
-
-
-def _shapes(signed: Any) -> list[tuple[int, ...]]:
-    if isinstance(signed, tuple) and signed and all(isinstance(each, int) for each in signed):
-        return [signed]
-    if isinstance(signed, tuple):
-        return [shape for each in signed for shape in _shapes(each)]
-    return []

@@ -274,18 +274,30 @@ class ProfilerTap:
     Args:
         profiler: The Trainer's profiler; it goes on working as before.
         stopwatch: What to tell.
+        begins: Called when a batch begins to run.
+        ends: Called when it has been run, or was given up.
     """
 
-    def __init__(self, profiler: Any, stopwatch: Stopwatch) -> None:
+    def __init__(
+        self, profiler: Any, stopwatch: Stopwatch, begins: Callable[[], None], ends: Callable[[], None]
+    ) -> None:
+        def batch_begins() -> None:
+            stopwatch.become("training")
+            begins()
+
+        def batch_ends() -> None:
+            ends()
+            stopwatch.become("callbacks")
+
         self._instead = {"start": self._only_start, "stop": self._only_stop, "profile": self._only_profile}
         # Moving the batch to the device comes right after fetching it and is waiting for data, too.
         self._starts: dict[str, Callable[[], None]] = {
-            "run_training_batch": lambda: stopwatch.become("training"),
+            "run_training_batch": batch_begins,
             "[_TrainingEpochLoop].train_dataloader_next": stopwatch.fetching,
             "save_checkpoint": lambda: stopwatch.enter("checkpoint"),
         }
         self._stops: dict[str, Callable[[], None]] = {
-            "run_training_batch": lambda: stopwatch.become("callbacks"),
+            "run_training_batch": batch_ends,
             "[_TrainingEpochLoop].train_dataloader_next": stopwatch.fetched,
             "save_checkpoint": lambda: stopwatch.leave("checkpoint"),
         }

@@ -19,10 +19,8 @@ import random
 import sys
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -34,7 +32,8 @@ from flopwatch.measure.counter import CausalAttention, FlopCounter, is_heavy
 from flopwatch.measure.formulas import register
 from flopwatch.measure.lightning_step import detach_from_lightning, parameters_of
 from flopwatch.measure.meta import META, meta_batch, meta_copy
-from flopwatch.tree import AttentionConvention, ComponentRow
+from flopwatch.measure.results import Measurement, Uncounted
+from flopwatch.tree import AttentionConvention
 
 # Not 0: what a training step does every so many batches, such as saving a picture, is not done while measuring.
 _logger = logging.getLogger("flopwatch")
@@ -61,73 +60,6 @@ __all__ = [
     "meta_batch",
     "register",
 ]
-
-
-@dataclass(frozen=True)
-class Uncounted:
-    """An operator without a formula: how often it ran, the parameters that went into it, whether it is heavy."""
-
-    operator: str
-    calls: int
-    parameters: tuple[str, ...] = ()
-    heavy: bool = False
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What one training step of a module costs.
-
-    `recomputed_flops` is what activation checkpointing runs again, `None` where causal masks in it cannot be seen.
-    `by_module` holds the forward FLOPs by the innermost module that ran them, and adds up to the forward. `assumptions`
-    says what was taken for granted where the code looks at values.
-    """
-
-    forward_flops: int
-    backward_flops: int
-    recomputed_flops: int | None
-    attention: AttentionConvention
-    by_module: dict[str, int] = field(default_factory=dict)
-    uncounted: tuple[Uncounted, ...] = ()
-    assumptions: tuple[str, ...] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether every operator was counted that parameters go into, or that is known for heavy work."""
-        return not self.missing
-
-    @property
-    def missing(self) -> tuple[Uncounted, ...]:
-        """The operators without which there is no total."""
-        return tuple(each for each in self.uncounted if each.parameters or each.heavy)
-
-    @property
-    def training_flops(self) -> int | None:
-        """Forward and backward without recomputation; `None` where operators with parameters were not counted."""
-        return self.forward_flops + self.backward_flops if self.complete else None
-
-    @property
-    def hardware_flops(self) -> int | None:
-        """Forward, backward and recomputation; `None` where one of them is unknown."""
-        if self.training_flops is None or self.recomputed_flops is None:
-            return None
-        return self.training_flops + self.recomputed_flops
-
-    def rows(self, module: nn.Module) -> tuple[ComponentRow, ...]:
-        """Forward FLOPs and parameters by the module's children, two levels deep; they add up to the totals."""
-        forward: Counter[str] = Counter()
-        parameters: Counter[str] = Counter()
-        for name, flops in self.by_module.items():
-            forward[_two_levels(name)] += flops
-        for name, parameter in module.named_parameters():
-            parameters[_two_levels(name.rpartition(".")[0])] += parameter.numel()
-        return tuple(
-            ComponentRow(line or type(module).__name__, parameters[line], forward[line])
-            for line in dict.fromkeys((*parameters, *forward))
-        )
-
-
-def _two_levels(path: str) -> str:
-    return ".".join(path.replace("_orig_mod.", "").split(".")[:2])
 
 
 def measure(

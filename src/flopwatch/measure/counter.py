@@ -20,7 +20,9 @@ from flopwatch.errors import MeasurementError
 from flopwatch.measure.formulas import FORMULAS, FREE, HEAVY, attention
 
 Phase = Literal["forward", "backward", "recomputed"]
-_FREE_NAMESPACES = frozenset({"prim", "prims", "profiler", "c10d", "_c10d_functional", "c10d_functional", "inductor"})
+_FREE_NAMESPACES = frozenset(
+    {"prim", "prims", "profiler", "c10d", "_c10d_functional", "c10d_functional", "inductor", "fsdp"}
+)
 _MOST_SECONDS = 30.0
 _READS = (torch.ops.aten._local_scalar_dense.default,)
 
@@ -56,7 +58,7 @@ class FlopCounter(TorchDispatchMode):
         # Frozen and quantized weights are buffers of two dimensions or more.
         tables = [(name, each) for name, each in module.named_buffers() if each.dim() >= 2]
         for name, parameter in (*module.named_parameters(), *tables):
-            self._owners[_storage(parameter)] = frozenset({name})
+            self._owners[storage_of(parameter)] = frozenset({name})
             self._kept.append(parameter)
 
     def __torch_dispatch__(
@@ -71,7 +73,7 @@ class FlopCounter(TorchDispatchMode):
         formula = FORMULAS.get(packet) or FORMULAS.get(operator)
         if formula is not None:
             self._count(formula(*args, **named, out=out))
-        elif not _is_free(operator, args, named):
+        elif not is_free(operator, args, named):
             self._note(str(packet), args, named)
         if time.monotonic() > self._until:
             raise MeasurementError(f"its measurement took longer than {_MOST_SECONDS:.0f} s")
@@ -89,33 +91,33 @@ class FlopCounter(TorchDispatchMode):
         self.uncounted[name] += 1
         tensors = [each for each in tree_leaves((args, named)) if isinstance(each, torch.Tensor)]
         for each in tensors:
-            self.uncounted_parameters[name] |= self._owners.get(_storage(each), frozenset())
+            self.uncounted_parameters[name] |= self._owners.get(storage_of(each), frozenset())
 
     def _follow(self, operator: Any, args: tuple[Any, ...], out: Any) -> None:
         """What is made of parameters alone is still a parameter; remember verdicts of all and any."""
         name = operator._overloadpacket.__name__
-        inputs = [self._owners.get(_storage(each)) for each in tree_leaves(args) if isinstance(each, torch.Tensor)]
+        inputs = [self._owners.get(storage_of(each)) for each in tree_leaves(args) if isinstance(each, torch.Tensor)]
         if inputs and None not in inputs:
             owners = frozenset().union(*(each for each in inputs if each))
             for each in tree_leaves(out):
                 if isinstance(each, torch.Tensor):
-                    self._owners[_storage(each)] = owners
+                    self._owners[storage_of(each)] = owners
                     self._kept.append(each)
         if not isinstance(out, torch.Tensor):
             return
         if name in ("all", "any"):
-            self._verdicts[_storage(out)] = name == "all"
+            self._verdicts[storage_of(out)] = name == "all"
             self._kept.append(out)
         elif name == "sum" and args[0].dtype == torch.bool:
-            self._mask_sums.add(_storage(out))
+            self._mask_sums.add(storage_of(out))
             self._kept.append(out)
-        elif name == "eq" and isinstance(args[0], torch.Tensor) and _storage(args[0]) in self._mask_sums:
-            self._verdicts[_storage(out)] = True
+        elif name == "eq" and isinstance(args[0], torch.Tensor) and storage_of(args[0]) in self._mask_sums:
+            self._verdicts[storage_of(out)] = True
             self._kept.append(out)
 
     def _read(self, tensor: torch.Tensor) -> Any:
         """Code asks for a value: `all()` is taken as true, `any()` as false; no other value can be given."""
-        verdict = self._verdicts.get(_storage(tensor))
+        verdict = self._verdicts.get(storage_of(tensor))
         if verdict is not None:
             self.assumptions.add(f"a check of all or any values was taken as {'true' if verdict else 'false'}")
             return verdict
@@ -161,17 +163,20 @@ def _leave(stack: list[str]) -> Callable[..., None]:
     return hook
 
 
-def _storage(tensor: torch.Tensor) -> int:
+def storage_of(tensor: torch.Tensor) -> int:
+    """What tells a tensor's memory apart."""
     return int(tensor.untyped_storage()._cdata)
 
 
-def _is_free(operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
+def is_free(operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
     """Whether an operator without a formula multiplies no matrices."""
     namespace, _, full = operator.name().partition("::")
     name = full.partition(".")[0].rstrip("_")
     if namespace in _FREE_NAMESPACES:
         return True
     if namespace == "aten":
+        if name.startswith("_foreach_"):
+            return True
         if name in HEAVY:
             return False
         if name in FREE or torch.Tag.pointwise in operator.tags or operator.is_view or _is_pointwise_gradient(name):

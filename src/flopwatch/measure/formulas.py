@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import resources
-from math import prod
+from math import log2, prod
 from typing import Any
 
 import torch
@@ -45,22 +45,48 @@ def _for(*names: str) -> Callable[[Formula], Formula]:
     return keep
 
 
-@_for("mm", "_int_mm", "_scaled_mm", "_scaled_mm_v2")
+def _entries(matrix: Any) -> int:
+    """Entries that take part in a product: of a sparse matrix those that are stored."""
+    if matrix.layout is torch.strided:
+        return int(prod(matrix.shape))
+    return int(matrix._nnz() if matrix.layout is torch.sparse_coo else matrix.values().numel())
+
+
+def _multiply_add(a: Any, b: Any) -> int:
+    """FLOPs of a multiply-add: two; of complex numbers four products and four sums."""
+    return 8 if getattr(a, "dtype", None) is not None and a.is_complex() and b.is_complex() else 2
+
+
+@_for("mm", "_int_mm", "_scaled_mm", "_scaled_mm_v2", "_sparse_mm")
 def mm(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
-    """(m, k) x (k, n): 2mkn. torch counts `_int_mm` and `_scaled_mm_v2` as zero."""
-    return 2 * int(a.shape[0] * a.shape[1] * b.shape[1])
+    """(m, k) x (k, n): 2mkn, of a sparse side what is stored. torch counts `_int_mm` and `_scaled_mm_v2` as zero."""
+    if b.layout is not torch.strided and a.layout is torch.strided:
+        return _multiply_add(a, b) * _entries(b) * int(a.shape[0])
+    return _multiply_add(a, b) * _entries(a) * int(b.shape[1])
 
 
-@_for("addmm")
+@_for("addmm", "_addmm_activation", "_sparse_addmm")
 def addmm(bias: Any, a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
     """As `mm`; the bias is elementwise."""
     return mm(a, b)
 
 
+@_for("linear", "mkldnn_linear")
+def linear(x: Any, weight: Any, *rest: Any, out: Any = None, **options: Any) -> int:
+    """(.., k) x (n, k): inference mode does not take it apart."""
+    return int(_multiply_add(x, weight) * prod(x.shape) * weight.shape[0])
+
+
+@_for("matmul")
+def matmul(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
+    """As the products that it is made of outside of inference mode."""
+    return int(_multiply_add(a, b) * prod(out.shape) * a.shape[-1])
+
+
 @_for("bmm")
 def bmm(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
     """(b, m, k) x (b, k, n): 2bmkn."""
-    return int(2 * prod(a.shape) * b.shape[2])
+    return _multiply_add(a, b) * _entries(a) * int(b.shape[2])
 
 
 @_for("baddbmm", "addbmm")
@@ -72,13 +98,47 @@ def baddbmm(bias: Any, a: Any, b: Any, *rest: Any, out: Any = None, **options: A
 @_for("mv", "dot", "vdot")
 def mv(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
     """A multiply-add for every entry of the matrix or vector; torch counts zero."""
-    return int(2 * prod(a.shape))
+    return _multiply_add(a, b) * _entries(a)
 
 
 @_for("addmv")
 def addmv(bias: Any, a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
     """As `mv`."""
     return mv(a, b)
+
+
+@_for("mkldnn_rnn_layer")
+def rnn_layer(x: Any, into: Any, again: Any, *rest: Any, out: Any = None, **options: Any) -> int:
+    """A fused recurrent layer: at each step of each sequence both weights, of the input and of the state."""
+    return int(2 * x.shape[0] * x.shape[1] * (prod(into.shape) + prod(again.shape)))
+
+
+@_for("mkldnn_rnn_layer_backward")
+def rnn_layer_backward(x: Any, into: Any, again: Any, *rest: Any, out: Any = None, **options: Any) -> int:
+    """As much as the forward for the gradients of inputs and states, and for those of the weights."""
+    return 2 * rnn_layer(x, into, again)
+
+
+@_for("_cudnn_rnn", "miopen_rnn")
+def fused_rnn(x: Any, weights: Any, *rest: Any, out: Any = None, **options: Any) -> int:
+    """All layers and directions: at each step of each sequence every matrix among the weights; packed ones are flat."""
+    sequences_and_steps = prod(x.shape[:-1])
+    return int(2 * sequences_and_steps * sum(prod(each.shape) for each in weights if len(each.shape) == 2))
+
+
+@_for("_cudnn_rnn_backward", "miopen_rnn_backward")
+def fused_rnn_backward(x: Any, weights: Any, *rest: Any, out: Any = None, **options: Any) -> int:
+    """As `rnn_layer_backward`."""
+    return 2 * fused_rnn(x, weights)
+
+
+@_for("_fft_c2c", "_fft_r2c", "_fft_c2r")
+def fourier_transform(x: Any, dims: Any, *rest: Any, out: Any = None, **options: Any) -> int:
+    """The usual 5 n log2 n of a complex transform, half of it where one side is real."""
+    length = prod((out if not out.is_complex() else x).shape[dim] for dim in dims)
+    both = x.is_complex() and out.is_complex()
+    transforms = prod((out if not out.is_complex() else x).shape) // max(length, 1)
+    return int(round((5.0 if both else 2.5) * transforms * length * log2(max(length, 1))))
 
 
 @_for("_grouped_mm", "_scaled_grouped_mm", "_scaled_grouped_mm_v2")
@@ -151,6 +211,36 @@ def fused_attention_backward(
 ) -> int:
     """Twice the forward: four products. torch counts five, since the kernels recompute the scores."""
     return 2 * attention(query, key, value)
+
+
+def gradients_left_out(operator: Any, args: Any, named: Any, needs: tuple[bool, bool, bool]) -> int:
+    """FLOPs of a fused attention's backward for gradients that nobody asked for, though the kernel computes them.
+
+    Args:
+        operator: The backward's operator.
+        args: Its arguments.
+        named: Its named arguments.
+        needs: Whether query, key and value have gradients.
+    """
+    given = {**dict(zip((each.name for each in operator._schema.arguments), args, strict=False)), **named}
+    query, key, value = given["query"], given["key"], given["value"]
+    both = attention(query, key, value)
+    scores = both // (query.shape[-1] + value.shape[-1]) * query.shape[-1]
+    of_query, of_key, of_value = needs
+    return scores * (2 - of_query - of_key) + (both - scores) * (2 - (of_query or of_key) - of_value)
+
+
+def masked_flops(operator: Any, args: Any, named: Any, flops: int) -> int:
+    """How many of the FLOPs over all pairs PyTorch's own attention leaves out, since it is told to be causal."""
+    names = [each.name for each in operator._schema.arguments]
+    if "is_causal" not in names or "query" not in names:
+        return 0
+    given = {**dict(zip(names, args, strict=False)), **named}
+    if not given.get("is_causal"):
+        return 0
+    queries, keys = int(given["query"].shape[-2]), int(given["key"].shape[-2])
+    kept = sum(min(query + 1, keys) for query in range(queries))
+    return flops // (queries * keys) * (queries * keys - kept)
 
 
 @_for("linalg_solve_triangular")

@@ -13,8 +13,11 @@ from flopwatch.telemetry import REASONS
 
 Line = tuple[str, str]
 VERIFICATION = {
-    "verified": "verified: a run of the model's own code agrees to the FLOP",
-    "formula only": "formula only: the model's own code was not run to check",
+    "verified": "verified: a training batch that was watched agrees to the FLOP",
+    "watched": "watched: counted from the operators of training batches as they ran",
+    "sampled": "sampled: batches cost differently, and those that were not watched are taken as the mean",
+    "given": "given by the user",
+    "formula only": "formula only: no training batch could be watched to check",
     "measured only": "measured on a copy of the model, without a closed form",
     "parameters equal": "its parameter count equals the live model's",
     "disagree": "withheld: closed form and measurement disagree",

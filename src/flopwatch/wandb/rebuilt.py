@@ -19,7 +19,7 @@ from flopwatch.wandb.live import STEP_AXIS, SUMMARY, own_part
 
 _MARK = "perf/step_seconds"
 _MEGA, _TERA = units.SI_PREFIXES["M"], units.SI_PREFIXES["T"]
-_COUNTED: tuple[Verification, ...] = ("verified", "formula only", "measured only")
+_COUNTED: tuple[Verification, ...] = ("verified", "watched", "sampled", "given", "formula only", "measured only")
 _NOTE = (
     "made from the rows that W&B has, without flopwatch's run file: FLOPs are exact to 15 digits, wall time by kind,"
     " lost work and each process are not known"

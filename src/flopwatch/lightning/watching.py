@@ -1,0 +1,176 @@
+"""What batches cost, from those that were watched while they ran, and which ones are watched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from flopwatch.errors import MeasurementError
+from flopwatch.lightning.costs import Cost
+from flopwatch.lightning.shapes import Signatures
+from flopwatch.measure.results import Measurement
+from flopwatch.measure.watching import CAN_WATCH_COMPILED, StepCounter
+from flopwatch.tree import AttentionConvention
+
+_FIRST_BATCHES, _STRIDE = 16, 64
+_USUAL_SHARE, _LARGEST_SHARE = 0.003, 0.02  # of the time, for batches that should be known and those that are not
+_FREE_SECONDS = 0.5
+_MOST_SIGNATURES = 10_000
+
+
+@dataclass
+class Known:
+    """What watched batches of one signature cost: how many, the last one, and the sums over all."""
+
+    last: Cost
+    batches: int = 0
+    flops: int = 0
+    hardware_flops: int = 0
+
+
+class Watcher:
+    """Puts the counter around batches, and keeps the time that this costs within bounds.
+
+    Where ranks wait for each other, all watch the same batches: which ones depends on their number alone.
+
+    Args:
+        module: The LightningModule.
+        several_ranks: Whether there are others.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self, module: nn.Module, *, several_ranks: bool, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._module, self._several_ranks, self._clock = module, several_ranks, clock
+        self._started = self._began = clock()
+        self._batches = 0
+        self._wanted = False
+        self._counter: StepCounter | None = None
+        self._seconds = {True: 0.0, False: 0.0}
+        self._counts = {True: 0, False: 0}
+        self._first: Measurement | None = None
+        self.why_not: str | None = None
+        if not CAN_WATCH_COMPILED and _is_compiled(module):
+            self.why_not = "this version of torch cannot watch compiled modules; torch 2.13 can"
+
+    def plan(self, *, due: bool, known: bool) -> None:
+        """Decide whether the batch that comes is watched.
+
+        Args:
+            due: Whether one is to be, as a check.
+            known: Whether its cost is known already.
+        """
+        self._batches += 1
+        self._wanted = self.why_not is None and (due or self._may(_USUAL_SHARE if known else _LARGEST_SHARE))
+
+    def _may(self, share: float) -> bool:
+        if self._several_ranks and self._batches > _FIRST_BATCHES and self._batches % _STRIDE:
+            return False
+        return self.extra_seconds() < _FREE_SECONDS + share * (self._clock() - self._started)
+
+    def extra_seconds(self) -> float:
+        """How much longer watched batches took than the others; half of their time where there were no others."""
+        watched, count = self._seconds[True], self._counts[True]
+        if not self._counts[False]:
+            return watched / 2
+        return max(watched - count * self._seconds[False] / self._counts[False], 0.0)
+
+    def start(self) -> None:
+        """The batch begins to run."""
+        self._began = self._clock()
+        self._counter = None
+        if self._wanted:
+            self._counter = StepCounter(self._module)
+            self._counter.start()
+
+    def stop(self) -> None:
+        """The batch has been run, or was given up."""
+        if self._counter is not None:
+            self._counter.stop()
+        if self._batches > 1:  # the first one is warm-up
+            self._seconds[self._wanted] += self._clock() - self._began
+            self._counts[self._wanted] += 1
+        self._wanted = False
+
+    def take(self, attention: AttentionConvention) -> tuple[Measurement, Measurement] | None:
+        """What the last batch cost, under a convention and over all pairs; `None` if it was not watched.
+
+        Raises:
+            MeasurementError: If it could not be counted.
+        """
+        counter, self._counter = self._counter, None
+        return None if counter is None else (counter.result(attention), counter.result("full"))
+
+
+class WatchedCosts:
+    """Costs of batches by their signatures.
+
+    Equal signatures cost the same until a watched batch shows otherwise; from then on what is not watched is the mean.
+    """
+
+    def __init__(self) -> None:
+        self._signatures = Signatures()
+        self._known: dict[Any, Known] = {}
+        self._all = Known(Cost(0, 0))
+        self.status: Literal["watched", "sampled"] = "watched"
+
+    def knows(self, batch: Any) -> bool:
+        """Whether a batch of the same signature was watched, and all of them cost the same."""
+        return self.status == "watched" and self._signatures.of(batch) in self._known
+
+    def learn(self, batch: Any, cost: Cost) -> None:
+        """Keep what a watched batch cost."""
+        signature = self._signatures.of(batch)
+        known = self._known.get(signature)
+        if known is None:
+            if len(self._known) >= _MOST_SIGNATURES:
+                self._known.clear()
+            known = self._known[signature] = Known(cost)
+        elif known.last.flops != cost.flops:
+            self.status = "sampled"
+        for each in (known, self._all):
+            each.last = cost
+            each.batches += 1
+            each.flops += cost.flops
+            each.hardware_flops += cost.hardware_flops or cost.flops
+
+    def cost(self, batch: Any) -> Cost:
+        """What a batch that was not watched is taken to cost."""
+        known = self._known.get(self._signatures.of(batch))
+        if known is None:
+            self.status = "sampled"
+            known = self._all
+        if self.status == "watched":
+            return known.last
+        return Cost(round(known.flops / known.batches), round(known.hardware_flops / known.batches))
+
+    def forget(self) -> None:
+        """What was known holds no more, since other parameters train."""
+        self._known.clear()
+
+
+def cost_of(measured: Measurement) -> Cost:
+    """The cost of a batch that was watched.
+
+    Raises:
+        MeasurementError: If something could not be counted into which weights went, or that is known for heavy work.
+    """
+    if not measured.complete:
+        lost = measured.missing[0]
+        modules = sorted({each.rpartition(".")[0] for each in lost.parameters if each})
+        where = f", with weights of {modules[0] or 'the module'}" if modules else ""
+        raise MeasurementError(
+            f"{lost.operator} ran {lost.calls} times{where} and has no formula; flopwatch.measure.register gives it one"
+        )
+    if not measured.training_flops:
+        raise MeasurementError("no matrix product was seen in the batch; pass FlopWatch(config=...) if there are some")
+    return Cost(measured.training_flops, measured.hardware_flops)
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return any(hasattr(each, "_orig_mod") or getattr(each, "_compiled_call_impl", None) for each in module.modules())

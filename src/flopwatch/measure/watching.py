@@ -1,0 +1,208 @@
+"""A dispatch mode that counts what a real training step runs, and changes nothing of it.
+
+It runs no operator twice, keeps no tensor alive, reads no value, and where counting fails it says so, raising nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections import Counter, defaultdict
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils import _python_dispatch as dispatching
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from flopwatch.errors import MeasurementError
+from flopwatch.measure.counter import is_free, is_heavy, storage_of
+from flopwatch.measure.formulas import FORMULAS, gradients_left_out, masked_flops
+from flopwatch.measure.results import Measurement, Uncounted
+from flopwatch.tree import AttentionConvention
+
+Phase = Literal["forward", "backward", "recomputed", "optimizer"]
+CAN_WATCH_COMPILED = hasattr(TorchDispatchMode, "ignore_compile_internals")
+_CHECKPOINT_FILE = "torch/utils/checkpoint.py"
+_TORCHS_OWN = (
+    "aten",
+    "prim",
+    "prims",
+    "fsdp",
+    "c10d",
+    "_c10d_functional",
+    "c10d_functional",
+    "inductor",
+    "profiler",
+)
+
+
+class StepCounter(TorchDispatchMode):
+    """Counts FLOPs by phase, and forward FLOPs by the module whose weights they are, between `start` and `stop`.
+
+    Args:
+        module: The module whose parameters are told apart.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._flops: Counter[Phase] = Counter()
+        self._masked: Counter[Phase] = Counter()
+        self._by_module: Counter[str] = Counter()
+        self._uncounted: Counter[str] = Counter()
+        self._went_into: dict[str, set[str]] = defaultdict(set)
+        self._notes: set[str] = set()
+        self._failed: str | None = None
+        # By storage: the parameter that it is made of, and a tensor that tells whether the storage is still that one.
+        self._needs: dict[int, tuple[bool, bool, bool]] = {}
+        self._owners: dict[int, tuple[str, weakref.ref[torch.Tensor]]] = {}
+        tables = [(name, each) for name, each in module.named_buffers() if each.dim() >= 2]
+        for name, parameter in (*module.named_parameters(), *tables):
+            self._owners[storage_of(parameter)] = (name, weakref.ref(parameter))
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Leave torch.compile as it is: it compiles as without this mode, and runs what it has compiled."""
+        return True
+
+    def start(self) -> None:
+        """Count from here on, on this thread and in the backward passes that it starts."""
+        self.__enter__()  # type: ignore[no-untyped-call]
+
+    def stop(self) -> None:
+        """Count no more; modes that were begun since and not ended stay as they are."""
+        above = []
+        while dispatching._get_current_dispatch_mode() not in (self, None):
+            above.append(dispatching._pop_mode())
+        if dispatching._get_current_dispatch_mode() is self:
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        for mode in reversed(above):
+            dispatching._push_mode(mode)
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operator and count it."""
+        named = kwargs or {}
+        out = operator(*args, **named)
+        try:
+            self._see(operator, args, named, out)
+        except Exception as error:
+            self._failed = self._failed or f"{operator} could not be counted ({type(error).__name__})"
+        return out
+
+    def _see(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
+        packet = operator._overloadpacket
+        formula = FORMULAS.get(packet) or FORMULAS.get(operator)
+        tensors = [each for each in tree_leaves((args, named)) if isinstance(each, torch.Tensor)]
+        if any(each.is_meta for each in tensors):
+            return
+        if formula is not None:
+            self._count(operator, formula, args, named, out, tensors)
+        elif not is_free(operator, args, named):
+            self._note(operator, tensors)
+        self._follow(tensors, out)
+
+    def _count(self, operator: Any, formula: Any, args: Any, named: dict[str, Any], out: Any, tensors: Any) -> None:
+        given = {name: value for name, value in named.items() if name != "out"}
+        flops = formula(*args, **given, out=out) - self._not_asked_for(operator, args, named, out)
+        if not flops:
+            return
+        phase = self._phase()
+        self._flops[phase] += flops
+        masked = masked_flops(operator, args, named, flops)
+        self._masked[phase] += masked
+        if phase == "forward":
+            owner = next((self._owner(each) for each in tensors if self._owner(each) is not None), None)
+            self._by_module[_module_of(owner)] += flops - masked
+
+    def _not_asked_for(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any], out: Any) -> int:
+        """What a fused attention computes in its backward though no gradient is needed there."""
+        names = [each.name for each in operator._schema.arguments]
+        if names[:3] == ["query", "key", "value"]:
+            needs = tuple(bool(each.requires_grad) for each in args[:3])
+            result = out[0] if isinstance(out, (tuple, list)) else out
+            self._needs[storage_of(result)] = needs  # type: ignore[assignment]
+        elif names[1:4] == ["query", "key", "value"] and "out" in names:
+            needs = self._needs.get(storage_of(args[names.index("out")]), (True, True, True))
+            return gradients_left_out(operator, args, named, needs)  # type: ignore[arg-type]
+        return 0
+
+    def _phase(self) -> Phase:
+        """Autograd is at work, whoever called it; with gradients on it recomputes, or is differentiated itself."""
+        if int(torch._C._current_graph_task_id()) != -1:
+            return "recomputed" if torch.is_grad_enabled() and _called_from_checkpoint() else "backward"
+        return "optimizer" if not torch.is_grad_enabled() and _called_from_optimizer() else "forward"
+
+    def _note(self, operator: Any, tensors: list[torch.Tensor]) -> None:
+        name = str(operator._overloadpacket)
+        self._uncounted[name] += 1
+        self._went_into[name] |= {owner for each in tensors if (owner := self._owner(each)) is not None}
+        if operator.namespace not in _TORCHS_OWN and sum(each.dim() >= 2 for each in tensors) >= 2:
+            self._went_into[name].add("")  # another package's product of activations
+
+    def _owner(self, tensor: torch.Tensor) -> str | None:
+        owner = self._owners.get(storage_of(tensor))
+        return owner[0] if owner is not None and owner[1]() is not None else None
+
+    def _follow(self, tensors: list[torch.Tensor], out: Any) -> None:
+        """What is made of one parameter alone is still that parameter, as a cast of it is."""
+        owners = {self._owner(each) for each in tensors}
+        if len(owners) != 1 or None in owners:
+            return
+        (owner,) = owners
+        for each in tree_leaves(out):
+            if isinstance(each, torch.Tensor) and storage_of(each) not in self._owners:
+                self._owners[storage_of(each)] = (owner or "", weakref.ref(each))
+
+    def result(self, attention: AttentionConvention) -> Measurement:
+        """What was counted.
+
+        Args:
+            attention: "full" counts all pairs; "causal" leaves out those that PyTorch's attention was told to mask.
+
+        Raises:
+            MeasurementError: If counting failed.
+        """
+        if self._failed is not None:
+            raise MeasurementError(self._failed)
+        masked = self._masked if attention == "causal" else Counter()
+        by_module = self._by_module if attention == "causal" or not self._masked["forward"] else Counter[str]()
+        return Measurement(
+            forward_flops=self._flops["forward"] - masked["forward"],
+            backward_flops=self._flops["backward"] - masked["backward"],
+            recomputed_flops=self._flops["recomputed"] - masked["recomputed"],
+            attention=attention,
+            by_module=dict(by_module),
+            uncounted=tuple(
+                Uncounted(name, calls, tuple(sorted(self._went_into[name])), is_heavy(name))
+                for name, calls in sorted(self._uncounted.items())
+            ),
+            assumptions=tuple(sorted(self._notes)),
+        )
+
+
+def _module_of(parameter: str | None) -> str:
+    return "products without weights" if parameter is None else parameter.rpartition(".")[0]
+
+
+def _called_from_checkpoint() -> bool:
+    """Whether activation checkpointing runs a forward again, of either kind."""
+    frame = sys._getframe(3)
+    while frame is not None:
+        if frame.f_code.co_filename.endswith(_CHECKPOINT_FILE):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def _called_from_optimizer() -> bool:
+    """Whether it is an optimizer's own work, and not that of a closure that it runs."""
+    frame = sys._getframe(3)
+    while frame is not None and frame.f_code.co_name != "training_step":
+        if frame.f_code.co_name == "step" and isinstance(frame.f_locals.get("self"), Optimizer):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
