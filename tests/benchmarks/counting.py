@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 import transformers
+from flopwatch.measure.probe import cross_check
 
 from flopwatch.architectures import architecture_of
 from flopwatch.backward import EVERYTHING, training_flops
 from flopwatch.batch import Batch
 from flopwatch.measure import measure
-from flopwatch.measure.probe import cross_check
 
 LLAMA_405B = {
     "model_type": "llama",

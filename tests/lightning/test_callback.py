@@ -274,7 +274,7 @@ def test_a_batch_that_cannot_be_read_makes_the_totals_unknown_from_there_on(tmp_
 
 def test_a_batch_shape_function_that_fails_is_survived(tmp_path, caplog):
     run = fit(tmp_path, FlopWatch(batch_shape=lambda batch: batch["nothing"]))
-    assert run.work.verification == "measured only"
+    assert run.work.verification == "watched"
     assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
     assert run.end.totals.steps == 10
     assert caplog.text.count("batch_shape failed") == 1
@@ -329,9 +329,9 @@ def nested_with_a_stranger():
 @pytest.mark.parametrize(
     ("make", "said", "flops"),
     [
-        (TwoForwards, "the model was fed 2 x 16, 2 x 16", 2 * FLOPS_PER_BATCH),
+        (TwoForwards, "over all pairs of attention, where the closed form of gpt2 gives", 2 * FLOPS_PER_BATCH),
         # Half of the tokens: 2 sequences x 3 x (3,584 FLOPs x 8 tokens + 64 FLOPs x 8 * 9 / 2 pairs).
-        (Half, "the model was fed 2 x 8", 2 * 3 * (3584 * 8 + 64 * 36)),
+        (Half, "the closed form of gpt2 gives", 2 * 3 * (3584 * 8 + 64 * 36)),
         # Positions are added, so that freezing their table saves no product; its name is not one of GPT-2's.
         (frozen, "some parameters are frozen", FLOPS_PER_BATCH),
         (with_a_stranger, "describes 2,272 parameters, the module has 2,284", FLOPS_PER_BATCH),
@@ -341,13 +341,13 @@ def nested_with_a_stranger():
 )
 def test_where_the_closed_form_would_be_wrong_the_step_is_measured(tmp_path, make, said, flops):
     run = fit(tmp_path, FlopWatch(), make())
-    assert run.work.verification == "measured only"
+    assert run.work.verification == "watched"
     assert said in run.work.note
     assert (run.end.totals.flops, run.end.totals.hardware_flops) == (10 * flops, 10 * flops)
 
 
 class Peeking(TinyGPT):
-    """Looks at a value, so that it cannot be run without data."""
+    """Looks at a value."""
 
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
@@ -361,11 +361,29 @@ def peeking_without_config():
     return model
 
 
-def test_what_can_be_neither_counted_nor_measured_is_withheld_and_said(tmp_path, caplog):
+def test_a_step_that_looks_at_values_is_counted(tmp_path):
+    run = fit(tmp_path, FlopWatch(), peeking_without_config())
+    assert run.work.verification == "watched"
+    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+
+
+def decomposing():
+    """A weight goes into an operator without a formula."""
+    model = without_config()
+    loss = model._loss
+    model._loss = lambda batch: loss(batch) + torch.linalg.qr(model.wpe.weight)[1].abs().sum() * 0
+    return model
+
+
+def test_what_cannot_be_counted_is_withheld_and_said(tmp_path, caplog):
     logger = MemoryLogger()
-    model = peeking_without_config()
+    model = decomposing()
     run = fit(tmp_path, FlopWatch(peak_flops_per_second=PEAK, every_n_steps=2), model, logger=logger)
-    said = "no config with a 'model_type'", "reads a tensor's value", "test_callback.py:"
+    said = (
+        "no config with a 'model_type'",
+        "aten.linalg_qr ran 1 times, with weights of wpe",
+        "flopwatch.measure.register",
+    )
     assert run.work.verification == "withheld"
     assert all(words in run.work.note for words in said)
     assert run.end.totals.flops is None

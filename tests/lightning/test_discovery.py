@@ -5,7 +5,6 @@ from torch import nn
 
 from flopwatch.batch import Batch
 from flopwatch.lightning.discovery import find_model, has_head
-from flopwatch.lightning.looking import Probe, reconcile
 from flopwatch.lightning.shapes import is_plain, shape_of
 from tests.lightning.models import TinyGPT
 
@@ -35,58 +34,6 @@ LONG = torch.zeros(3, 8, dtype=torch.long)
 )
 def test_shapes_of_batches(batch, expected):
     assert (shape_of(batch), is_plain(batch)) == expected
-
-
-def probe_seeing(*shapes):
-    model = TinyGPT()
-    probe = Probe(find_model(model, None))
-    probe.attach()
-    for shape in shapes:
-        model(torch.zeros(*shape, dtype=torch.long))
-    probe.detach()
-    model(torch.zeros(5, 5, dtype=torch.long))
-    return probe
-
-
-def test_the_probe_sees_what_the_model_is_fed_and_returns_while_it_is_attached():
-    probe = probe_seeing((2, 4), (3, 6))
-    assert probe.seen == [Batch(2, 4), Batch(3, 6)]
-    assert probe.saw_logits
-
-
-def test_the_probe_does_not_see_passes_without_gradients():
-    model = TinyGPT()
-    probe = Probe(find_model(model, None))
-    probe.attach()
-    with torch.no_grad():
-        model(LONG)
-    assert probe.seen == []
-
-
-@pytest.mark.parametrize(
-    ("counted", "seen", "shorter_by"),
-    [
-        (Batch(2, 8), [Batch(2, 8)], 0),
-        (Batch(2, 9), [Batch(2, 8)], 1),
-        (Batch(2, 10), [Batch(2, 8)], None),
-        (Batch(3, 8), [Batch(2, 8)], None),
-        (Batch(2, 8), [Batch(2, 8), Batch(2, 8)], None),
-        (Batch(2, 8), [], None),
-        (None, [Batch(2, 8)], None),
-    ],
-)
-def test_the_batch_and_what_was_seen_are_reconciled(counted, seen, shorter_by):
-    found, sentence = reconcile(counted, seen)
-    assert found == shorter_by
-    assert ("batch_shape" in sentence) == (shorter_by is None)
-
-
-def test_nothing_is_hooked_inside_a_compiled_module():
-    model = TinyGPT()
-    model.blocks[0] = torch.compile(model.blocks[0], backend="eager")
-    probe = Probe(find_model(model, None))
-    probe.attach()
-    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
 
 
 def without_its_layer():

@@ -56,8 +56,11 @@ def test_positions_mean_nothing_where_a_mask_is_given_or_nothing_is_packed():
 def counter(monkeypatch):
     model = TinyGPT()
     one = BatchCounter(model, config=None, attention="causal", batch_shape=None, strategy="SingleDeviceStrategy")
-    one.watch()
+    one.plan({"input_ids": TOKENS}, due=True)
+    one.batch_begins()
     model._loss((TOKENS, TOKENS)).backward()
+    one.batch_ends()
+    one.look()
     assert one.first({"input_ids": TOKENS}).verification == "verified"
     return one
 

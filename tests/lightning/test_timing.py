@@ -106,13 +106,15 @@ IGNORED = ("[Callback]EarlyStopping.on_save_checkpoint", "[LightningModule]GPT.o
 
 def test_the_tap_listens_and_the_users_profiler_works_on(clock):
     profiler, watch = Profiler(), Stopwatch(clock)
-    tap = ProfilerTap(profiler, watch)
+    batches = []
+    tap = ProfilerTap(profiler, watch, lambda: batches.append("begins"), lambda: batches.append("ends"))
     for name in (*FOLLOWED, *IGNORED):
         profiler.start(name)
         clock.now += 1
         profiler.stop(name)
     # A fetched batch has yet to be moved, so waiting for data goes on; after a batch come its callbacks.
     assert watch.seconds_by_kind() == {"checkpoint": 1, "data_wait": 1, "training": 1, "callbacks": 2}
+    assert batches == ["begins", "ends"]
     tap.remove()
     profiler.start("save_checkpoint")
     assert "checkpoint" not in watch._kinds

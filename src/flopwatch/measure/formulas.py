@@ -15,6 +15,7 @@ import torch
 Formula = Callable[..., int]
 aten = torch.ops.aten
 FORMULAS: dict[Any, Formula] = {}
+_SHIPPED: set[Any] = set()
 
 
 def register(operator: Any, formula: Formula) -> None:
@@ -25,11 +26,14 @@ def register(operator: Any, formula: Formula) -> None:
         formula: Called with the operator's own arguments and `out=`, its result; returns FLOPs as an int. Of the
             tensors only shapes may be used.
 
+    A formula of flopwatch's own is replaced by it.
+
     Raises:
-        ValueError: If it has a formula already.
+        ValueError: If it was given a formula before.
     """
-    if operator in FORMULAS:
+    if operator in FORMULAS and operator not in _SHIPPED:
         raise ValueError(f"expected an operator without a formula, {operator} has one")
+    _SHIPPED.discard(operator)
     FORMULAS[operator] = formula
 
 
@@ -40,6 +44,7 @@ def _for(*names: str) -> Callable[[Formula], Formula]:
         for name in names:
             if hasattr(aten, name):
                 register(getattr(aten, name), formula)
+                _SHIPPED.add(getattr(aten, name))
         return formula
 
     return keep
@@ -138,7 +143,7 @@ def fourier_transform(x: Any, dims: Any, *rest: Any, out: Any = None, **options:
     length = prod((out if not out.is_complex() else x).shape[dim] for dim in dims)
     both = x.is_complex() and out.is_complex()
     transforms = prod((out if not out.is_complex() else x).shape) // max(length, 1)
-    return int(round((5.0 if both else 2.5) * transforms * length * log2(max(length, 1))))
+    return round((5.0 if both else 2.5) * transforms * length * log2(max(length, 1)))
 
 
 @_for("_grouped_mm", "_scaled_grouped_mm", "_scaled_grouped_mm_v2")
@@ -227,7 +232,8 @@ def gradients_left_out(operator: Any, args: Any, named: Any, needs: tuple[bool, 
     both = attention(query, key, value)
     scores = both // (query.shape[-1] + value.shape[-1]) * query.shape[-1]
     of_query, of_key, of_value = needs
-    return scores * (2 - of_query - of_key) + (both - scores) * (2 - (of_query or of_key) - of_value)
+    left_out: int = scores * (2 - of_query - of_key) + (both - scores) * (2 - (of_query or of_key) - of_value)
+    return left_out
 
 
 def masked_flops(operator: Any, args: Any, named: Any, flops: int) -> int:
@@ -241,6 +247,27 @@ def masked_flops(operator: Any, args: Any, named: Any, flops: int) -> int:
     queries, keys = int(given["query"].shape[-2]), int(given["key"].shape[-2])
     kept = sum(min(query + 1, keys) for query in range(queries))
     return flops // (queries * keys) * (queries * keys - kept)
+
+
+@_for("_euclidean_dist")
+def euclidean_distance(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
+    """(.., p, k) and (.., r, k): computed as a product of the two."""
+    return int(2 * prod(out.shape) * a.shape[-1])
+
+
+@_for("_trilinear")
+def trilinear(
+    a: Any, b: Any, c: Any, of_a: Any, of_b: Any, of_c: Any, *rest: Any, out: Any = None, **options: Any
+) -> int:
+    """A multiply-add for every entry of the product of all three, as `bilinear` sums it."""
+    shapes = [_expanded(list(each.shape), places) for each, places in ((a, of_a), (b, of_b), (c, of_c))]
+    return 2 * prod(max(sizes) for sizes in zip(*shapes, strict=True))
+
+
+def _expanded(sizes: list[int], places: Any) -> list[int]:
+    for place in sorted(places):
+        sizes.insert(place, 1)
+    return sizes
 
 
 @_for("linalg_solve_triangular")

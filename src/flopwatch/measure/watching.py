@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections import Counter, defaultdict
+from types import FrameType
 from typing import Any, Literal
 
 import torch
@@ -25,6 +26,10 @@ from flopwatch.tree import AttentionConvention
 
 Phase = Literal["forward", "backward", "recomputed", "optimizer"]
 CAN_WATCH_COMPILED = hasattr(TorchDispatchMode, "ignore_compile_internals")
+_RUNS_AGAIN = (
+    "work with gradients on in the backward pass counts as the model's (double backward); what a Function of the script's"
+    " own recomputes there cannot be told apart"
+)
 _CHECKPOINT_FILE = "torch/utils/checkpoint.py"
 _TORCHS_OWN = (
     "aten",
@@ -122,18 +127,23 @@ class StepCounter(TorchDispatchMode):
         """What a fused attention computes in its backward though no gradient is needed there."""
         names = [each.name for each in operator._schema.arguments]
         if names[:3] == ["query", "key", "value"]:
-            needs = tuple(bool(each.requires_grad) for each in args[:3])
+            needs = (args[0].requires_grad, args[1].requires_grad, args[2].requires_grad)
             result = out[0] if isinstance(out, (tuple, list)) else out
-            self._needs[storage_of(result)] = needs  # type: ignore[assignment]
+            self._needs[storage_of(result)] = needs
         elif names[1:4] == ["query", "key", "value"] and "out" in names:
             needs = self._needs.get(storage_of(args[names.index("out")]), (True, True, True))
-            return gradients_left_out(operator, args, named, needs)  # type: ignore[arg-type]
+            return gradients_left_out(operator, args, named, needs)
         return 0
 
     def _phase(self) -> Phase:
         """Autograd is at work, whoever called it; with gradients on it recomputes, or is differentiated itself."""
         if int(torch._C._current_graph_task_id()) != -1:
-            return "recomputed" if torch.is_grad_enabled() and _called_from_checkpoint() else "backward"
+            if not torch.is_grad_enabled():
+                return "backward"
+            if _called_from_checkpoint():
+                return "recomputed"
+            self._notes.add(_RUNS_AGAIN)
+            return "backward"
         return "optimizer" if not torch.is_grad_enabled() and _called_from_optimizer() else "forward"
 
     def _note(self, operator: Any, tensors: list[torch.Tensor]) -> None:
@@ -190,19 +200,19 @@ def _module_of(parameter: str | None) -> str:
 
 def _called_from_checkpoint() -> bool:
     """Whether activation checkpointing runs a forward again, of either kind."""
-    frame = sys._getframe(3)
+    frame: FrameType | None = sys._getframe(3)
     while frame is not None:
         if frame.f_code.co_filename.endswith(_CHECKPOINT_FILE):
             return True
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return False
 
 
 def _called_from_optimizer() -> bool:
     """Whether it is an optimizer's own work, and not that of a closure that it runs."""
-    frame = sys._getframe(3)
+    frame: FrameType | None = sys._getframe(3)
     while frame is not None and frame.f_code.co_name != "training_step":
         if frame.f_code.co_name == "step" and isinstance(frame.f_locals.get("self"), Optimizer):
             return True
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return False
