@@ -72,7 +72,7 @@ def test_without_asking_nothing_is_metered(tmp_path):
     assert not any("perf/" in key for _, row in logger.rows for key in row)
 
 
-def test_a_step_that_cannot_run_without_data_has_samples_and_no_flops(tmp_path, caplog):
+def test_a_step_without_any_product_has_samples_and_no_flops(tmp_path, caplog):
     caplog.set_level(logging.INFO, "flopwatch")
     logger = MemoryLogger()
 

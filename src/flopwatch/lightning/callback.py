@@ -251,7 +251,7 @@ class FlopWatch(_Callback):
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Note that validation begins."""
         self._enter_validation(trainer)
-        self._infer(lambda each: each.started(trainer, "validation"))
+        self._infer(lambda each: each.started(trainer, pl_module, "validation"))
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Note that validation ends."""
@@ -267,13 +267,21 @@ class FlopWatch(_Callback):
     def _leave_validation(self) -> None:
         self._live.leave("validation")
 
+    def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
+        """Note that a batch of validation begins."""
+        self._infer(lambda each: each.batch_started(batch))
+
     def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Note a batch of validation."""
         self._infer(lambda each: each.batch_ended(batch))
 
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         """Note that testing begins."""
-        self._infer(lambda each: each.started(trainer, "test"))
+        self._infer(lambda each: each.started(trainer, pl_module, "test"))
+
+    def on_test_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
+        """Note that a batch of testing begins."""
+        self._infer(lambda each: each.batch_started(batch))
 
     def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Note a batch of testing."""
@@ -285,7 +293,11 @@ class FlopWatch(_Callback):
 
     def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
         """Note that prediction begins."""
-        self._infer(lambda each: each.started(trainer, "predict"))
+        self._infer(lambda each: each.started(trainer, pl_module, "predict"))
+
+    def on_predict_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
+        """Note that a batch of prediction begins."""
+        self._infer(lambda each: each.batch_started(batch))
 
     def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Note a batch of prediction."""
@@ -322,6 +334,7 @@ class FlopWatch(_Callback):
     @_survives
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Close the books and write the report of what was done."""
+        self._infer(lambda each: each.release())
         stopped = isinstance(exception, KeyboardInterrupt) or "SIGTERM" in type(exception).__name__
         self._end("interrupted" if stopped else "failed")
 

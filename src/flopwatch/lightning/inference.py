@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,15 +13,15 @@ from flopwatch.lightning.device_time import timer_for
 from flopwatch.lightning.devices import device_of
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.precision import Precision, precision_of
-from flopwatch.lightning.shapes import samples_of, signature
+from flopwatch.lightning.shapes import samples_of
 from flopwatch.lightning.sinks import LoggerSink
-from flopwatch.measure import measure_inference_step, meta_batch
+from flopwatch.lightning.watching import WatchedCosts, Watcher, cost_of
+from flopwatch.meter import add
 from flopwatch.records import Device
 from flopwatch.tree import AttentionConvention
 
 InferenceStage = Literal["validation", "test", "predict"]
 _logger = logging.getLogger("flopwatch")
-_MOST_SHAPES = 64
 _PATIENCE_SECONDS, _POLL_SECONDS = 1.0, 0.005
 
 
@@ -59,43 +58,60 @@ class InferenceResult:
 
 
 class InferenceMeter:
-    """Meters one pass over the data.
-
-    Batches are only noted while it runs, by their shapes; what each shape costs is measured on a copy of the module
-    after the last one, so that the pass itself is not slowed.
+    """Meters one pass over the data: the first batch of every signature is watched, and now and then another one.
 
     Args:
         stage: Which step of the module runs.
+        module: The LightningModule.
         device: The run's `torch.device`.
+        attention: The convention to count with.
     """
 
-    def __init__(self, stage: InferenceStage, device: Any) -> None:
+    def __init__(self, stage: InferenceStage, module: Any, device: Any, attention: AttentionConvention) -> None:
         self._stage: InferenceStage = stage
+        self._attention = attention
         self._timer = timer_for(device, time.perf_counter)
+        self._watcher = Watcher(module, several_ranks=False)
+        self._costs = WatchedCosts()
         self._began: Any = None
-        self._shapes: dict[Any, Any] = {}
-        self._counts: Counter[Any] = Counter()
+        self._batches = 0
+        self._flops: int | None = 0
         self._samples: int | None = 0
         self._lost = ""
 
+    def batch_started(self, batch: Any) -> None:
+        """A batch is about to run."""
+        self._watcher.plan(due=not self._batches, known=self._costs.knows(batch))
+        self._watcher.start()
+
     def batch_ended(self, batch: Any) -> None:
         """A batch was run."""
+        self._watcher.stop()
+        flops = self._flops_of(batch)
         if self._began is None:
             self._began = self._timer.mark()
             return
-        shape = signature(batch)
-        if shape not in self._shapes:
-            if len(self._shapes) >= _MOST_SHAPES:
-                self._lost = f"no FLOPs: batches of more than {_MOST_SHAPES} shapes came"
-                return
-            self._shapes[shape] = meta_batch(batch)
-        self._counts[shape] += 1
-        samples = samples_of(batch)
-        self._samples = None if samples is None or self._samples is None else self._samples + samples
+        self._batches += 1
+        self._flops = add(self._flops, flops)
+        self._samples = add(self._samples, samples_of(batch))
 
-    def finish(self, module: Any, attention: AttentionConvention) -> InferenceResult | None:
+    def _flops_of(self, batch: Any) -> int | None:
+        try:
+            seen = self._watcher.take(self._attention)
+            if seen is not None:
+                self._costs.learn(batch, cost_of(seen[0]))
+            return self._costs.cost(batch).flops
+        except MeasurementError as error:
+            self._lost = self._lost or f"no FLOPs: {error}"
+            return None
+
+    def release(self) -> None:
+        """Stop looking, whatever happens."""
+        self._watcher.stop()
+
+    def finish(self) -> InferenceResult | None:
         """The pass is over; `None` if it had but one batch, or the device does not come to its end."""
-        if self._began is None or not self._counts:
+        if self._began is None or not self._batches:
             return None
         end, deadline = self._timer.mark(), time.monotonic() + _PATIENCE_SECONDS
         while not end.passed():
@@ -103,23 +119,7 @@ class InferenceMeter:
                 return None
             time.sleep(_POLL_SECONDS)
         seconds = self._began.seconds_until(end)
-        flops = None if self._lost else self._flops(module, attention)
-        return InferenceResult(self._stage, self._counts.total(), flops, self._samples, seconds, self._lost)
-
-    def _flops(self, module: Any, attention: AttentionConvention) -> int | None:
-        total = 0
-        for shape, batch in self._shapes.items():
-            try:
-                measured = measure_inference_step(module, batch, f"{self._stage}_step", attention=attention)
-            except MeasurementError as error:
-                self._lost = f"no FLOPs: {error}"
-                return None
-            if not measured.complete:
-                lost = ", ".join(each.operator for each in measured.missing)
-                self._lost = f"no FLOPs: operators cannot be counted: {lost}"
-                return None
-            total += measured.forward_flops * self._counts[shape]
-        return total
+        return InferenceResult(self._stage, self._batches, self._flops, self._samples, seconds, self._lost)
 
 
 class Inference:
@@ -135,10 +135,21 @@ class Inference:
         self._device: Device | None = None
         self._failed = False
 
-    def started(self, trainer: Any, stage: InferenceStage) -> None:
+    def started(self, trainer: Any, module: Any, stage: InferenceStage) -> None:
         """A pass begins."""
-        usable = not (self._failed or trainer.sanity_checking or trainer.fast_dev_run)
-        self._meter = InferenceMeter(stage, trainer.strategy.root_device) if usable else None
+        self._meter = None
+        if not (self._failed or trainer.sanity_checking or trainer.fast_dev_run):
+            self._meter = InferenceMeter(stage, module, trainer.strategy.root_device, self._options.attention)
+
+    def batch_started(self, batch: Any) -> None:
+        """A batch is about to run."""
+        if self._meter is not None:
+            self._meter.batch_started(batch)
+
+    def release(self) -> None:
+        """Stop looking: a batch was given up."""
+        if self._meter is not None:
+            self._meter.release()
 
     def batch_ended(self, batch: Any) -> None:
         """A batch was run."""
@@ -150,7 +161,7 @@ class Inference:
         meter, self._meter = self._meter, None
         if meter is None or not trainer.is_global_zero:
             return
-        result = meter.finish(module, self._options.attention)
+        result = meter.finish()
         if result is None:
             return
         peak = self._device_of(trainer, module).peak_flops_per_second
@@ -161,6 +172,7 @@ class Inference:
 
     def fail(self, error: Exception) -> None:
         """Something of ours went wrong: say so once and meter no more."""
+        self.release()
         self._meter = None
         if not self._failed:
             _logger.warning("inference is not metered: %s: %s", type(error).__name__, str(error)[:300])

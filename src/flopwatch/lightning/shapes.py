@@ -121,11 +121,6 @@ def is_images(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dim() == 4 and value.is_floating_point()
 
 
-def signature(batch: Any) -> tuple[Any, ...]:
-    """The shapes and types of all tensors in a batch, in order, and whole numbers and strings beside them."""
-    return tuple(_parts(batch, "", 0))
-
-
 _DEEPEST = 8
 _MOST_VALUES = 8
 

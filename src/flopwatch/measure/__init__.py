@@ -55,7 +55,6 @@ __all__ = [
     "Measurement",
     "Uncounted",
     "measure",
-    "measure_inference_step",
     "measure_training_step",
     "meta_batch",
     "register",
@@ -120,35 +119,6 @@ def measure_training_step(
             if not isinstance(loss, torch.Tensor):
                 raise MeasurementError("training_step returned no loss when it was measured; this batch may be skipped")
             _backward(loss)
-
-    return _measured(module, step, attention)
-
-
-def measure_inference_step(
-    module: nn.Module, batch: Any, name: str, *, attention: AttentionConvention = "full"
-) -> Measurement:
-    """Measure the forward of a LightningModule's `validation_step`, `test_step` or `predict_step` on a batch.
-
-    Args:
-        module: A LightningModule. It is copied, not run; what the copy logs goes nowhere.
-        batch: A batch; only its shapes matter.
-        name: Of the step.
-        attention: As in `measure`.
-
-    Raises:
-        MeasurementError: If the step cannot be run without data; the text says where.
-    """
-    # A Trainer's own evaluation runs in inference mode, in which operators come in a form that is not counted.
-    with torch.inference_mode(False):
-        return _measured_inference(module, meta_batch(batch), name, attention)
-
-
-def _measured_inference(module: nn.Module, made: Any, name: str, attention: AttentionConvention) -> Measurement:
-    def step(duplicate: Any) -> None:
-        detach_from_lightning(duplicate, [])
-        duplicate.eval()
-        with torch.no_grad():
-            getattr(duplicate, name)(*[made, _INDEX, 0][: _count_of_arguments(duplicate, name)])
 
     return _measured(module, step, attention)
 

@@ -143,7 +143,8 @@ def fourier_transform(x: Any, dims: Any, *rest: Any, out: Any = None, **options:
     length = prod((out if not out.is_complex() else x).shape[dim] for dim in dims)
     both = x.is_complex() and out.is_complex()
     transforms = prod((out if not out.is_complex() else x).shape) // max(length, 1)
-    return round((5.0 if both else 2.5) * transforms * length * log2(max(length, 1)))
+    flops: int = round((5.0 if both else 2.5) * transforms * length * log2(max(length, 1)))
+    return flops
 
 
 @_for("_grouped_mm", "_scaled_grouped_mm", "_scaled_grouped_mm_v2")
@@ -162,6 +163,12 @@ def convolution(x: Any, weight: Any, bias: Any, *rest: Any, out: Any = None, **o
     """Every output position (input position, if transposed) meets a kernel of the channels of its group."""
     transposed = bool(rest[3]) if len(rest) > 3 else False
     return _conv(x.shape, weight.shape, out.shape, transposed)
+
+
+@_for("conv1d", "conv2d", "conv3d")
+def whole_convolution(x: Any, weight: Any, *rest: Any, out: Any = None, **options: Any) -> int:
+    """As `convolution`: inference mode does not take it apart."""
+    return _conv(x.shape, weight.shape, out.shape, transposed=False)
 
 
 def _conv(x: Any, weight: Any, out: Any, transposed: bool) -> int:
@@ -204,7 +211,7 @@ _FUSED = (
 )
 
 
-@_for(*_FUSED)
+@_for("scaled_dot_product_attention", *_FUSED)
 def fused_attention(query: Any, key: Any, value: Any, *rest: Any, out: Any = None, **options: Any) -> int:
     """Over all pairs, masked or not; torch counts the CPU's kernel as zero."""
     return attention(query, key, value)
@@ -261,7 +268,7 @@ def trilinear(
 ) -> int:
     """A multiply-add for every entry of the product of all three, as `bilinear` sums it."""
     shapes = [_expanded(list(each.shape), places) for each, places in ((a, of_a), (b, of_b), (c, of_c))]
-    return 2 * prod(max(sizes) for sizes in zip(*shapes, strict=True))
+    return int(2 * prod(max(sizes) for sizes in zip(*shapes, strict=True)))
 
 
 def _expanded(sizes: list[int], places: Any) -> list[int]:

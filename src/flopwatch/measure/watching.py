@@ -27,8 +27,8 @@ from flopwatch.tree import AttentionConvention
 Phase = Literal["forward", "backward", "recomputed", "optimizer"]
 CAN_WATCH_COMPILED = hasattr(TorchDispatchMode, "ignore_compile_internals")
 _RUNS_AGAIN = (
-    "work with gradients on in the backward pass counts as the model's (double backward); what a Function of the script's"
-    " own recomputes there cannot be told apart"
+    "work with gradients on in the backward pass counts as the model's (double backward); what a Function of the"
+    " script's own recomputes there cannot be told apart"
 )
 _CHECKPOINT_FILE = "torch/utils/checkpoint.py"
 _TORCHS_OWN = (
@@ -91,6 +91,9 @@ class StepCounter(TorchDispatchMode):
     ) -> Any:
         """Run an operator and count it."""
         named = kwargs or {}
+        if torch.is_inference_mode_enabled() and _is_composite(operator):
+            with self:
+                return operator.decompose(*args, **named)
         out = operator(*args, **named)
         try:
             self._see(operator, args, named, out)
@@ -192,6 +195,13 @@ class StepCounter(TorchDispatchMode):
             ),
             assumptions=tuple(sorted(self._notes)),
         )
+
+
+def _is_composite(operator: Any) -> bool:
+    """Whether inference mode has left an operator whole that is taken apart into others everywhere else."""
+    if operator._overloadpacket in FORMULAS or operator in FORMULAS:
+        return False
+    return bool(operator.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd))
 
 
 def _module_of(parameter: str | None) -> str:
