@@ -1,4 +1,4 @@
-"""A convolutional network of your own: measured, with samples instead of tokens, and validation metered, too."""
+"""A convolutional network of your own: watched as it runs, samples instead of tokens, validation metered, too."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""The least there is: any module, and one callback. FLOPs are measured, since no config describes the model."""
+"""The least there is: any module, and one callback. No config describes the model, so its batches are watched."""
 
 import argparse
 

@@ -280,6 +280,31 @@ def test_a_batch_shape_function_that_fails_is_survived(tmp_path, caplog):
     assert caplog.text.count("batch_shape failed") == 1
 
 
+class Stating(TinyGPT):
+    def flops_per_batch(self, batch):
+        return 1000 * batch[0].numel()
+
+
+@pytest.mark.parametrize(
+    ("make", "watch"),
+    [(Stating, FlopWatch()), (TinyGPT, FlopWatch(flops_per_batch=lambda batch: 1000 * batch[0].numel()))],
+    ids=["method", "argument"],
+)
+def test_a_count_of_the_users_own_goes_before_everything(tmp_path, make, watch):
+    run = fit(tmp_path, watch, make())
+    assert run.work.verification == "given"
+    assert run.end.totals.flops == 10 * 1000 * TOKENS_PER_BATCH
+    assert run.end.totals.hardware_flops is None
+    assert f"a watched batch ran {FLOPS_PER_BATCH:,}, it gives {1000 * TOKENS_PER_BATCH:,}" in run.work.note
+
+
+def test_a_count_of_the_users_own_that_fails_is_left_aside(tmp_path, caplog):
+    run = fit(tmp_path, FlopWatch(flops_per_batch=lambda batch: batch["nothing"]), TinyGPT())
+    assert run.work.verification == "verified"
+    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert caplog.text.count("flops_per_batch failed: expected a whole number of FLOPs") == 1
+
+
 class TwoForwards(TinyGPT):
     def _loss(self, batch):
         return super()._loss(batch) + super()._loss(batch)
@@ -591,6 +616,7 @@ def test_validate_and_test_are_left_alone(tmp_path):
         ({"usd_per_device_hour": -1}, "usd_per_device_hour, got -1"),
         ({"attention": "flash"}, "expected attention='causal' or 'full', got 'flash'"),
         ({"batch_shape": (1, 2)}, "expected a function for batch_shape"),
+        ({"flops_per_batch": 1000}, "expected a function for flops_per_batch"),
         ({"config": {"model_type": "x"}}, "no closed form for model_type 'x'"),
         ({"config": "/nowhere/config.json"}, "found no file at"),
         ({"prefix": 3}, "expected a word for prefix"),

@@ -87,6 +87,8 @@ class FlopWatch(_Callback):
         chips: Chips to add to the table of peaks, or to put in place of its rows: a CSV file like
             `flopwatch/data/chips.csv`, or `flopwatch.chips.Chip`s.
         attention: "causal" counts the pairs that the model's masks keep, "full" all pairs.
+        flops_per_batch: Function from a batch to its training FLOPs on this rank; it goes before everything that is
+            counted. A method of that name on the LightningModule does the same.
         batch_shape: Function from a batch to (sequences, tokens per sequence), or to a `flopwatch.batch.Batch`, for
             batches without plain token ids.
         optimizer_flops: FLOPs of one optimizer step on one device, where the optimizer itself multiplies matrices (see
@@ -123,6 +125,7 @@ class FlopWatch(_Callback):
         chips: UserChips = None,
         attention: Literal["causal", "full"] = "causal",
         batch_shape: BatchShape | None = None,
+        flops_per_batch: Callable[[Any], int] | None = None,
         optimizer_flops: int | None = None,
         every_n_seconds: float = 10.0,
         every_n_steps: int | None = None,
@@ -137,6 +140,8 @@ class FlopWatch(_Callback):
             raise ArgumentError(f"expected attention='causal' or 'full', got {attention!r}")
         if batch_shape is not None and not callable(batch_shape):
             raise ArgumentError(f"expected a function for batch_shape, got {batch_shape!r}")
+        if flops_per_batch is not None and not callable(flops_per_batch):
+            raise ArgumentError(f"expected a function for flops_per_batch, got {flops_per_batch!r}")
         if peak_flops_per_second != "measured":
             expected = "a number of FLOP/s above zero or 'measured'"
             _check_positive("peak_flops_per_second", peak_flops_per_second, expected)
@@ -164,6 +169,7 @@ class FlopWatch(_Callback):
             peak_flops_per_second=peak_flops_per_second,
             attention=attention,
             batch_shape=batch_shape,
+            flops_per_batch=flops_per_batch,
             every_n_seconds=every_n_seconds,
             every_n_steps=every_n_steps,
             usd_per_device_hour=usd_per_device_hour,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -45,6 +46,7 @@ class BatchCounter:
         config: The model's config, if the user gave one.
         attention: Attention convention.
         batch_shape: The user's function from a batch to (sequences, tokens per sequence) or to a `Batch`.
+        flops_per_batch: The user's function from a batch to its training FLOPs; else the module's method of that name.
         strategy: Class name of the Trainer's strategy.
         several_ranks: Whether other ranks wait for this one.
     """
@@ -57,6 +59,7 @@ class BatchCounter:
         attention: AttentionConvention,
         batch_shape: BatchShape | None,
         strategy: str,
+        flops_per_batch: Callable[[Any], int] | None = None,
         several_ranks: bool = False,
     ) -> None:
         self._module = module
@@ -68,6 +71,8 @@ class BatchCounter:
         self._found: FoundModel | None = None
         self._closed: ClosedForm | None = None
         self._watched: WatchedCosts | None = None
+        method = getattr(module, "flops_per_batch", None)
+        self._given = flops_per_batch or (method if callable(method) else None)
         self._packed = False
         self._shorter_by: int | None = 0
         self._said: set[str] = set()
@@ -120,12 +125,54 @@ class BatchCounter:
             batch: The batch, as the DataLoader gave it.
         """
         self._trains = discovery.training_signature(self._module)
+        if self._given is not None:
+            work = self._settle_given(self._given, batch)
+            if work is not None:
+                return work
         if self._found is not None:
             try:
                 return self._settle_closed_form(self._found, batch)
             except ConfigError as error:
                 self.note = str(error)
         return self._settle_watched(batch)
+
+    def _settle_given(self, given: Callable[[Any], int], batch: Any) -> Work | None:
+        """Take the user's own count, and say beside it what was seen; `None` where the function fails."""
+        flops = self._flops_given(given, batch)
+        if flops is None:
+            self._given = None
+            return None
+        if self._batch_shape is None and not is_plain(batch):
+            self._shorter_by = None
+        seen = self._seen[0] if isinstance(self._seen, tuple) else None
+        beside = "no batch was watched beside it"
+        if seen is not None:
+            beside = f"a watched batch ran {seen.forward_flops + seen.backward_flops:,}, it gives {flops:,}"
+        shape = self._shape(batch)
+        return Work(
+            verification="given",
+            note=f"given by flops_per_batch of the user's; {beside}",
+            method="measured",
+            model_type=type(self._module).__name__,
+            parameters=None if self._sharded else sum(each.numel() for each in self._module.parameters()),
+            trainable_parameters=None if self._sharded else _trainable_parameters(self._module),
+            attention=self._attention,
+            sequences=samples_of(batch) if shape is None else shape.sequences,
+            seq_len=None if shape is None else shape.seq_len,
+            tokens=None if shape is None else shape.tokens or None,
+            training_flops=flops,
+        )
+
+    def _flops_given(self, given: Callable[[Any], int], batch: Any) -> int | None:
+        flops: Any = None
+        try:
+            flops = given(batch)
+        except Exception as error:
+            flops = f"{type(error).__name__}"
+        if isinstance(flops, int) and not isinstance(flops, bool) and flops >= 0:
+            return flops
+        self._say(f"flops_per_batch failed: expected a whole number of FLOPs, got {quoted(flops)}; FLOPs are unknown")
+        return None
 
     def _settle_closed_form(self, found: FoundModel, batch: Any) -> Work:
         """Count by the closed form, if what was seen of the batch bears it out.
@@ -263,6 +310,10 @@ class BatchCounter:
 
     def count(self, batch: Any) -> Amounts:
         """Work of a batch; where its lengths are still on their way from the device, nothing yet (see `settle`)."""
+        if self._given is not None:
+            flops = self._flops_given(self._given, batch)
+            shape = self._shape(batch)
+            return Amounts(flops, None if shape is None else shape.tokens, samples_of(batch), None, None)
         if self._watched is not None:
             return self._count_watched(batch, self._watched)
         like = self._like(batch)

@@ -25,6 +25,7 @@ class Options:
     peak_flops_per_second: UsersPeak = None
     attention: AttentionConvention = "causal"
     batch_shape: BatchShape | None = None
+    flops_per_batch: Callable[[Any], int] | None = None
     every_n_seconds: float = 10.0
     every_n_steps: int | None = None
     usd_per_device_hour: float | None = None

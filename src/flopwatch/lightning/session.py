@@ -83,6 +83,7 @@ class Session:
             config=options.config,
             attention=options.attention,
             batch_shape=options.batch_shape,
+            flops_per_batch=options.flops_per_batch,
             strategy=type(trainer.strategy).__name__,
             several_ranks=ranks.world_size > 1,
         )

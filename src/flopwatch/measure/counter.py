@@ -165,7 +165,7 @@ def _leave(stack: list[str]) -> Callable[..., None]:
 
 def storage_of(tensor: torch.Tensor) -> int:
     """What tells a tensor's memory apart."""
-    return int(tensor.untyped_storage()._cdata)
+    return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else id(tensor)
 
 
 def is_free(operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
