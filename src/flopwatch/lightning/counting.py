@@ -273,9 +273,11 @@ class BatchCounter:
         _logger.warning("FLOPs are counted from watched batches from here on: %s", self.note)
         return self._settle_watched(batch)
 
-    def status(self) -> Verification | None:
-        """How batches are counted by now, where that changes as they are: `watched` or `sampled`."""
-        return None if self._watched is None else self._watched.status
+    def changed(self, work: Work) -> Work | None:
+        """What is to be said at the end, where batches turned out to cost differently; else nothing."""
+        if self._watched is None or self._watched.status == work.verification:
+            return None
+        return replace(work, verification=self._watched.status, note=f"{work.note}; {self._watched.spread()}")
 
     def still_trains(self) -> bool:
         """Whether the same parameters train as before; if not, FLOPs end here, since it is not known since when."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -431,10 +431,9 @@ class Session:
 
     def _describe_change(self) -> None:
         """Write down that batches turned out to cost differently."""
-        status = self._counter.status()
-        if self._work is not None and self._output is not None and status not in (None, self._work.verification):
-            self._work = replace(self._work, verification=status)
-            self._output.file.write(self._work)
+        changed = self._counter.changed(self._work) if self._work is not None else None
+        if changed is not None and self._output is not None:
+            self._output.file.write(changed)
 
     def _window_is_due(self, step: int) -> bool:
         """Whether this step ends a window; the first rank's windows are those of the run."""

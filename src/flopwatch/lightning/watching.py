@@ -24,12 +24,33 @@ _MOST_SIGNATURES = 10_000
 
 @dataclass
 class Known:
-    """What watched batches of one signature cost: how many, the last one, and the sums over all."""
+    """What watched batches of one signature cost: the last one, how many, sums over all, and the range."""
 
     last: Cost
     batches: int = 0
     flops: int = 0
     hardware_flops: int = 0
+    least: int = 0
+    most: int = 0
+
+    def add(self, cost: Cost) -> None:
+        """Another batch."""
+        self.least = min(self.least, cost.flops) if self.batches else cost.flops
+        self.most = max(self.most, cost.flops)
+        self.last = cost
+        self.batches += 1
+        self.flops += cost.flops
+        self.hardware_flops += cost.flops if cost.hardware_flops is None else cost.hardware_flops
+
+    def mean(self) -> Cost:
+        """The mean batch.
+
+        Raises:
+            MeasurementError: If there was none.
+        """
+        if not self.batches:
+            raise MeasurementError("no batch was watched yet since other parameters train")
+        return Cost(round(self.flops / self.batches), round(self.hardware_flops / self.batches))
 
 
 class Watcher:
@@ -117,11 +138,24 @@ class WatchedCosts:
         self._signatures = Signatures()
         self._known: dict[Any, Known] = {}
         self._all = Known(Cost(0, 0))
-        self.status: Literal["watched", "sampled"] = "watched"
+        self._varies = False
+        self._guessed = 0
+
+    @property
+    def status(self) -> Literal["watched", "sampled"]:
+        """Whether each batch was watched, or is like one that was."""
+        return "sampled" if self._guessed else "watched"
+
+    def spread(self) -> str:
+        """How far the costs of watched batches lie apart, in words."""
+        return (
+            f"{self._all.batches:,} watched batches ran {self._all.least:,} to {self._all.most:,} FLOPs,"
+            f" {self._guessed:,} others are taken as their mean"
+        )
 
     def knows(self, batch: Any) -> bool:
         """Whether a batch of the same signature was watched, and all of them cost the same."""
-        return self.status == "watched" and self._signatures.of(batch) in self._known
+        return not self._varies and self._signatures.of(batch) in self._known
 
     def learn(self, batch: Any, cost: Cost) -> None:
         """Keep what a watched batch cost."""
@@ -131,27 +165,22 @@ class WatchedCosts:
             if len(self._known) >= _MOST_SIGNATURES:
                 self._known.clear()
             known = self._known[signature] = Known(cost)
-        elif known.last.flops != cost.flops:
-            self.status = "sampled"
+        self._varies = self._varies or known.last.flops != cost.flops
         for each in (known, self._all):
-            each.last = cost
-            each.batches += 1
-            each.flops += cost.flops
-            each.hardware_flops += cost.hardware_flops or cost.flops
+            each.add(cost)
 
     def cost(self, batch: Any) -> Cost:
         """What a batch that was not watched is taken to cost."""
         known = self._known.get(self._signatures.of(batch))
-        if known is None:
-            self.status = "sampled"
-            known = self._all
-        if self.status == "watched":
+        if known is not None and not self._varies:
             return known.last
-        return Cost(round(known.flops / known.batches), round(known.hardware_flops / known.batches))
+        self._guessed += 1
+        return (known or self._all).mean()
 
     def forget(self) -> None:
         """What was known holds no more, since other parameters train."""
         self._known.clear()
+        self._all = Known(Cost(0, 0))
 
 
 def cost_of(measured: Measurement) -> Cost:
