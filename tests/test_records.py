@@ -5,11 +5,22 @@ import re
 import pytest
 
 from flopwatch.errors import RunFileError
-from flopwatch.records import KINDS, SCHEMA, Device, Progress, Totals, Window, from_json, known_fields, to_json
+from flopwatch.records import (
+    KINDS,
+    SCHEMA,
+    Checkpoint,
+    Device,
+    Progress,
+    Totals,
+    Window,
+    from_json,
+    known_fields,
+    to_json,
+)
 from tests import samples
 
 PROGRESS = Progress(1003.5, 2, samples.totals(2, 1003.5, 1_600))
-RECORDS = [PROGRESS, samples.HARDWARE, samples.H100, *samples.healthy_run()]
+RECORDS = [PROGRESS, Checkpoint(2, PROGRESS.totals), samples.HARDWARE, samples.H100, *samples.healthy_run()]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)

@@ -264,15 +264,16 @@ def test_a_pipe_beside_the_run_files_holds_up_no_resume(tmp_path):
 
 
 class Telltale(pl.LightningModule):
-    """Cannot be measured, and says why with what it should not say."""
+    """Code of the user's that flopwatch calls fails, and says why with what it should not say."""
 
     def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(16, 1)
 
+    def flops_per_batch(self, batch):
+        raise RuntimeError(f"cannot fetch https://alice:{SECRET}@example.org with {os.environ['WANDB_API_KEY']}")
+
     def training_step(self, batch, batch_idx):
-        if batch[0].is_meta:
-            raise RuntimeError(f"cannot fetch https://alice:{SECRET}@example.org with {os.environ['WANDB_API_KEY']}")
         return self.layer(batch[0].float()).sum()
 
     def configure_optimizers(self):
@@ -291,8 +292,7 @@ def test_no_secret_is_written(tmp_path, monkeypatch, caplog):
     written = "".join(path.read_text() for path in files) + json.dumps(logger.rows) + json.dumps(logger.facts)
     for secret in (SECRET, "alice:", os.environ["WANDB_API_KEY"], "opensesame", "--password"):
         assert secret not in written
-    assert "RuntimeError at test_security.py:" in written
-    assert SECRET in caplog.text, "the user's own log tells the user"
+    assert "flops_per_batch failed: expected a whole number of FLOPs, got RuntimeError" in caplog.text.replace("'", "")
 
 
 # --- network ---

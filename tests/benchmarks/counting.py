@@ -1,4 +1,4 @@
-"""How long counting takes: closed forms in process, the command, the cross-check at fit start, a measurement.
+"""How long counting takes: closed forms in process, the command, a measurement.
 
 Run `python tests/benchmarks/counting.py`. Every figure is the median of several rounds in one process; the command is a
 process of its own each time. Models are on the meta device, so that their size costs no memory.
@@ -14,10 +14,9 @@ from pathlib import Path
 
 import torch
 import transformers
-from flopwatch.measure.probe import cross_check
 
 from flopwatch.architectures import architecture_of
-from flopwatch.backward import EVERYTHING, training_flops
+from flopwatch.backward import training_flops
 from flopwatch.batch import Batch
 from flopwatch.measure import measure
 
@@ -78,21 +77,18 @@ def command_ms(config):
 
 def main():
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, Python {sys.version.split()[0]}")
-    heads = ("build", "count", "command", "cross-check", "full measurement")
+    heads = ("build", "count", "command", "full measurement")
     print(f"{'milliseconds':20}" + "".join(f"{head:>18}" for head in heads))
     for name, config in CONFIGS.items():
         architecture, batch = architecture_of(config), Batch(1, 1024)
         with torch.device("meta"):
             real = transformers.AutoConfig.for_model(**config)
             model = transformers.AutoModelForCausalLM.from_config(real)
-        verdict = cross_check(model, architecture, batch, trainable=EVERYTHING)
-        assert verdict.outcome == "verified", verdict
         tokens = torch.zeros(1, 1024, dtype=torch.long)
         figures = (
             median_ms(lambda config=config: architecture_of(config)),
             median_ms(lambda model=architecture, batch=batch: training_flops(model, batch)),
             command_ms(config),
-            median_ms(lambda m=model, a=architecture, b=batch: cross_check(m, a, b, trainable=EVERYTHING), rounds=3),
             median_ms(lambda m=model, t=tokens: measure(m, input_ids=t, use_cache=False), rounds=1),
         )
         print(f"{name:20}" + "".join(f"{figure:18.2f}" for figure in figures))
