@@ -2,9 +2,9 @@
 
     python tests/benchmarks/watching.py [--seconds 30]
 
-Three models: a tiny MLP, a small GPT, and a chain of many small operators. First batches are watched in turn with others in
-one process; then a real fit of so many seconds with FlopWatch's defaults tells how many batches it watched and how much
-longer these took, as it keeps account of it itself, and as the medians of the first part say.
+Three models: a tiny MLP, a small GPT, and a chain of many small operators. First batches are watched in turn with
+others in one process; then a real fit of so many seconds with FlopWatch's defaults tells how many batches it watched
+and how much longer these took than the others, as it keeps account of it itself.
 """
 
 from __future__ import annotations

@@ -30,7 +30,6 @@ _OWN_MASK = (
     "the batch says for every pair, or by cu_seqlens alone, which ones are attended, and that is not read, so all pairs"
     " of masks given as tensors count"
 )
-_PAIRS = "where a mask is a tensor, or PyTorch takes attention apart (dropout on a CPU), all pairs of attention count"
 _UNKNOWN = Amounts(None, None, None, None, None)
 _NOTHING = Amounts()
 
@@ -446,7 +445,7 @@ class BatchCounter:
 
     def _described_watched(self, seen: Measurement, batch: Any) -> Work:
         shape = self._shape(batch)
-        notes = [f"counted as it ran, since {self.note}", _PAIRS, *seen.assumptions]
+        notes = [f"counted as it ran, since {self.note}", *seen.assumptions]
         if seen.uncounted:
             notes.append(f"without a formula and left out: {', '.join(each.operator for each in seen.uncounted)}")
         return Work(

@@ -30,6 +30,10 @@ _RUNS_AGAIN = (
     "work with gradients on in the backward pass counts as the model's (double backward); what a Function of the"
     " script's own recomputes there cannot be told apart"
 )
+_ALL_PAIRS = (
+    "where a mask is a tensor, or PyTorch takes attention apart (dropout on a CPU), all pairs of attention count"
+)
+_SOFTMAX = (torch.ops.aten._softmax, torch.ops.aten._safe_softmax)
 _CHECKPOINT_FILE = "torch/utils/checkpoint.py"
 _TORCHS_OWN = (
     "aten",
@@ -107,6 +111,8 @@ class StepCounter(TorchDispatchMode):
         tensors = [each for each in tree_leaves((args, named)) if isinstance(each, torch.Tensor)]
         if any(each.is_meta for each in tensors):
             return
+        if packet in _SOFTMAX:
+            self._notes.add(_ALL_PAIRS)
         if formula is not None:
             self._count(operator, formula, args, named, out, tensors)
         elif not is_free(operator, args, named):
@@ -121,6 +127,8 @@ class StepCounter(TorchDispatchMode):
         phase = self._phase()
         self._flops[phase] += flops
         masked = masked_flops(operator, args, named, flops)
+        if not masked and "attention" in operator.name():
+            self._notes.add(_ALL_PAIRS)
         self._masked[phase] += masked
         if phase == "forward":
             owner = next((self._owner(each) for each in tensors if self._owner(each) is not None), None)
