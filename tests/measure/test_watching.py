@@ -339,3 +339,40 @@ def test_compiled_code_is_compiled_as_often_and_counted(dynamic, break_graph):
     assert all(torch.equal(one, other) for one, other in zip(with_ours[1], without[1], strict=True))
     # A row: 256 + 128 forward, the same for the weights, 128 for the second layer's input.
     assert set(with_ours[2]) == {896.0}
+
+
+ELEMENTWISE = {
+    "PReLU": lambda: nn.Sequential(nn.Linear(8, 8), nn.PReLU(), nn.RReLU()),
+    "norms": lambda: nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.RMSNorm(8), nn.BatchNorm1d(8)),
+    "weight norm": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)),
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_weights_in_elementwise_layers_withhold_nothing(name):
+    module = ELEMENTWISE[name]()
+    measured = watched(module, lambda: module(torch.randn(4, 8)).sum().backward())
+    assert measured.missing == ()
+    assert measured.forward_flops == 2 * 4 * 8 * 8
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_an_optimizer_withholds_nothing(layers, fused):
+    optimizer = torch.optim.AdamW(layers.parameters(), fused=fused, foreach=not fused)
+
+    def step():
+        layers(X).sum().backward()
+        torch.nn.utils.clip_grad_norm_(layers.parameters(), 1.0)
+        optimizer.step()
+
+    measured = watched(layers, step)
+    assert measured.missing == ()
+    assert measured.training_flops == 2 * FIRST + 3 * SECOND
+
+
+def test_nested_tensors_count_the_rows_that_they_hold():
+    layer = nn.Linear(8, 4)
+    rows = torch.nested.nested_tensor([torch.randn(3, 8), torch.randn(2, 8)], layout=torch.jagged)
+    measured = watched(layer, lambda: layer(rows).values().sum().backward())
+    assert measured.forward_flops == 2 * 5 * 8 * 4
+    assert measured.missing == ()

@@ -242,7 +242,7 @@ class BatchCounter:
             cost = cost_of(seen)
         except MeasurementError as error:
             return self._withheld(f"{self.note}; and {error}")
-        self._watched = WatchedCosts()
+        self._watched, self._seen = WatchedCosts(), None
         self._watched.learn(batch, cost)
         return self._described_watched(seen, batch)
 

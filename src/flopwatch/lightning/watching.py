@@ -18,7 +18,7 @@ from flopwatch.tree import AttentionConvention
 
 _FIRST_BATCHES, _STRIDE = 16, 64
 _USUAL_SHARE, _LARGEST_SHARE = 0.003, 0.02  # of the time, for batches that should be known and those that are not
-_FREE_SECONDS = 0.5
+_USUAL_FREE_SECONDS, _MOST_FREE_SECONDS = 0.5, 2.0
 _MOST_SIGNATURES = 10_000
 
 
@@ -87,12 +87,13 @@ class Watcher:
             known: Whether its cost is known already.
         """
         self._batches += 1
-        self._wanted = self.why_not is None and (due or self._may(_USUAL_SHARE if known else _LARGEST_SHARE))
+        free, share = (_USUAL_FREE_SECONDS, _USUAL_SHARE) if known else (_MOST_FREE_SECONDS, _LARGEST_SHARE)
+        self._wanted = self.why_not is None and (due or self._may(free, share))
 
-    def _may(self, share: float) -> bool:
+    def _may(self, free_seconds: float, share: float) -> bool:
         if self._several_ranks and self._batches > _FIRST_BATCHES and self._batches % _STRIDE:
             return False
-        return self.extra_seconds() < _FREE_SECONDS + share * (self._clock() - self._started)
+        return self.extra_seconds() < free_seconds + share * (self._clock() - self._started)
 
     def extra_seconds(self) -> float:
         """How much longer watched batches took than the others; half of their time where there were no others."""

@@ -78,8 +78,15 @@ def addmm(bias: Any, a: Any, b: Any, *rest: Any, out: Any = None, **options: Any
 
 @_for("linear", "mkldnn_linear")
 def linear(x: Any, weight: Any, *rest: Any, out: Any = None, **options: Any) -> int:
-    """(.., k) x (n, k): inference mode does not take it apart."""
-    return int(_multiply_add(x, weight) * prod(x.shape) * weight.shape[0])
+    """(.., k) x (n, k): inference mode and nested tensors do not take it apart."""
+    entries = x.values().numel() if x.layout is torch.jagged else prod(x.shape)
+    return int(_multiply_add(x, weight) * entries * weight.shape[0])
+
+
+@_for("linear_backward")
+def linear_backward(x: Any, gradient: Any, weight: Any, mask: Any, *rest: Any, out: Any = None, **options: Any) -> int:
+    """As much as the forward for the input's gradient and for the weight's."""
+    return linear(x, weight) * (int(mask[0]) + int(mask[1]))
 
 
 @_for("matmul")
@@ -256,10 +263,16 @@ def masked_flops(operator: Any, args: Any, named: Any, flops: int) -> int:
     return flops // (queries * keys) * (queries * keys - kept)
 
 
-@_for("_euclidean_dist")
-def euclidean_distance(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
-    """(.., p, k) and (.., r, k): computed as a product of the two."""
+@_for("_euclidean_dist", "_cdist_forward")
+def distances(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
+    """(.., p, k) and (.., r, k): as a product of the two, which is how PyTorch computes them where they are many."""
     return int(2 * prod(out.shape) * a.shape[-1])
+
+
+@_for("_cdist_backward")
+def distances_backward(gradient: Any, a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
+    """The gradient of one side: as much again."""
+    return int(2 * prod(gradient.shape) * a.shape[-1])
 
 
 @_for("_trilinear")
