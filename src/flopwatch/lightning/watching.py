@@ -18,7 +18,7 @@ from flopwatch.tree import AttentionConvention
 
 _FIRST_BATCHES, _STRIDE = 16, 64
 _USUAL_SHARE, _LARGEST_SHARE = 0.003, 0.02  # of the time, for batches that should be known and those that are not
-_USUAL_FREE_SECONDS, _MOST_FREE_SECONDS = 0.5, 2.0
+_USUAL_FREE_SECONDS, _MOST_FREE_SECONDS = 0.25, 2.0
 _MOST_SIGNATURES = 10_000
 
 
