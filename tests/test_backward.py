@@ -19,7 +19,7 @@ from flopwatch.backward import (
 )
 from flopwatch.batch import Batch
 from flopwatch.components import AttentionCore, Linear
-from flopwatch.lightning.discovery import FoundModel, trainable_of
+from flopwatch.lightning.counting.discovery import FoundModel, trainable_of
 from flopwatch.measure import measure
 from flopwatch.tree import Architecture, Group, Stack
 from tests.architectures.families import FAMILIES

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from flopwatch.chips import Chip
+from flopwatch.lightning.counting.precision import Precision
 from flopwatch.lightning.devices import address_of, describe_device, device_of, no_telemetry, with_datasheet_peak
-from flopwatch.lightning.precision import Precision
 from flopwatch.records import Device
 
 BF16 = Precision("bf16")

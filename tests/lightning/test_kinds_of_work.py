@@ -12,7 +12,7 @@ from flopwatch import FlopWatch
 from flopwatch.architectures import architecture_of
 from flopwatch.backward import EVERYTHING, recomputation, training_flops
 from flopwatch.batch import Batch
-from flopwatch.lightning.discovery import FoundModel, trainable_of
+from flopwatch.lightning.counting.discovery import FoundModel, trainable_of
 from flopwatch.measure import measure
 from flopwatch.runfile import read_run
 from tests.architectures.families import FAMILIES

@@ -16,12 +16,12 @@ from flopwatch.budget import Budget, parse_budget
 from flopwatch.catalog import UserChips, user_chips
 from flopwatch.chips import DTYPES, Dtype
 from flopwatch.errors import ArgumentError
+from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.inference import Inference
 from flopwatch.lightning.last_checkpoint import save_at_the_end
 from flopwatch.lightning.options import OnBudget, Options
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.session import Session
-from flopwatch.lightning.shapes import BatchShape
 from flopwatch.lightning.timing import Stopwatch
 from flopwatch.records import Status
 from flopwatch.units import LARGEST

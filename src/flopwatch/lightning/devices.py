@@ -12,7 +12,7 @@ import torch
 from flopwatch.benchmark import TORCH_DTYPES, measure_peak
 from flopwatch.chips import Chip, Dtype, identify
 from flopwatch.errors import FlopwatchError, MeasurementError, UnknownDeviceError
-from flopwatch.lightning.precision import Precision
+from flopwatch.lightning.counting.precision import Precision
 from flopwatch.nvml.lookup import Address
 from flopwatch.records import Device
 

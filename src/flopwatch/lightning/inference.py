@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from flopwatch import rates, units
 from flopwatch.errors import MeasurementError
+from flopwatch.lightning.counting.precision import Precision, precision_of
+from flopwatch.lightning.counting.shapes import samples_of
+from flopwatch.lightning.counting.watched import WatchedCosts, Watcher, cost_of
 from flopwatch.lightning.device_time import timer_for
 from flopwatch.lightning.devices import device_of
 from flopwatch.lightning.options import Options
-from flopwatch.lightning.precision import Precision, precision_of
-from flopwatch.lightning.shapes import samples_of
 from flopwatch.lightning.sinks import LoggerSink
-from flopwatch.lightning.watching import WatchedCosts, Watcher, cost_of
 from flopwatch.meter import add
 from flopwatch.records import Device
 from flopwatch.tree import AttentionConvention

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from flopwatch.budget import Budget
 from flopwatch.chips import Chip, Dtype
+from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.devices import UsersPeak
-from flopwatch.lightning.shapes import BatchShape
 from flopwatch.tree import AttentionConvention
 
 OnBudget = Literal["warn", "stop"] | Callable[[Any, str], None]

@@ -12,13 +12,13 @@ from typing import Any
 from flopwatch import metrics
 from flopwatch.lightning import facts
 from flopwatch.lightning.bounds import Bounds, Spending
-from flopwatch.lightning.counting import BatchCounter
+from flopwatch.lightning.counting.picking import BatchCounter
+from flopwatch.lightning.counting.precision import AutocastProbe, Precision, precision_of
 from flopwatch.lightning.device_time import timer_for
 from flopwatch.lightning.devices import address_of, device_of, no_telemetry
 from flopwatch.lightning.hardware import HardwareWatch
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output import Output, run_file_for
-from flopwatch.lightning.precision import AutocastProbe, Precision, precision_of
 from flopwatch.lightning.publishing import Publisher
 from flopwatch.lightning.ranks.publishing import RankReading
 from flopwatch.lightning.ranks.ranks import Ranks

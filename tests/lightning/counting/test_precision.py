@@ -18,7 +18,7 @@ from pytorch_lightning.strategies import FSDPStrategy
 from torch import nn
 from torch.distributed.fsdp import MixedPrecision as FSDPMixedPrecision
 
-from flopwatch.lightning.precision import AutocastProbe, Precision, precision_of
+from flopwatch.lightning.counting.precision import AutocastProbe, Precision, precision_of
 
 
 def trainer(plugin, device="cuda", **strategy):
@@ -78,7 +78,7 @@ def test_torchs_newer_precision_attribute_is_understood():
     script = """
 import torch
 torch.backends.cuda.matmul.fp32_precision = "tf32"
-from flopwatch.lightning.precision import _float32_matmul
+from flopwatch.lightning.counting.precision import _float32_matmul
 print(_float32_matmul())
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -129,7 +129,7 @@ from types import SimpleNamespace
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from pytorch_lightning.plugins.precision import Precision
-from flopwatch.lightning.precision import precision_of
+from flopwatch.lightning.counting.precision import precision_of
 dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 def dtype(policy):
     module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
@@ -285,7 +285,7 @@ def test_fsdp_that_keeps_fp32_weights_multiplies_under_its_autocast():
 def test_convolutions_under_torchs_newer_attribute_are_understood():
     script = """
 import torch
-from flopwatch.lightning.precision import _float32_convolution
+from flopwatch.lightning.counting.precision import _float32_convolution
 torch.backends.cudnn.conv.fp32_precision = "ieee"
 print(_float32_convolution())
 torch.backends.cudnn.conv.fp32_precision = "tf32"

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flopwatch.lightning import counting
-from flopwatch.lightning.counting import Amounts, BatchCounter
-from flopwatch.lightning.lengths import LengthReading, Lengths, documents_of, reading_of
+from flopwatch.lightning.counting.lengths import LengthReading, Lengths, documents_of, reading_of
+from flopwatch.lightning.counting.picking import Amounts, BatchCounter
 from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
 
 TOKENS = torch.zeros(2, 16, dtype=torch.long)
@@ -83,7 +83,7 @@ COUNTED = Amounts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, 3)
 
 
 def test_work_whose_lengths_are_late_is_booked_when_they_arrive_and_nobody_waits(counter, monkeypatch):
-    monkeypatch.setattr("flopwatch.lightning.lengths.LengthReading", Late)
+    monkeypatch.setattr("flopwatch.lightning.counting.lengths.LengthReading", Late)
     monkeypatch.setattr(Late, "made", 0, raising=False)
     monkeypatch.setattr(Late, "arrived", 0)
     assert [counter.count(BATCH) for _ in range(3)] == [Amounts()] * 3

@@ -4,8 +4,8 @@ import transformers
 from torch import nn
 
 from flopwatch.batch import Batch
-from flopwatch.lightning.discovery import find_model, has_head
-from flopwatch.lightning.shapes import is_plain, shape_of
+from flopwatch.lightning.counting.discovery import find_model, has_head
+from flopwatch.lightning.counting.shapes import is_plain, shape_of
 from tests.lightning.models import TinyGPT
 
 LONG = torch.zeros(3, 8, dtype=torch.long)

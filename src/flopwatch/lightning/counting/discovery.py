@@ -13,7 +13,7 @@ from flopwatch.architectures import architecture_of
 from flopwatch.backward import Adapter, Checkpointing, Trainable
 from flopwatch.components import Experts, Linear
 from flopwatch.errors import ConfigError
-from flopwatch.lightning.shapes import get
+from flopwatch.lightning.counting.shapes import get
 from flopwatch.tree import Architecture
 
 SHARDING_STRATEGIES = ("FSDPStrategy", "DeepSpeedStrategy")

@@ -13,12 +13,12 @@ from torch import nn
 
 from flopwatch.batch import Batch
 from flopwatch.errors import ConfigError, FlopwatchError, MeasurementError
-from flopwatch.lightning import discovery
-from flopwatch.lightning.costs import ClosedForm, Cost
-from flopwatch.lightning.discovery import FoundModel
-from flopwatch.lightning.lengths import LengthReading, Lengths, reading_of
-from flopwatch.lightning.shapes import BatchShape, has_pairs_of_its_own, is_plain, samples_of, shape_of
-from flopwatch.lightning.watching import WatchedCosts, Watcher, cost_of
+from flopwatch.lightning.counting import discovery
+from flopwatch.lightning.counting.closed_form import ClosedForm, Cost
+from flopwatch.lightning.counting.discovery import FoundModel
+from flopwatch.lightning.counting.lengths import LengthReading, Lengths, reading_of
+from flopwatch.lightning.counting.shapes import BatchShape, has_pairs_of_its_own, is_plain, samples_of, shape_of
+from flopwatch.lightning.counting.watched import WatchedCosts, Watcher, cost_of
 from flopwatch.measure.results import Measurement
 from flopwatch.meter import Amounts
 from flopwatch.records import Verification, Work

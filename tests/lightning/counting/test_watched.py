@@ -8,9 +8,9 @@ from torch.utils.data import DataLoader
 
 from flopwatch import FlopWatch
 from flopwatch.errors import MeasurementError
-from flopwatch.lightning.costs import Cost
-from flopwatch.lightning.shapes import Signatures
-from flopwatch.lightning.watching import WatchedCosts, Watcher, cost_of
+from flopwatch.lightning.counting.closed_form import Cost
+from flopwatch.lightning.counting.shapes import Signatures
+from flopwatch.lightning.counting.watched import WatchedCosts, Watcher, cost_of
 from flopwatch.measure.results import Measurement, Uncounted
 from flopwatch.runfile import read_run
 from tests.lightning.models import trainer
@@ -178,8 +178,8 @@ def test_a_step_that_no_copy_could_run_is_counted_and_trains_as_without_us(tmp_p
 
 def test_a_run_whose_batches_cost_differently_says_how_many_were_guessed(tmp_path, monkeypatch):
     for free in ("_USUAL_FREE_SECONDS", "_MOST_FREE_SECONDS"):
-        monkeypatch.setattr(f"flopwatch.lightning.watching.{free}", -1.0)
-    monkeypatch.setattr("flopwatch.lightning.watching._LARGEST_SHARE", 0.0)
+        monkeypatch.setattr(f"flopwatch.lightning.counting.watched.{free}", -1.0)
+    monkeypatch.setattr("flopwatch.lightning.counting.watched._LARGEST_SHARE", 0.0)
 
     class Sometimes(Odd):
         def training_step(self, batch, batch_idx):

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from torch import nn
 
 from flopwatch.errors import MeasurementError
-from flopwatch.lightning.costs import Cost
-from flopwatch.lightning.shapes import Signatures
+from flopwatch.lightning.counting.closed_form import Cost
+from flopwatch.lightning.counting.shapes import Signatures
 from flopwatch.measure.results import Measurement
 from flopwatch.measure.watching import CAN_WATCH_COMPILED, StepCounter
 from flopwatch.tree import AttentionConvention
