@@ -94,11 +94,6 @@ class Meter:
         """Note that so many optimizer steps were done."""
         self._steps += count
 
-    def lose_flops(self) -> None:
-        """Note that the FLOPs since the last mark are not what was added."""
-        self._unknown[AMOUNTS.index("flops")] += 1
-        self._unknown[AMOUNTS.index("hardware_flops")] += 1
-
     def mark(self) -> Mark:
         """All work of this process so far."""
         return Mark(tuple(self._known), tuple(self._unknown), self._batches, self._steps)

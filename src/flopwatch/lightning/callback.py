@@ -236,7 +236,7 @@ class FlopWatch(_Callback):
 
     @_survives
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Note that parameters may be frozen or thawed now."""
+        """Note that an epoch begins."""
         self._live.epoch_started()
 
     @_survives

@@ -11,7 +11,8 @@ from flopwatch import rates, units
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting.precision import Precision, precision_of
 from flopwatch.lightning.counting.shapes import samples_of
-from flopwatch.lightning.counting.watched import WatchedCosts, Watcher, cost_of
+from flopwatch.lightning.counting.watched import WatchedCosts, cost_of
+from flopwatch.lightning.counting.watcher import Watcher
 from flopwatch.lightning.device_time import timer_for
 from flopwatch.lightning.devices import device_of
 from flopwatch.lightning.options import Options
@@ -97,9 +98,11 @@ class InferenceMeter:
 
     def _flops_of(self, batch: Any) -> int | None:
         try:
-            seen = self._watcher.take(self._attention)
-            if seen is not None:
-                self._costs.learn(batch, cost_of(seen[0]))
+            look = self._watcher.take(self._attention)
+            if isinstance(look, MeasurementError):
+                raise look
+            if look is not None:
+                self._costs.learn(batch, cost_of(look.counted))
             return self._costs.cost(batch).flops
         except MeasurementError as error:
             self._lost = self._lost or f"no FLOPs: {error}"

@@ -12,7 +12,7 @@ from typing import Any
 from flopwatch import metrics
 from flopwatch.lightning import facts
 from flopwatch.lightning.bounds import Bounds, Spending
-from flopwatch.lightning.counting.picking import BatchCounter
+from flopwatch.lightning.counting.picking import Counting
 from flopwatch.lightning.counting.precision import AutocastProbe, Precision, precision_of
 from flopwatch.lightning.device_time import timer_for
 from flopwatch.lightning.devices import address_of, device_of, no_telemetry
@@ -78,7 +78,7 @@ class Session:
         self._device = device_of(trainer, self._precision, options.peak_flops_per_second, options.chips)
         clock = self._device.boost_clock_hz
         self._hardware = HardwareWatch(address_of(root), clock, stopwatch.in_loop, trainer.global_rank)
-        self._counter = BatchCounter(
+        self._counting = Counting(
             module,
             config=options.config,
             attention=options.attention,
@@ -96,8 +96,8 @@ class Session:
         # Buffers are broadcast before each forward pass, so it waits for other ranks where there are some.
         ddp = type(trainer.strategy).__name__ == "DDPStrategy" and next(module.buffers(), None) is None
         self._marks_forward = ddp and ranks.world_size > 1
-        self._first_batch = self._first_window = self._check_due = True
-        self._epoch_fresh = self._last_settlement = False
+        self._first_batch = self._first_window = True
+        self._last_settlement = False
         self._optimizer_flops = options.optimizer_flops or 0
         self._last_step: int = trainer.global_step
         self._axis = self._steps_closed = 0
@@ -110,11 +110,10 @@ class Session:
         self._publisher: Publisher | None = None
         self._unsummed = False
         self._checkpoints: list[_SavedAt] = []
-        self._work: Work | None = None
         self._final_totals: Totals | None = None
         self.begun = self.finished = False
         # Last, since nobody would take it away again if something else failed here.
-        self._tap = ProfilerTap(trainer.profiler, stopwatch, self._counter.batch_begins, self._counter.batch_ends)
+        self._tap = ProfilerTap(trainer.profiler, stopwatch, self._counting.batch_begins, self._counting.batch_ends)
 
     def begin(self, state: Mapping[str, Any]) -> None:
         """Training is about to start: go on from a checkpoint's state, open the files, start sampling."""
@@ -123,7 +122,7 @@ class Session:
         self._reached = self._last_step, self._latest
         path = run_file_for(self._options.dirpath, trainer.default_root_dir)
         restart = self._go_on_from(state, path)
-        spending = Spending(self._device.count, self._options.usd_per_device_hour, self._counter.parameters())
+        spending = Spending(self._device.count, self._options.usd_per_device_hour, self._counting.parameters())
         elapsed = self._stopwatch.elapsed_seconds()
         self._bounds = Bounds(trainer, self._options.budgets, self._initial, elapsed, spending)
         self.begun = True
@@ -178,19 +177,18 @@ class Session:
 
     def batch_started(self, batch: Any) -> None:
         """A training batch is about to run."""
-        if self._epoch_fresh and not self._first_batch:
-            self._counter.epoch_started()
-        self._epoch_fresh = False
         self._stopwatch.become("callbacks")
-        self._counter.plan(batch, due=self._check_due)
+        self._counting.plan(batch)
         if self._first_batch:
             self._autocast.attach()
 
     def batch_ended(self, batch: Any, skipped: bool) -> None:
         """A training batch was run: count it, and close the window if it is time to."""
-        self._counter.look()
-        self._check(batch, skipped)
-        self._meter.add(self._counter.skip() if skipped else self._counter.count(batch))
+        if skipped:
+            self._counting.skip()
+            self._meter.add(Amounts())
+        else:
+            self._count(batch)
         step: int = self._trainer.global_step
         if step == self._last_step:
             return
@@ -204,8 +202,6 @@ class Session:
         self._settle()
         self._axis = self._trainer.fit_loop.epoch_loop._batches_that_stepped
         due = self._window_is_due(step)
-        if due and not self._counter.still_trains():
-            self._meter.lose_flops()
         self._latest = self._meter.mark()
         self._reached = step, self._latest
         if self._ranks.world_size > 1:
@@ -229,32 +225,27 @@ class Session:
 
     def _settle(self) -> None:
         """Count earlier batches whose lengths are known by now."""
-        for amounts in self._counter.settle(last=self._last_settlement):
+        for amounts in self._counting.settle(last=self._last_settlement):
             self._meter.add(amounts, batches=0)
 
     def epoch_started(self) -> None:
-        """A training epoch is about to run; callbacks freeze and thaw parameters at its start."""
-        self._epoch_fresh = True
+        """A training epoch is about to run."""
         self._stopwatch.become("other")
 
-    def _check(self, batch: Any, skipped: bool) -> None:
-        """Compare the first batch, and one of every window, with what the model was really fed."""
-        if not self._check_due:
-            return
-        self._autocast.detach()
-        if skipped:
-            return
-        self._check_due = False
+    def _count(self, batch: Any) -> None:
+        """Add a batch; on the first one, what it took to settle how is no training time."""
         if self._first_batch:
             self._first_batch = False
             self._stopwatch.enter("setup")
+            self._autocast.detach()
             self._settle_precision()
-            self._describe_work(self._counter.first(batch))
+            self._meter.add(self._counting.count(batch))
             self._stopwatch.leave("setup")
-            return
-        changed = self._counter.holds(batch)
-        if changed is not None:
-            self._describe_work(changed)
+        else:
+            self._meter.add(self._counting.count(batch))
+        news = self._counting.news()
+        if news is not None:
+            self._describe_work(news)
 
     def _settle_precision(self) -> None:
         """Hold the run against another peak where its layers were seen to run in another precision."""
@@ -409,7 +400,7 @@ class Session:
     def _release(self) -> None:
         self.finished = True
         self._tap.remove()
-        self._counter.release()
+        self._counting.release()
         self._autocast.detach()
         self._hardware.stop()
         if self._output is not None:
@@ -418,7 +409,6 @@ class Session:
     def _describe_work(self, work: Work) -> None:
         if self._output is None or self._bounds is None:
             return
-        self._work = work
         self._output.file.write(work)
         if work.verification in ("withheld", "disagree"):
             _logger.warning("no FLOPs and no MFU: %s", work.note)
@@ -431,7 +421,7 @@ class Session:
 
     def _describe_change(self) -> None:
         """Write down that batches turned out to cost differently."""
-        changed = self._counter.changed(self._work) if self._work is not None else None
+        changed = self._counting.at_the_end()
         if changed is not None and self._output is not None:
             self._output.file.write(changed)
 
@@ -446,7 +436,7 @@ class Session:
 
     def _close_window(self) -> None:
         """End a window at the last step; it is published as soon as the device and the other ranks have come there."""
-        self._check_due = True
+        self._counting.check_soon()
         ticket, own = self._stopwatch.lap(), self._latest
         self._steps_closed = own.steps
         pending = self._ranks.sum_at(self._last_step, own, self._stopwatch.own_seconds(), window=True)

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flopwatch.lightning import counting
-from flopwatch.lightning.counting.lengths import LengthReading, Lengths, documents_of, reading_of
-from flopwatch.lightning.counting.picking import Amounts, BatchCounter
+from flopwatch.lightning.counting.lengths import UNKNOWN, LengthReading, Lengths, documents_of, reading_of
+from flopwatch.lightning.counting.picking import Counting
+from flopwatch.meter import Amounts
 from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
 
 TOKENS = torch.zeros(2, 16, dtype=torch.long)
@@ -55,13 +55,13 @@ def test_positions_mean_nothing_where_a_mask_is_given_or_nothing_is_packed():
 @pytest.fixture
 def counter(monkeypatch):
     model = TinyGPT()
-    one = BatchCounter(model, config=None, attention="causal", batch_shape=None, strategy="SingleDeviceStrategy")
-    one.plan({"input_ids": TOKENS}, due=True)
+    one = Counting(model, config=None, attention="causal", batch_shape=None, strategy="SingleDeviceStrategy")
+    one.plan({"input_ids": TOKENS})
     one.batch_begins()
     model._loss((TOKENS, TOKENS)).backward()
     one.batch_ends()
-    one.look()
-    assert one.first({"input_ids": TOKENS}).verification == "verified"
+    assert one.count({"input_ids": TOKENS}) == Amounts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, None)
+    assert one.news().verification == "verified"
     return one
 
 
@@ -95,7 +95,7 @@ def test_work_whose_lengths_are_late_is_booked_when_they_arrive_and_nobody_waits
     assert counter.settle() == [COUNTED] * 2
     assert counter.count(BATCH) == Amounts()
     assert counter.settle() == []
-    assert counter.settle(last=True) == [counting._UNKNOWN], "a length that never came is not guessed"
+    assert counter.settle(last=True) == [UNKNOWN], "a length that never came is not guessed"
 
 
 def test_a_tensor_on_the_cpu_is_read_at_once(counter):

@@ -8,9 +8,10 @@ from torch.utils.data import DataLoader
 
 from flopwatch import FlopWatch
 from flopwatch.errors import MeasurementError
-from flopwatch.lightning.counting.closed_form import Cost
+from flopwatch.lightning.counting.counter import Cost
 from flopwatch.lightning.counting.shapes import Signatures
-from flopwatch.lightning.counting.watched import WatchedCosts, Watcher, cost_of
+from flopwatch.lightning.counting.watched import WatchedCosts, cost_of
+from flopwatch.lightning.counting.watcher import Watcher
 from flopwatch.measure.results import Measurement, Uncounted
 from flopwatch.runfile import read_run
 from tests.lightning.models import trainer
@@ -111,13 +112,26 @@ def test_a_signature_that_was_never_watched_is_the_mean_of_all():
     assert costs.status == "sampled"
 
 
-def test_what_was_known_of_other_parameters_is_forgotten():
+def test_what_was_known_of_other_parameters_does_not_hold():
     costs = WatchedCosts()
-    costs.learn(ONE, Cost(100, 100))
-    costs.forget()
-    assert not costs.knows(ONE)
+    costs.learn(ONE, Cost(100, 100), training=0)
+    assert costs.knows(ONE, training=0)
+    assert not costs.knows(ONE, training=1)
+    costs.learn(ONE, Cost(60, 60), training=1)
+    assert [costs.cost(ONE, training).flops for training in (0, 1)] == [100, 60]
+    assert costs.status == "watched"
+
+
+def test_without_any_watched_batch_no_cost_is_known():
     with pytest.raises(MeasurementError, match="no batch was watched yet"):
-        costs.cost(ONE)
+        WatchedCosts().cost(ONE)
+
+
+def test_where_recomputation_is_unknown_once_the_mean_is_unknown_too():
+    costs = WatchedCosts()
+    costs.learn(ONE, Cost(100, 120))
+    costs.learn(ONE, Cost(300, None))
+    assert costs.cost(ONE) == Cost(200, None)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +192,8 @@ def test_a_step_that_no_copy_could_run_is_counted_and_trains_as_without_us(tmp_p
 
 def test_a_run_whose_batches_cost_differently_says_how_many_were_guessed(tmp_path, monkeypatch):
     for free in ("_USUAL_FREE_SECONDS", "_MOST_FREE_SECONDS"):
-        monkeypatch.setattr(f"flopwatch.lightning.counting.watched.{free}", -1.0)
-    monkeypatch.setattr("flopwatch.lightning.counting.watched._LARGEST_SHARE", 0.0)
+        monkeypatch.setattr(f"flopwatch.lightning.counting.watcher.{free}", -1.0)
+    monkeypatch.setattr("flopwatch.lightning.counting.watcher._LARGEST_SHARE", 0.0)
 
     class Sometimes(Odd):
         def training_step(self, batch, batch_idx):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from flopwatch.lightning.counting.shapes import get, is_tokens
+from flopwatch.meter import Amounts
 
 _LONGEST_WAIT = 1.0
 _READABLE = ("cpu", "cuda")  # of others torch cannot tell whether a copy has arrived without waiting for it
@@ -94,3 +96,37 @@ def reading_of(batch: Any, *, packed: bool) -> LengthReading | None:
     if not packed or not is_tokens(positions) or positions.shape != tokens.shape:
         return None
     return LengthReading(None, positions)
+
+
+class LateLengths:
+    """Batches whose lengths are still on their way from the device, in order."""
+
+    def __init__(self) -> None:
+        self._pending: deque[tuple[LengthReading, Callable[[Lengths], Amounts]]] = deque()
+
+    def amounts(self, batch: Any, amounts_of: Callable[[Lengths], Amounts], *, packed: bool) -> Amounts:
+        """Work of a batch, by its lengths; where they are late, nothing yet, and the work comes out of `settle`.
+
+        Args:
+            batch: As the DataLoader gave it, on the device.
+            amounts_of: From lengths to work.
+            packed: Whether position ids tell documents apart.
+        """
+        reading = reading_of(batch, packed=packed)
+        if reading is None:
+            return amounts_of(Lengths())
+        if reading.ready() and not self._pending:
+            return amounts_of(reading.lengths())
+        self._pending.append((reading, amounts_of))
+        return Amounts()
+
+    def settle(self, *, last: bool) -> list[Amounts]:
+        """Work of earlier batches whose lengths have arrived in the meantime; at the `last` call, of all."""
+        settled = []
+        while self._pending and (self._pending[0][0].ready(wait=last) or last):
+            reading, amounts_of = self._pending.popleft()
+            settled.append(amounts_of(reading.lengths()) if reading.ready() else UNKNOWN)
+        return settled
+
+
+UNKNOWN = Amounts(None, None, None, None, None)

@@ -1,24 +1,18 @@
-"""What batches cost, from those that were watched while they ran, and which ones are watched."""
+"""What batches cost, from those that were watched while they ran."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from torch import nn
-
 from flopwatch.errors import MeasurementError
-from flopwatch.lightning.counting.closed_form import Cost
+from flopwatch.lightning.counting.contents import Contents
+from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject, Warnings
 from flopwatch.lightning.counting.shapes import Signatures
 from flopwatch.measure.results import Measurement
-from flopwatch.measure.watching import CAN_WATCH_COMPILED, StepCounter
-from flopwatch.tree import AttentionConvention
+from flopwatch.meter import Amounts, add
+from flopwatch.records import Work
 
-_FIRST_BATCHES, _STRIDE = 16, 64
-_USUAL_SHARE, _LARGEST_SHARE = 0.003, 0.02  # of the time, for batches that should be known and those that are not
-_USUAL_FREE_SECONDS, _MOST_FREE_SECONDS = 0.25, 2.0
 _MOST_SIGNATURES = 10_000
 
 
@@ -29,18 +23,18 @@ class Known:
     last: Cost
     batches: int = 0
     flops: int = 0
-    hardware_flops: int = 0
+    hardware_flops: int | None = 0
     least: int = 0
     most: int = 0
 
-    def add(self, cost: Cost) -> None:
+    def learn(self, cost: Cost) -> None:
         """Another batch."""
         self.least = min(self.least, cost.flops) if self.batches else cost.flops
         self.most = max(self.most, cost.flops)
         self.last = cost
         self.batches += 1
         self.flops += cost.flops
-        self.hardware_flops += cost.flops if cost.hardware_flops is None else cost.hardware_flops
+        self.hardware_flops = add(self.hardware_flops, cost.hardware_flops)
 
     def mean(self) -> Cost:
         """The mean batch.
@@ -49,90 +43,15 @@ class Known:
             MeasurementError: If there was none.
         """
         if not self.batches:
-            raise MeasurementError("no batch was watched yet since other parameters train")
-        return Cost(round(self.flops / self.batches), round(self.hardware_flops / self.batches))
-
-
-class Watcher:
-    """Puts the counter around batches, and keeps the time that this costs within bounds.
-
-    Where ranks wait for each other, all watch the same batches: which ones depends on their number alone.
-
-    Args:
-        module: The LightningModule.
-        several_ranks: Whether there are others.
-        clock: Monotonic seconds.
-    """
-
-    def __init__(
-        self, module: nn.Module, *, several_ranks: bool, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
-        self._module, self._several_ranks, self._clock = module, several_ranks, clock
-        self._started = self._began = clock()
-        self._batches = 0
-        self._wanted = False
-        self._counter: StepCounter | None = None
-        self._seconds = {True: 0.0, False: 0.0}
-        self._counts = {True: 0, False: 0}
-        self._first: Measurement | None = None
-        self.why_not: str | None = None
-        if not CAN_WATCH_COMPILED and _is_compiled(module):
-            self.why_not = "this version of torch cannot watch compiled modules; torch 2.13 can"
-
-    def plan(self, *, due: bool, known: bool) -> None:
-        """Decide whether the batch that comes is watched.
-
-        Args:
-            due: Whether one is to be, as a check.
-            known: Whether its cost is known already.
-        """
-        self._batches += 1
-        free, share = (_USUAL_FREE_SECONDS, _USUAL_SHARE) if known else (_MOST_FREE_SECONDS, _LARGEST_SHARE)
-        self._wanted = self.why_not is None and (due or self._may(free, share))
-
-    def _may(self, free_seconds: float, share: float) -> bool:
-        if self._several_ranks and self._batches > _FIRST_BATCHES and self._batches % _STRIDE:
-            return False
-        return self.extra_seconds() < free_seconds + share * (self._clock() - self._started)
-
-    def extra_seconds(self) -> float:
-        """How much longer watched batches took than the others; half of their time where there were no others."""
-        watched, count = self._seconds[True], self._counts[True]
-        if not self._counts[False]:
-            return watched / 2
-        return max(watched - count * self._seconds[False] / self._counts[False], 0.0)
-
-    def start(self) -> None:
-        """The batch begins to run."""
-        self._began = self._clock()
-        self._counter = None
-        if self._wanted:
-            self._counter = StepCounter(self._module)
-            self._counter.start()
-
-    def stop(self) -> None:
-        """The batch has been run, or was given up."""
-        if self._counter is not None:
-            self._counter.stop()
-        if self._batches > 1:  # the first one is warm-up
-            self._seconds[self._wanted] += self._clock() - self._began
-            self._counts[self._wanted] += 1
-        self._wanted = False
-
-    def take(self, attention: AttentionConvention) -> tuple[Measurement, Measurement] | None:
-        """What the last batch cost, under a convention and over all pairs; `None` if it was not watched.
-
-        Raises:
-            MeasurementError: If it could not be counted.
-        """
-        counter, self._counter = self._counter, None
-        return None if counter is None else (counter.result(attention), counter.result("full"))
+            raise MeasurementError("no batch was watched yet")
+        hardware_flops = None if self.hardware_flops is None else round(self.hardware_flops / self.batches)
+        return Cost(round(self.flops / self.batches), hardware_flops)
 
 
 class WatchedCosts:
-    """Costs of batches by their signatures.
+    """Costs of batches by their signatures and by which parameters train.
 
-    Equal signatures cost the same until a watched batch shows otherwise; from then on what is not watched is the mean.
+    Equal ones cost the same until a watched batch shows otherwise; from then on what is not watched is the mean.
     """
 
     def __init__(self) -> None:
@@ -154,13 +73,13 @@ class WatchedCosts:
             f" {self._guessed:,} others are taken as their mean"
         )
 
-    def knows(self, batch: Any) -> bool:
+    def knows(self, batch: Any, training: int = 0) -> bool:
         """Whether a batch of the same signature was watched, and all of them cost the same."""
-        return not self._varies and self._signatures.of(batch) in self._known
+        return not self._varies and self._like(batch, training) in self._known
 
-    def learn(self, batch: Any, cost: Cost) -> None:
+    def learn(self, batch: Any, cost: Cost, training: int = 0) -> None:
         """Keep what a watched batch cost."""
-        signature = self._signatures.of(batch)
+        signature = self._like(batch, training)
         known = self._known.get(signature)
         if known is None:
             if len(self._known) >= _MOST_SIGNATURES:
@@ -168,20 +87,22 @@ class WatchedCosts:
             known = self._known[signature] = Known(cost)
         self._varies = self._varies or known.last.flops != cost.flops
         for each in (known, self._all):
-            each.add(cost)
+            each.learn(cost)
 
-    def cost(self, batch: Any) -> Cost:
-        """What a batch that was not watched is taken to cost."""
-        known = self._known.get(self._signatures.of(batch))
+    def cost(self, batch: Any, training: int = 0) -> Cost:
+        """What a batch that was not watched is taken to cost.
+
+        Raises:
+            MeasurementError: If none was watched yet.
+        """
+        known = self._known.get(self._like(batch, training))
         if known is not None and not self._varies:
             return known.last
         self._guessed += 1
         return (known or self._all).mean()
 
-    def forget(self) -> None:
-        """What was known holds no more, since other parameters train."""
-        self._known.clear()
-        self._all = Known(Cost(0, 0))
+    def _like(self, batch: Any, training: int) -> tuple[Any, ...]:
+        return training, self._signatures.of(batch)
 
 
 def cost_of(measured: Measurement) -> Cost:
@@ -202,5 +123,69 @@ def cost_of(measured: Measurement) -> Cost:
     return Cost(measured.training_flops, measured.hardware_flops)
 
 
-def _is_compiled(module: nn.Module) -> bool:
-    return any(hasattr(each, "_orig_mod") or getattr(each, "_compiled_call_impl", None) for each in module.modules())
+class WatchedCounter:
+    """Counts batches by what watched ones cost.
+
+    Args:
+        subject: What is counted.
+        batch: The first batch, which was watched.
+        look: What was seen of it.
+        training: Which parameters trained, as a number.
+        why: Why the closed form is not taken.
+
+    Raises:
+        MeasurementError: If nothing could be seen of the batch.
+    """
+
+    def __init__(self, subject: Subject, batch: Any, look: Look, training: int, why: str) -> None:
+        if not isinstance(look, Seen):
+            raise look if look is not None else MeasurementError("the batch was not watched")
+        cost = cost_of(look.counted)
+        self._costs, self._contents, self._warnings = WatchedCosts(), Contents(subject, batch), Warnings()
+        self._costs.learn(batch, cost, training)
+        self.work = replace(
+            self._contents.described(batch, cost),
+            verification="watched",
+            note="; ".join(_notes(look.counted, why)),
+            forward_flops=look.counted.forward_flops,
+            components=look.counted.rows(subject.module),
+        )
+
+    def count(self, batch: Any, look: Look, training: int) -> Amounts:
+        """What the batch cost, or like ones did."""
+        cost = self._cost(batch, look, training)
+        flops, hardware_flops = (None, None) if cost is None else (cost.flops, cost.hardware_flops)
+        return self._contents.amounts(batch, flops, hardware_flops)
+
+    def _cost(self, batch: Any, look: Look, training: int) -> Cost | None:
+        try:
+            if isinstance(look, MeasurementError):
+                raise look
+            if isinstance(look, Seen):
+                self._costs.learn(batch, cost_of(look.counted), training)
+                return cost_of(look.counted)
+            return self._costs.cost(batch, training)
+        except MeasurementError as error:
+            self._warnings.say(f"a batch could not be counted: {error}; its FLOPs are not known")
+            return None
+
+    def knows(self, batch: Any, training: int) -> bool:
+        """Whether one of the same signature was watched, and all such cost the same."""
+        return self._costs.knows(batch, training)
+
+    def objection(self, batch: Any, seen: Seen, training: int) -> str | None:
+        """None: what is seen is what counts."""
+        return None
+
+    def at_the_end(self) -> Work:
+        """How many batches were guessed, where they turned out to cost differently."""
+        if self._costs.status == self.work.verification:
+            return self.work
+        return replace(self.work, verification="sampled", note=f"{self.work.note}; {self._costs.spread()}")
+
+
+def _notes(seen: Measurement, why: str) -> list[str]:
+    notes = [f"counted as it ran, since {why}", *seen.assumptions]
+    if seen.uncounted:
+        notes.append(f"without a formula and left out: {', '.join(each.operator for each in seen.uncounted)}")
+    return notes
