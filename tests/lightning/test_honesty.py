@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback, GradientAccumulationScheduler
 from torch.utils.data import DataLoader
 
 from flopwatch import FlopWatch
-from flopwatch.runfile import read_run
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import (
     CONFIG,
     FLOPS_PER_BATCH,

@@ -7,19 +7,20 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from flopwatch import rates, units
+from flopwatch import units
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting.precision import Precision, precision_of
 from flopwatch.lightning.counting.shapes import samples_of
 from flopwatch.lightning.counting.watched import WatchedCosts, cost_of
 from flopwatch.lightning.counting.watcher import Watcher
-from flopwatch.lightning.device_time import timer_for
 from flopwatch.lightning.devices import device_of
 from flopwatch.lightning.options import Options
-from flopwatch.lightning.sinks import LoggerSink
-from flopwatch.meter import add
-from flopwatch.records import Device
-from flopwatch.tree import AttentionConvention
+from flopwatch.lightning.output.sinks import LoggerSink
+from flopwatch.lightning.timing.device_time import timer_for
+from flopwatch.model.architecture import AttentionConvention
+from flopwatch.run import rates
+from flopwatch.run.meter import add
+from flopwatch.run.records import Device
 
 InferenceStage = Literal["validation", "test", "predict"]
 _logger = logging.getLogger("flopwatch")

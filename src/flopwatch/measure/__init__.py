@@ -33,7 +33,7 @@ from flopwatch.measure.formulas import register
 from flopwatch.measure.lightning_step import detach_from_lightning, parameters_of
 from flopwatch.measure.meta import META, meta_batch, meta_copy
 from flopwatch.measure.results import Measurement, Uncounted
-from flopwatch.tree import AttentionConvention
+from flopwatch.model.architecture import AttentionConvention
 
 # Not 0: what a training step does every so many batches, such as saving a picture, is not done while measuring.
 _logger = logging.getLogger("flopwatch")

@@ -15,9 +15,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from flopwatch.batch import attended_pairs
 from flopwatch.errors import MeasurementError
 from flopwatch.measure.formulas import FORMULAS, FREE, HEAVY, attention
+from flopwatch.model.batch import attended_pairs
 
 Phase = Literal["forward", "backward", "recomputed"]
 _FREE_NAMESPACES = frozenset(

@@ -22,7 +22,7 @@ from flopwatch.errors import MeasurementError
 from flopwatch.measure.counter import is_free, is_heavy, storage_of
 from flopwatch.measure.formulas import FORMULAS, gradients_left_out, masked_flops
 from flopwatch.measure.results import Measurement, Uncounted
-from flopwatch.tree import AttentionConvention
+from flopwatch.model.architecture import AttentionConvention
 
 Phase = Literal["forward", "backward", "recomputed", "optimizer"]
 CAN_WATCH_COMPILED = hasattr(TorchDispatchMode, "ignore_compile_internals")

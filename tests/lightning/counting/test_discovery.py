@@ -3,9 +3,9 @@ import torch
 import transformers
 from torch import nn
 
-from flopwatch.batch import Batch
 from flopwatch.lightning.counting.discovery import find_model, has_head
 from flopwatch.lightning.counting.shapes import is_plain, shape_of
+from flopwatch.model.batch import Batch
 from tests.lightning.models import TinyGPT
 
 LONG = torch.zeros(3, 8, dtype=torch.long)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from flopwatch.lightning.counting.lengths import UNKNOWN, LengthReading, Lengths, documents_of, reading_of
 from flopwatch.lightning.counting.picking import Counting
-from flopwatch.meter import Amounts
+from flopwatch.run.meter import Amounts
 from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
 
 TOKENS = torch.zeros(2, 16, dtype=torch.long)

@@ -13,7 +13,7 @@ from flopwatch.lightning.counting.shapes import Signatures
 from flopwatch.lightning.counting.watched import WatchedCosts, cost_of
 from flopwatch.lightning.counting.watcher import Watcher
 from flopwatch.measure.results import Measurement, Uncounted
-from flopwatch.runfile import read_run
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import trainer
 
 ONE, TWO = torch.zeros(2, 3), torch.zeros(4, 3)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flopwatch.batch import Batch
 from flopwatch.lightning.counting.shapes import BatchShape, is_plain, shape_of
-from flopwatch.tree import Inputs
+from flopwatch.model.architecture import Inputs
+from flopwatch.model.batch import Batch
 from flopwatch.units import quoted
 
 

@@ -7,10 +7,6 @@ from typing import Any
 
 import torch
 
-from flopwatch import backward, conventions
-from flopwatch.backward import Checkpointing, Trainable
-from flopwatch.batch import Batch
-from flopwatch.components import Product
 from flopwatch.errors import ConfigError
 from flopwatch.lightning.counting import discovery
 from flopwatch.lightning.counting.batches import UnreadableBatchError
@@ -18,9 +14,13 @@ from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject, Warn
 from flopwatch.lightning.counting.discovery import FoundModel
 from flopwatch.lightning.counting.lengths import UNKNOWN, Lengths, reading_of
 from flopwatch.lightning.counting.shapes import has_pairs_of_its_own, samples_of
-from flopwatch.meter import Amounts
-from flopwatch.records import Verification, Work
-from flopwatch.tree import Architecture, AttentionConvention, ComponentRow
+from flopwatch.model import backward, conventions
+from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
+from flopwatch.model.backward import Checkpointing, Trainable
+from flopwatch.model.batch import Batch
+from flopwatch.model.components import Product
+from flopwatch.run.meter import Amounts
+from flopwatch.run.records import Verification, Work
 
 _OWN_MASK = (
     "the batch says for every pair, or by cu_seqlens alone, which ones are attended, and that is not read, so all pairs"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flopwatch.batch import Batch
 from flopwatch.lightning.counting.batches import UnreadableBatchError
 from flopwatch.lightning.counting.counter import Cost, Subject, Warnings
 from flopwatch.lightning.counting.lengths import Lengths
 from flopwatch.lightning.counting.shapes import samples_of
-from flopwatch.meter import Amounts
-from flopwatch.records import Work
+from flopwatch.model.batch import Batch
+from flopwatch.run.meter import Amounts
+from flopwatch.run.records import Work
 
 
 class Contents:

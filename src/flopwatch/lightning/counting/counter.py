@@ -12,9 +12,9 @@ from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting.batches import BatchReader
 from flopwatch.lightning.counting.lengths import LateLengths
 from flopwatch.measure.results import Measurement
-from flopwatch.meter import Amounts
-from flopwatch.records import Work
-from flopwatch.tree import AttentionConvention
+from flopwatch.model.architecture import AttentionConvention
+from flopwatch.run.meter import Amounts
+from flopwatch.run.records import Work
 
 _logger = logging.getLogger("flopwatch")
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from flopwatch.architectures import architecture_of
-from flopwatch.backward import Adapter, Checkpointing, Trainable
-from flopwatch.components import Experts, Linear
 from flopwatch.errors import ConfigError
 from flopwatch.lightning.counting.shapes import get
-from flopwatch.tree import Architecture
+from flopwatch.model.architecture import Architecture
+from flopwatch.model.backward import Adapter, Checkpointing, Trainable
+from flopwatch.model.components import Experts, Linear
+from flopwatch.model.families import architecture_of
 
 SHARDING_STRATEGIES = ("FSDPStrategy", "DeepSpeedStrategy")
 _ADAPTER = re.compile(r"\.lora_([AB])\.[^.]+\.weight$")

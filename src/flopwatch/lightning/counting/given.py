@@ -9,8 +9,8 @@ from typing import Any
 from flopwatch.errors import ConfigError
 from flopwatch.lightning.counting.contents import Contents
 from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject, Warnings
-from flopwatch.meter import Amounts
-from flopwatch.records import Work
+from flopwatch.run.meter import Amounts
+from flopwatch.run.records import Work
 from flopwatch.units import quoted
 
 FlopsPerBatch = Callable[[Any], int]

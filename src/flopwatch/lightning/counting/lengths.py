@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from flopwatch.lightning.counting.shapes import get, is_tokens
-from flopwatch.meter import Amounts
+from flopwatch.run.meter import Amounts
 
 _LONGEST_WAIT = 1.0
 _READABLE = ("cpu", "cuda")  # of others torch cannot tell whether a copy has arrived without waiting for it

@@ -19,9 +19,9 @@ from flopwatch.lightning.counting.lengths import LateLengths
 from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.counting.watched import WatchedCounter
 from flopwatch.lightning.counting.watcher import Watcher
-from flopwatch.meter import Amounts
-from flopwatch.records import Work
-from flopwatch.tree import AttentionConvention
+from flopwatch.model.architecture import AttentionConvention
+from flopwatch.run.meter import Amounts
+from flopwatch.run.records import Work
 
 _logger = logging.getLogger("flopwatch")
 

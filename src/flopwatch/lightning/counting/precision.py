@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from flopwatch.chips import Dtype
+from flopwatch.hardware.chips import Dtype
 from flopwatch.lightning.patch import Patch
 
 _MIXED: Mapping[str, Dtype] = MappingProxyType({"16-mixed": "fp16", "bf16-mixed": "bf16"})

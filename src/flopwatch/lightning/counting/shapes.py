@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from flopwatch.batch import Batch
-from flopwatch.tree import Inputs
+from flopwatch.model.architecture import Inputs
+from flopwatch.model.batch import Batch
 
 BatchShape = Callable[[Any], "tuple[int, int] | Batch"]
 

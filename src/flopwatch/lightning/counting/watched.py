@@ -10,8 +10,8 @@ from flopwatch.lightning.counting.contents import Contents
 from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject, Warnings
 from flopwatch.lightning.counting.shapes import Signatures
 from flopwatch.measure.results import Measurement
-from flopwatch.meter import Amounts, add
-from flopwatch.records import Work
+from flopwatch.run.meter import Amounts, add
+from flopwatch.run.records import Work
 
 _MOST_SIGNATURES = 10_000
 

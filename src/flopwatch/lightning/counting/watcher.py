@@ -10,7 +10,7 @@ from torch import nn
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting.counter import Look, Seen
 from flopwatch.measure.watching import CAN_WATCH_COMPILED, StepCounter
-from flopwatch.tree import AttentionConvention
+from flopwatch.model.architecture import AttentionConvention
 
 _FIRST_BATCHES, _STRIDE = 16, 64
 _USUAL_SHARE, _LARGEST_SHARE = 0.003, 0.02  # of the time, for batches that should be known and those that are not
