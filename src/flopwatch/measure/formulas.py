@@ -328,5 +328,5 @@ def _names(file: str) -> frozenset[str]:
 # Operators that multiply no matrices: reductions, normalization, pooling, losses, moving data. Anything that is tagged
 # `pointwise` or is a view is free without being listed. Of heavy ones a single input is enough to be work that the
 # formulas above would miss: decompositions, Fourier transforms, fused recurrent layers.
-FREE = _names("free_operators.txt")
+FREE = _names("free_operators.txt") | _names("free_package_operators.txt")
 HEAVY = _names("heavy_operators.txt")
