@@ -1,5 +1,7 @@
 """Operators of other packages and flex_attention: every number by hand, over a real step, without the packages."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -386,6 +388,17 @@ def test_a_block_mask_on_a_device_is_not_read_which_is_said(monkeypatch):
     monkeypatch.undo()
     mask = [each.to("meta") if isinstance(each, torch.Tensor) else each for each in BLOCKS.as_tuple()]
     assert flex.kept_pairs(flex_operator, (*heads(), None, mask)) is None
+
+
+def test_a_compiled_kernel_of_flex_attention_is_not_seen_and_withholds(monkeypatch):
+    from torch._inductor.codecache import PyCodeCache
+
+    linear = nn.Linear(4, 4)
+    step = lambda: linear(torch.ones(2, 4))  # noqa: E731
+    monkeypatch.setattr(PyCodeCache, "modules", [SimpleNamespace(cpp_fused_add_0=None)])
+    assert watched(step, linear).complete
+    monkeypatch.setattr(PyCodeCache, "modules", [SimpleNamespace(triton_tem_fused_flex_attention_0=None)])
+    assert [each.operator for each in watched(step, linear).missing] == ["higher_order.flex_attention"]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 3), (2, 3)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from itertools import chain
 from math import prod
@@ -10,6 +11,8 @@ from typing import Any
 import torch
 
 UNREAD = "the block mask of flex_attention lies on the device and is not waited for: all its pairs count"
+# The name under which kernels that are not seen are listed.
+COMPILED = "higher_order.flex_attention"
 # Where the mask stands among the arguments: its lengths, the blocks of each row of queries that are kept in part (how
 # many, which), those that are kept whole, and at its end the sizes of a block, before the function that masks.
 _MASK = {"flex_attention": 4, "flex_attention_backward": 9}
@@ -19,6 +22,13 @@ _KEPT, _SIZES = ((2, 3), (4, 5)), slice(-3, -1)
 def is_flex(operator: Any) -> bool:
     """Whether an operator is `flex_attention` or its backward."""
     return isinstance(operator, torch._ops.HigherOrderOperator) and operator.name() in _MASK
+
+
+def is_compiled_in() -> bool:
+    """Whether this process has loaded kernels of `flex_attention` that torch.compile made, which no mode sees."""
+    cache = sys.modules.get("torch._inductor.codecache")
+    modules = getattr(getattr(cache, "PyCodeCache", None), "modules", ())
+    return any("flex_attention" in name for module in modules for name in vars(module))
 
 
 def formula_of(operator: Any) -> Callable[..., int]:

@@ -215,6 +215,8 @@ class StepCounter(TorchDispatchMode):
         """
         if self._failed is not None:
             raise MeasurementError(self._failed)
+        if flex.is_compiled_in():
+            self._uncounted[flex.COMPILED] += 1
         masked = self._masked if attention == "causal" else Counter()
         by_module = self._by_module if attention == "causal" or not self._masked["forward"] else Counter[str]()
         return Measurement(
