@@ -11,12 +11,14 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as functional
 from torch import nn
+from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from flopwatch.errors import MeasurementError
-from flopwatch.measure.formulas import FORMULAS, FREE, HEAVY, attention
+from flopwatch.measure.formulas import FREE, HEAVY, attention, formula_of
+from flopwatch.measure.packages import RULES
 from flopwatch.model.batch import attended_pairs
 
 Phase = Literal["forward", "backward", "recomputed"]
@@ -70,10 +72,12 @@ class FlopCounter(TorchDispatchMode):
             return self._read(args[0])
         out = operator(*args, **named)
         packet = operator._overloadpacket
-        formula = FORMULAS.get(packet) or FORMULAS.get(operator)
-        if formula is not None:
-            self._count(formula(*args, **named, out=out))
-        elif not is_free(operator, args, named):
+        formula = formula_of(operator)
+        given = {name: value for name, value in named.items() if name != "out"}
+        flops = None if formula is None else formula(*args, **given, out=out)
+        if flops is not None:
+            self._count(flops)
+        elif formula is not None or not is_free(operator, args, named):
             self._note(str(packet), args, named)
         if time.monotonic() > self._until:
             raise MeasurementError(f"its measurement took longer than {_MOST_SECONDS:.0f} s")
@@ -170,9 +174,11 @@ def storage_of(tensor: torch.Tensor) -> int:
 
 def is_free(operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
     """Whether an operator without a formula multiplies no matrices."""
+    if isinstance(operator, HigherOrderOperator):
+        return False
     namespace, _, full = operator.name().partition("::")
     name = full.partition(".")[0].rstrip("_")
-    if namespace in _FREE_NAMESPACES:
+    if namespace in _FREE_NAMESPACES or f"{namespace}::{name}" in FREE:
         return True
     if namespace == "aten":
         if name.startswith("_foreach_"):
@@ -189,7 +195,9 @@ def is_free(operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> bool
 
 def is_heavy(name: str) -> bool:
     """Whether an operator, by its name as in "aten.linalg_qr", is known to do much more than elementwise work."""
-    return name.rpartition(".")[2].rstrip("_") in HEAVY or name.startswith("torch_attn.")
+    if name.rpartition(".")[2].rstrip("_") in HEAVY or name.replace(".", "::", 1) in RULES:
+        return True
+    return name.startswith(("torch_attn.", "higher_order."))
 
 
 def _is_pointwise_gradient(name: str) -> bool:

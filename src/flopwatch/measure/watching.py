@@ -13,14 +13,16 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch._ops import HigherOrderOperator
 from torch.optim import Optimizer
 from torch.utils import _python_dispatch as dispatching
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from flopwatch.errors import MeasurementError
+from flopwatch.measure import flex
 from flopwatch.measure.counter import is_free, is_heavy, storage_of
-from flopwatch.measure.formulas import FORMULAS, gradients_left_out, masked_flops
+from flopwatch.measure.formulas import formula_of, gradients_left_out, masked_flops
 from flopwatch.measure.results import Measurement, Uncounted
 from flopwatch.model.architecture import AttentionConvention
 
@@ -35,6 +37,7 @@ _ALL_PAIRS = (
 )
 _SOFTMAX = (torch.ops.aten._softmax, torch.ops.aten._safe_softmax)
 _CHECKPOINT_FILE = "torch/utils/checkpoint.py"
+_RUNS_ANOTHER = ("auto_functionalized", "auto_functionalized_v2", "with_effects", "inductor_compiled_code")
 _TORCHS_OWN = (
     "aten",
     "prim",
@@ -54,6 +57,8 @@ class StepCounter(TorchDispatchMode):
     Args:
         module: The module whose parameters are told apart.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -95,9 +100,14 @@ class StepCounter(TorchDispatchMode):
     ) -> Any:
         """Run an operator and count it."""
         named = kwargs or {}
+        if isinstance(operator, HigherOrderOperator):
+            return self._run_higher_order(operator, args, named)
         if torch.is_inference_mode_enabled() and _is_composite(operator):
             with self:
                 return operator.decompose(*args, **named)
+        return self._run(operator, args, named)
+
+    def _run(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         out = operator(*args, **named)
         try:
             self._see(operator, args, named, out)
@@ -105,13 +115,19 @@ class StepCounter(TorchDispatchMode):
             self._failed = self._failed or f"{operator} could not be counted ({type(error).__name__})"
         return out
 
+    def _run_higher_order(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Run an operator that is given functions; those that run a single other one are counted by that one."""
+        if operator.name() in _RUNS_ANOTHER:
+            with self:
+                return operator.py_kernels[torch._C.DispatchKey.CompositeExplicitAutograd](*args, **named)
+        return self._run(operator, args, named)
+
     def _see(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
-        packet = operator._overloadpacket
-        formula = FORMULAS.get(packet) or FORMULAS.get(operator)
+        formula = formula_of(operator)
         tensors = [each for each in tree_leaves((args, named)) if isinstance(each, torch.Tensor)]
         if any(each.is_meta for each in tensors):
             return
-        if packet in _SOFTMAX:
+        if getattr(operator, "_overloadpacket", None) in _SOFTMAX:
             self._notes.add(_ALL_PAIRS)
         if formula is not None:
             self._count(operator, formula, args, named, out, tensors)
@@ -121,13 +137,18 @@ class StepCounter(TorchDispatchMode):
 
     def _count(self, operator: Any, formula: Any, args: Any, named: dict[str, Any], out: Any, tensors: Any) -> None:
         given = {name: value for name, value in named.items() if name != "out"}
-        flops = formula(*args, **given, out=out) - self._not_asked_for(operator, args, named, out)
+        flops = formula(*args, **given, out=out)
+        if flops is None:
+            return self._note(operator, tensors)
+        flops -= self._not_asked_for(operator, args, named, out)
         if not flops:
             return
         phase = self._phase()
         self._flops[phase] += flops
         masked = masked_flops(operator, args, named, flops)
-        if not masked and "attention" in operator.name():
+        if flex.is_flex(operator):
+            self._notes |= set() if flex.kept_pairs(operator, args) is not None else {flex.UNREAD}
+        elif not masked and "attention" in operator.name():
             self._notes.add(_ALL_PAIRS)
         self._masked[phase] += masked
         if phase == "forward":
@@ -135,9 +156,14 @@ class StepCounter(TorchDispatchMode):
             self._by_module[_module_of(owner)] += flops - masked
 
     def _not_asked_for(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any], out: Any) -> int:
-        """What a fused attention computes in its backward though no gradient is needed there."""
+        """What a fused attention computes in its backward though no gradient is needed there.
+
+        Inside of a `Function`, as compiled code is, tensors do not show what needs a gradient.
+        """
+        if not operator.name().startswith("aten::_scaled_dot_product"):
+            return 0
         names = [each.name for each in operator._schema.arguments]
-        if names[:3] == ["query", "key", "value"]:
+        if names[:3] == ["query", "key", "value"] and torch.is_grad_enabled():
             needs = (args[0].requires_grad, args[1].requires_grad, args[2].requires_grad)
             result = out[0] if isinstance(out, (tuple, list)) else out
             self._needs[storage_of(result)] = needs
@@ -158,7 +184,7 @@ class StepCounter(TorchDispatchMode):
         return "optimizer" if not torch.is_grad_enabled() and _called_from_optimizer() else "forward"
 
     def _note(self, operator: Any, tensors: list[torch.Tensor]) -> None:
-        name = str(operator._overloadpacket)
+        name = str(getattr(operator, "_overloadpacket", f"higher_order.{operator.name()}"))
         self._uncounted[name] += 1
         self._went_into[name] |= {owner for each in tensors if (owner := self._owner(each)) is not None}
         if operator.namespace not in _TORCHS_OWN and sum(each.dim() >= 2 for each in tensors) >= 2:
@@ -189,6 +215,8 @@ class StepCounter(TorchDispatchMode):
         """
         if self._failed is not None:
             raise MeasurementError(self._failed)
+        if flex.is_compiled_in():
+            self._uncounted[flex.COMPILED] += 1
         masked = self._masked if attention == "causal" else Counter()
         by_module = self._by_module if attention == "causal" or not self._masked["forward"] else Counter[str]()
         return Measurement(
@@ -207,7 +235,7 @@ class StepCounter(TorchDispatchMode):
 
 def _is_composite(operator: Any) -> bool:
     """Whether inference mode has left an operator whole that is taken apart into others everywhere else."""
-    if operator._overloadpacket in FORMULAS or operator in FORMULAS:
+    if formula_of(operator) is not None:
         return False
     return bool(operator.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd))
 
