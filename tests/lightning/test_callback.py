@@ -178,7 +178,7 @@ def test_waiting_for_data_is_its_own_kind(tmp_path, clock):
     watch = FlopWatch(peak_flops_per_second=PEAK, every_n_steps=4)
     run = fit(tmp_path, watch, model, SlowLoader(clock, 0.25), max_steps=8, logger=logger)
     last = logger.ours()[-1][1]
-    assert last["perf/data_wait_frac"] == pytest.approx(0.25)
+    assert last["step/data_wait_frac"] == pytest.approx(0.25)
     assert last["perf/mfu"] * PEAK == pytest.approx(FLOPS_PER_BATCH)
     assert run.end.seconds["training"] == 8 * 0.75
 
@@ -663,4 +663,4 @@ def test_flopwatchs_own_seconds_are_not_those_of_other_callbacks(tmp_path, monke
     # Ten batches: 0.2 s of ours, 0.5 s of the other one.
     assert seconds["flopwatch"] >= 0.2
     assert seconds["callbacks"] >= 0.5
-    assert sum(seconds.values()) == pytest.approx(read_run(tmp_path).segments[0].end.totals.seconds)
+    assert sum(seconds.values()) == pytest.approx(read_run(tmp_path).segments[0].end.totals.seconds, abs=0.01)

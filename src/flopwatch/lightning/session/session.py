@@ -30,6 +30,7 @@ from flopwatch.report.render.facts import work_words
 from flopwatch.report.render.text import component_table
 from flopwatch.run import metrics
 from flopwatch.run.meter import NOTHING_DONE, Amounts, Mark, Meter, between, totals_of
+from flopwatch.run.metric_table import METRICS, name
 from flopwatch.run.records import Checkpoint, Device, End, Event, Progress, Status, Totals, Work, known_fields
 
 _logger = logging.getLogger("flopwatch")
@@ -137,7 +138,7 @@ class Session:
         if not trainer.is_global_zero:
             return
         self._output = Output(trainer, path, self._progress)
-        self._output.loggers.announce(metrics.name(key, self._options.prefix) for key in metrics.METRICS)
+        self._output.loggers.announce(name(key, self._options.prefix) for key in METRICS)
         self._publisher = Publisher(self._options, trainer, self._output, self._bounds, self._ranks, self._started_at)
         self._output.file.write(
             facts.start_record(
