@@ -297,7 +297,7 @@ def test_a_count_of_the_users_own_goes_before_everything(tmp_path, make, watch):
     assert run.work.verification == "given"
     assert run.end.totals.flops == 10 * 1000 * TOKENS_PER_BATCH
     assert run.end.totals.hardware_flops is None
-    assert f"a watched batch ran {FLOPS_PER_BATCH:,}, it gives {1000 * TOKENS_PER_BATCH:,}" in run.work.note
+    assert f"a watched batch ran {FLOPS_PER_BATCH:,} FLOPs, it gives {1000 * TOKENS_PER_BATCH:,}" in run.work.note
 
 
 def test_a_count_of_the_users_own_that_fails_is_left_aside(tmp_path, caplog):

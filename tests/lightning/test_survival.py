@@ -10,7 +10,7 @@ import time
 import pytest
 
 from flopwatch import FlopWatch
-from flopwatch.lightning import output as output_module
+from flopwatch.lightning.output import run_output as output_module
 from flopwatch.lightning.output.publisher import Publisher
 from flopwatch.lightning.output.sinks import LoggerSink
 from flopwatch.lightning.session.session import Session

@@ -19,7 +19,7 @@ from flopwatch.lightning.inference import Inference
 from flopwatch.lightning.last_checkpoint import save_at_the_end
 from flopwatch.lightning.options import OnBudget, Options
 from flopwatch.lightning.ranks.ranks import Ranks
-from flopwatch.lightning.session.session import Session
+from flopwatch.lightning.session.session import Phase, Session
 from flopwatch.lightning.timing.stopwatch import Stopwatch
 from flopwatch.model.families import architecture_of
 from flopwatch.run.budget import Budget, parse_budget
@@ -325,7 +325,7 @@ class FlopWatch(_Callback):
     @_survives
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the books and write the report; where a budget ended the run, save it first."""
-        if self._live.stopped:
+        if self._live.phase is Phase.STOPPING:
             self._live.enter("checkpoint")
             try:
                 path = save_at_the_end(trainer)
@@ -360,14 +360,14 @@ class FlopWatch(_Callback):
         except Exception:
             self._session = session
             raise
-        if session.begun:
+        if session.has_totals:
             self._state = session.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
         """The run's totals, so that a resumed run goes on from them; nothing after an error of ours, as if unknown."""
         if self._failed:
             return {}
-        if self._session is None or not self._session.begun:
+        if self._session is None or not self._session.has_totals:
             return dict(self._state)
         try:
             return self._session.state_dict()

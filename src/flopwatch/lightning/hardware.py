@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 
 from flopwatch.hardware.nvml.lookup import Address
 from flopwatch.hardware.sampler import Sampler
 from flopwatch.hardware.telemetry import FEWEST_SAMPLES, Telemetry
+from flopwatch.lightning.ranks.publishing import RankReading
+from flopwatch.run import clock
 from flopwatch.run.meter import add
 from flopwatch.run.records import Event, Hardware
 
 _logger = logging.getLogger("flopwatch")
 _WINDOWS_IN_A_ROW = 2
+_NOTHING_READ = Telemetry()
 
 
 class HardwareWatch:
@@ -39,6 +41,7 @@ class HardwareWatch:
         self._rank = rank
         self._windows_without_others, self._others_missing = 0, False
         self._joules: int | None = 0
+        self._last_window = _NOTHING_READ
         self._lock = threading.RLock()
 
     def start(self) -> None:
@@ -51,9 +54,14 @@ class HardwareWatch:
         if self._sampler is not None:
             self._sampler.stop()
 
-    def take(self) -> Telemetry:
-        """What the GPU did since the last call."""
-        return Telemetry() if self._sampler is None else self._sampler.take()
+    def read(self, whole_window: bool) -> RankReading:
+        """What the GPU did, on the thread that publishes it; over a window where that is at its end."""
+        telemetry = _NOTHING_READ
+        if whole_window and self._sampler is not None:
+            telemetry = self._sampler.take()
+        if whole_window:
+            self._last_window = telemetry
+        return RankReading(telemetry, self.joules(), self.gpu())
 
     def joules(self) -> int | None:
         """Energy so far, in whole joules; unknown while the driver is silent, and for good once some of it is."""
@@ -76,31 +84,30 @@ class HardwareWatch:
         """The driver's version, once it has answered."""
         return None if self._sampler is None else self._sampler.driver()
 
-    def news(self, step: int, own: Telemetry | None, everyone: Telemetry | None) -> list[Hardware | Event]:
+    def news(self, step: int, everyone: Telemetry | None) -> list[Hardware | Event]:
         """What the run file should hold of it since the last call; every trouble is logged once.
 
         Args:
             step: The step that training is at.
-            own: What this process's GPU did over a window; `None` where there is none to judge by.
-            everyone: What all did.
+            everyone: What all ranks' GPUs did over a window; `None` where there is none to judge by.
         """
         if self._sampler is None:
             return []
         records: list[Hardware | Event] = []
         hardware = self._sampler.hardware()
         if hardware is not None:
-            records.append(Hardware(time.time(), **asdict(hardware)))
+            records.append(Hardware(clock.now(), **asdict(hardware)))
         messages = [each.words for each in self._sampler.troubles() if self._rank == 0 or not each.everywhere]
-        if self._others_are_missing(own, everyone):
+        if everyone is not None and self._others_are_missing(everyone):
             messages.append("the GPU of another rank is not read, so clocks and energy of the run are not known")
         for message in messages:
             _logger.warning("%s%s; training goes on", "" if self._rank == 0 else f"rank {self._rank}: ", message)
-            records.append(Event(time.time(), f"from step {step:,} on: {message}"))
+            records.append(Event(clock.now(), f"from step {step:,} on: {message}"))
         return records
 
-    def _others_are_missing(self, own: Telemetry | None, everyone: Telemetry | None) -> bool:
+    def _others_are_missing(self, everyone: Telemetry) -> bool:
         """Whether another rank's GPU was not read for so many windows that it is no pause; true once."""
-        if own is None or everyone is None or own.clock_samples < FEWEST_SAMPLES or self._others_missing:
+        if self._last_window.clock_samples < FEWEST_SAMPLES or self._others_missing:
             return False
         self._windows_without_others = 0 if everyone.sm_clock_hz is not None else self._windows_without_others + 1
         self._others_missing = self._windows_without_others >= _WINDOWS_IN_A_ROW

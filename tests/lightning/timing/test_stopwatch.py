@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flopwatch.lightning.timing.device_time import HostTimer
-from flopwatch.lightning.timing.stopwatch import Kind, Lap, ProfilerTap, Stopwatch
+from flopwatch.lightning.timing.profiler_tap import ProfilerTap
+from flopwatch.lightning.timing.stopwatch import Kind, Lap, Stopwatch
 from flopwatch.run.time_kinds import TIME_KINDS, kinds_at
 
 

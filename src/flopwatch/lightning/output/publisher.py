@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from flopwatch.lightning.output.fit_budgets import Bounds
 from flopwatch.lightning.output.run_output import Output, progress_words
 from flopwatch.lightning.output.windows import Closed, window_of
 from flopwatch.lightning.ranks.ranks import Ranks
-from flopwatch.run import metrics
+from flopwatch.run import clock, metrics
 from flopwatch.run.budget import Projection
 from flopwatch.run.metric_table import Moment, logger_metrics
 from flopwatch.run.records import Device, Event, Totals, Window
@@ -87,7 +86,7 @@ class Publisher:
             device=device,
             totals=window.totals,
             capacity_flops=capacity_flops,
-            wall_seconds=time.time() - self._started_at,
+            wall_seconds=clock.now() - self._started_at,
             usd_per_device_hour=self._options.usd_per_device_hour,
         )
         values = logger_metrics(moment, self._options.prefix)
@@ -134,7 +133,7 @@ class Publisher:
     def _say(self, message: str, title: str) -> None:
         """Tell whoever watches: the log, the run file, and W&B's alerts."""
         _logger.warning("%s", message)
-        self._output.file.write(Event(time.time(), message))
+        self._output.file.write(Event(clock.now(), message))
         self._output.loggers.alert(f"flopwatch: {title}", message)
 
 

@@ -11,13 +11,15 @@ from flopwatch import files, units
 from flopwatch.lightning.output import run_facts as facts
 from flopwatch.lightning.output.sinks import LoggerSink, ProgressSink
 from flopwatch.report.render import RENDERERS
-from flopwatch.report.render.text import summary_lines
+from flopwatch.report.render.facts import WITHHELD, work_words
+from flopwatch.report.render.text import component_table, summary_lines
 from flopwatch.report.report import summarize
 from flopwatch.run import run_file as runfile
-from flopwatch.run.budget import Projection
-from flopwatch.run.records import Progress
+from flopwatch.run.budget import Budget, Projection
+from flopwatch.run.records import Device, Progress, Work
 
 _logger = logging.getLogger("flopwatch")
+_MOST_COMPONENTS = 16
 
 
 class Output:
@@ -33,6 +35,23 @@ class Output:
         self.loggers = LoggerSink(trainer.loggers)
         self.progress = ProgressSink(trainer.progress_bar_callback)
         self.file = runfile.RunFileWriter(path, progress)
+
+    def describe_work(self, work: Work, device: Device, budgets: tuple[Budget, ...], driver: str | None) -> None:
+        """Tell file, log and loggers how batches are counted.
+
+        Args:
+            work: The first batch.
+            device: What it is held against.
+            budgets: The run's.
+            driver: The driver's version.
+        """
+        self.file.write(work)
+        if work.verification in WITHHELD:
+            _logger.warning("no FLOPs and no MFU: %s", work.note)
+        else:
+            _logger.info("%s, %s: %s", work_words(work), work.verification, work.note)
+            _logger.info("what a step is made of\n%s", component_table(work, _MOST_COMPONENTS))
+        self.loggers.log_facts(facts.hyperparameters(work, device, budgets, driver))
 
     def finish(self, *, report: bool) -> None:
         """Close the run file, make the report from it and say where both are; a report can be made later, too."""

@@ -5,52 +5,50 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from flopwatch.hardware.telemetry import Telemetry
 from flopwatch.lightning.counting.picking import Counting
-from flopwatch.lightning.counting.precision import AutocastProbe, Precision, precision_of
-from flopwatch.lightning.devices import address_of, device_of, no_telemetry
+from flopwatch.lightning.devices import address_of, no_telemetry
 from flopwatch.lightning.hardware import HardwareWatch
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output import run_facts as facts
 from flopwatch.lightning.output.fit_budgets import Bounds, Spending
 from flopwatch.lightning.output.publisher import Publisher
 from flopwatch.lightning.output.run_output import Output, run_file_for
-from flopwatch.lightning.output.windows import Boundary, Windows, unknown_work
-from flopwatch.lightning.ranks.publishing import RankReading
+from flopwatch.lightning.output.windows import Boundary, Closed, Windows
 from flopwatch.lightning.ranks.ranks import Ranks
-from flopwatch.lightning.ranks.reading import PendingSum, Sum
-from flopwatch.lightning.session.restart import Restart, restart_from
+from flopwatch.lightning.ranks.reading import PendingSum
+from flopwatch.lightning.session.checkpoint_totals import CheckpointTotals, SavedAt
+from flopwatch.lightning.session.ledger import Ledger
+from flopwatch.lightning.session.restart import Restart
+from flopwatch.lightning.session.run_device import RunDevice
+from flopwatch.lightning.session.window_clock import WindowClock
 from flopwatch.lightning.timing.device_time import timer_for
-from flopwatch.lightning.timing.stopwatch import Kind, ProfilerTap, Stopwatch
-from flopwatch.report.render.facts import work_words
-from flopwatch.report.render.text import component_table
-from flopwatch.run import metrics
-from flopwatch.run.meter import NOTHING_DONE, Amounts, Mark, Meter, between, totals_of
+from flopwatch.lightning.timing.profiler_tap import ProfilerTap
+from flopwatch.lightning.timing.stopwatch import Kind, Stopwatch
+from flopwatch.lightning.trainer import TrainingLoop, logging_step
+from flopwatch.run import clock
+from flopwatch.run.meter import NOTHING_DONE, Amounts, Mark
 from flopwatch.run.metric_table import METRICS, name
-from flopwatch.run.records import Checkpoint, Device, End, Event, Progress, Status, Totals, Work, known_fields
+from flopwatch.run.records import Checkpoint, End, Event, Progress, Status, Totals, Work
 
 _logger = logging.getLogger("flopwatch")
-_MOST_COMPONENTS = 16
-_NOTHING_READ = Telemetry()
 # How long the end of a run waits at most: for the device, and for other ranks where all are well or not.
 _DEVICE_SECONDS, _DEVICE_SECONDS_AFTER_AN_ERROR = 10.0, 1.0
 _RANKS_SECONDS, _MOMENT_SECONDS = 10.0, 0.5
 _ROUNDING_SECONDS = 1e-6
 
 
-@dataclass(frozen=True)
-class _SavedAt:
-    """A checkpoint whose totals wait for the other ranks' work: the step, and what was known there."""
+class Phase(Enum):
+    """How far a fit has come."""
 
-    step: int
-    own: Mark
-    seconds: float
-    seconds_by_kind: Mapping[str, float]
-    sum: PendingSum
+    SET_UP = "set up"
+    TRAINING = "training"
+    STOPPING = "stopping at a budget"
+    ENDED = "ended"
 
 
 class Session:
@@ -64,21 +62,17 @@ class Session:
         stopwatch: Started when the Trainer was set up.
     """
 
-    def __init__(self, options: Options, trainer: Any, module: Any, ranks: Ranks, stopwatch: Stopwatch) -> None:
-        self._options = options
-        self._trainer = trainer
+    def __init__(
+        self, options: Options, trainer: TrainingLoop, module: Any, ranks: Ranks, stopwatch: Stopwatch
+    ) -> None:
+        self.phase = Phase.SET_UP
+        self._options, self._trainer, self._ranks, self._stopwatch = options, trainer, ranks, stopwatch
         self._name = type(module).__name__
-        self._stopwatch = stopwatch
-        self._ranks = ranks
         root = trainer.strategy.root_device
         stopwatch.use(timer_for(root, stopwatch.clock))
-        self._precision = precision_of(trainer, module)
-        if options.dtype is not None:
-            self._precision = Precision(options.dtype, "precision given by the user", by_layers=True)
-        self._autocast = AutocastProbe(module, root.type)
-        self._device = device_of(trainer, self._precision, options.peak_flops_per_second, options.chips)
-        clock = self._device.boost_clock_hz
-        self._hardware = HardwareWatch(address_of(root), clock, stopwatch.in_loop, trainer.global_rank)
+        self._run_device = RunDevice(options, trainer, module)
+        boost_clock_hz = self._run_device.device.boost_clock_hz
+        self._hardware = HardwareWatch(address_of(root), boost_clock_hz, stopwatch.in_loop, trainer.global_rank)
         self._counting = Counting(
             module,
             config=options.config,
@@ -88,105 +82,88 @@ class Session:
             strategy=type(trainer.strategy).__name__,
             several_ranks=ranks.world_size > 1,
         )
-        self._meter = Meter()
-        self._initial = Totals(hardware_flops=0, useful_tokens=0, joules=0)
-        self._process_started_at = time.time() - stopwatch.elapsed_seconds()
-        self._started_at = self._process_started_at
-        self._capacity_before: float | None = 0.0
+        self._ledger = Ledger(self._run_device.device, stopwatch, ranks.world_size, ranks.per_replica)
         self._windows = Windows(ranks.per_replica)
+        self._window_clock = WindowClock(options, ranks, stopwatch)
+        self._checkpoints = CheckpointTotals()
         # Buffers are broadcast before each forward pass, so it waits for other ranks where there are some.
         ddp = type(trainer.strategy).__name__ == "DDPStrategy" and next(module.buffers(), None) is None
         self._marks_forward = ddp and ranks.world_size > 1
-        self._first_batch = self._first_window = True
-        self._last_settlement = False
-        self._optimizer_flops = options.optimizer_flops or 0
-        self._last_step: int = trainer.global_step
-        self._axis = self._steps_closed = 0
+        self._first_batch = True
+        self._last_step = trainer.global_step
+        self._axis = 0
         self._latest = NOTHING_DONE
         self._reached = self._last_step, self._latest  # as one value, since another thread reads it
-        self.stopped = False
-        self._own_telemetry = _NOTHING_READ
         self._bounds: Bounds | None = None
         self._output: Output | None = None
         self._publisher: Publisher | None = None
         self._unsummed = False
-        self._checkpoints: list[_SavedAt] = []
         self._final_totals: Totals | None = None
-        self.begun = self.finished = False
         # Last, since nobody would take it away again if something else failed here.
         self._tap = ProfilerTap(trainer.profiler, stopwatch, self._counting.batch_begins, self._counting.batch_ends)
+
+    @property
+    def has_totals(self) -> bool:
+        """Whether training has begun, so that there is something to keep."""
+        return self.phase in (Phase.TRAINING, Phase.STOPPING) or self._final_totals is not None
 
     def begin(self, state: Mapping[str, Any]) -> None:
         """Training is about to start: go on from a checkpoint's state, open the files, start sampling."""
         self._stopwatch.enter("flopwatch")
-        self._begin(state)
-        self._stopwatch.leave("flopwatch")
-
-    def _begin(self, state: Mapping[str, Any]) -> None:
         trainer = self._trainer
         self._last_step = trainer.global_step
         self._reached = self._last_step, self._latest
         path = run_file_for(self._options.dirpath, trainer.default_root_dir)
-        restart = self._go_on_from(state, path)
-        spending = Spending(self._device.count, self._options.usd_per_device_hour, self._counting.parameters())
+        restart = self._ledger.go_on_from(state, self._last_step, path)
+        spending = Spending(self._ledger.device.count, self._options.usd_per_device_hour, self._counting.parameters())
         elapsed = self._stopwatch.elapsed_seconds()
-        self._bounds = Bounds(trainer, self._options.budgets, self._initial, elapsed, spending)
-        self.begun = True
+        self._bounds = Bounds(trainer, self._options.budgets, self._ledger.initial, elapsed, spending)
+        self.phase = Phase.TRAINING
         self._hardware.start()
-        self._ranks.start(self._read, stops=self._options.on_budget == "stop")
-        self._ranks.note(self._last_step, self._meter.mark(), 0.0)
-        if not trainer.is_global_zero:
-            return
+        self._ranks.start(self._hardware.read, stops=self._options.on_budget == "stop")
+        self._ranks.note(self._last_step, self._ledger.meter.mark(), 0.0)
+        if trainer.is_global_zero:
+            self._open(path, restart, self._bounds, state.get("run_file"))
+        self._stopwatch.leave("flopwatch")
+
+    def _open(self, path: Path, restart: Restart, bounds: Bounds, resumed_from: str | None) -> None:
+        """Open what the first rank writes to."""
+        ledger, trainer = self._ledger, self._trainer
         self._output = Output(trainer, path, self._progress)
         self._output.loggers.announce(name(key, self._options.prefix) for key in METRICS)
-        self._publisher = Publisher(self._options, trainer, self._output, self._bounds, self._ranks, self._started_at)
+        self._publisher = Publisher(self._options, trainer, self._output, bounds, self._ranks, ledger.started_at)
         self._output.file.write(
             facts.start_record(
                 trainer,
-                self._device,
-                self._bounds.budgets,
-                self._initial,
+                ledger.device,
+                bounds.budgets,
+                ledger.initial,
                 run_id=path.parent.name,
                 name=self._name,
-                started_at=self._started_at,
-                process_started_at=self._process_started_at,
-                capacity_flops=self._capacity_before,
+                started_at=ledger.started_at,
+                process_started_at=ledger.process_started_at,
+                capacity_flops=ledger.capacity_before,
                 usd_per_device_hour=self._options.usd_per_device_hour,
-                resumed_from=state.get("run_file"),
+                resumed_from=resumed_from,
                 lost_files=restart.lost_files,
-                batches_per_epoch=self._bounds.batches_per_epoch,
+                batches_per_epoch=bounds.batches_per_epoch,
             )
         )
         for words in (restart.words, no_telemetry(trainer.strategy.root_device)):
             if words is not None:
                 _logger.info("%s", words)
         if restart.words is not None:
-            self._output.file.write(Event(time.time(), restart.words))
-        if self._device.peak_flops_per_second is None:
-            _logger.info("no MFU: %s", self._device.peak_source)
+            self._output.file.write(Event(clock.now(), restart.words))
+        if ledger.device.peak_flops_per_second is None:
+            _logger.info("no MFU: %s", ledger.device.peak_source)
         _logger.info("writing %s", path)
-
-    def _go_on_from(self, state: Mapping[str, Any], path: Path) -> Restart:
-        if state:
-            restart = restart_from(state, self._last_step, path)
-            self._initial = restart.totals
-            self._started_at = float(state.get("started_at", self._started_at))
-            idle = self._process_started_at - float(state.get("time", self._process_started_at))
-            device = Device(**known_fields(Device, state["device"])) if "device" in state else self._device
-            self._capacity_before = metrics.capacity_flops(state.get("capacity_flops"), idle, device)
-            return restart
-        if self._last_step:
-            self._initial = Totals(flops=None, tokens=None, samples=None)
-            self._capacity_before = None
-            _logger.info("the checkpoint holds no totals of flopwatch; FLOPs and tokens of the whole run are unknown")
-        return Restart(self._initial)
 
     def batch_started(self, batch: Any) -> None:
         """A training batch is about to run."""
         self._stopwatch.become("flopwatch")
         self._counting.plan(batch)
         if self._first_batch:
-            self._autocast.attach()
+            self._run_device.look()
         self._stopwatch.become("callbacks")
 
     def batch_ended(self, batch: Any, skipped: bool) -> None:
@@ -194,23 +171,24 @@ class Session:
         self._stopwatch.become("flopwatch")
         if skipped:
             self._counting.skip()
-            self._meter.add(Amounts())
+            self._ledger.meter.add(Amounts())
         else:
             self._count(batch)
         step: int = self._trainer.global_step
         if step != self._last_step:
-            self._meter.step(step - self._last_step)
+            self._ledger.meter.step(step - self._last_step)
             self._last_step = step
             self._step_ended(step)
         self._stopwatch.become("callbacks")
 
     def _step_ended(self, step: int) -> None:
-        if self._optimizer_flops:
-            self._meter.add(Amounts(hardware_flops=self._optimizer_flops), batches=0)
+        if self._options.optimizer_flops:
+            self._ledger.meter.add(Amounts(hardware_flops=self._options.optimizer_flops), batches=0)
         self._settle()
-        self._axis = self._trainer.fit_loop.epoch_loop._batches_that_stepped
-        due = self._window_is_due(step)
-        self._latest = self._meter.mark()
+        self._axis = logging_step(self._trainer)
+        self._latest = self._ledger.meter.mark()
+        last_step = None if self._bounds is None else self._bounds.last_step
+        due = self._window_clock.is_due(step, self._latest.steps, last_step)
         self._reached = step, self._latest
         if self._ranks.world_size > 1:
             self._ranks.note(step, self._latest, self._stopwatch.own_seconds())
@@ -228,13 +206,14 @@ class Session:
         bounds = self._bounds if self._ranks.rank == 0 and not self._ranks.aims_to_stop else None
         if bounds is not None and bounds.are_users and bounds.seconds_to_go(elapsed) <= _ROUNDING_SECONDS:
             self._ranks.aim_to_stop(step, step, step_seconds)
-        if not self.stopped and self._ranks.must_stop(step, step_seconds):
-            self.stopped = self._trainer.should_stop = True
+        if self.phase is Phase.TRAINING and self._ranks.must_stop(step, step_seconds):
+            self.phase = Phase.STOPPING
+            self._trainer.should_stop = True
 
-    def _settle(self) -> None:
-        """Count earlier batches whose lengths are known by now."""
-        for amounts in self._counting.settle(last=self._last_settlement):
-            self._meter.add(amounts, batches=0)
+    def _settle(self, *, last: bool = False) -> None:
+        """Count earlier batches whose lengths are known by now; at the `last` call, all."""
+        for amounts in self._counting.settle(last=last):
+            self._ledger.meter.add(amounts, batches=0)
 
     def epoch_started(self) -> None:
         """A training epoch is about to run."""
@@ -244,24 +223,19 @@ class Session:
         """Add a batch, and say how it is counted where that is new."""
         if self._first_batch:
             self._first_batch = False
-            self._autocast.detach()
-            self._settle_precision()
-        self._meter.add(self._counting.count(batch))
+            self._settle_device()
+        self._ledger.meter.add(self._counting.count(batch))
         news = self._counting.news()
         if news is not None:
             self._describe_work(news)
 
-    def _settle_precision(self) -> None:
+    def _settle_device(self) -> None:
         """Hold the run against another peak where its layers were seen to run in another precision."""
-        precision = self._autocast.corrected(self._precision)
-        if precision == self._precision:
-            return
-        self._precision = precision
-        self._device = device_of(self._trainer, precision, self._options.peak_flops_per_second, self._options.chips)
-        self._hardware.set_boost_clock(self._device.boost_clock_hz)
-        if self._output is not None:
-            self._output.file.write(self._device)
-            _logger.info("the layers run in %s: peak %s", precision.dtype, self._device.peak_source)
+        if self._run_device.settle():
+            self._ledger.device = self._run_device.device
+            self._hardware.set_boost_clock(self._ledger.device.boost_clock_hz)
+            if self._output is not None:
+                self._output.file.write(self._ledger.device)
 
     def forward_ended(self) -> None:
         """A batch's forward pass was run; with some strategies ranks wait for each other only after it."""
@@ -283,26 +257,19 @@ class Session:
         file.
         """
         totals = self._final_totals or self._totals_at_checkpoint()
-        return {
-            "totals": asdict(totals),
-            "totals_in_run_file": self._final_totals is None and self._ranks.world_size > 1,
-            "started_at": self._started_at,
-            "time": time.time(),
-            "capacity_flops": self._capacity_flops(),
-            "device": asdict(self._device),
-            "run_file": None if self._output is None else str(self._output.file.path.resolve()),
-        }
+        path = None if self._output is None else self._output.file.path
+        follows = self._final_totals is None and self._ranks.world_size > 1
+        return self._ledger.state(totals, path, totals_in_run_file=follows)
 
     def _totals_at_checkpoint(self) -> Totals:
         """The run's totals at the last step as far as they are known at once; the rest is noted to be written later."""
         self._settle()
-        own, seconds = self._meter.mark(), self._stopwatch.elapsed_seconds()
+        own, seconds = self._ledger.meter.mark(), self._stopwatch.elapsed_seconds()
         pending = self._sum_here(own)
-        if pending is not None and not pending.done.is_set():
-            self._checkpoints.append(
-                _SavedAt(self._last_step, own, seconds, self._stopwatch.seconds_by_kind(), pending)
-            )
-        return self._totals(own, None if pending is None else pending.value, seconds)
+        if pending is not None:
+            kinds = self._stopwatch.seconds_by_kind()
+            self._checkpoints.wait_for(SavedAt(self._last_step, own, seconds, kinds, pending))
+        return self._ledger.totals(own, None if pending is None else pending.value, seconds)
 
     def _sum_here(self, own: Mark) -> PendingSum | None:
         """All ranks' work up to the last step, as much of it as is counted by now."""
@@ -313,83 +280,52 @@ class Session:
 
     def _write_checkpoints(self) -> None:
         """Write the totals of checkpoints down where all ranks' work is known by now."""
-        while self._checkpoints and self._checkpoints[0].sum.done.is_set():
-            saved = self._checkpoints.pop(0)
+        for saved in self._checkpoints.known():
             if self._output is not None and saved.sum.value is not None:
-                totals = self._totals(saved.own, saved.sum.value, saved.seconds, saved.seconds_by_kind)
+                totals = self._ledger.totals(saved.own, saved.sum.value, saved.seconds, saved.seconds_by_kind)
                 self._output.file.write(Checkpoint(saved.step, totals))
-
-    def _totals(
-        self, own: Mark, total: Sum | None, seconds: float, seconds_by_kind: Mapping[str, float] | None = None
-    ) -> Totals:
-        if total is None:
-            work = unknown_work(between(NOTHING_DONE, own))
-        else:
-            work = between(NOTHING_DONE, total.work, self._ranks.per_replica)
-        return totals_of(
-            self._initial,
-            work,
-            seconds=seconds,
-            devices=self._device.count,
-            joules=None if total is None else total.joules,
-            seconds_by_kind=self._stopwatch.seconds_by_kind() if seconds_by_kind is None else seconds_by_kind,
-        )
 
     def _progress(self) -> Progress | None:
         """How far the run is, for its file; called on another thread, so it only looks."""
-        if not self.begun or self.finished:
-            return None
-        step, own = self._reached
-        work = between(NOTHING_DONE, own)
-        totals = totals_of(
-            self._initial,
-            work if self._ranks.world_size == 1 else unknown_work(work),
-            seconds=self._stopwatch.elapsed_seconds(),
-            devices=self._device.count,
-            joules=None,
-            seconds_by_kind={},
-        )
-        return Progress(time.time(), step, totals)
-
-    def _capacity_flops(self) -> float | None:
-        seconds = time.time() - self._process_started_at
-        return metrics.capacity_flops(self._capacity_before, seconds, self._device)
+        return self._ledger.progress(*self._reached) if self.phase in (Phase.TRAINING, Phase.STOPPING) else None
 
     def finish(self, status: Status) -> None:
         """Close everything: the last window, files, threads; then write the report and say where it is."""
-        if self.finished:
+        if self.phase is Phase.ENDED:
             return
         self._stopwatch.become("flopwatch")
-        self._last_settlement = True
-        self._settle()
+        self._settle(last=True)
         self._hardware.stop()
-        if self.begun:
+        if self.phase is not Phase.SET_UP:
             self._conclude(after_an_error=status == "failed")
         self._release()
         self._pass_on_news()
         if self._output is None or self._final_totals is None:
             return
         seconds = self._stopwatch.seconds_by_kind()
-        self._output.file.write(End(status, time.time(), self._last_step, self._final_totals, seconds))
+        self._output.file.write(End(status, clock.now(), self._last_step, self._final_totals, seconds))
         self._output.finish(report=self._options.report)
 
     def _conclude(self, *, after_an_error: bool) -> None:
         """The last window and the totals, as far as the other ranks have published theirs or do in a moment."""
-        if self._latest.steps > self._steps_closed:
+        if self._window_clock.has_open(self._latest.steps):
             self._close_window()
-        last = self._sum_here(self._meter.mark())
+        last = self._sum_here(self._ledger.meter.mark())
         seconds = _DEVICE_SECONDS_AFTER_AN_ERROR if after_an_error else _DEVICE_SECONDS
         self._windows.wait_for_device(seconds, self._stopwatch.resolve)
         moment = _RANKS_SECONDS if not after_an_error and self._ranks.are_well() else _MOMENT_SECONDS
         until = time.monotonic() + moment
-        for pending in (*self._windows.sums(), *(each.sum for each in self._checkpoints), last):
+        for pending in (*self._windows.sums(), *self._checkpoints.sums(), last):
             if pending is not None:
                 self._ranks.wait_for(pending, until)
         self._publish_complete()
         total = None if last is None else last.value
-        self._final_totals = self._totals(self._meter.mark(), total, self._stopwatch.elapsed_seconds())
+        own, seconds = self._ledger.meter.mark(), self._stopwatch.elapsed_seconds()
+        self._final_totals = self._ledger.totals(own, total, seconds)
         self._ranks.finish()
-        self._describe_change()
+        changed = self._counting.at_the_end()
+        if changed is not None and self._output is not None:
+            self._output.file.write(changed)
 
     def abandon(self) -> None:
         """Let go of everything after an error of our own; what was measured stays."""
@@ -398,93 +334,63 @@ class Session:
         finally:
             self._ranks.leave()
         if self._output is not None:
-            self._output.file.write(Event(time.time(), "flopwatch failed here; nothing was measured from here on"))
+            self._output.file.write(Event(clock.now(), "flopwatch failed here; nothing was measured from here on"))
             self._output.file.close()
 
     def _release(self) -> None:
-        self.finished = True
+        self.phase = Phase.ENDED
         self._tap.remove()
         self._counting.release()
-        self._autocast.detach()
+        self._run_device.look_away()
         self._hardware.stop()
         if self._output is not None:
             self._output.progress.remove()
 
     def _describe_work(self, work: Work) -> None:
-        if self._output is None or self._bounds is None:
-            return
-        self._output.file.write(work)
-        if work.verification in ("withheld", "disagree"):
-            _logger.warning("no FLOPs and no MFU: %s", work.note)
-        else:
-            _logger.info("%s, %s: %s", work_words(work), work.verification, work.note)
-            _logger.info("what a step is made of\n%s", component_table(work, _MOST_COMPONENTS))
-        self._output.loggers.log_facts(
-            facts.hyperparameters(work, self._device, self._bounds.budgets, self._hardware.driver())
-        )
-
-    def _describe_change(self) -> None:
-        """Write down that batches turned out to cost differently."""
-        changed = self._counting.at_the_end()
-        if changed is not None and self._output is not None:
-            self._output.file.write(changed)
-
-    def _window_is_due(self, step: int) -> bool:
-        """Whether this step ends a window; the first rank's windows are those of the run."""
-        if self._first_window or (self._bounds is not None and step == self._bounds.last_step):
-            return True
-        if self._options.every_n_steps is not None:
-            return step % self._options.every_n_steps == 0
-        seconds, steps = self._stopwatch.lap_seconds(), self._meter.mark().steps - self._steps_closed
-        return self._ranks.ends_window(step, steps, seconds, self._options.every_n_seconds)
+        if self._output is not None and self._bounds is not None:
+            self._output.describe_work(work, self._ledger.device, self._bounds.budgets, self._hardware.driver())
 
     def _close_window(self) -> None:
         """End a window at the last step; it is published as soon as the device and the other ranks have come there."""
         self._counting.check_soon()
         ticket, own = self._stopwatch.lap(), self._latest
-        self._steps_closed = own.steps
+        first = not self._window_clock.windows
+        self._window_clock.closed(own.steps)
         pending = self._ranks.sum_at(self._last_step, own, self._stopwatch.own_seconds(), window=True)
-        if self._ranks.rank == 0:
-            assert pending is not None
-            self._windows.close(
-                Boundary(
-                    step=self._last_step,
-                    axis=self._axis,
-                    at=time.time(),
-                    elapsed_seconds=self._stopwatch.elapsed_seconds(),
-                    own=own,
-                    ticket=ticket,
-                    sum=pending,
-                    first=self._first_window,
-                )
-            )
-        else:
+        if pending is None:
             self._pass_on_news()
-        self._first_window = False
-
-    def _read(self, whole_window: bool) -> RankReading:
-        """What this rank's GPU did; on the thread that publishes it."""
-        telemetry = self._hardware.take() if whole_window else _NOTHING_READ
-        if whole_window:
-            self._own_telemetry = telemetry
-        return RankReading(telemetry, self._hardware.joules(), self._hardware.gpu())
+            return
+        self._windows.close(
+            Boundary(
+                step=self._last_step,
+                axis=self._axis,
+                at=clock.now(),
+                elapsed_seconds=self._stopwatch.elapsed_seconds(),
+                own=own,
+                ticket=ticket,
+                sum=pending,
+                first=first,
+            )
+        )
 
     def _publish_complete(self) -> None:
         self._write_checkpoints()
         for closed in self._windows.complete():
-            telemetry = None if closed.total is None else closed.total.telemetry
-            if closed.total is None and not self._unsummed:
-                self._unsummed = True
-                reason = closed.boundary.sum.why_unknown
-                _logger.warning("the ranks could not be summed: %s; what all did together is not known", reason)
-            judged = closed.total is not None and not closed.boundary.first
-            self._pass_on_news(self._own_telemetry if judged else None, telemetry)
+            self._tell_unsummed(closed)
+            total = None if closed.boundary.first else closed.total
+            self._pass_on_news(None if total is None else total.telemetry)
             if self._publisher is not None:
-                boundary = closed.boundary
-                totals = self._totals(boundary.own, closed.total, boundary.elapsed_seconds)
-                self._publisher.publish(closed, totals, self._device, self._capacity_flops(), self._last_step)
+                boundary, ledger = closed.boundary, self._ledger
+                totals = ledger.totals(boundary.own, closed.total, boundary.elapsed_seconds)
+                self._publisher.publish(closed, totals, ledger.device, ledger.capacity_flops(), self._last_step)
 
-    def _pass_on_news(self, own: Telemetry | None = None, everyone: Telemetry | None = None) -> None:
-        for record in self._hardware.news(self._last_step, own, everyone):
+    def _tell_unsummed(self, closed: Closed) -> None:
+        if closed.total is None and not self._unsummed:
+            self._unsummed = True
+            reason = closed.boundary.sum.why_unknown
+            _logger.warning("the ranks could not be summed: %s; what all did together is not known", reason)
+
+    def _pass_on_news(self, everyone: Telemetry | None = None) -> None:
+        for record in self._hardware.news(self._last_step, everyone):
             if self._output is not None:
                 self._output.file.write(record)

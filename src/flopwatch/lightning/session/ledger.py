@@ -1,0 +1,120 @@
+"""The run's books: what it goes on from, what this process has done since, and what its devices could have done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from flopwatch.lightning.output.windows import unknown_work
+from flopwatch.lightning.ranks.reading import Sum
+from flopwatch.lightning.session.restart import Restart, restart_from
+from flopwatch.lightning.timing.stopwatch import Stopwatch
+from flopwatch.run import clock, metrics
+from flopwatch.run.meter import NOTHING_DONE, Mark, Meter, between, totals_of
+from flopwatch.run.records import Device, Progress, Totals, known_fields
+
+_logger = logging.getLogger("flopwatch")
+
+
+class Ledger:
+    """Adds up a run.
+
+    Args:
+        device: What its capacity is held against.
+        stopwatch: This process's time.
+        world_size: How many ranks there are.
+        ranks_per_replica: How many of them count the same batch.
+    """
+
+    def __init__(self, device: Device, stopwatch: Stopwatch, world_size: int, ranks_per_replica: int) -> None:
+        self.device = device
+        self.meter = Meter()
+        self.initial = Totals(hardware_flops=0, useful_tokens=0, joules=0)
+        self.process_started_at = clock.now() - stopwatch.elapsed_seconds()
+        self.started_at = self.process_started_at
+        self.capacity_before: float | None = 0.0
+        self._stopwatch = stopwatch
+        self._world_size, self._ranks_per_replica = world_size, ranks_per_replica
+
+    def go_on_from(self, state: Mapping[str, Any], step: int, own_file: Path) -> Restart:
+        """Take the totals of a checkpoint, or note that there are none.
+
+        Args:
+            state: What `state` gave when the checkpoint was saved; empty without one.
+            step: The step that training goes on from.
+            own_file: The run file that this process is going to write.
+        """
+        if state:
+            restart = restart_from(state, step, own_file)
+            self.initial = restart.totals
+            self.started_at = float(state.get("started_at", self.started_at))
+            idle = self.process_started_at - float(state.get("time", self.process_started_at))
+            device = Device(**known_fields(Device, state["device"])) if "device" in state else self.device
+            self.capacity_before = metrics.capacity_flops(state.get("capacity_flops"), idle, device)
+            return restart
+        if step:
+            self.initial = Totals(flops=None, tokens=None, samples=None)
+            self.capacity_before = None
+            _logger.info("the checkpoint holds no totals of flopwatch; FLOPs and tokens of the whole run are unknown")
+        return Restart(self.initial)
+
+    def totals(
+        self, own: Mark, total: Sum | None, seconds: float, seconds_by_kind: Mapping[str, float] | None = None
+    ) -> Totals:
+        """The run's totals.
+
+        Args:
+            own: This process's work.
+            total: That of all ranks, where it is known.
+            seconds: Wall time of this process.
+            seconds_by_kind: The same by kind; by default as it is now.
+        """
+        work = between(NOTHING_DONE, own)
+        if total is not None:
+            work = between(NOTHING_DONE, total.work, self._ranks_per_replica)
+        return totals_of(
+            self.initial,
+            unknown_work(work) if total is None else work,
+            seconds=seconds,
+            devices=self.device.count,
+            joules=None if total is None else total.joules,
+            seconds_by_kind=self._stopwatch.seconds_by_kind() if seconds_by_kind is None else seconds_by_kind,
+        )
+
+    def progress(self, step: int, own: Mark) -> Progress:
+        """How far the run is; may be asked on any thread."""
+        work = between(NOTHING_DONE, own)
+        totals = totals_of(
+            self.initial,
+            work if self._world_size == 1 else unknown_work(work),
+            seconds=self._stopwatch.elapsed_seconds(),
+            devices=self.device.count,
+            joules=None,
+            seconds_by_kind={},
+        )
+        return Progress(clock.now(), step, totals)
+
+    def capacity_flops(self) -> float | None:
+        """What the run's devices could have done at their peak in all wall time so far."""
+        return metrics.capacity_flops(self.capacity_before, clock.now() - self.process_started_at, self.device)
+
+    def state(self, totals: Totals, run_file: Path | None, *, totals_in_run_file: bool) -> dict[str, Any]:
+        """What a resumed run needs.
+
+        Args:
+            totals: The run's totals, as far as they are known.
+            run_file: The file that this process writes.
+            totals_in_run_file: Whether the rest of them follows there.
+        """
+        return {
+            "totals": asdict(totals),
+            "totals_in_run_file": totals_in_run_file,
+            "started_at": self.started_at,
+            "time": clock.now(),
+            "capacity_flops": self.capacity_flops(),
+            "device": asdict(self.device),
+            "run_file": None if run_file is None else str(run_file.resolve()),
+        }
