@@ -12,6 +12,7 @@ from torch import nn
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.costs import Cost
 from flopwatch.lightning.shapes import Signatures
+from flopwatch.measure.compiled import is_compiled
 from flopwatch.measure.results import Measurement
 from flopwatch.measure.watching import CAN_WATCH_COMPILED, StepCounter
 from flopwatch.tree import AttentionConvention
@@ -76,7 +77,7 @@ class Watcher:
         self._counts = {True: 0, False: 0}
         self._first: Measurement | None = None
         self.why_not: str | None = None
-        if not CAN_WATCH_COMPILED and _is_compiled(module):
+        if not CAN_WATCH_COMPILED and any(is_compiled(each) for each in module.modules()):
             self.why_not = "this version of torch cannot watch compiled modules; torch 2.13 can"
 
     def plan(self, *, due: bool, known: bool) -> None:
@@ -188,19 +189,21 @@ def cost_of(measured: Measurement) -> Cost:
     """The cost of a batch that was watched.
 
     Raises:
-        MeasurementError: If something could not be counted into which weights went, or that is known for heavy work.
+        MeasurementError: If something could not be counted into which weights went, or that is known for heavy work,
+            or was not seen.
     """
-    if not measured.complete:
+    if measured.missing:
         lost = measured.missing[0]
         modules = sorted({each.rpartition(".")[0] for each in lost.parameters if each})
         where = f", with weights of {modules[0] or 'the module'}" if modules else ""
         raise MeasurementError(
             f"{lost.operator} ran {lost.calls} times{where} and has no formula; flopwatch.measure.register gives it one"
         )
+    if measured.unseen:
+        raise MeasurementError(
+            f"{measured.unseen[0]} got a gradient, but torch.compile runs products of it, or of one of its shape, where"
+            " they cannot be seen (Triton templates, CUDA graphs); its default mode shows them"
+        )
     if not measured.training_flops:
         raise MeasurementError("no matrix product was seen in the batch; pass FlopWatch(config=...) if there are some")
     return Cost(measured.training_flops, measured.hardware_flops)
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return any(hasattr(each, "_orig_mod") or getattr(each, "_compiled_call_impl", None) for each in module.modules())
