@@ -194,7 +194,7 @@ def cost_of(measured: Measurement) -> Cost:
     """
     if measured.missing:
         lost = measured.missing[0]
-        modules = sorted({each.rpartition(".")[0] for each in lost.parameters if each})
+        modules = sorted({each.rpartition(".")[0] for each in lost.parameters})
         where = f", with weights of {modules[0] or 'the module'}" if modules else ""
         raise MeasurementError(
             f"{lost.operator} ran {lost.calls} times{where} and has no formula; flopwatch.measure.register gives it one"
