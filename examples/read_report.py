@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from flopwatch.render import RENDERERS
 from flopwatch.report import summarize
-from flopwatch.runfile import read_run
+from flopwatch.report.render import RENDERERS
+from flopwatch.run.run_file import read_run
 
 
 def main() -> None:

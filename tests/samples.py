@@ -1,7 +1,7 @@
 """Hand-made runs whose numbers can be checked by eye."""
 
-from flopwatch.records import BudgetLine, Device, End, Event, Hardware, Start, Totals, Window, Work
-from flopwatch.tree import ComponentRow
+from flopwatch.model.architecture import ComponentRow
+from flopwatch.run.records import BudgetLine, Device, End, Event, Hardware, Start, Totals, Window, Work
 
 H100 = Device(
     name="NVIDIA H100 80GB HBM3",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flopwatch.lightning import facts
-from flopwatch.metrics import METRICS
-from flopwatch.report import summarize
-from flopwatch.runfile import Run, Segment
+from flopwatch.lightning.output import run_facts as facts
+from flopwatch.report.report import summarize
+from flopwatch.run.metrics import METRICS
+from flopwatch.run.run_file import Run, Segment
 from tests import samples
 
 ROOT = Path(__file__).parents[1]

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from flopwatch.architectures import architecture_of
-from flopwatch.backward import training_flops
-from flopwatch.batch import Batch
-from flopwatch.report import summarize
-from flopwatch.runfile import read_run
+from flopwatch.model.backward import training_flops
+from flopwatch.model.batch import Batch
+from flopwatch.model.families import architecture_of
+from flopwatch.report.report import summarize
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import EXAMPLE, example
 from tests.wandb import log as wandb_log
 

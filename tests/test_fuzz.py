@@ -15,21 +15,21 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from wandb.proto.wandb_internal_pb2 import ConfigItem, ConfigRecord, HistoryItem, HistoryRecord, Record, RunExitRecord
 
-from flopwatch.architectures import architecture_of
-from flopwatch.batch import Batch
-from flopwatch.budget import parse_budget
-from flopwatch.chips import read_chips
-from flopwatch.cli import main
+from flopwatch.cli.command_line import main
 from flopwatch.errors import FlopwatchError, QuantityError
-from flopwatch.records import from_json, to_json
-from flopwatch.render import RENDERERS
-from flopwatch.report import summarize
-from flopwatch.runfile import read_run
-from flopwatch.sources import open_run
+from flopwatch.hardware.chips import read_chips
+from flopwatch.model.batch import Batch
+from flopwatch.model.families import architecture_of
+from flopwatch.report.render import RENDERERS
+from flopwatch.report.report import summarize
+from flopwatch.report.sources import open_run
+from flopwatch.run.budget import parse_budget
+from flopwatch.run.records import from_json, to_json
+from flopwatch.run.run_file import read_run
 from flopwatch.units import parse_count
 from flopwatch.wandb.log import LogReader
 from tests import samples
-from tests.architectures.families import FAMILIES
+from tests.model.families.families import FAMILIES
 from tests.wandb import log
 
 EXAMPLES = int(os.environ.get("FLOPWATCH_FUZZ", "60"))

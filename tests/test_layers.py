@@ -1,4 +1,4 @@
-"""The house keeps its floors: a module imports from lower floors, and each framework has one place."""
+"""The house keeps its order: a package imports from those before it, and each framework has one home."""
 
 import ast
 import subprocess
@@ -8,106 +8,48 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "flopwatch"
-FLOORS = [
-    {
-        "errors",
-        "files",
-        "units",
-        "reading",
-        "batch",
-        "components",
-        "tree",
-        "backward",
-        "conventions",
-        "chips",
-        "catalog",
-        "rates",
-    },
-    {"architectures", "nvml", "amd", "projection", "budget", "records"},
-    {
-        "meter",
-        "metrics",
-        "telemetry",
-        "sampler",
-        "wandb",
-        "runfile",
-        "report",
-        "benchmark",
-        "estimate",
-        "measure",
-        "following",
-        "merging",
-        "sources",
-        "comparison",
-        "plan",
-        "waterfall",
-        "anomalies",
-        "findings",
-        "published",
-    },
-    {"render"},
-    {"lightning", "cli"},
+# A package imports from those above it in this list; at the root are the first three files alone.
+PACKAGES = [
+    *("errors", "units", "files"),
+    "hardware",  # peaks, and what drivers read
+    "model",  # what a model costs
+    "run",  # records, metrics, budgets, files
+    "measure",  # the dispatch mode and its formulas
+    "wandb",
+    "report",
+    "lightning",
+    "cli",
 ]
+# Inside of these, each imports from those before it.
+INSIDE = {
+    "model": ["batch", "components", "architecture", "backward", "conventions", "families", "estimate"],
+    "lightning": [
+        *("patch", "counting", "timing", "ranks", "devices"),
+        *("options", "hardware", "output", "session", "last_checkpoint", "inference", "callback", "plugin"),
+    ],
+}
+FORMER_PLACES = {"backward", "batch", "chips", "render", "runfile"}  # they hand on names that were documented there
 HOMES = {
-    "jinja2": {"render"},
-    "plotly": {"render"},
-    "tabulate": {"render"},
-    "msgspec": {"records", "lightning"},
-    "pynvml": {"nvml"},
-    "amdsmi": {"amd"},
-    "torch": {"lightning", "benchmark", "measure"},
+    "jinja2": {"report/render"},
+    "plotly": {"report/render"},
+    "tabulate": {"report/render"},
+    "msgspec": {"run", "lightning/ranks"},
+    "pynvml": {"hardware/nvml"},
+    "amdsmi": {"hardware/amd.py"},
+    "torch": {"lightning", "hardware/benchmark.py", "measure"},
     "pytorch_lightning": {"lightning"},
     "lightning": {"lightning"},
     "transformers": set(),
     "wandb": {"wandb"},
     "wandb_workspaces": {"wandb"},
 }
-# Within a floor these build on each other, in this order.
-ORDER = [
-    "errors",
-    "files",
-    "units",
-    "reading",
-    "rates",
-    "batch",
-    "components",
-    "tree",
-    "backward",
-    "conventions",
-    "chips",
-    "catalog",
-]
-ORDER += [
-    "records",
-    "projection",
-    "budget",
-    "nvml",
-    "architectures",
-    "meter",
-    "telemetry",
-    "metrics",
-    "merging",
-    "runfile",
-    "sampler",
-    "waterfall",
-    "anomalies",
-    "findings",
-    "published",
-    "report",
-    "wandb",
-    "sources",
-    "comparison",
-    "plan",
-    "following",
-    "estimate",
-    "measure",
-]
 
 FILES = sorted(SOURCE.rglob("*.py"))
+HOUSE = [path for path in FILES if path.relative_to(SOURCE).parts[0] not in FORMER_PLACES]
 
 
-def unit_of(path):
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+def parts_of(path):
+    return path.relative_to(SOURCE).with_suffix("").parts
 
 
 def imports(path):
@@ -116,49 +58,67 @@ def imports(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} uses a relative import"
-            yield node.module
-            if node.module in ("flopwatch", "flopwatch.lightning", "flopwatch.render"):
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if is_module(name) else node.module for name in names)
 
 
-def floor(unit):
-    return next(number for number, units in enumerate(FLOORS) if unit in units)
+def is_module(name):
+    place = SOURCE.parent.joinpath(*name.split("."))
+    return place.is_dir() or place.with_suffix(".py").exists()
 
 
-def test_every_module_has_a_floor():
-    assert {unit_of(path) for path in FILES} - {"__init__"} == set().union(*FLOORS)
+def test_every_package_has_its_line():
+    assert {parts_of(path)[0] for path in HOUSE} - {"__init__"} == set(PACKAGES)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_a_module_imports_from_below(path):
-    unit = unit_of(path)
-    if unit == "__init__":
+def test_at_the_root_is_little():
+    assert {path.stem for path in SOURCE.glob("*.py")} == {"__init__", "errors", "units", "files"}
+
+
+def test_former_places_hold_nothing_of_their_own():
+    for place in FORMER_PLACES:
+        assert [path.name for path in (SOURCE / place).rglob("*.py")] == ["__init__.py"]
+        assert len((SOURCE / place / "__init__.py").read_text().splitlines()) < 8
+
+
+@pytest.mark.parametrize("path", HOUSE, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_from_above_its_line(path):
+    package, *inside = parts_of(path)
+    if package == "__init__":
         return
     for name in imports(path):
         if not name.startswith("flopwatch."):
             continue
-        other = name.split(".")[1]
-        if other == unit:
-            continue
-        below = floor(other) < floor(unit)
-        earlier = other in ORDER and unit in ORDER and ORDER.index(other) < ORDER.index(unit)
-        assert below or (floor(other) == floor(unit) and earlier), f"{unit} imports {other}"
+        other, *deeper = name.split(".")[1:]
+        assert other not in FORMER_PLACES, f"{path} imports {name} from its former place"
+        if other != package:
+            assert PACKAGES.index(other) < PACKAGES.index(package), f"{path} imports {name}"
+        elif package in INSIDE and inside[0] != "__init__" and deeper and deeper[0] != inside[0]:
+            order = INSIDE[package]
+            assert order.index(deeper[0]) < order.index(inside[0]), f"{path} imports {name}"
+
+
+def test_no_two_modules_import_each_other():
+    names = {"flopwatch." + ".".join(parts_of(path)).removesuffix(".__init__"): path for path in HOUSE}
+    needs = {name: {each for each in imports(path) if each in names} for name, path in names.items()}
+    while free := [name for name, needed in needs.items() if not needed & (needs.keys() - {name})]:
+        for name in free:
+            del needs[name]
+    assert needs == {}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_each_framework_is_imported_in_its_home(path):
+    place = path.relative_to(SOURCE).as_posix()
     for name in imports(path):
         package = name.split(".")[0]
         if package in HOMES:
-            assert unit_of(path) in HOMES[package], f"{path} imports {package}"
+            assert any(place.startswith(home) for home in HOMES[package]), f"{path} imports {package}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_nobody_imports_the_root(path):
-    names = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-    for node in names:
-        if node.module == "flopwatch":
-            assert all((SOURCE / f"{alias.name}.py").exists() or (SOURCE / alias.name).is_dir() for alias in node.names)
+    assert "flopwatch" not in imports(path)
 
 
 def test_no_module_is_long():
@@ -175,7 +135,7 @@ def loaded_after(statement):
     "statement",
     [
         "import flopwatch",
-        "import flopwatch.architectures, flopwatch.estimate, flopwatch.cli, flopwatch.report, flopwatch.render.text",
+        "import flopwatch.model.families, flopwatch.model.estimate, flopwatch.cli, flopwatch.report.render.text",
         "import flopwatch.lightning.plugin; assert flopwatch.lightning.plugin.callbacks() == []",
     ],
 )
@@ -187,3 +147,19 @@ def test_flopwatch_is_imported_lazily_from_the_root():
     assert "torch" in loaded_after("from flopwatch import FlopWatch")
     with pytest.raises(ImportError):
         exec("from flopwatch import Flopwatch")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from flopwatch.report import summarize",
+        "from flopwatch.runfile import read_run",
+        "from flopwatch.render import RENDERERS",
+        "from flopwatch.batch import Batch",
+        "from flopwatch.chips import Chip",
+        "from flopwatch.backward import newton_schulz_flops",
+        "from flopwatch.cli import main; main(['--version'])",
+    ],
+)
+def test_what_was_documented_is_still_there(statement):
+    subprocess.run([sys.executable, "-c", statement], check=True)

@@ -15,8 +15,8 @@ import torch
 from wandb.proto.wandb_internal_pb2 import Record, RunExitRecord
 
 from flopwatch import FlopWatch
-from flopwatch.cli import main
-from flopwatch.records import Event, to_json
+from flopwatch.cli.command_line import main
+from flopwatch.run.records import Event, to_json
 from tests import samples
 from tests.lightning.models import MemoryLogger, TinyGPT, loader, trainer
 from tests.wandb.log import write as write_log
@@ -39,14 +39,14 @@ def hear(event, arguments):
     if event in ("socket.getaddrinfo", "socket.connect", "socket.sendto"):
         print("NETWORK", event, arguments, file=sys.stderr)
 sys.addaudithook(hear)
-from flopwatch.cli import main
+from flopwatch.cli.command_line import main
 sys.exit(max(main(command) for command in json.loads(sys.argv[1])))
 """
 # The same with a gigabyte and a half of memory: python with its libraries takes a part of the first.
 BOUNDED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]) * 2**20, int(sys.argv[1]) * 2**20))
-from flopwatch.cli import main
+from flopwatch.cli.command_line import main
 sys.exit(main(sys.argv[2:]))
 """
 

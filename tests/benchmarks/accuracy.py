@@ -31,11 +31,11 @@ from lightning.fabric.utilities.throughput import measure_flops
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from flopwatch.architectures import architecture_of
-from flopwatch.backward import training_flops
 from flopwatch.measure import measure
-from tests.architectures.families import FAMILIES
-from tests.architectures.models import batch_of, build, config_of, inputs_of
+from flopwatch.model.backward import training_flops
+from flopwatch.model.families import architecture_of
+from tests.model.families.families import FAMILIES
+from tests.model.families.models import batch_of, build, config_of, inputs_of
 
 RIGHT = 0.01
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 import transformers
 
-from flopwatch.architectures import architecture_of
-from flopwatch.backward import training_flops
-from flopwatch.batch import Batch
 from flopwatch.measure import measure
+from flopwatch.model.backward import training_flops
+from flopwatch.model.batch import Batch
+from flopwatch.model.families import architecture_of
 
 LLAMA_405B = {
     "model_type": "llama",

@@ -71,7 +71,7 @@ class Tiny(pl.LightningModule):
 
 
 def parameters_of_config():
-    from flopwatch.architectures import architecture_of
+    from flopwatch.model.families import architecture_of
 
     return architecture_of(CONFIG).parameters()
 

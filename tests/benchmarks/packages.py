@@ -253,7 +253,7 @@ def watch_fits(result: dict[str, Any], counting: Any) -> None:
 
 def note_watched_batches() -> dict[int, int | str]:
     """By their numbers, the batches that flopwatch watches from now on, and what it took each to cost."""
-    from flopwatch.lightning.watching import Watcher
+    from flopwatch.lightning.counting.watched import Watcher
 
     watched: dict[int, int | str] = {}
     take = Watcher.take

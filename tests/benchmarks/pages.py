@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from flopwatch.records import BudgetLine, Device, End, Hardware, Record, Start, Totals, Window, Work, to_json
-from flopwatch.render import RENDERERS
-from flopwatch.report import summarize
-from flopwatch.runfile import read_run
-from flopwatch.tree import ComponentRow
+from flopwatch.model.architecture import ComponentRow
+from flopwatch.report.render import RENDERERS
+from flopwatch.report.report import summarize
+from flopwatch.run.records import BudgetLine, Device, End, Hardware, Record, Start, Totals, Window, Work, to_json
+from flopwatch.run.run_file import read_run
 
 BEGAN = 1_760_000_000.0
 H100 = Device(

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from lightning_fabric.utilities.throughput import get_available_flops
 
-from flopwatch.chips import all_chips, find_chip
 from flopwatch.errors import UnknownDeviceError
+from flopwatch.hardware.chips import all_chips, find_chip
 
 # Names that a search for a part of the name takes for something else; each is in the driver's own table of names.
 TRAPS = [

@@ -18,7 +18,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from flopwatch.projection import Pace
+from flopwatch.run.projection import Pace
 
 Window = tuple[float, float, dict[str, float]]  # amount, seconds without pauses, pauses
 AT = (0.3, 0.5, 0.7)

@@ -23,11 +23,11 @@ from pathlib import Path
 import torch
 from torch.distributed import PrefixStore, TCPStore
 
+from flopwatch.hardware.telemetry import REASONS, Telemetry
 from flopwatch.lightning.ranks.marks import step_mark
 from flopwatch.lightning.ranks.publishing import OwnRecord, RankReading
 from flopwatch.lightning.ranks.reading import Reader
-from flopwatch.meter import Mark
-from flopwatch.telemetry import REASONS, Telemetry
+from flopwatch.run.meter import Mark
 
 JOB = Path(__file__).parents[1] / "lightning" / "ranks" / "job.py"
 FAULTS = ("raise", "exit", "kill", "stop", "missing", "breaks", "version", "store")

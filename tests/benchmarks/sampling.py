@@ -20,9 +20,9 @@ ROUNDS, READINGS = 7, 1000
 
 def measure():
     """Microseconds of this thread's CPU time for one reading, the median over the rounds, and the extremes."""
-    from flopwatch.nvml import gauges
-    from flopwatch.nvml.lookup import Address, find_gpu
-    from flopwatch.sampler import Sampler
+    from flopwatch.hardware.nvml import gauges
+    from flopwatch.hardware.nvml.lookup import Address, find_gpu
+    from flopwatch.hardware.sampler import Sampler
 
     gauges.SHORTEST_GPM_SECONDS = 0.0  # so that every reading asks for tensor activity, too
     sampler = Sampler(Address("NVIDIA H100 80GB HBM3", uuid="00000000-0000-0000-0000-000000000000"), 1830e6)

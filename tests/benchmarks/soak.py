@@ -34,12 +34,14 @@ import transformers
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers.logger import DummyLogger
 
-from flopwatch import FlopWatch, files, runfile
-from flopwatch.lightning import devices, session
-from flopwatch.nvml.lookup import Address
-from flopwatch.records import Device
-from flopwatch.report import summarize
-from flopwatch.runfile import read_run
+from flopwatch import FlopWatch, files
+from flopwatch.hardware.nvml.lookup import Address
+from flopwatch.lightning import devices
+from flopwatch.lightning.session import session
+from flopwatch.report.report import summarize
+from flopwatch.run import run_file as runfile
+from flopwatch.run.records import Device
+from flopwatch.run.run_file import read_run
 from tests.conftest import FakeDriver, compile_driver
 
 H100 = "NVIDIA H100 80GB HBM3"

@@ -20,8 +20,8 @@ from collections.abc import Callable
 
 from pytorch_lightning.loggers import WandbLogger
 
-from flopwatch.lightning.sinks import LoggerSink
-from flopwatch.metrics import METRICS
+from flopwatch.lightning.output.sinks import LoggerSink
+from flopwatch.run.metrics import METRICS
 
 WINDOW_SECONDS = 10.0
 STEPS_MS = (1, 10, 100, 1000)

@@ -11,12 +11,12 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from flopwatch import FlopWatch
-from flopwatch.budget import Budget, Projection
 from flopwatch.errors import ArgumentError
 from flopwatch.lightning import callback
-from flopwatch.lightning.alarms import Heat, LowMfu, MissedGoals, ReachedBudgets
-from flopwatch.lightning.timing import Stopwatch
-from flopwatch.runfile import read_run
+from flopwatch.lightning.output.alarms import Heat, LowMfu, MissedGoals, ReachedBudgets
+from flopwatch.lightning.timing.stopwatch import Stopwatch
+from flopwatch.run.budget import Budget, Projection
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, MemoryLogger, TinyGPT, loader, trainer
 
 TOKENS_PER_BATCH = 32

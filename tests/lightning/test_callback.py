@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 import flopwatch.lightning.callback as callback_module
 from flopwatch import FlopWatch
 from flopwatch.errors import FlopwatchError
-from flopwatch.lightning.timing import Stopwatch
-from flopwatch.report import summarize
-from flopwatch.runfile import read_run
+from flopwatch.lightning.timing.stopwatch import Stopwatch
+from flopwatch.report.report import summarize
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import (
     CONFIG,
     FLOPS_PER_BATCH,
@@ -625,7 +625,7 @@ def test_validate_and_test_are_left_alone(tmp_path):
         ({"report": "no"}, "expected True or False for report, got 'no'"),
         ({"dtype": "bf32"}, "expected one of bf16, fp16, tf32, fp8, fp4, int8, fp32, fp64 for dtype, got 'bf32'"),
         ({"chips": "/nowhere.csv"}, "cannot read the chips in /nowhere.csv"),
-        ({"chips": 3}, "expected a CSV file or a list of flopwatch.chips.Chip"),
+        ({"chips": 3}, "expected a CSV file or a list of flopwatch.hardware.chips.Chip"),
         ({"peak_flops_per_second": 10**400}, "above zero or 'measured' for peak_flops_per_second"),
         ({"config": 5000 * "x"}, "cannot read"),
     ],

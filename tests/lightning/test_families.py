@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from flopwatch.architectures import architecture_of
-from flopwatch.backward import training_flops
-from tests.architectures.families import FAMILIES
-from tests.architectures.models import batch_of, build, config_of, inputs_of
+from flopwatch.model.backward import training_flops
+from flopwatch.model.families import architecture_of
 from tests.lightning.test_kinds_of_work import Model, fit
+from tests.model.families.families import FAMILIES
+from tests.model.families.models import batch_of, build, config_of, inputs_of
 
 
 class Whole(Model):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flopwatch.report import summarize
-from flopwatch.runfile import read_run
+from flopwatch.report.report import summarize
+from flopwatch.run.run_file import read_run
 
 ROOT = str(Path(__file__).parents[2])
 pytestmark = pytest.mark.alone
@@ -19,12 +19,13 @@ import functools, json, os, sys, threading, time
 sys.path.insert(0, {ROOT!r})
 import torch
 from flopwatch import FlopWatch
-from flopwatch import sampler as sampler_module
-from flopwatch.lightning import callback, devices, hardware, session
-from flopwatch.lightning.timing import Stopwatch
-from flopwatch.nvml.lookup import Address
-from flopwatch.records import Device
-from flopwatch.sampler import Sampler
+from flopwatch.hardware import sampler as sampler_module
+from flopwatch.lightning import callback, devices, hardware
+from flopwatch.lightning.session import session
+from flopwatch.lightning.timing.stopwatch import Stopwatch
+from flopwatch.hardware.nvml.lookup import Address
+from flopwatch.run.records import Device
+from flopwatch.hardware.sampler import Sampler
 from tests.lightning.models import MemoryLogger, TinyGPT, loader, trainer
 
 options = json.loads(sys.argv[2])

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback, GradientAccumulationScheduler
 from torch.utils.data import DataLoader
 
 from flopwatch import FlopWatch
-from flopwatch.runfile import read_run
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import (
     CONFIG,
     FLOPS_PER_BATCH,
@@ -26,8 +26,8 @@ from tests.lightning.models import (
 )
 
 
-def fit(folder, watch, model, data=None, **changes):
-    trainer(folder, watch, **changes).fit(model, loader() if data is None else data)
+def fit(folder, watch, model, data=None, others=(), **changes):
+    trainer(folder, watch, *others, **changes).fit(model, loader() if data is None else data)
     return read_run(folder).segments[-1]
 
 
@@ -133,14 +133,46 @@ def test_what_is_frozen_when_training_starts_is_seen(tmp_path, hook):
     assert run.end.totals.flops == 10 * SEQUENCES * per_sequence
 
 
-def test_what_is_frozen_later_ends_flops_from_that_window_on(tmp_path, caplog):
+# Of a batch with frozen blocks: forward 66,048 a sequence; the blocks' layers, 49,152, have gradients of inputs alone;
+# the core, 8,704, and the head, 8,192, of both.
+FROZEN = SEQUENCES * (66_048 + 49_152 + 2 * 8_704 + 2 * 8_192)
+
+
+class Freezes(Callback):
+    """Freezes the blocks before a batch, and thaws them before another."""
+
+    def __init__(self, frozen_at, thawed_at):
+        self.changes = {frozen_at: False, thawed_at: True}
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx in self.changes:
+            pl_module.blocks.requires_grad_(self.changes[batch_idx])
+
+
+def test_what_a_callback_freezes_between_two_batches_is_counted_to_the_flop(tmp_path):
+    run = fit(tmp_path, FlopWatch(every_n_steps=4), TinyGPT(), others=(Freezes(5, 8),))
+    assert run.end.totals.flops == 7 * FLOPS_PER_BATCH + 3 * FROZEN
+    # Windows end at steps 1, 4, 8 and 10; frozen are steps 6 to 8.
+    assert [window.flops for window in run.windows] == [
+        FLOPS_PER_BATCH,
+        3 * FLOPS_PER_BATCH,
+        FLOPS_PER_BATCH + 3 * FROZEN,
+        2 * FLOPS_PER_BATCH,
+    ]
+
+
+def test_what_is_frozen_inside_a_batch_that_was_not_watched_leaves_that_batch_unknown(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("flopwatch.lightning.counting.watcher._USUAL_FREE_SECONDS", -1.0)
     model = TinyGPT()
     model.at_batch = lambda index: model.blocks.requires_grad_(False) if index == 5 else None
     run = fit(tmp_path, FlopWatch(every_n_steps=2), model)
-    assert [window.flops for window in run.windows] == [FLOPS_PER_BATCH, FLOPS_PER_BATCH, 2 * FLOPS_PER_BATCH] + [
-        None
-    ] * 3
-    assert caplog.text.count("FLOPs and MFU end here: parameters were frozen or thawed in the middle of an epoch") == 1
+    assert run.end.totals.flops is None
+    # Windows end at steps 1, 2, 4, 6, 8 and 10; the sixth batch is the one that is not known.
+    assert [window.flops for window in run.windows] == [
+        *(FLOPS_PER_BATCH, FLOPS_PER_BATCH, 2 * FLOPS_PER_BATCH),
+        *(None, 2 * FROZEN, 2 * FROZEN),
+    ]
+    assert caplog.text.count("the FLOPs of a batch are not known, and the next one is watched") == 1
 
 
 class Changing(TinyGPT):

@@ -35,7 +35,7 @@ def clock(monkeypatch):
 
 
 def inference_timer(look):
-    from flopwatch.lightning.device_time import HostTimer
+    from flopwatch.lightning.timing.device_time import HostTimer
 
     return HostTimer(look)
 

@@ -9,15 +9,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from flopwatch import FlopWatch
-from flopwatch.architectures import architecture_of
-from flopwatch.backward import EVERYTHING, recomputation, training_flops
-from flopwatch.batch import Batch
-from flopwatch.lightning.discovery import FoundModel, trainable_of
+from flopwatch.lightning.counting.discovery import FoundModel, trainable_of
 from flopwatch.measure import measure
-from flopwatch.runfile import read_run
-from tests.architectures.families import FAMILIES
-from tests.architectures.models import AUTO, config_of
+from flopwatch.model.backward import EVERYTHING, recomputation, training_flops
+from flopwatch.model.batch import Batch
+from flopwatch.model.families import architecture_of
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import MemoryLogger, trainer
+from tests.model.families.families import FAMILIES
+from tests.model.families.models import AUTO, config_of
 
 PEAK = 1e12
 

@@ -1,7 +1,7 @@
 import pytest
 
+from flopwatch.lightning.output.sinks import ProgressSink
 from flopwatch.lightning.patch import Patch
-from flopwatch.lightning.sinks import ProgressSink
 
 
 class Bar:

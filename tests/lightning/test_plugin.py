@@ -6,7 +6,7 @@ import pytest
 
 from flopwatch.errors import ArgumentError
 from flopwatch.lightning import plugin
-from flopwatch.runfile import read_run
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_BATCH
 
 ROOT = str(Path(__file__).parents[2])

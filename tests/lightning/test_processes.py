@@ -15,8 +15,8 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy
 
 from flopwatch.lightning.ranks.ranks import ranks_per_replica
-from flopwatch.metrics import mfu
-from flopwatch.runfile import read_run
+from flopwatch.run.metrics import mfu
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_SEQUENCE, SEQ_LEN
 
 ROOT = str(Path(__file__).parents[2])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flopwatch.runfile import read_run
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 
 ROOT = str(Path(__file__).parents[2])
@@ -65,7 +65,7 @@ def test_two_processes_count_both_ranks_work_once_and_resume(ddp, tmp_path):
 FAILING = DDP.replace(
     "folder, checkpoint =",
     """import os
-from flopwatch.lightning.session import Session
+from flopwatch.lightning.session.session import Session
 def fail(self):
     raise RuntimeError("broken on purpose")
 if os.environ.get("LOCAL_RANK") == "1":
@@ -90,10 +90,11 @@ def test_a_rank_where_flopwatch_fails_holds_nobody_up(tmp_path, python):
 GPUS = DDP.replace(
     "folder, checkpoint =",
     """import functools, os, time, torch
-from flopwatch.lightning import devices, hardware, session
-from flopwatch.nvml.lookup import Address
-from flopwatch.records import Device
-from flopwatch.sampler import Sampler
+from flopwatch.lightning import devices, hardware
+from flopwatch.lightning.session import session
+from flopwatch.hardware.nvml.lookup import Address
+from flopwatch.run.records import Device
+from flopwatch.hardware.sampler import Sampler
 NAME, rank = "NVIDIA H100 80GB HBM3", int(os.environ.get("LOCAL_RANK", "0"))
 uuid = os.environ["UUIDS"].split(",")[rank]
 def h100(device, count, precision, chips=()):

@@ -11,8 +11,8 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from flopwatch import FlopWatch
-from flopwatch.report import summarize
-from flopwatch.runfile import read_run
+from flopwatch.report.report import summarize
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH, MemoryLogger, TinyGPT, loader, trainer
 
 STEPS = 24
@@ -109,7 +109,7 @@ def test_a_broken_state_in_a_checkpoint_does_not_stop_the_resumed_run(tmp_path, 
 
 
 def test_totals_are_unknown_after_an_error_of_ours(tmp_path, monkeypatch):
-    from flopwatch.lightning.session import Session
+    from flopwatch.lightning.session.session import Session
 
     saving = ModelCheckpoint(tmp_path, every_n_train_steps=5, filename="{step}")
     with monkeypatch.context() as patch:

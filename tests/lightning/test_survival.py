@@ -11,11 +11,11 @@ import pytest
 
 from flopwatch import FlopWatch
 from flopwatch.lightning import output as output_module
-from flopwatch.lightning.publishing import Publisher
-from flopwatch.lightning.session import Session
-from flopwatch.lightning.sinks import LoggerSink
-from flopwatch.render import RENDERERS
-from flopwatch.runfile import read_run
+from flopwatch.lightning.output.publisher import Publisher
+from flopwatch.lightning.output.sinks import LoggerSink
+from flopwatch.lightning.session.session import Session
+from flopwatch.report.render import RENDERERS
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, MemoryLogger, TinyGPT, loader, trainer
 
 
@@ -186,7 +186,7 @@ def test_a_signal_leaves_a_readable_run_file_and_a_report(tmp_path, number, stat
     run = read_run(tmp_path)
     (segment,) = run.segments
     assert segment.windows[-1].totals.flops == segment.windows[-1].step * FLOPS_PER_BATCH
-    from flopwatch.report import summarize
+    from flopwatch.report.report import summarize
 
     assert "<html" in RENDERERS["html"](summarize(run))
     if status is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flopwatch.runfile import read_run
+from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 from tests.wandb.server import ENTITY, WandbServer
 

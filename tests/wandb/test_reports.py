@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flopwatch.cli import main
+from flopwatch.cli.command_line import main
 from flopwatch.errors import ArgumentError
 from flopwatch.wandb.online import Project, RunPath, parse_run
 from tests.wandb.server import ENTITY

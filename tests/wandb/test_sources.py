@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from flopwatch.cli import main
+from flopwatch.cli.command_line import main
 from flopwatch.errors import RunFileError
-from flopwatch.report import summarize
-from flopwatch.sources import open_run
+from flopwatch.report.report import summarize
+from flopwatch.report.sources import open_run
 from tests import samples
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
-from tests.test_runfile import write
+from tests.run.test_run_file import write
 from tests.wandb.server import ENTITY
 
 ROOT = str(Path(__file__).parents[2])

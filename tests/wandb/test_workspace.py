@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from flopwatch.cli import main
+from flopwatch.cli.command_line import main
 from flopwatch.errors import ArgumentError
-from flopwatch.metrics import METRICS
+from flopwatch.run.metrics import METRICS
 from flopwatch.wandb.online import Project, parse_project
 from flopwatch.wandb.panels import SECTIONS
 from flopwatch.wandb.workspace import specification

@@ -11,19 +11,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from flopwatch.architectures import architecture_of
-from flopwatch.budget import Budget, parse_budget
-from flopwatch.catalog import UserChips, user_chips
-from flopwatch.chips import DTYPES, Dtype
 from flopwatch.errors import ArgumentError
+from flopwatch.hardware.chips import DTYPES, Dtype
+from flopwatch.hardware.user_chips import UserChips, user_chips
+from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.inference import Inference
 from flopwatch.lightning.last_checkpoint import save_at_the_end
 from flopwatch.lightning.options import OnBudget, Options
 from flopwatch.lightning.ranks.ranks import Ranks
-from flopwatch.lightning.session import Session
-from flopwatch.lightning.shapes import BatchShape
-from flopwatch.lightning.timing import Stopwatch
-from flopwatch.records import Status
+from flopwatch.lightning.session.session import Session
+from flopwatch.lightning.timing.stopwatch import Stopwatch
+from flopwatch.model.families import architecture_of
+from flopwatch.run.budget import Budget, parse_budget
+from flopwatch.run.records import Status
 from flopwatch.units import LARGEST
 
 if TYPE_CHECKING:
@@ -85,14 +85,14 @@ class FlopWatch(_Callback):
             default the datasheet's dense value for the device and precision.
         dtype: Precision of the run's matrix multiplications ("bf16", "fp8", ...), where it cannot be found.
         chips: Chips to add to the table of peaks, or to put in place of its rows: a CSV file like
-            `flopwatch/data/chips.csv`, or `flopwatch.chips.Chip`s.
+            `flopwatch/data/chips.csv`, or `flopwatch.hardware.chips.Chip`s.
         attention: "causal" counts the pairs that the model's masks keep, "full" all pairs.
         flops_per_batch: Function from a batch to its training FLOPs on this rank; it goes before everything that is
             counted. A method of that name on the LightningModule does the same.
         batch_shape: Function from a batch to (sequences, tokens per sequence), or to a `flopwatch.batch.Batch`, for
             batches without plain token ids.
         optimizer_flops: FLOPs of one optimizer step on one device, where the optimizer itself multiplies matrices (see
-            `flopwatch.backward.newton_schulz_flops` for Muon); they are hardware FLOPs, not model FLOPs.
+            `flopwatch.model.backward.newton_schulz_flops` for Muon); they are hardware FLOPs, not model FLOPs.
         every_n_seconds: How long a window lasts.
         every_n_steps: End a window at every multiple of so many optimizer steps instead.
         usd_per_device_hour: Price of one device for one hour, for `budget/usd`.
@@ -236,7 +236,7 @@ class FlopWatch(_Callback):
 
     @_survives
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Note that parameters may be frozen or thawed now."""
+        """Note that an epoch begins."""
         self._live.epoch_started()
 
     @_survives

@@ -9,12 +9,12 @@ from typing import Any, Literal, cast
 
 import torch
 
-from flopwatch.benchmark import TORCH_DTYPES, measure_peak
-from flopwatch.chips import Chip, Dtype, identify
 from flopwatch.errors import FlopwatchError, MeasurementError, UnknownDeviceError
-from flopwatch.lightning.precision import Precision
-from flopwatch.nvml.lookup import Address
-from flopwatch.records import Device
+from flopwatch.hardware.benchmark import TORCH_DTYPES, measure_peak
+from flopwatch.hardware.chips import Chip, Dtype, identify
+from flopwatch.hardware.nvml.lookup import Address
+from flopwatch.lightning.counting.precision import Precision
+from flopwatch.run.records import Device
 
 _GIVE_A_NUMBER = "give FlopWatch(peak_flops_per_second=...) a number"
 _GIVE = f"{_GIVE_A_NUMBER}, or 'measured' for a short benchmark"

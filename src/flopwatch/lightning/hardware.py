@@ -6,12 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
-from flopwatch.meter import add
-from flopwatch.nvml.lookup import Address
-from flopwatch.records import Event, Hardware
-from flopwatch.sampler import Sampler
-from flopwatch.telemetry import FEWEST_SAMPLES, Telemetry
+from flopwatch.hardware.nvml.lookup import Address
+from flopwatch.hardware.sampler import Sampler
+from flopwatch.hardware.telemetry import FEWEST_SAMPLES, Telemetry
+from flopwatch.run.meter import add
+from flopwatch.run.records import Event, Hardware
 
 _logger = logging.getLogger("flopwatch")
 _WINDOWS_IN_A_ROW = 2
@@ -88,7 +89,7 @@ class HardwareWatch:
         records: list[Hardware | Event] = []
         hardware = self._sampler.hardware()
         if hardware is not None:
-            records.append(hardware)
+            records.append(Hardware(time.time(), **asdict(hardware)))
         messages = [each.words for each in self._sampler.troubles() if self._rank == 0 or not each.everywhere]
         if self._others_are_missing(own, everyone):
             messages.append("the GPU of another rank is not read, so clocks and energy of the run are not known")

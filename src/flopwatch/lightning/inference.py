@@ -7,18 +7,20 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from flopwatch import rates, units
+from flopwatch import units
 from flopwatch.errors import MeasurementError
-from flopwatch.lightning.device_time import timer_for
+from flopwatch.lightning.counting.precision import Precision, precision_of
+from flopwatch.lightning.counting.shapes import samples_of
+from flopwatch.lightning.counting.watched import WatchedCosts, cost_of
+from flopwatch.lightning.counting.watcher import Watcher
 from flopwatch.lightning.devices import device_of
 from flopwatch.lightning.options import Options
-from flopwatch.lightning.precision import Precision, precision_of
-from flopwatch.lightning.shapes import samples_of
-from flopwatch.lightning.sinks import LoggerSink
-from flopwatch.lightning.watching import WatchedCosts, Watcher, cost_of
-from flopwatch.meter import add
-from flopwatch.records import Device
-from flopwatch.tree import AttentionConvention
+from flopwatch.lightning.output.sinks import LoggerSink
+from flopwatch.lightning.timing.device_time import timer_for
+from flopwatch.model.architecture import AttentionConvention
+from flopwatch.run import rates
+from flopwatch.run.meter import add
+from flopwatch.run.records import Device
 
 InferenceStage = Literal["validation", "test", "predict"]
 _logger = logging.getLogger("flopwatch")
@@ -97,9 +99,11 @@ class InferenceMeter:
 
     def _flops_of(self, batch: Any) -> int | None:
         try:
-            seen = self._watcher.take(self._attention)
-            if seen is not None:
-                self._costs.learn(batch, cost_of(seen[0]))
+            look = self._watcher.take(self._attention)
+            if isinstance(look, MeasurementError):
+                raise look
+            if look is not None:
+                self._costs.learn(batch, cost_of(look.counted))
             return self._costs.cost(batch).flops
         except MeasurementError as error:
             self._lost = self._lost or f"no FLOPs: {error}"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from flopwatch.budget import Budget
-from flopwatch.chips import Chip, Dtype
+from flopwatch.hardware.chips import Chip, Dtype
+from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.devices import UsersPeak
-from flopwatch.lightning.shapes import BatchShape
-from flopwatch.tree import AttentionConvention
+from flopwatch.model.architecture import AttentionConvention
+from flopwatch.run.budget import Budget
 
 OnBudget = Literal["warn", "stop"] | Callable[[Any, str], None]
 

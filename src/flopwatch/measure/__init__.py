@@ -28,7 +28,7 @@ from flopwatch.measure.meta_counter import MadeOnMeta, MetaCounter, causal_atten
 from flopwatch.measure.results import Measurement, Uncounted
 from flopwatch.measure.undisturbed import module_kept, random_states_kept, tensors_of
 from flopwatch.measure.watching import StepCounter
-from flopwatch.tree import AttentionConvention
+from flopwatch.model.architecture import AttentionConvention
 
 _logger = logging.getLogger("flopwatch")
 _LIBRARIES = tuple(

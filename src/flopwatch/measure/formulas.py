@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from flopwatch.measure import flex, packages
+
 Formula = Callable[..., int]
 aten = torch.ops.aten
 FORMULAS: dict[Any, Formula] = {}
@@ -35,6 +37,21 @@ def register(operator: Any, formula: Formula) -> None:
         raise ValueError(f"expected an operator without a formula, {operator} has one")
     _SHIPPED.discard(operator)
     FORMULAS[operator] = formula
+
+
+def formula_of(operator: Any) -> Callable[..., int | None] | None:
+    """Find what an operator costs: by the user's formula, by one for PyTorch's own, by its name in another package.
+
+    A formula gives `None` where what it takes is not to be had without waiting.
+    """
+    own = FORMULAS.get(_packet(operator)) or FORMULAS.get(operator)
+    if own is not None:
+        return own
+    return flex.formula_of(operator) if flex.is_flex(operator) else packages.formula_of(operator)
+
+
+def _packet(operator: Any) -> Any:
+    return getattr(operator, "_overloadpacket", operator)
 
 
 def _for(*names: str) -> Callable[[Formula], Formula]:
@@ -250,8 +267,16 @@ def gradients_left_out(operator: Any, args: Any, named: Any, needs: tuple[bool, 
     return left_out
 
 
+def _is_the_users(operator: Any) -> bool:
+    return any(each in FORMULAS and each not in _SHIPPED for each in (operator, _packet(operator)))
+
+
 def masked_flops(operator: Any, args: Any, named: Any, flops: int) -> int:
-    """How many of the FLOPs over all pairs PyTorch's own attention leaves out, since it is told to be causal."""
+    """How many of the FLOPs over all pairs an attention leaves out, since it is told to be causal or has a window."""
+    if flex.is_flex(operator):
+        return flex.masked(operator, args, named, flops)
+    if packages.rule_of(operator) is not None:
+        return 0 if _is_the_users(operator) else packages.masked(operator, args, named, flops)
     names = [each.name for each in operator._schema.arguments]
     if "is_causal" not in names or "query" not in names:
         return 0
@@ -303,5 +328,5 @@ def _names(file: str) -> frozenset[str]:
 # Operators that multiply no matrices: reductions, normalization, pooling, losses, moving data. Anything that is tagged
 # `pointwise` or is a view is free without being listed. Of heavy ones a single input is enough to be work that the
 # formulas above would miss: decompositions, Fourier transforms, fused recurrent layers.
-FREE = _names("free_operators.txt")
+FREE = _names("free_operators.txt") | _names("free_package_operators.txt")
 HEAVY = _names("heavy_operators.txt")

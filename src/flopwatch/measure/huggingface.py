@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from flopwatch.architectures.config import read_mapping
-from flopwatch.batch import Batch
-from flopwatch.conventions import Convention
 from flopwatch.errors import ArgumentError, MeasurementError
-from flopwatch.estimate import Estimate
 from flopwatch.measure import Measurement, measure
 from flopwatch.measure.meta import META
-from flopwatch.tree import AttentionConvention
+from flopwatch.model.architecture import AttentionConvention
+from flopwatch.model.batch import Batch
+from flopwatch.model.conventions import Convention
+from flopwatch.model.estimate import Estimate
+from flopwatch.model.families.config import read_mapping
 from flopwatch.units import quoted
 
 _DEFAULT_IMAGE = 224

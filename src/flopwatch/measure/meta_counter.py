@@ -60,7 +60,7 @@ class MetaCounter(StepCounter):
         if operator.namespace == "c10d" and _holds_data(args):
             raise MeasurementError("the code waits for other ranks, which a measurement must not")
         out = super().__torch_dispatch__(operator, types, args, kwargs)
-        self._remember(operator._overloadpacket.__name__, args, out)
+        self._remember(getattr(operator, "_overloadpacket", operator).__name__, args, out)
         return out
 
     def _place(self, tensors: list[torch.Tensor]) -> str:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch._ops import HigherOrderOperator
 from torch.utils._pytree import tree_leaves
 
-from flopwatch.measure.formulas import FORMULAS, FREE, HEAVY, Formula
+from flopwatch.measure.formulas import FREE, HEAVY, formula_of
+from flopwatch.measure.packages import RULES
 
 _FREE_NAMESPACES = frozenset(
     {"prim", "prims", "profiler", "c10d", "_c10d_functional", "c10d_functional", "inductor", "fsdp"}
 )
-
-
-def formula_of(operator: Any) -> Formula | None:
-    """Find what tells the FLOPs of an operator, or nothing."""
-    return FORMULAS.get(operator._overloadpacket) or FORMULAS.get(operator)
 
 
 def is_composite(operator: Any) -> bool:
@@ -33,9 +30,11 @@ def is_another_packages(operator: Any) -> bool:
 
 def is_free(operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
     """Whether an operator without a formula multiplies no matrices."""
-    if operator.namespace in _FREE_NAMESPACES:
-        return True
+    if isinstance(operator, HigherOrderOperator):
+        return False
     name = operator.name().partition("::")[2].partition(".")[0].rstrip("_")
+    if operator.namespace in _FREE_NAMESPACES or f"{operator.namespace}::{name}" in FREE:
+        return True
     if operator.namespace == "aten":
         if name.startswith("_foreach_"):
             return True
@@ -51,7 +50,9 @@ def is_free(operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> bool
 
 def is_heavy(name: str) -> bool:
     """Whether an operator, by its name as in "aten.linalg_qr", is known to do much more than elementwise work."""
-    return name.rpartition(".")[2].rstrip("_") in HEAVY or name.startswith("torch_attn.")
+    if name.rpartition(".")[2].rstrip("_") in HEAVY or name.replace(".", "::", 1) in RULES:
+        return True
+    return name.startswith(("torch_attn.", "higher_order."))
 
 
 def _is_pointwise_gradient(name: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from flopwatch.tree import AttentionConvention, ComponentRow
+from flopwatch.model.architecture import AttentionConvention, ComponentRow
 
 
 @dataclass(frozen=True)

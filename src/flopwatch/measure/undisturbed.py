@@ -17,6 +17,8 @@ from torch.utils._pytree import tree_leaves
 class OwnNumbers(TorchDispatchMode):
     """Draws torch's random numbers of the CPU from a state of its own: the process's is whose it was in between."""
 
+    supports_higher_order_operators = True
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._state = torch.get_rng_state()
@@ -30,7 +32,7 @@ class OwnNumbers(TorchDispatchMode):
         self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run an operator."""
-        if torch.Tag.nondeterministic_seeded not in operator.tags:
+        if torch.Tag.nondeterministic_seeded not in getattr(operator, "tags", ()):
             return operator(*args, **(kwargs or {}))
         others = torch.get_rng_state()
         torch.set_rng_state(self._state)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 import weakref
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch._ops import HigherOrderOperator
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.optim import Optimizer
 from torch.utils import _python_dispatch as dispatching
@@ -21,11 +22,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from flopwatch.errors import MeasurementError
+from flopwatch.measure import flex
 from flopwatch.measure.compiled import CompiledWeights
-from flopwatch.measure.formulas import gradients_left_out, masked_flops
-from flopwatch.measure.operators import formula_of, is_another_packages, is_composite, is_free, is_heavy
+from flopwatch.measure.formulas import formula_of, gradients_left_out, masked_flops
+from flopwatch.measure.operators import is_another_packages, is_composite, is_free, is_heavy
 from flopwatch.measure.results import Measurement, Uncounted
-from flopwatch.tree import AttentionConvention
+from flopwatch.model.architecture import AttentionConvention
 
 Phase = Literal["forward", "backward", "recomputed", "optimizer"]
 CAN_WATCH_COMPILED = hasattr(TorchDispatchMode, "ignore_compile_internals")
@@ -38,6 +40,7 @@ _ALL_PAIRS = (
 )
 _SOFTMAX = (torch.ops.aten._softmax, torch.ops.aten._safe_softmax)
 _CHECKPOINT_FILE = "torch/utils/checkpoint.py"
+_RUNS_ANOTHER = ("auto_functionalized", "auto_functionalized_v2", "with_effects", "inductor_compiled_code")
 
 
 class StepCounter(TorchDispatchMode):
@@ -47,6 +50,7 @@ class StepCounter(TorchDispatchMode):
         module: The module whose parameters are told apart.
     """
 
+    supports_higher_order_operators = True
     _counts_meta = False  # in a real step somebody's estimate, which is no work
 
     def __init__(self, module: nn.Module) -> None:
@@ -95,9 +99,14 @@ class StepCounter(TorchDispatchMode):
     ) -> Any:
         """Run an operator and count it."""
         named = kwargs or {}
+        if isinstance(operator, HigherOrderOperator):
+            return self._run_higher_order(operator, args, named)
         if torch.is_inference_mode_enabled() and is_composite(operator):
             with self:
                 return operator.decompose(*args, **named)
+        return self._run(operator, args, named)
+
+    def _run(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         out = operator(*args, **named)
         try:
             self._see(operator, args, named, out)
@@ -105,11 +114,18 @@ class StepCounter(TorchDispatchMode):
             self._failed = self._failed or f"{operator} could not be counted ({type(error).__name__})"
         return out
 
+    def _run_higher_order(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Run an operator that is given functions; those that run a single other one are counted by that one."""
+        if operator.name() in _RUNS_ANOTHER:
+            with self:
+                return operator.py_kernels[torch._C.DispatchKey.CompositeExplicitAutograd](*args, **named)
+        return self._run(operator, args, named)
+
     def _see(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
         tensors = [each for each in tree_leaves((args, named)) if isinstance(each, torch.Tensor)]
         if any(each.is_meta for each in tensors) and not self._counts_meta:
             return
-        if operator._overloadpacket in _SOFTMAX:
+        if getattr(operator, "_overloadpacket", None) in _SOFTMAX:
             self._notes.add(_ALL_PAIRS)
         formula = formula_of(operator)
         if formula is not None:
@@ -120,13 +136,18 @@ class StepCounter(TorchDispatchMode):
 
     def _count(self, operator: Any, formula: Any, args: Any, named: dict[str, Any], out: Any, tensors: Any) -> None:
         given = {name: value for name, value in named.items() if name != "out"}
-        flops = formula(*args, **given, out=out) - self._not_asked_for(operator, args, named, out)
+        flops = formula(*args, **given, out=out)
+        if flops is None:
+            return self._note(operator, tensors)
+        flops -= self._not_asked_for(operator, args, named, out)
         if not flops:
             return
         phase = self._phase()
         where = (phase, self._place(tensors) if phase == "forward" else "")
         masked = masked_flops(operator, args, named, flops)
-        if not masked and "attention" in operator.name():
+        if flex.is_flex(operator):
+            self._notes |= set() if flex.kept_pairs(operator, args) is not None else {flex.UNREAD}
+        elif not masked and "attention" in operator.name():
             self._notes.add(_ALL_PAIRS)
         self._flops[where] += flops
         self._masked[where] += masked
@@ -138,9 +159,14 @@ class StepCounter(TorchDispatchMode):
         return "products without weights" if owner is None else owner.rpartition(".")[0]
 
     def _not_asked_for(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any], out: Any) -> int:
-        """What a fused attention computes in its backward though no gradient is needed there."""
+        """What a fused attention computes in its backward though no gradient is needed there.
+
+        Inside of a `Function`, as compiled code is, tensors do not show what needs a gradient.
+        """
+        if not operator.name().startswith("aten::_scaled_dot_product"):
+            return 0
         names = [each.name for each in operator._schema.arguments]
-        if names[:3] == ["query", "key", "value"]:
+        if names[:3] == ["query", "key", "value"] and torch.is_grad_enabled():
             needs = (args[0].requires_grad, args[1].requires_grad, args[2].requires_grad)
             result = out[0] if isinstance(out, (tuple, list)) else out
             self._needs[storage_of(result)] = needs
@@ -161,11 +187,10 @@ class StepCounter(TorchDispatchMode):
         return "optimizer" if not torch.is_grad_enabled() and _called_from_optimizer() else "forward"
 
     def _note(self, operator: Any, tensors: list[torch.Tensor]) -> None:
-        name = str(operator._overloadpacket)
+        name = str(getattr(operator, "_overloadpacket", f"higher_order.{operator.name()}"))
         self._uncounted[name] += 1
         self._went_into[name] |= {owner for each in tensors if (owner := self._owner(each)) is not None}
-        multiplies = is_another_packages(operator) and sum(each.dim() >= 2 for each in tensors) >= 2
-        if is_heavy(name) or multiplies:
+        if is_heavy(name) or (is_another_packages(operator) and sum(each.dim() >= 2 for each in tensors) >= 2):
             self._heavy.add(name)
 
     def _owner(self, tensor: torch.Tensor) -> str | None:
@@ -204,13 +229,17 @@ class StepCounter(TorchDispatchMode):
             recomputed_flops=phases["recomputed"],
             attention=attention,
             by_module={place: count for (phase, place), count in flops.items() if phase == "forward"},
-            uncounted=tuple(
-                Uncounted(name, calls, tuple(sorted(self._went_into[name])), name in self._heavy)
-                for name, calls in sorted(self._uncounted.items())
-            ),
+            uncounted=tuple(self._listed()),
             unseen=self._compiled.unseen,
             assumptions=tuple(sorted(notes)),
         )
+
+    def _listed(self) -> Iterator[Uncounted]:
+        """The operators that were not counted; compiled kernels of flex_attention are seen by no mode."""
+        for name, calls in sorted(self._uncounted.items()):
+            yield Uncounted(name, calls, tuple(sorted(self._went_into[name])), name in self._heavy)
+        if not self._counts_meta and flex.is_compiled_in():
+            yield Uncounted(flex.COMPILED, 1, heavy=True)
 
 
 def storage_of(tensor: torch.Tensor) -> int:

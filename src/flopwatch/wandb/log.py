@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flopwatch.errors import RunFileError, WandbError
-from flopwatch.reading import no_bar
+from flopwatch.run.reading_bar import no_bar
 from flopwatch.wandb.live import SUMMARY
 
 _BLOCK, _HEADER = 2**15, struct.Struct("<IHB")

@@ -10,11 +10,11 @@ from typing import Any
 
 from flopwatch import units
 from flopwatch.errors import WandbError
-from flopwatch.merging import WindowList
-from flopwatch.records import Device, End, Start, Status, Totals, Verification, Window, Work
-from flopwatch.runfile import Run, Segment
-from flopwatch.telemetry import FEWEST_SAMPLES
-from flopwatch.tree import ComponentRow
+from flopwatch.hardware.telemetry import FEWEST_SAMPLES
+from flopwatch.model.architecture import ComponentRow
+from flopwatch.run.records import Device, End, Start, Status, Totals, Verification, Window, Work
+from flopwatch.run.run_file import Run, Segment
+from flopwatch.run.window_list import WindowList
 from flopwatch.wandb.live import STEP_AXIS, SUMMARY, own_part
 
 _MARK = "perf/step_seconds"

@@ -27,7 +27,7 @@ from flopwatch import FlopWatch
 from flopwatch.lightning.ranks import publishing
 from flopwatch.lightning.ranks import ranks as ranks_module
 from flopwatch.lightning.ranks.stopping import StopVote
-from flopwatch.lightning.session import Session
+from flopwatch.lightning.session.session import Session
 
 # torch's store looks the name of every client up; where nobody answers, that shall not take five seconds each time.
 os.environ.update(OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo", RES_OPTIONS="timeout:1 attempts:1")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flopwatch.lightning.ranks.marks import RecentMarks, ends_window, step_mark
-from flopwatch.meter import Mark
+from flopwatch.run.meter import Mark
 
 MARK = Mark((1, 2, 3, 4, 5), (0, 0, 0, 0, 0), 1, 1)
 

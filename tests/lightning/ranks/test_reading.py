@@ -6,12 +6,12 @@ import msgspec
 import pytest
 import torch.distributed as dist
 
+from flopwatch.hardware.telemetry import Telemetry
 from flopwatch.lightning.ranks import reading
 from flopwatch.lightning.ranks.marks import step_mark
 from flopwatch.lightning.ranks.publishing import SCHEMA, OwnRecord, RankReading, UnreadableRecord, decode
 from flopwatch.lightning.ranks.reading import Reader
-from flopwatch.meter import Mark
-from flopwatch.telemetry import Telemetry
+from flopwatch.run.meter import Mark
 
 VERSION = "0.2.0"
 

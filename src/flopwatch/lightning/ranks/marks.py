@@ -6,7 +6,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from flopwatch.meter import AMOUNTS, Mark
+from flopwatch.run.meter import AMOUNTS, Mark
 
 _SHORTEST_WINDOW = 0.7  # of what is wanted; the longest is twice that
 _KEPT_OF_A_KIND, _KEPT_BY_NAME = 2, 4

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from flopwatch.hardware.telemetry import Telemetry
 from flopwatch.lightning.ranks.marks import RecentMarks, StepMark
-from flopwatch.meter import Mark
-from flopwatch.telemetry import Telemetry
+from flopwatch.run.meter import Mark
 
 SCHEMA = 1
 

@@ -17,7 +17,7 @@ from flopwatch.lightning.ranks.publishing import OwnRecord, RankReading
 from flopwatch.lightning.ranks.reading import PendingSum, Reader, Sum
 from flopwatch.lightning.ranks.stopping import Chair, StopVote
 from flopwatch.lightning.ranks.store import Store, jobs_store
-from flopwatch.meter import Mark
+from flopwatch.run.meter import Mark
 
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.005, 0.5
 _HELD_PAUSE_SECONDS = 0.01

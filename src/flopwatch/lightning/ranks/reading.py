@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from flopwatch.hardware.telemetry import Telemetry, over_devices
 from flopwatch.lightning.ranks.marks import StepMark
 from flopwatch.lightning.ranks.publishing import RankReading, UnreadableRecord, decode
 from flopwatch.lightning.ranks.store import Store, present, read
-from flopwatch.meter import AMOUNTS, Mark
-from flopwatch.telemetry import Telemetry, over_devices
+from flopwatch.run.meter import AMOUNTS, Mark
 
 PATIENCE_SECONDS = 30.0
 _PATIENCE_WITH_THE_SILENT_SECONDS = 2.0

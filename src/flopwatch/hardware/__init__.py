@@ -1,0 +1,1 @@
+"""The devices: peaks of chips, and what their drivers read."""

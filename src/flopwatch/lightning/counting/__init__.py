@@ -1,0 +1,1 @@
+"""How batches are counted: by the closed form, as they ran, or as the user says."""

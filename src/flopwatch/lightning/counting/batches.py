@@ -1,0 +1,52 @@
+"""What the model is fed by a batch: by the user's function, else by the batch's shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flopwatch.lightning.counting.shapes import BatchShape, is_plain, shape_of
+from flopwatch.model.architecture import Inputs
+from flopwatch.model.batch import Batch
+from flopwatch.units import quoted
+
+
+class UnreadableBatchError(Exception):
+    """The user's function failed on a batch; the text says what was expected and what came."""
+
+
+class BatchReader:
+    """Reads shapes of batches.
+
+    Args:
+        function: The user's function from a batch to (sequences, tokens per sequence) or to a `Batch`.
+        inputs: What the model takes.
+    """
+
+    def __init__(self, function: BatchShape | None, inputs: Inputs) -> None:
+        self._function, self._inputs = function, inputs
+        self.is_users = function is not None
+
+    def is_sure(self, batch: Any) -> bool:
+        """Whether the model is sure to be fed what the batch holds."""
+        return self.is_users or is_plain(batch)
+
+    def shape(self, batch: Any) -> Batch | None:
+        """The shape of a batch; `None` where it cannot be told.
+
+        Raises:
+            UnreadableBatchError: If the user's function fails.
+        """
+        if self._function is None:
+            return shape_of(batch, self._inputs)
+        shape: Any = None
+        try:
+            shape = self._function(batch)
+            if isinstance(shape, Batch):
+                return shape
+            sequences, seq_len = shape
+            return Batch(int(sequences), int(seq_len))
+        except Exception as error:
+            got = f"it returned {quoted(shape)}" if shape is not None else f"{type(error).__name__}: {str(error)[:200]}"
+            raise UnreadableBatchError(
+                f"batch_shape failed: expected (sequences, tokens per sequence) or a Batch; {got}"
+            ) from error

@@ -1,0 +1,290 @@
+"""What a batch costs by the closed form of its shape, and the counter that goes by it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from flopwatch.errors import ConfigError
+from flopwatch.lightning.counting import discovery
+from flopwatch.lightning.counting.batches import UnreadableBatchError
+from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject, Warnings
+from flopwatch.lightning.counting.discovery import FoundModel
+from flopwatch.lightning.counting.lengths import UNKNOWN, Lengths, reading_of
+from flopwatch.lightning.counting.shapes import has_pairs_of_its_own, samples_of
+from flopwatch.model import backward, conventions
+from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
+from flopwatch.model.backward import Checkpointing, Trainable
+from flopwatch.model.batch import Batch
+from flopwatch.model.components import Product
+from flopwatch.run.meter import Amounts
+from flopwatch.run.records import Verification, Work
+
+_OWN_MASK = (
+    "the batch says for every pair, or by cu_seqlens alone, which ones are attended, and that is not read, so all pairs"
+    " of masks given as tensors count"
+)
+# Their classes in Hugging Face do not read from position ids where a document begins.
+_NO_DOCUMENTS = frozenset(
+    (
+        *("albert", "bert", "bloom", "distilbert", "electra", "falcon"),
+        *("gpt_oss", "modernbert", "mpt", "opt", "roberta", "xlm-roberta"),
+    )
+)
+
+
+class ClosedForm:
+    """Costs from the architecture, computed once for every shape.
+
+    Args:
+        architecture: The model, under its own masks.
+        attention: The convention to count with.
+        trainable: Which parameters train.
+        checkpointing: How layers are checkpointed, `None` if that is not known.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        attention: AttentionConvention,
+        trainable: Trainable,
+        checkpointing: Checkpointing | None,
+    ) -> None:
+        self.architecture = architecture.counted_with(attention)
+        self._as_it_runs = architecture.as_reference().with_full_attention()
+        self.trainable = trainable
+        self.checkpointing = checkpointing if trainable.everything or checkpointing == "none" else None
+        self.packs = (
+            architecture.inputs == "tokens"
+            and architecture.model_type not in _NO_DOCUMENTS
+            and not any(isinstance(leaf, Product) for leaf, _, _ in architecture.leaves())
+        )
+        self._costs: dict[Batch, Cost] = {}
+
+    def cost(self, shape: Batch) -> Cost:
+        """What a shape costs; of packed documents the sum of what each would alone."""
+        if not shape.documents:
+            return self._cost(shape)
+        each = [self._cost(Batch(1, length)) for length in shape.documents]
+        known = [cost.hardware_flops for cost in each if cost.hardware_flops is not None]
+        return Cost(sum(cost.flops for cost in each), sum(known) if len(known) == len(each) else None)
+
+    def _cost(self, shape: Batch) -> Cost:
+        cost = self._costs.get(shape)
+        if cost is None:
+            flops = backward.training_flops(self.architecture, shape, self.trainable)
+            hardware = None
+            if self.checkpointing is not None:
+                hardware = flops + backward.recomputation(self.architecture, shape, self.checkpointing).flops
+            cost = self._costs[shape] = Cost(flops, hardware)
+        return cost
+
+    def as_it_runs(self, shape: Batch) -> tuple[int, int | None]:
+        """FLOPs and recomputed FLOPs as the model's code runs them, over all pairs: what a watched batch shows."""
+        plain = replace(shape, documents=())
+        flops = backward.training_flops(self._as_it_runs, plain, self.trainable)
+        if self.checkpointing is None:
+            return flops, None
+        return flops, backward.recomputation(self._as_it_runs, plain, self.checkpointing).flops
+
+    def forward_flops(self, shape: Batch) -> int:
+        """Forward FLOPs, adapters included."""
+        added = backward.added_forward_flops(self.architecture, shape, self.trainable)
+        return self.architecture.forward_flops(shape) + added
+
+    def by_convention(self, shape: Batch) -> dict[str, int]:
+        """What others would count, who know neither frozen parameters nor packed documents: else nothing."""
+        if shape.documents or not self.trainable.everything:
+            return {}
+        return conventions.by_convention(self.architecture, shape)
+
+    def rows(self, shape: Batch) -> tuple[ComponentRow, ...]:
+        """The per-component table, with a line for adapters."""
+        rows = self.architecture.rows(shape)
+        added = backward.added_forward_flops(self.architecture, shape, self.trainable)
+        if added:
+            rows.append(ComponentRow("adapters", 0, added))
+        return tuple(rows)
+
+
+class ClosedFormCounter:
+    """Counts batches by the closed form of the model's config, which the first watched one bore out.
+
+    Args:
+        subject: What is counted.
+        found: The config and the module that it describes.
+        note: How the two were held against each other.
+        batch: The first batch.
+        look: What was seen of it.
+        training: Which parameters trained, as a number.
+
+    Raises:
+        ConfigError: If what was seen is something else, or it is not sure what the model is fed.
+    """
+
+    def __init__(self, subject: Subject, found: FoundModel, note: str, batch: Any, look: Look, training: int) -> None:
+        self._subject, self._found, self._warnings = subject, found, Warnings()
+        self._checkpointing = discovery.checkpointing_of(found.module)
+        self._forms: dict[int, ClosedForm] = {}
+        self._known: dict[Any, Amounts] = {}
+        self._shorter_by = 0
+        stated = self._stated_at_first(batch)
+        form = self._form(training)
+        shape = stated if not isinstance(look, Seen) else self._shape_that_fits(form, stated, look)
+        self._shorter_by = stated.seq_len - shape.seq_len
+        self._packed = form.packs
+        if isinstance(look, Seen):
+            if look.all_pairs.recomputed_flops != form.as_it_runs(shape)[1]:
+                self._checkpointing = None
+                self._forms.clear()
+            self._packed = self._packed and not _keeps_documents_back(batch, look)
+            self.work = self._described(training, shape, "verified", f"{note}; a watched batch agrees to the FLOP")
+        else:
+            why = f"no batch could be watched to check: {look or 'it was not watched'}"
+            self._refuse_unless_sure(batch, why)
+            self.work = self._described(training, shape, "formula only", f"{note}; {why}")
+
+    def _stated_at_first(self, batch: Any) -> Batch:
+        if self._subject.attention == "causal" and has_pairs_of_its_own(batch):
+            raise ConfigError(_OWN_MASK)
+        stated = self._shape(batch)
+        if stated is None or stated.empty:
+            raise ConfigError("no tensor that the model is fed was found in the batch; pass FlopWatch(batch_shape=...)")
+        return stated
+
+    def _refuse_unless_sure(self, batch: Any, why: str) -> None:
+        if not self._subject.reader.is_sure(batch):
+            raise ConfigError(f"{why}, and it is not sure that the model is fed what the batch holds")
+
+    def _shape_that_fits(self, form: ClosedForm, stated: Batch, seen: Seen) -> Batch:
+        """The batch's shape, or one token less where the last one is only a target."""
+        cost_of_seen = seen.all_pairs.training_flops if seen.all_pairs.complete else None
+        shapes = [stated, replace(stated, seq_len=stated.seq_len - 1)] if stated.seq_len > 1 else [stated]
+        for shape in shapes:
+            if form.as_it_runs(shape)[0] == cost_of_seen:
+                return shape
+        raise ConfigError(
+            f"the step ran {seen.all_pairs.forward_flops + seen.all_pairs.backward_flops:,} FLOPs over all pairs of"
+            f" attention, where the closed form of {form.architecture.model_type} gives {form.as_it_runs(stated)[0]:,}"
+        )
+
+    def _form(self, training: int) -> ClosedForm:
+        """The closed form with what trains at the moment.
+
+        Raises:
+            ConfigError: If that cannot be told from the parameters' names.
+        """
+        form = self._forms.get(training)
+        if form is None:
+            trainable = discovery.trainable_of(self._found)
+            form = ClosedForm(self._found.architecture, self._subject.attention, trainable, self._checkpointing)
+            self._forms[training] = form
+        return form
+
+    def count(self, batch: Any, look: Look, training: int) -> Amounts:
+        """What a batch of its shape costs; a dictionary look-up where batches are pairs of tensors.
+
+        Raises:
+            ConfigError: If other parameters train, and it cannot be told which parts of the model they are.
+        """
+        like = _like(batch, training) if not self._subject.reader.is_users else None
+        known = self._known.get(like) if like is not None else None
+        if known is not None:
+            return known
+        form, shape = self._form(training), self._shape(batch)
+        if shape is None:
+            self._warnings.say("a batch came whose shape cannot be told; FLOPs and tokens are unknown from here on")
+            return UNKNOWN._replace(samples=samples_of(batch))
+        if shape.empty:
+            self._warnings.say(
+                f"a batch without tokens came ({shape.sequences} x {shape.seq_len}); it counts as no work"
+            )
+            return Amounts(samples=shape.sequences)
+        amounts = self._subject.late.amounts(
+            batch, lambda lengths: self._amounts(form, shape, lengths), packed=self._packed
+        )
+        if like is not None:
+            self._known[like] = amounts
+        return amounts
+
+    def _amounts(self, form: ClosedForm, shape: Batch, lengths: Lengths) -> Amounts:
+        if lengths.documents is not None and sum(lengths.documents) == shape.tokens:
+            shape = Batch(shape.sequences, shape.seq_len, documents=lengths.documents)
+        tokens, cost = form.architecture.tokens(shape) or None, form.cost(shape)
+        return Amounts(cost.flops, tokens, shape.sequences, cost.hardware_flops, lengths.useful_tokens)
+
+    def _shape(self, batch: Any) -> Batch | None:
+        """The shape of a batch as the model sees it."""
+        try:
+            stated = self._subject.reader.shape(batch)
+        except UnreadableBatchError as error:
+            self._warnings.say(str(error))
+            return None
+        if stated is None or not self._shorter_by:
+            return stated
+        return replace(stated, seq_len=max(stated.seq_len - self._shorter_by, 0))
+
+    def knows(self, batch: Any, training: int) -> bool:
+        """Whether the closed form was made for what trains; it holds for all batches."""
+        return training in self._forms
+
+    def objection(self, batch: Any, seen: Seen, training: int) -> str | None:
+        """What a later batch ran where the closed form gives something else.
+
+        Raises:
+            ConfigError: As `count`.
+        """
+        shape = self._shape(batch)
+        if shape is None or shape.empty:
+            return None
+        self._packed = self._packed and not _keeps_documents_back(batch, seen)
+        expected = self._form(training).as_it_runs(shape)[0]
+        if seen.all_pairs.complete and seen.all_pairs.training_flops == expected:
+            return None
+        ran = seen.all_pairs.forward_flops + seen.all_pairs.backward_flops
+        return f"the step no longer runs what its closed form says: {ran:,} FLOPs, not {expected:,}"
+
+    def at_the_end(self) -> Work:
+        """As it was at first."""
+        return self.work
+
+    def _described(self, training: int, shape: Batch, verification: Verification, note: str) -> Work:
+        form = self._form(training)
+        architecture, cost = form.architecture, form.cost(shape)
+        return Work(
+            verification=verification,
+            note=note,
+            method="config",
+            model_type=architecture.model_type,
+            parameters=architecture.parameters(),
+            active_parameters=architecture.active_parameters(),
+            trainable_parameters=self._subject.trainable_parameters(),
+            attention=self._subject.attention,
+            sequences=shape.sequences,
+            seq_len=shape.seq_len,
+            tokens=architecture.tokens(shape) or None,
+            source_len=shape.source_len or None,
+            image_size=shape.image_size,
+            forward_flops=form.forward_flops(shape),
+            training_flops=cost.flops,
+            hardware_flops=cost.hardware_flops,
+            components=form.rows(shape),
+            conventions=form.by_convention(shape),
+        )
+
+
+def _like(batch: Any, training: int) -> Any:
+    """What batches have in common that cost the same, where that is plain at first sight; else nothing."""
+    if type(batch) not in (list, tuple) or not batch:
+        return None
+    first = batch[0]
+    return (training, first.shape, first.dtype) if isinstance(first, torch.Tensor) else None
+
+
+def _keeps_documents_back(batch: Any, seen: Seen) -> bool:
+    """Whether the model was not told of the documents in a batch: then its attention is causal without a mask."""
+    reading = reading_of(batch, packed=True)
+    packed = reading is not None and reading.ready() and reading.lengths().documents is not None
+    return packed and seen.counted.forward_flops != seen.all_pairs.forward_flops

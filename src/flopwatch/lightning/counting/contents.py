@@ -1,0 +1,63 @@
+"""Tokens and samples of batches whose FLOPs are not counted by their shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flopwatch.lightning.counting.batches import UnreadableBatchError
+from flopwatch.lightning.counting.counter import Cost, Subject, Warnings
+from flopwatch.lightning.counting.lengths import Lengths
+from flopwatch.lightning.counting.shapes import samples_of
+from flopwatch.model.batch import Batch
+from flopwatch.run.meter import Amounts
+from flopwatch.run.records import Work
+
+
+class Contents:
+    """Reads what batches hold beside their FLOPs.
+
+    Args:
+        subject: What is counted.
+        batch: The first batch; where it is not sure that the model is fed what it holds, tokens are unknown.
+    """
+
+    def __init__(self, subject: Subject, batch: Any) -> None:
+        self._subject, self._warnings = subject, Warnings()
+        self._tells_tokens = subject.reader.is_sure(batch)
+
+    def amounts(self, batch: Any, flops: int | None, hardware_flops: int | None) -> Amounts:
+        """Work of a batch of such FLOPs; padding is left out of useful tokens as soon as its mask is here."""
+        shape, samples = self._shape(batch), samples_of(batch)
+        tokens = None if shape is None else shape.tokens or None
+
+        def amounts_of(lengths: Lengths) -> Amounts:
+            return Amounts(flops, tokens, samples, hardware_flops, lengths.useful_tokens if tokens else None)
+
+        return self._subject.late.amounts(batch, amounts_of, packed=False)
+
+    def _shape(self, batch: Any) -> Batch | None:
+        if not self._tells_tokens:
+            return None
+        try:
+            return self._subject.reader.shape(batch)
+        except UnreadableBatchError as error:
+            self._warnings.say(str(error))
+            return None
+
+    def described(self, batch: Any, cost: Cost) -> Work:
+        """The module and a batch of it; whoever counts it adds how."""
+        shape = self._shape(batch)
+        return Work(
+            verification="withheld",
+            note="",
+            method="measured",
+            model_type=type(self._subject.module).__name__,
+            parameters=self._subject.parameters(),
+            trainable_parameters=self._subject.trainable_parameters(),
+            attention=self._subject.attention,
+            sequences=samples_of(batch) if shape is None else shape.sequences,
+            seq_len=None if shape is None else shape.seq_len,
+            tokens=None if shape is None else shape.tokens or None,
+            training_flops=cost.flops,
+            hardware_flops=cost.hardware_flops,
+        )

@@ -1,0 +1,129 @@
+"""What every counter gives, and what it is given: a batch's cost, what was seen of it, what is counted."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import nn
+
+from flopwatch.errors import MeasurementError
+from flopwatch.lightning.counting.batches import BatchReader
+from flopwatch.lightning.counting.lengths import LateLengths
+from flopwatch.measure.results import Measurement
+from flopwatch.model.architecture import AttentionConvention
+from flopwatch.run.meter import Amounts
+from flopwatch.run.records import Work
+
+_logger = logging.getLogger("flopwatch")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """FLOPs of one training batch on one device; hardware FLOPs are unknown where recomputation is."""
+
+    flops: int
+    hardware_flops: int | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a watched batch ran, under the run's convention and over all pairs of attention."""
+
+    counted: Measurement
+    all_pairs: Measurement
+
+    @property
+    def flops(self) -> int:
+        """Forward and backward of what has a formula."""
+        return self.counted.forward_flops + self.counted.backward_flops
+
+
+Look = Seen | MeasurementError | None  # of a batch: what was seen, why nothing could be, or not watched
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is counted: the module and its convention, with what reads its batches."""
+
+    module: nn.Module
+    attention: AttentionConvention
+    reader: BatchReader
+    late: LateLengths
+    sharded: bool
+
+    def parameters(self) -> int | None:
+        """Parameters of the whole module; unknown where they are split over devices."""
+        return None if self.sharded else sum(each.numel() for each in self.module.parameters())
+
+    def trainable_parameters(self) -> int | None:
+        """Those of them that train."""
+        return None if self.sharded else sum(each.numel() for each in self.module.parameters() if each.requires_grad)
+
+
+class Counter(Protocol):
+    """Counts the batches of one module in one way; `work` describes the first one."""
+
+    work: Work
+
+    def count(self, batch: Any, look: Look, training: int) -> Amounts:
+        """What a batch cost.
+
+        Args:
+            batch: As the DataLoader gave it.
+            look: What was seen of it.
+            training: Which parameters trained, as a number.
+
+        Raises:
+            ConfigError: If it cannot be counted in this way any more.
+        """
+
+    def knows(self, batch: Any, training: int) -> bool:
+        """Whether a batch's cost is known without watching it."""
+
+    def objection(self, batch: Any, seen: Seen, training: int) -> str | None:
+        """Why what was seen of a batch shows that this way of counting no longer holds."""
+
+    def at_the_end(self) -> Work:
+        """How the batches were counted, as it turned out."""
+
+
+class TrainingParameters:
+    """Tells by a number which parameters train: equal numbers, equal parameters.
+
+    Args:
+        module: The module; its parameters are listed anew by `list_again` alone, since walking through it takes long.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._parameters = list(module.parameters())
+        self._trains: list[bool] = []
+        self._number = -1
+        self._numbers: dict[tuple[bool, ...], int] = {}
+
+    def list_again(self) -> None:
+        """Look which parameters the module has."""
+        self._parameters = list(self._module.parameters())
+
+    def now(self) -> int:
+        """The number of those that train at this moment."""
+        trains = [each.requires_grad for each in self._parameters]
+        if trains != self._trains:
+            self._trains = trains
+            self._number = self._numbers.setdefault(tuple(trains), len(self._numbers))
+        return self._number
+
+
+class Warnings:
+    """Says each sentence once."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def say(self, sentence: str) -> None:
+        """Warn, unless it was said before."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            _logger.warning("%s", sentence)

@@ -1,0 +1,227 @@
+"""What a training script has without saying so: the model's config, its head, and which of its parameters train."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from flopwatch.errors import ConfigError
+from flopwatch.lightning.counting.shapes import get
+from flopwatch.model.architecture import Architecture
+from flopwatch.model.backward import Adapter, Checkpointing, Trainable
+from flopwatch.model.components import Experts, Linear
+from flopwatch.model.families import architecture_of
+
+SHARDING_STRATEGIES = ("FSDPStrategy", "DeepSpeedStrategy")
+_ADAPTER = re.compile(r"\.lora_([AB])\.[^.]+\.weight$")
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A config, where it was found, the module that it describes, and whether the user stated it."""
+
+    architecture: Architecture
+    where: str
+    module: nn.Module
+    stated: bool = False
+
+
+def find_model(module: nn.Module, config: object | None) -> FoundModel:
+    """Find the config: the one passed in, `module.config`, `module.model.config`, any child's, `module.hparams`.
+
+    Raises:
+        ConfigError: If there is none, or the first one found cannot be counted.
+    """
+    if config is not None:
+        return FoundModel(architecture_of(config), "the config argument", module, stated=True)
+    children = dict(module.named_children())
+    owners = [("module", module), *((f"module.{name}", child) for name, child in children.items())]
+    owners.sort(key=lambda owner: owner[0] not in ("module", "module.model"))
+    for where, owner in owners:
+        found = getattr(owner, "config", None)
+        if _is_config(found):
+            return FoundModel(architecture_of(_of_class(found, owner)), f"{where}.config", owner)
+    hparams = getattr(module, "hparams", None) or {}
+    for where, found in (("module.hparams", hparams), ("module.hparams.config", get(hparams, "config"))):
+        if _is_config(found):
+            return FoundModel(architecture_of(found), where, module)
+    raise ConfigError(
+        "no config with a 'model_type' on the module (looked at module.config, module.model.config, module.hparams);"
+        " pass FlopWatch(config=...)"
+    )
+
+
+def _of_class(config: Any, owner: nn.Module) -> Any:
+    """The config as it is used: a Hugging Face class says which head it has, whatever the config remembers."""
+    plain = _plain_model(owner)
+    if not hasattr(plain, "main_input_name") or not callable(getattr(config, "to_dict", None)):
+        return config
+    theirs = next((each for each in type(plain).__mro__ if each.__module__.startswith("transformers.")), type(plain))
+    return {**config.to_dict(), "model_type": config.model_type, "architectures": [theirs.__name__]}
+
+
+def _plain_model(module: nn.Module) -> nn.Module:
+    """The Hugging Face model inside of what compiles it or adapts it (PEFT)."""
+    module = getattr(module, "_orig_mod", module)
+    inner = getattr(module, "get_base_model", None)
+    return inner() if callable(inner) else module
+
+
+def _is_config(found: Any) -> bool:
+    return found is not None and isinstance(get(found, "model_type"), str)
+
+
+def training_signature(module: nn.Module) -> tuple[bool, ...]:
+    """Which parameters train, in order; two equal ones mean that nothing was frozen or thawed in between."""
+    return tuple(parameter.requires_grad for parameter in module.parameters())
+
+
+def trainable_of(found: FoundModel) -> Trainable:
+    """Which parts of the architecture train, told by the names of the live parameters.
+
+    Raises:
+        ConfigError: If something is frozen or adapted and the names are not those that the architecture has.
+    """
+    named = dict(_named_parameters(found.module))
+    adapters = _adapters(named)
+    own = {name: each for name, each in named.items() if not _ADAPTER.search(name)}
+    if not adapters and all(each.requires_grad for each in own.values()):
+        return Trainable()
+    unknown = [name for name in _weight_names(found.architecture) if name not in own]
+    if unknown:
+        raise ConfigError(
+            f"some parameters are frozen, and {unknown[0]} is not among the names of the module's, so it cannot be told"
+            " which parts they belong to"
+        )
+    known = _all_names(found.architecture)
+    told = {id(each) for name, each in own.items() if name in known}
+    strange = next((name for name, each in own.items() if not each.requires_grad and id(each) not in told), None)
+    if strange is not None:
+        raise ConfigError(f"{strange} is frozen, and it cannot be told which part of the model it belongs to")
+    frozen = frozenset(name for name, each in own.items() if not each.requires_grad)
+    return Trainable(frozen, adapters, inputs=_inputs_require_grad(found.module))
+
+
+def _named_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Under the names that they have without PEFT's and torch.compile's levels; tied ones under each of their names."""
+    names = []
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        plain = name.replace("_orig_mod.", "").removeprefix("base_model.model.").replace(".base_layer.", ".")
+        names.append((plain, parameter))
+    return names
+
+
+def _adapters(named: Mapping[str, nn.Parameter]) -> dict[str, Adapter]:
+    """LoRA's narrow layers by the path of the layer that they stand beside."""
+    adapters = {}
+    for name, down in named.items():
+        match = _ADAPTER.search(name)
+        if match is None or match.group(1) != "A":
+            continue
+        up = named.get(name.replace(".lora_A.", ".lora_B."))
+        if up is None or up.requires_grad != down.requires_grad:
+            raise ConfigError(f"the adapter {name} has no second half that trains as it does")
+        if name[: match.start()] in adapters:
+            raise ConfigError(f"{name[: match.start()]} has several adapters")
+        adapters[name[: match.start()]] = Adapter(int(down.shape[0]), down.requires_grad)
+    return adapters
+
+
+def _weight_names(architecture: Architecture) -> list[str]:
+    return [
+        path if leaf.bare else f"{path}.weight"
+        for path, leaf in architecture.named_leaves()
+        if isinstance(leaf, (Linear, Experts)) and not (isinstance(leaf, Linear) and leaf.tied)
+    ]
+
+
+def _all_names(architecture: Architecture) -> frozenset[str]:
+    names = set()
+    for path, leaf in architecture.named_leaves():
+        names |= {path, f"{path}_bias"} if leaf.bare else {f"{path}.weight", f"{path}.bias"}
+    return frozenset(names)
+
+
+def _inputs_require_grad(module: nn.Module) -> bool:
+    """Whether Hugging Face's `enable_input_require_grads` is on."""
+    return any(getattr(each, "_require_grads_hook", None) is not None for each in module.modules())
+
+
+def adapter_parameters(found: FoundModel) -> int:
+    """Parameters of adapters that stand beside the model's own layers."""
+    return sum(each.numel() for name, each in _named_parameters(found.module) if _ADAPTER.search(name))
+
+
+def is_sharded(module: nn.Module, strategy: str) -> bool:
+    """Whether parameters are split over devices, so that they can be neither counted nor copied."""
+    if strategy in SHARDING_STRATEGIES:
+        return True
+    return any(type(each).__name__ == "DTensor" or hasattr(each, "device_mesh") for each in module.parameters())
+
+
+def matches(found: FoundModel, module: nn.Module, strategy: str) -> tuple[bool, str]:
+    """Whether the live module is what the config says, by its parameters.
+
+    Returns:
+        True and how it was checked, or False and why the count would be wrong.
+    """
+    if has_head(found) is False:
+        return False, f"the {type(found.module).__name__} has no head, which the config's count includes"
+    expected = found.architecture.parameters()
+    if is_sharded(module, strategy):
+        return True, f"formula from {found.where} only: {strategy} shards parameters, so they cannot be counted"
+    own, all_of_module = (sum(each.numel() for each in part.parameters()) for part in (found.module, module))
+    added = adapter_parameters(found)
+    if own - added != expected:
+        return False, (
+            f"the {found.architecture.model_type} config from {found.where} describes {expected:,} parameters, the"
+            f" module has {own - added:,}; pass the config of what is trained"
+        )
+    if all_of_module != own:
+        return False, (
+            f"the LightningModule has {all_of_module - own:,} parameters outside of the model that {found.where}"
+            " describes, whose work would be left out"
+        )
+    beside = f" beside {added:,} of adapters" if added else ""
+    return True, f"the config from {found.where} gives the live module's {expected:,} parameters exactly{beside}"
+
+
+def has_head(found: FoundModel) -> bool | None:
+    """Whether the live module computes the head that is counted; `None` where only its output can tell.
+
+    With a tied head a model with and one without it have the same parameters.
+    """
+    heads = [leaf for leaf, _, _ in found.architecture.leaves() if isinstance(leaf, Linear) and leaf.role == "head"]
+    tied = [head for head in heads if head.tied]
+    if not tied or found.stated:
+        return True
+    module = _plain_model(found.module)
+    output_embeddings = getattr(module, "get_output_embeddings", None)
+    if callable(output_embeddings):
+        return output_embeddings() is not None
+    embeddings = {id(each.weight) for each in module.modules() if isinstance(each, nn.Embedding)}
+    linears = (each for each in module.modules() if isinstance(each, nn.Linear))
+    return True if any(id(each.weight) in embeddings for each in linears) else None
+
+
+def checkpointing_of(module: nn.Module) -> Checkpointing | None:
+    """How the model's layers are checkpointed, as far as it shows; `None` where something else is checkpointed.
+
+    Hugging Face's models keep a flag and PyTorch's function on their layers, FSDP wraps the layers.
+    """
+    kinds: set[Checkpointing] = set()
+    for each in module.modules():
+        if type(each).__name__ == "CheckpointWrapper":
+            kinds.add("non-reentrant")
+        if getattr(each, "gradient_checkpointing", False) is True:
+            function = getattr(each, "_gradient_checkpointing_func", None)
+            reentrant = getattr(function, "keywords", {}).get("use_reentrant")
+            if reentrant is not None:
+                kinds.add("reentrant" if reentrant else "non-reentrant")
+    if len(kinds) > 1:
+        return None
+    return kinds.pop() if kinds else "none"

@@ -1,0 +1,132 @@
+"""Real lengths inside of a batch, padding and packed documents, read without ever waiting for the device."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from flopwatch.lightning.counting.shapes import get, is_tokens
+from flopwatch.run.meter import Amounts
+
+_LONGEST_WAIT = 1.0
+_READABLE = ("cpu", "cuda")  # of others torch cannot tell whether a copy has arrived without waiting for it
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens that are no padding, and the lengths of packed documents; `None` where the batch does not say."""
+
+    useful_tokens: int | None = None
+    documents: tuple[int, ...] | None = None
+
+
+class LengthReading:
+    """Lengths of one batch, on their way from the device.
+
+    A tensor on the CPU is read at once. One on a GPU is copied beside the training stream's work, and read when the
+    copy has arrived; nobody waits for it.
+
+    Args:
+        mask: An attention mask, one where there is a token.
+        positions: Position ids, which begin anew with every packed document.
+    """
+
+    def __init__(self, mask: torch.Tensor | None, positions: torch.Tensor | None) -> None:
+        self._mask, self._positions = _to_host(mask), _to_host(positions)
+        on_cuda = any(each is not None and each.is_cuda for each in (mask, positions))
+        self._event = torch.cuda.Event() if on_cuda else None
+        if self._event is not None:
+            self._event.record()
+
+    def ready(self, wait: bool = False) -> bool:
+        """Whether the values are here; with `wait`, after at most a second."""
+        until = time.monotonic() + _LONGEST_WAIT
+        while self._event is not None and not self._event.query():
+            if not wait or time.monotonic() > until:
+                return False
+            time.sleep(0.001)
+        return True
+
+    def lengths(self) -> Lengths:
+        """The values; only once they are ready."""
+        useful = None if self._mask is None else int((self._mask != 0).sum())
+        return Lengths(useful, None if self._positions is None else documents_of(self._positions))
+
+
+def _to_host(tensor: torch.Tensor | None) -> torch.Tensor | None:
+    if tensor is None or not tensor.is_cuda:
+        return tensor
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor.detach(), non_blocking=True)
+
+
+def documents_of(positions: torch.Tensor) -> tuple[int, ...] | None:
+    """Lengths of the documents whose positions count up by one; `None` where each sequence is a single one.
+
+    [[0, 1, 2, 0, 1]] are documents of 3 and 2 tokens.
+    """
+    begins = torch.ones_like(positions, dtype=torch.bool)
+    begins[:, 1:] = positions[:, 1:] != positions[:, :-1] + 1
+    starts = torch.cat([begins.flatten().nonzero().flatten(), torch.tensor([positions.numel()])])
+    if len(starts) - 1 == positions.shape[0]:
+        return None
+    return tuple(starts.diff().tolist())
+
+
+def reading_of(batch: Any, *, packed: bool) -> LengthReading | None:
+    """Begin to read the lengths in a batch, `None` where it says nothing about them or reading would wait.
+
+    Args:
+        batch: As the DataLoader gave it, on the device.
+        packed: Whether position ids tell documents apart, as Hugging Face's models take them where no attention mask
+            is given.
+    """
+    if not isinstance(batch, Mapping) and not hasattr(batch, "input_ids"):
+        return None
+    tokens, mask, positions = (get(batch, name) for name in ("input_ids", "attention_mask", "position_ids"))
+    if not is_tokens(tokens) or tokens.device.type not in _READABLE:
+        return None
+    if isinstance(mask, torch.Tensor):
+        return LengthReading(mask, None) if mask.shape == tokens.shape else None
+    if not packed or not is_tokens(positions) or positions.shape != tokens.shape:
+        return None
+    return LengthReading(None, positions)
+
+
+class LateLengths:
+    """Batches whose lengths are still on their way from the device, in order."""
+
+    def __init__(self) -> None:
+        self._pending: deque[tuple[LengthReading, Callable[[Lengths], Amounts]]] = deque()
+
+    def amounts(self, batch: Any, amounts_of: Callable[[Lengths], Amounts], *, packed: bool) -> Amounts:
+        """Work of a batch, by its lengths; where they are late, nothing yet, and the work comes out of `settle`.
+
+        Args:
+            batch: As the DataLoader gave it, on the device.
+            amounts_of: From lengths to work.
+            packed: Whether position ids tell documents apart.
+        """
+        reading = reading_of(batch, packed=packed)
+        if reading is None:
+            return amounts_of(Lengths())
+        if reading.ready() and not self._pending:
+            return amounts_of(reading.lengths())
+        self._pending.append((reading, amounts_of))
+        return Amounts()
+
+    def settle(self, *, last: bool) -> list[Amounts]:
+        """Work of earlier batches whose lengths have arrived in the meantime; at the `last` call, of all."""
+        settled = []
+        while self._pending and (self._pending[0][0].ready(wait=last) or last):
+            reading, amounts_of = self._pending.popleft()
+            settled.append(amounts_of(reading.lengths()) if reading.ready() else UNKNOWN)
+        return settled
+
+
+UNKNOWN = Amounts(None, None, None, None, None)

@@ -1,0 +1,216 @@
+"""Picks how to count on the first batch, and holds it against batches that are watched from then on."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import nn
+
+from flopwatch.errors import ConfigError, FlopwatchError, MeasurementError
+from flopwatch.lightning.counting import discovery
+from flopwatch.lightning.counting.batches import BatchReader
+from flopwatch.lightning.counting.closed_form import ClosedFormCounter
+from flopwatch.lightning.counting.contents import Contents
+from flopwatch.lightning.counting.counter import Counter, Look, Seen, Subject, TrainingParameters, Warnings
+from flopwatch.lightning.counting.discovery import FoundModel
+from flopwatch.lightning.counting.given import FlopsPerBatch, GivenCounter
+from flopwatch.lightning.counting.lengths import LateLengths
+from flopwatch.lightning.counting.shapes import BatchShape
+from flopwatch.lightning.counting.watched import WatchedCounter
+from flopwatch.lightning.counting.watcher import Watcher
+from flopwatch.model.architecture import AttentionConvention
+from flopwatch.run.meter import Amounts
+from flopwatch.run.records import Work
+
+_logger = logging.getLogger("flopwatch")
+
+
+class WithheldCounter:
+    """Counts tokens and samples alone; FLOPs are withheld, since they would not be right."""
+
+    def __init__(self, subject: Subject, batch: Any, why: str, error: MeasurementError) -> None:
+        self._contents, self._why = Contents(subject, batch), why
+        self.work = Work("withheld", f"{why}; and {error}")
+
+    def count(self, batch: Any, look: Look, training: int) -> Amounts:
+        """Everything but FLOPs."""
+        return self._contents.amounts(batch, None, None)
+
+    def knows(self, batch: Any, training: int) -> bool:
+        """Nothing is known of any batch."""
+        return False
+
+    def objection(self, batch: Any, seen: Seen, training: int) -> str | None:
+        """A batch that could be watched after all is a reason to count."""
+        return self._why
+
+    def at_the_end(self) -> Work:
+        """As it was at first."""
+        return self.work
+
+
+class Counting:
+    """Counts the batches of one module.
+
+    The closed form of the model's config is taken where a watched batch bears it out to the FLOP; otherwise what
+    watched batches cost; a function of the user's takes precedence over both.
+
+    Args:
+        module: The LightningModule, with its parameters.
+        config: The model's config, if the user gave one.
+        attention: Attention convention.
+        batch_shape: The user's function from a batch to (sequences, tokens per sequence) or to a `Batch`.
+        flops_per_batch: The user's function from a batch to its training FLOPs; else the module's method of that name.
+        strategy: Class name of the Trainer's strategy.
+        several_ranks: Whether other ranks wait for this one.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        config: object | None,
+        attention: AttentionConvention,
+        batch_shape: BatchShape | None,
+        strategy: str,
+        flops_per_batch: FlopsPerBatch | None = None,
+        several_ranks: bool = False,
+    ) -> None:
+        self._found, self._note = _find(module, config, strategy)
+        method = getattr(module, "flops_per_batch", None)
+        self._given = flops_per_batch or (method if callable(method) else None)
+        self._watcher = Watcher(module, several_ranks=several_ranks)
+        self._training = TrainingParameters(module)
+        self._checked: set[int] = set()
+        self._warnings = Warnings()
+        self._counter: Counter | None = None
+        self._news: Work | None = None
+        inputs = "tokens" if self._found is None else self._found.architecture.inputs
+        sharded = discovery.is_sharded(module, strategy)
+        self._subject = Subject(module, attention, BatchReader(batch_shape, inputs), LateLengths(), sharded)
+
+    def parameters(self) -> int | None:
+        """Parameters of the model: the config's, else the live module's; unknown where it is sharded."""
+        if self._found is not None:
+            return self._found.architecture.parameters()
+        return self._subject.parameters() or None
+
+    def check_soon(self) -> None:
+        """Have the next batch watched, to hold the count against it."""
+        self._checked.clear()
+        self._training.list_again()
+
+    def plan(self, batch: Any) -> None:
+        """Decide whether the batch that comes is watched."""
+        training = self._training.now()
+        known = self._counter is None or self._counter.knows(batch, training)
+        self._watcher.plan(due=training not in self._checked, known=known)
+
+    def batch_begins(self) -> None:
+        """The batch that was planned begins to run; what was frozen or thawed since is watched."""
+        if self._training.now() not in self._checked:
+            self._watcher.want()
+        self._watcher.start()
+
+    def batch_ends(self) -> None:
+        """It has been run, or was given up."""
+        self._watcher.stop()
+
+    def release(self) -> None:
+        """Stop looking, whatever happens."""
+        self._watcher.stop()
+
+    def count(self, batch: Any) -> Amounts:
+        """Work of a batch that was run; where its lengths are late, nothing yet (see `settle`)."""
+        look, training = self._watcher.take(self._subject.attention), self._training.now()
+        if look is not None:
+            self._checked.add(training)
+        if self._counter is None:
+            self._counter = self._pick(batch, look, training)
+        elif not isinstance(look, Seen) or not self._denied(self._counter, batch, look, training):
+            return self._counted(self._counter, batch, look, training)
+        return self._counter.count(batch, None, training)
+
+    def _counted(self, counter: Counter, batch: Any, look: Look, training: int) -> Amounts:
+        try:
+            return counter.count(batch, look, training)
+        except ConfigError as error:
+            self._warnings.say(f"the FLOPs of a batch are not known, and the next one is watched: {error}")
+            self._found, self._note = None, str(error)
+            self._counter = WithheldCounter(self._subject, batch, self._note, MeasurementError("it was not watched"))
+            self._checked.clear()
+            return self._counter.count(batch, look, training)
+
+    def skip(self) -> None:
+        """The batch was skipped by training: it is no training work."""
+        self._watcher.take(self._subject.attention)
+        self._warnings.say("training_step returned None: batches that it skips count as no work")
+
+    def _denied(self, counter: Counter, batch: Any, seen: Seen, training: int) -> bool:
+        """Whether what was seen speaks against the way of counting, and another one was picked."""
+        try:
+            why = counter.objection(batch, seen, training)
+        except ConfigError as error:
+            why = str(error)
+        if why is None:
+            return False
+        self._found, self._note = None, why
+        self._counter = self._pick(batch, seen, training)
+        if self._counter.work.verification == counter.work.verification:
+            self._news = None
+        elif self._counter.work.verification == "withheld":
+            _logger.warning("FLOPs and MFU end here: %s", why)
+        else:
+            _logger.warning("FLOPs are counted from watched batches from here on: %s", why)
+        return True
+
+    def _pick(self, batch: Any, look: Look, training: int) -> Counter:
+        counter = self._best(batch, look, training)
+        self._news = counter.work
+        return counter
+
+    def _best(self, batch: Any, look: Look, training: int) -> Counter:
+        if look is None and self._watcher.why_not is not None:
+            look = MeasurementError(self._watcher.why_not)
+        if self._given is not None:
+            try:
+                return GivenCounter(self._subject, self._given, batch, look)
+            except ConfigError as error:
+                _logger.warning("%s; it is not used", error)
+                self._given = None
+        if self._found is not None:
+            try:
+                return ClosedFormCounter(self._subject, self._found, self._note, batch, look, training)
+            except ConfigError as error:
+                self._note = str(error)
+        try:
+            return WatchedCounter(self._subject, batch, look, training, self._note)
+        except MeasurementError as error:
+            return WithheldCounter(self._subject, batch, self._note, error)
+
+    def settle(self, *, last: bool = False) -> list[Amounts]:
+        """Work of earlier batches whose lengths have arrived in the meantime; at the `last` call, of all."""
+        return self._subject.late.settle(last=last)
+
+    def news(self) -> Work | None:
+        """How batches are counted from now on, once after it was picked; else nothing."""
+        news, self._news = self._news, None
+        return news
+
+    def at_the_end(self) -> Work | None:
+        """How batches were counted, where it turned out to be otherwise than was said; else nothing."""
+        if self._counter is None:
+            return None
+        work = self._counter.at_the_end()
+        return None if work is self._counter.work else work
+
+
+def _find(module: nn.Module, config: object | None, strategy: str) -> tuple[FoundModel | None, str]:
+    """The model's config, if it is that of the live module, and how they were held against each other."""
+    try:
+        found = discovery.find_model(module, config)
+        fits, note = discovery.matches(found, module, strategy)
+    except FlopwatchError as error:
+        return None, str(error)
+    return (found if fits else None), note

@@ -1,0 +1,273 @@
+"""The precision of a run's matrix multiplications, which decides against which peak it is held."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+
+from flopwatch.hardware.chips import Dtype
+from flopwatch.lightning.patch import Patch
+
+_MIXED: Mapping[str, Dtype] = MappingProxyType({"16-mixed": "fp16", "bf16-mixed": "bf16"})
+_NAMES: Mapping[torch.dtype, Dtype] = MappingProxyType(
+    {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float64: "fp64", torch.float32: "fp32"}
+)
+_MULTIPLIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_logger = logging.getLogger("flopwatch")
+_MOST_OF_THE_WEIGHTS, _FEW_OF_THE_WEIGHTS = 0.5, 0.05
+_NEARLY_ALL_WEIGHTS = 0.95
+_MOST_LAYERS = 8
+_SAY = "say it with FlopWatch(dtype=...)"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A precision, or `None` with the reason; `note` says where it is from or what to mind.
+
+    `by_layers` says that the layers themselves decide, whatever autocast is around them; `by_autocast` that it is the
+    Trainer's autocast.
+    """
+
+    dtype: Dtype | None
+    note: str = ""
+    by_layers: bool = False
+    by_autocast: bool = False
+
+
+def precision_of(trainer: Any, module: nn.Module) -> Precision:
+    """The precision in which a run multiplies matrices.
+
+    Layers that bring their own (FP8, quantized ones) count first, then the strategy's mixed precision (its compute
+    dtype, not its reduce dtype), then the Trainer's, then the dtype that the weights have.
+    """
+    plugin, strategy = trainer.precision_plugin, trainer.strategy
+    on_cuda = strategy.root_device.type == "cuda"
+    for found in (_of_layers(plugin, module), _of_plugin(plugin)):
+        if found is not None:
+            return replace(found, by_layers=True)
+    compute = _of_strategy(strategy) or _of_fully_shard(module)
+    # Before 2.6 Lightning's FSDP kept weights in FP32 under "bf16-mixed" and multiplied them under an autocast.
+    mixed = str(getattr(plugin, "precision", ""))
+    if mixed.endswith("-mixed") and compute in (None, torch.float32):
+        return Precision(_MIXED.get(mixed), by_autocast=True)
+    if compute is not None:
+        return _of_dtype(compute, on_cuda, module)
+    return _of_weights(module, on_cuda)
+
+
+def _of_layers(plugin: Any, module: nn.Module) -> Precision | None:
+    """FP8 and quantized layers, told by the names of their classes."""
+    layers = [each for each in module.modules() if type(each).__module__.startswith(("torchao", "transformer_engine"))]
+    names = {type(each).__name__ for each in layers}
+    by_engine = any(type(each).__module__.startswith("transformer_engine") for each in layers)
+    if "TransformerEngine" in type(plugin).__name__:
+        return _of_recipe(getattr(plugin, "recipe", None))
+    if "Float8Linear" in names:
+        return Precision("fp8", "its layers are torchao's Float8Linear; the others run in a higher precision")
+    if layers and by_engine:
+        return Precision(None, f"whether TransformerEngine's layers run in FP8 is decided while they run; {_SAY}")
+    if any("Linear" in name for name in names):
+        return Precision(None, f"the precision of torchao's {', '.join(sorted(names))} is not known; {_SAY}")
+    if any(type(each.data).__module__.startswith("torchao") for each in module.parameters()):
+        return Precision(None, f"the precision of torchao's quantized weights is not known; {_SAY}")
+    return _of_bitsandbytes(module)
+
+
+def _of_recipe(recipe: Any) -> Precision:
+    name = type(recipe).__name__
+    dtype: Dtype = "fp4" if "FP4" in name.upper() else "fp8"
+    return Precision(dtype, "its linear layers are TransformerEngine's; the others run in a higher precision")
+
+
+def _of_bitsandbytes(module: nn.Module) -> Precision | None:
+    """4-bit weights are unpacked and multiplied in the compute dtype; 8-bit ones are multiplied partly as integers."""
+    layers = [each for each in module.modules() if type(each).__module__.startswith("bitsandbytes")]
+    dtypes = {each.compute_dtype for each in layers if hasattr(each, "compute_dtype")}
+    if any("8bit" in type(each).__name__ for each in layers):
+        return Precision(None, f"8-bit layers of bitsandbytes multiply in more than one precision; {_SAY}")
+    if not dtypes:
+        return None
+    dtype = dtypes.pop() if len(dtypes) == 1 else None
+    if not isinstance(dtype, torch.dtype):
+        return Precision(None, f"the compute dtype of bitsandbytes' layers is not known; {_SAY}")
+    return Precision(_NAMES.get(dtype), "4-bit weights are multiplied in their compute dtype")
+
+
+def _of_plugin(plugin: Any) -> Precision | None:
+    if "Bitsandbytes" not in type(plugin).__name__:
+        return None
+    mode = str(getattr(plugin, "mode", ""))
+    if "int8" in mode or not isinstance(getattr(plugin, "dtype", None), torch.dtype):
+        return Precision(None, f"the precision of bitsandbytes' {mode} is not one; {_SAY}")
+    return Precision(_NAMES.get(plugin.dtype), "4-bit weights are multiplied in their compute dtype")
+
+
+def _of_strategy(strategy: Any) -> torch.dtype | None:
+    """The compute dtype that FSDP or DeepSpeed were given, by the strategy or by its precision plugin."""
+    mixed = getattr(strategy, "mixed_precision_config", None) or getattr(strategy, "mixed_precision", None)
+    dtype = getattr(mixed, "param_dtype", None)
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    config = getattr(strategy, "config", None)
+    if isinstance(config, Mapping):
+        for key, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
+            if isinstance(config.get(key), Mapping) and config[key].get("enabled") is True:
+                return dtype
+    return None
+
+
+def _of_fully_shard(module: nn.Module) -> torch.dtype | None:
+    """The compute dtype of `fully_shard(mp_policy=...)`; `None` where the weights keep their own."""
+    dtypes = {_policy_dtype(each) for each in module.modules() if hasattr(each, "_get_fsdp_state")}
+    return dtypes.pop() if len(dtypes) == 1 else None
+
+
+def _policy_dtype(module: Any) -> torch.dtype | None:
+    policy = getattr(module._get_fsdp_state(), "_mp_policy", None)
+    dtype = getattr(policy, "param_dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else None
+
+
+def _of_weights(module: nn.Module, on_cuda: bool) -> Precision:
+    """The dtype of nearly all weights: routers or LoRA adapters in FP32 do not change what most of the work runs in."""
+    sizes: Counter[torch.dtype] = Counter()
+    for each in module.parameters():
+        if each.dim() >= 2:
+            sizes[each.dtype] += each.numel()
+    dtype, size = next(iter(sizes.most_common(1)), (torch.float32, 0))
+    if size < _NEARLY_ALL_WEIGHTS * sizes.total() or not size:
+        found = ", ".join(str(each).removeprefix("torch.") for each in sizes) or "no matrices"
+        return Precision(None, f"the weights are of more than one dtype ({found}); {_SAY}")
+    return _of_dtype(dtype, on_cuda, module)
+
+
+def _of_dtype(dtype: torch.dtype, on_cuda: bool, module: nn.Module) -> Precision:
+    name = _NAMES.get(dtype)
+    if name is None:
+        return Precision(None, f"{dtype} is no precision that matrices are multiplied in here; {_SAY}")
+    return _of_float32(module) if name == "fp32" and on_cuda else Precision(name)
+
+
+def _of_float32(module: nn.Module) -> Precision:
+    """32-bit weights on CUDA: torch has one switch for matrix multiplications and another for convolutions."""
+    if torch.version.hip and os.environ.get("HIPBLASLT_ALLOW_TF32") != "1":
+        return Precision("fp32")
+    matmul = _float32_matmul()
+    convolution = _float32_convolution()
+    share = _share_of_convolutions(module)
+    if matmul == convolution or share <= _FEW_OF_THE_WEIGHTS:
+        return Precision(matmul)
+    if share >= _MOST_OF_THE_WEIGHTS:
+        return Precision(convolution, "convolutions follow torch.backends.cudnn.allow_tf32")
+    return Precision(None, f"convolutions run in {convolution}, matrix multiplications in {matmul}; {_SAY}")
+
+
+def _share_of_convolutions(module: nn.Module) -> float:
+    convolutions = sum(
+        each.weight.numel() for each in module.modules() if isinstance(each, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    )
+    everything = sum(each.numel() for each in module.parameters() if each.dim() >= 2)
+    return convolutions / everything if everything else 0.0
+
+
+def _float32_matmul() -> Dtype | None:
+    try:
+        return "fp32" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    except RuntimeError:  # set by torch's newer attribute, which the older function then refuses to translate
+        names: dict[str, Dtype] = {"ieee": "fp32", "tf32": "tf32"}
+        return names.get(torch.backends.cuda.matmul.fp32_precision)
+
+
+def _float32_convolution() -> Dtype | None:
+    """Torch's newer attribute first: after it was set, reading the older one is an error."""
+    names: dict[str, Dtype] = {"ieee": "fp32", "tf32": "tf32"}
+    newer = getattr(getattr(torch.backends.cudnn, "conv", None), "fp32_precision", None)
+    if newer in names:
+        return names[newer]
+    try:
+        return "tf32" if torch.backends.cudnn.allow_tf32 else "fp32"
+    except RuntimeError:
+        return None
+
+
+class AutocastProbe:
+    """Sees during one batch whether layers run under an autocast of the user's own, as `training_step` may open one.
+
+    Args:
+        module: The LightningModule.
+        device_type: Of the run's device.
+    """
+
+    def __init__(self, module: nn.Module, device_type: str) -> None:
+        self._device_type = device_type
+        self._layers = list(_first_layers(module))
+        self._undo: list[Callable[[], None]] = []
+        self._seen: set[torch.dtype | None] = set()
+
+    def attach(self) -> None:
+        """Start looking; a batch that was begun and never run may have left something behind."""
+        self.detach()
+        for each in self._layers:
+            if getattr(each, "_compiled_call_impl", None) is None:
+                self._undo.append(each.register_forward_pre_hook(self._look).remove)
+            else:
+                self._undo.append(Patch(each, "_compiled_call_impl", self._looking_first).remove)
+
+    def detach(self) -> None:
+        """Stop looking."""
+        for undo in self._undo:
+            undo()
+        self._undo = []
+
+    def _looking_first(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A compiled module's call; a hook on it would be compiled, too."""
+
+        def looked_at(*arguments: Any, **named: Any) -> Any:
+            self._look()
+            return call(*arguments, **named)
+
+        return looked_at
+
+    def corrected(self, assumed: Precision) -> Precision:
+        """The precision that was assumed, or the one that the layers really ran in."""
+        seen = {_NAMES.get(dtype) for dtype in self._seen if dtype is not None}
+        without = None in self._seen
+        if not self._seen or assumed.by_layers or assumed.dtype in seen or (not seen and not assumed.by_autocast):
+            return assumed
+        if not seen:
+            return Precision(None, f"the Trainer's autocast is switched off around the layers; {_SAY}")
+        if without or len(seen) > 1:
+            return Precision(None, f"some layers run under an autocast in training_step, others do not; {_SAY}")
+        return Precision(seen.pop(), "an autocast in training_step")
+
+    def _look(self, *_: Any) -> None:
+        try:
+            enabled = torch.is_autocast_enabled(self._device_type)
+            self._seen.add(torch.get_autocast_dtype(self._device_type) if enabled else None)
+        except Exception:  # this runs inside the user's forward pass
+            _logger.debug("autocast of %s could not be looked at", self._device_type, exc_info=True)
+
+
+def _first_layers(module: nn.Module) -> Iterable[nn.Module]:
+    """A few layers that multiply matrices; of compiled modules these themselves, lest a hook within compile again."""
+    compiled = list(_outermost_compiled(module))
+    if compiled:
+        return compiled[:_MOST_LAYERS]
+    layers = [each for each in module.modules() if isinstance(each, _MULTIPLIERS)]
+    return layers[:: max(1, len(layers) // _MOST_LAYERS)][:_MOST_LAYERS]
+
+
+def _outermost_compiled(module: nn.Module) -> Iterable[nn.Module]:
+    if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+        yield module
+        return
+    for child in module.children():
+        yield from _outermost_compiled(child)

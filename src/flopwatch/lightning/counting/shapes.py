@@ -1,0 +1,164 @@
+"""What a batch holds, from shapes alone: no value is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from flopwatch.model.architecture import Inputs
+from flopwatch.model.batch import Batch
+
+BatchShape = Callable[[Any], "tuple[int, int] | Batch"]
+
+
+def get(values: Any, name: str) -> Any:
+    """An entry of a mapping, or an attribute."""
+    return values.get(name) if isinstance(values, Mapping) else getattr(values, name, None)
+
+
+def shape_of(batch: Any, inputs: Inputs = "tokens") -> Batch | None:
+    """What a model that takes such inputs is fed by a batch; `None` where that cannot be told."""
+    return _READERS[inputs](batch)
+
+
+def image_batch(images: torch.Tensor) -> Batch:
+    """A batch of images, channels first."""
+    return Batch(int(images.shape[0]), image_size=(int(images.shape[2]), int(images.shape[3])))
+
+
+def token_batch(tokens: torch.Tensor) -> Batch:
+    """A batch of token ids, one row per sequence."""
+    return Batch(int(tokens.shape[0]), int(tokens.shape[1]))
+
+
+def _tokens(batch: Any) -> Batch | None:
+    if isinstance(batch, Mapping) or hasattr(batch, "input_ids"):
+        batch = get(batch, "input_ids")
+    elif isinstance(batch, Sequence) and batch:
+        batch = batch[0]
+    return token_batch(batch) if is_tokens(batch) else None
+
+
+def _images(batch: Any) -> Batch | None:
+    if isinstance(batch, Mapping) or hasattr(batch, "pixel_values"):
+        batch = get(batch, "pixel_values")
+    elif isinstance(batch, Sequence) and batch:
+        batch = batch[0]
+    return image_batch(batch) if is_images(batch) else None
+
+
+def _images_and_tokens(batch: Any) -> Batch | None:
+    texts, images = _tokens(batch), _images(batch)
+    if texts is None or images is None:
+        return None
+    return Batch(texts.sequences, texts.seq_len, image_size=images.image_size, images=images.sequences)
+
+
+def _targets(batch: Any) -> Batch | None:
+    """The decoder reads its own ids, or the labels shifted by one, which are as long."""
+    for name in ("decoder_input_ids", "labels"):
+        if is_tokens(found := get(batch, name)):
+            return token_batch(found)
+    return None
+
+
+def _source_and_tokens(batch: Any) -> Batch | None:
+    source, targets = get(batch, "input_ids"), _targets(batch)
+    if not is_tokens(source) or targets is None or source.shape[0] != targets.sequences:
+        return None
+    return Batch(targets.sequences, targets.seq_len, int(source.shape[1]))
+
+
+def _frames_and_tokens(batch: Any) -> Batch | None:
+    frames, targets = get(batch, "input_features"), _targets(batch)
+    if not isinstance(frames, torch.Tensor) or frames.dim() != 3 or targets is None:
+        return None
+    return Batch(targets.sequences, targets.seq_len, int(frames.shape[2]))
+
+
+_READERS: Mapping[Inputs, Callable[[Any], Batch | None]] = {
+    "tokens": _tokens,
+    "source and tokens": _source_and_tokens,
+    "images": _images,
+    "images and tokens": _images_and_tokens,
+    "frames and tokens": _frames_and_tokens,
+}
+
+
+def is_plain(batch: Any) -> bool:
+    """Whether a batch's shape is sure to be the model's without looking: `input_ids`, or inputs and targets alike.
+
+    A lone tensor is not: its last token may only be a target.
+    """
+    if isinstance(batch, Mapping) or hasattr(batch, "input_ids"):
+        return is_tokens(get(batch, "input_ids"))
+    pair = batch[:2] if isinstance(batch, (list, tuple)) else ()
+    return len(pair) == 2 and all(is_tokens(each) for each in pair) and pair[0].shape == pair[1].shape
+
+
+def has_pairs_of_its_own(batch: Any) -> bool:
+    """Whether a batch brings a mask with an entry for every pair, or cumulative lengths without position ids."""
+    keys = batch if isinstance(batch, Mapping) and batch.get("position_ids") is None else ()
+    if any(str(name).startswith("cu_seq") for name in keys):
+        return True
+    mask = get(batch, "attention_mask") if isinstance(batch, Mapping) or hasattr(batch, "attention_mask") else None
+    return isinstance(mask, torch.Tensor) and mask.dim() > 2
+
+
+def is_tokens(value: Any) -> bool:
+    """Whether this is a tensor of token ids, one row per sequence."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.dim() == 2
+        and not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+    )
+
+
+def is_images(value: Any) -> bool:
+    """Whether this is a tensor of images, channels first."""
+    return isinstance(value, torch.Tensor) and value.dim() == 4 and value.is_floating_point()
+
+
+_DEEPEST = 8
+_MOST_VALUES = 8
+
+
+def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, torch.Tensor):
+        yield (path, tuple(value.shape), value.dtype)
+    elif isinstance(value, (str, int)):
+        yield (path, value)
+    elif depth < _DEEPEST and isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _parts(each, f"{path}.{key}", depth + 1)
+    elif depth < _DEEPEST and isinstance(value, Sequence) and not isinstance(value, bytes):
+        for place, each in enumerate(value):
+            yield from _parts(each, f"{path}.{place}", depth + 1)
+    elif depth < _DEEPEST and hasattr(value, "__dict__"):
+        for key, each in vars(value).items():
+            yield from _parts(each, f"{path}.{key}", depth + 1)
+
+
+class Signatures:
+    """What batches have in common that cost the same; a number or string that keeps changing is no part of it."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, set[Any]] = {}
+
+    def of(self, batch: Any) -> tuple[Any, ...]:
+        """The signature of a batch."""
+        return tuple(part for part in _parts(batch, "", 0) if len(part) == 3 or self._tells(*part))
+
+    def _tells(self, path: str, value: Any) -> bool:
+        values = self._values.setdefault(path, set())
+        if len(values) <= _MOST_VALUES:
+            values.add(value)
+        return len(values) <= _MOST_VALUES
+
+
+def samples_of(batch: Any) -> int | None:
+    """Sequences or images: the first dimension that all tensors of a batch share."""
+    sizes = {part[1][0] for part in _parts(batch, "", 0) if len(part) == 3 and part[1]}
+    return sizes.pop() if len(sizes) == 1 else None

@@ -1,0 +1,1 @@
+"""What a fit writes: loggers, run file, progress bar, alarms."""

@@ -1,0 +1,147 @@
+"""What becomes of a complete window on the first rank: its projection, its record, its metrics, and whom it alarms."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from flopwatch.lightning.options import Options
+from flopwatch.lightning.output.alarms import Heat, LowMfu, MissedGoals, ReachedBudgets
+from flopwatch.lightning.output.fit_budgets import Bounds
+from flopwatch.lightning.output.run_output import Output, progress_words
+from flopwatch.lightning.output.windows import Closed, window_of
+from flopwatch.lightning.ranks.ranks import Ranks
+from flopwatch.run import metrics
+from flopwatch.run.budget import Projection
+from flopwatch.run.records import Device, Event, Totals, Window
+
+_logger = logging.getLogger("flopwatch")
+_WINDOWS_AHEAD = 2
+
+
+class Publisher:
+    """Writes, logs and shows windows, and heeds budgets.
+
+    Args:
+        options: What the user asked for.
+        trainer: The Trainer.
+        output: Where numbers go.
+        bounds: The budgets.
+        ranks: The run's processes, which end at the same step where the user wants a budget to end training.
+        started_at: When the run first started (unix seconds).
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        trainer: Any,
+        output: Output,
+        bounds: Bounds,
+        ranks: Ranks,
+        started_at: float,
+    ) -> None:
+        self._options, self._trainer, self._output = options, trainer, output
+        self._bounds, self._ranks = bounds, ranks
+        self._started_at = started_at
+        self._reached, self._missed = ReachedBudgets(), MissedGoals()
+        self._low_mfu = LowMfu(options.alert_below_mfu, options.alert_after_seconds)
+        self._heat = Heat(options.alert_after_seconds)
+        self._doubted = False
+
+    def publish(
+        self, closed: Closed, totals: Totals, device: Device, capacity_flops: float | None, step_now: int
+    ) -> None:
+        """Write the window down and, warm-up aside, log it and show it.
+
+        Args:
+            closed: The window's parts.
+            totals: The run's totals at its end.
+            device: The device and its peak.
+            capacity_flops: What the run's devices could have done so far.
+            step_now: The step that training has come to meanwhile.
+        """
+        window = window_of(closed, totals, self._ranks.world_size)
+        if not window.first:
+            self._bounds.add(window)
+        foreseen = self._bounds.project(totals, window.step)
+        projections = [each for each in foreseen if each.budget in self._bounds.budgets]
+        self._heed_budgets(projections, totals, window, step_now)
+        projection = next(iter(projections), None)
+        if projection is not None:
+            window = _with_projection(window, projection)
+        self._output.file.write(window)
+        if not window.first:
+            for missed in self._missed.new(foreseen):
+                self._say(missed, "budget will be missed")
+            self._log(window, closed.boundary.axis, device, capacity_flops, projection)
+
+    def _log(
+        self, window: Window, axis: int, device: Device, capacity_flops: float | None, projection: Projection | None
+    ) -> None:
+        values = metrics.logger_metrics(
+            window,
+            device,
+            window.totals,
+            capacity_flops=capacity_flops,
+            wall_seconds=time.time() - self._started_at,
+            usd_per_device_hour=self._options.usd_per_device_hour,
+            prefix=self._options.prefix,
+        )
+        self._output.loggers.log_metrics(values, axis)
+        mfu = metrics.mfu(window, device)
+        self._output.progress.show(progress_words(mfu, projection))
+        self._judge(mfu, window, device)
+
+    def _judge(self, mfu: float | None, window: Window, device: Device) -> None:
+        low = self._low_mfu.add(mfu, window.seconds)
+        if low:
+            self._say(low, "low MFU")
+        heat = self._heat.add(window.throttled, window.seconds)
+        if heat:
+            self._say(heat, "throttled")
+        doubt = metrics.doubt(mfu, device)
+        if doubt and not self._doubted:
+            self._doubted = True
+            _logger.warning("%s", doubt)
+
+    def _heed_budgets(self, projections: Sequence[Projection], totals: Totals, window: Window, step_now: int) -> None:
+        """Say that a budget of the user's is reached, and aim at the step that will reach it where it ends the run."""
+        if not self._bounds.are_users:
+            return
+        for budget in self._reached.new(projections):
+            self._say(f"the budget of {budget} is used up at step {window.step:,}", "budget used up")
+            if callable(self._options.on_budget):
+                self._call(self._options.on_budget, str(budget))
+        if self._options.on_budget != "stop":
+            return
+        for each in projections:
+            to_go = self._bounds.steps_to_go(each, totals, window)
+            if (to_go is not None and to_go <= _WINDOWS_AHEAD * window.steps) or each.fraction >= 1:
+                self._ranks.aim_to_stop(
+                    window.step + (to_go or 0), step_now, window.wall_seconds / max(window.steps, 1)
+                )
+
+    def _call(self, function: Callable[[Any, str], None], budget: str) -> None:
+        try:
+            function(self._trainer, budget)
+        except Exception as error:
+            _logger.warning("on_budget failed: %s: %s; training goes on", type(error).__name__, str(error)[:200])
+
+    def _say(self, message: str, title: str) -> None:
+        """Tell whoever watches: the log, the run file, and W&B's alerts."""
+        _logger.warning("%s", message)
+        self._output.file.write(Event(time.time(), message))
+        self._output.loggers.alert(f"flopwatch: {title}", message)
+
+
+def _with_projection(window: Window, projection: Projection) -> Window:
+    return replace(
+        window,
+        budget_fraction=projection.fraction,
+        seconds_left=projection.seconds_left,
+        seconds_left_low=projection.seconds_left_low,
+        seconds_left_high=projection.seconds_left_high,
+    )

@@ -1,0 +1,155 @@
+"""What is written once about a run: its start record, the loggers' hyperparameters, the final summary."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from importlib import metadata
+from typing import Any
+
+from flopwatch import units
+from flopwatch.report.render.facts import component_lines, time_lines
+from flopwatch.report.report import Report
+from flopwatch.run.budget import Budget
+from flopwatch.run.records import BudgetLine, Device, Start, Totals, Work
+from flopwatch.wandb.live import Table
+
+_PACKAGES = ("flopwatch", "torch", "pytorch-lightning", "lightning", "wandb", "nvidia-ml-py")
+
+
+def start_record(
+    trainer: Any,
+    device: Device,
+    budgets: tuple[Budget, ...],
+    totals: Totals,
+    *,
+    run_id: str,
+    name: str,
+    started_at: float,
+    process_started_at: float,
+    capacity_flops: float | None,
+    usd_per_device_hour: float | None,
+    resumed_from: str | None,
+    lost_files: tuple[str, ...] = (),
+    batches_per_epoch: int | None = None,
+) -> Start:
+    """The record that a process begins its run file with."""
+    return Start(
+        run_id=run_id,
+        time=process_started_at,
+        started_at=started_at,
+        step=trainer.global_step,
+        device=device,
+        totals=totals,
+        capacity_flops=capacity_flops,
+        name=name,
+        budgets=tuple(BudgetLine(each.amount, each.unit, str(each)) for each in budgets),
+        precision=str(getattr(trainer.precision_plugin, "precision", "")) or None,
+        strategy=type(trainer.strategy).__name__,
+        usd_per_device_hour=usd_per_device_hour,
+        resumed_from=resumed_from,
+        lost_files=lost_files,
+        batches_per_epoch=batches_per_epoch,
+        versions=versions(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+    )
+
+
+def hyperparameters(
+    work: Work, device: Device, budgets: tuple[Budget, ...], driver: str | None = None
+) -> dict[str, Any]:
+    """What was counted and against what; unknown is absent."""
+    facts = {
+        "model_type": work.model_type,
+        "parameters": work.parameters,
+        "active_parameters": work.active_parameters,
+        "trainable_parameters": work.trainable_parameters,
+        "method": work.method,
+        "convention": "model FLOPs: forward and the gradients that are computed, nothing recomputed",
+        "attention": work.attention,
+        "verification": work.verification,
+        "verification_note": work.note,
+        "training_flops_per_token": work.training_flops_per_token,
+        **_forward_flops_by_component(work),
+        "device": device.name,
+        "device_count": device.count,
+        "dtype": device.dtype,
+        "peak_flops_per_second": device.peak_flops_per_second,
+        "peak_source": device.peak_source,
+        "flops_per_clock": device.flops_per_clock,
+        "boost_clock_hz": device.boost_clock_hz,
+        "driver": driver,
+        "first_batch": {
+            "sequences": work.sequences,
+            "seq_len": work.seq_len,
+            "tokens": work.tokens,
+            "forward_flops": work.forward_flops,
+            "training_flops": work.training_flops,
+            "hardware_flops": work.hardware_flops,
+        },
+        "parameters_by_component": {row.name: row.parameters for row in work.components} or None,
+        "budget": ", ".join(str(budget) for budget in budgets) or None,
+        "versions": versions(),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _forward_flops_by_component(work: Work) -> dict[str, dict[str, float]]:
+    """Forward FLOPs of every component for one token or, where there are none, one sample of the first batch."""
+    unit, amount = ("token", work.tokens) if work.tokens else ("sample", work.sequences)
+    if not amount or not work.components:
+        return {}
+    return {f"forward_flops_per_{unit}": {row.name: row.forward_flops / amount for row in work.components}}
+
+
+def tables(report: Report) -> dict[str, Table]:
+    """What W&B shows of a run that ended: FLOPs by component, and where its time went."""
+    components = [
+        (name, float(parameters), float(flops), share)
+        for name, parameters, flops, share in component_lines(report.work)
+    ]
+    found = {"time": Table(("kind", "seconds", "share"), time_lines(report))}
+    if components:
+        found["components"] = Table(
+            ("component", "parameters", "forward FLOPs of the first batch", "share"), components
+        )
+    return found
+
+
+def summary(report: Report) -> dict[str, float | str | None]:
+    """Totals and means, under names that no logged metric has."""
+    totals = report.totals
+    return {
+        "mfu_mean": report.mfu,
+        "hfu_mean": report.hfu,
+        "mfu_at_clock_mean": report.mfu_at_clock,
+        "run_mfu": report.run_mfu,
+        "tokens_per_sec_mean": report.tokens_per_second,
+        "flops_total": None if totals.flops is None else float(totals.flops),
+        "hardware_flops_total": None if totals.hardware_flops is None else float(totals.hardware_flops),
+        "useful_tokens_total": None if totals.useful_tokens is None else float(totals.useful_tokens),
+        "tokens_total": None if totals.tokens is None else float(totals.tokens),
+        "kwh_total": None if totals.joules is None else totals.joules / units.JOULES_PER_KWH,
+        "joules_per_token_mean": report.joules_per_token,
+        "sm_clock_mhz_mean": None if report.sm_clock_hz is None else report.sm_clock_hz / units.SI_PREFIXES["M"],
+        "throttled_frac_mean": report.throttled_frac,
+        "driver": None if report.hardware is None else report.hardware.driver,
+        "device_hours_total": totals.device_seconds / units.SECONDS_PER_HOUR,
+        "wall_seconds": report.wall_seconds,
+        "status": report.status,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape the numbers."""
+    found = {package: _version(package) for package in _PACKAGES}
+    return {"python": sys.version.split()[0], **{name: version for name, version in found.items() if version}}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,151 @@
+"""Windows from their last step on: closed at once, complete when the device and all ranks have come there."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from flopwatch.lightning.ranks.reading import PendingSum, Sum
+from flopwatch.lightning.timing.stopwatch import Lap, LapTicket, together
+from flopwatch.run.meter import AMOUNTS, NOTHING_DONE, Counts, Mark, between
+from flopwatch.run.records import Totals, Window
+
+_PATIENCE_SECONDS = 120.0
+_POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """What is known at a window's last step.
+
+    `at` is the unix time, `closed_at` the same on a clock that nobody sets. `own` is this process's work; `axis` is the
+    step on Lightning's axis; `elapsed_seconds` is the process's wall time.
+    """
+
+    step: int
+    axis: int
+    at: float
+    elapsed_seconds: float
+    own: Mark
+    ticket: LapTicket
+    sum: PendingSum
+    first: bool
+    closed_at: float = field(default_factory=time.monotonic)
+
+    def ready(self) -> bool:
+        """Whether the device has come there and all have published, or it is too late for that."""
+        published = self.ticket.lap is not None and self.sum.done.is_set()
+        return published or time.monotonic() - self.closed_at > _PATIENCE_SECONDS
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A complete window's parts: of all ranks where `total` is known."""
+
+    boundary: Boundary
+    lap: Lap
+    counts: Counts
+    total: Sum | None
+
+
+class Windows:
+    """The windows that are closed and not yet complete, in order.
+
+    Args:
+        ranks_per_replica: How many ranks count the same batch.
+    """
+
+    def __init__(self, ranks_per_replica: int) -> None:
+        self._ranks_per_replica = ranks_per_replica
+        self._waiting: deque[Boundary] = deque()
+        self._before: Mark | None = NOTHING_DONE
+        self._own_before = NOTHING_DONE
+        self._passed_over: Lap | None = None
+
+    def close(self, boundary: Boundary) -> None:
+        """A window has had its last step."""
+        self._waiting.append(boundary)
+
+    def complete(self) -> Iterator[Closed]:
+        """Windows that have become complete; one whose end a rank has passed over becomes a part of the next."""
+        while self._waiting and self._waiting[0].ready():
+            boundary = self._waiting.popleft()
+            lap = boundary.ticket.lap
+            if lap is None:
+                self._before, self._own_before = None, boundary.own
+                continue
+            if self._passed_over is not None:
+                lap = together(self._passed_over, lap)
+            self._passed_over = lap if boundary.sum.passed_over else None
+            if self._passed_over is None:
+                yield self._closed(boundary, lap)
+
+    def _closed(self, boundary: Boundary, lap: Lap) -> Closed:
+        total = boundary.sum.value
+        counts = self._counts(boundary.own, total)
+        self._before = None if total is None else total.work
+        self._own_before = boundary.own
+        return Closed(boundary, lap, counts, total)
+
+    def wait_for_device(self, seconds: float, look: Callable[[], None]) -> None:
+        """Wait for so long at most until the device has come to the last window's end.
+
+        Args:
+            seconds: How long.
+            look: Asks the device how far it is.
+        """
+        deadline = time.monotonic() + seconds
+        look()
+        while self._waiting and self._waiting[-1].ticket.lap is None and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+            look()
+
+    def sums(self) -> list[PendingSum]:
+        """What the windows that are not complete wait for."""
+        return [boundary.sum for boundary in self._waiting]
+
+    def _counts(self, own: Mark, total: Sum | None) -> Counts:
+        if total is None or self._before is None:
+            return unknown_work(between(self._own_before, own))
+        return between(self._before, total.work, self._ranks_per_replica)
+
+
+def unknown_work(own: Counts) -> Counts:
+    """What is left of one rank's work where the other ranks' is not known: its batches and steps."""
+    return Counts(**dict.fromkeys(AMOUNTS), batches=own.batches, steps=own.steps)
+
+
+def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:
+    """The record of a window."""
+    boundary, lap, counts, total = closed.boundary, closed.lap, closed.counts, closed.total
+    return Window(
+        step=boundary.step,
+        ended_at=boundary.at,
+        seconds=lap.seconds,
+        wall_seconds=lap.wall_seconds,
+        data_wait_seconds=lap.data_wait_seconds,
+        pause_seconds=lap.pause_seconds,
+        steps=counts.steps,
+        batches=counts.batches,
+        flops=counts.flops,
+        tokens=counts.tokens,
+        samples=counts.samples,
+        hardware_flops=counts.hardware_flops,
+        useful_tokens=counts.useful_tokens,
+        totals=totals,
+        first=boundary.first,
+        slowest_rank=total.slowest if total is not None and world_size > 1 else None,
+        slowest_rank_ratio=slowest_rank_ratio(lap.seconds, total) if total is not None and world_size > 1 else None,
+        **({} if total is None else vars(total.telemetry)),
+    )
+
+
+def slowest_rank_ratio(seconds: float, total: Sum) -> float | None:
+    """How many times longer a step takes than if the slowest rank's own part of it were as short as the mean rank's.
+
+    The others wait for the slowest rank, so what it spends more than the mean is what the step is longer by.
+    """
+    without = seconds - (total.slowest_seconds - total.mean_seconds)
+    return seconds / without if without > 0 else None

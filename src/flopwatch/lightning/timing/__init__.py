@@ -1,0 +1,1 @@
+"""Which kind of time every second was."""

@@ -1,0 +1,1 @@
+"""What a model costs: closed forms of its layers, by its config."""

@@ -1,0 +1,240 @@
+"""A model as an ordered tree of components: groups, stacks of layers, and what they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from flopwatch.model.batch import Batch
+from flopwatch.model.components import AttentionCore, Contrast, Leaf, Linear, Norm, Product, Vector
+
+AttentionConvention = Literal["causal", "full"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parts under one name; an empty name adds no level to paths."""
+
+    name: str
+    children: tuple[Component, ...]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Layers in a row: a few kinds of layer, and for each position which kind stands there.
+
+    With `shared` all positions of a kind use the same parameters, as ALBERT's do. `indices` names the positions in the
+    module tree where they are not 0, 1, 2, ...
+    """
+
+    name: str
+    kinds: tuple[Group, ...]
+    pattern: tuple[int, ...]
+    shared: bool = False
+    indices: tuple[int, ...] | None = None
+
+    def positions(self) -> Iterator[tuple[int, int]]:
+        """The index of every layer in the module tree, with its kind."""
+        indices = self.indices or range(len(self.pattern))
+        return zip([0] * len(self.pattern) if self.shared else indices, self.pattern, strict=True)
+
+    def shortened(self) -> Stack:
+        """Only the first layer of every kind."""
+        kept = sorted({kind: self.pattern.index(kind) for kind in self.pattern}.values())
+        return replace(self, pattern=tuple(self.pattern[index] for index in kept), indices=tuple(kept))
+
+    def times(self, kind: int) -> int:
+        """How many positions are of a kind."""
+        return self.pattern.count(kind)
+
+
+Component = Leaf | Group | Stack
+
+
+def leaves(component: Component) -> Iterator[tuple[Leaf, int, int]]:
+    """Every leaf with how many times it runs and how many times its parameters exist."""
+    if isinstance(component, Leaf):
+        yield component, 1, 1
+    elif isinstance(component, Group):
+        for child in component.children:
+            yield from leaves(child)
+    else:
+        for number, kind in enumerate(component.kinds):
+            times = component.times(number)
+            owned = min(times, 1) if component.shared else times
+            for leaf, runs, exist in leaves(kind):
+                yield leaf, runs * times, exist * owned
+
+
+@dataclass(frozen=True)
+class ComponentRow:
+    """One line of the per-component table."""
+
+    name: str
+    parameters: int
+    forward_flops: int
+    active_parameters: int | None = None
+
+
+Inputs = Literal["tokens", "source and tokens", "images", "images and tokens", "frames and tokens"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model as an ordered tree of components.
+
+    `max_seq_len` is the longest sequence that learned positions allow, `None` without such a limit. `inputs` says what
+    a batch of it holds.
+    """
+
+    model_type: str
+    components: tuple[Component, ...]
+    max_seq_len: int | None = None
+    inputs: Inputs = "tokens"
+    causal: bool = True
+
+    def leaves(self) -> Iterator[tuple[Leaf, int, int]]:
+        """Every leaf with how many times it runs and how many times its parameters exist."""
+        for component in self.components:
+            yield from leaves(component)
+
+    def tokens(self, batch: Batch) -> int:
+        """Tokens of a batch, of source and target together; frames of sound and images are none."""
+        return batch.sequences * batch.seq_len if self.inputs == "frames and tokens" else batch.tokens
+
+    def parameters(self) -> int:
+        """Parameters of the whole model; a tied head counts once."""
+        return sum(leaf.parameters() * exist for leaf, _, exist in self.leaves())
+
+    def active_parameters(self) -> int:
+        """Parameters that one token meets: of routed experts only those that it is sent to."""
+        return sum(leaf.active_parameters() * exist for leaf, _, exist in self.leaves())
+
+    def forward_flops(self, batch: Batch) -> int:
+        """Exact FLOPs of one forward pass."""
+        return sum(leaf.forward_flops(batch) * runs for leaf, runs, _ in self.leaves())
+
+    def rows(self, batch: Batch) -> list[ComponentRow]:
+        """The per-component table: attention products on lines of their own; the lines add up to the totals."""
+        lines: dict[str, ComponentRow] = {}
+        for line, leaf, runs, exist in self.lines():
+            row = lines.get(line, ComponentRow(line, 0, 0, 0))
+            lines[line] = ComponentRow(
+                line,
+                row.parameters + exist * leaf.parameters(),
+                row.forward_flops + runs * leaf.forward_flops(batch),
+                (row.active_parameters or 0) + exist * leaf.active_parameters(),
+            )
+        return list(lines.values())
+
+    def lines(self) -> Iterator[tuple[str, Leaf, int, int]]:
+        """Every leaf that has parameters or work, its line of the table, its runs and how often it exists."""
+        for component in self.components:
+            for line in _lines(component, "", 1, 1, top=True):
+                if line[1].parameters() or isinstance(line[1], (AttentionCore, Product, Contrast, Linear)):
+                    yield line
+
+    def with_full_attention(self) -> Architecture:
+        """The same model counted over all pairs, masked or not: the `full` attention convention."""
+        return self.with_leaves(_unmasked)
+
+    def as_reference(self) -> Architecture:
+        """The same model as Hugging Face's own code runs it, for cross-checks against that code."""
+        return self.with_leaves(lambda leaf: leaf.reference or leaf)
+
+    def with_leaves(self, change: Callable[[Leaf], Leaf]) -> Architecture:
+        """The same tree with every leaf changed."""
+        return replace(self, components=tuple(_changed(component, change) for component in self.components))
+
+    def shortened(self) -> Architecture:
+        """The same model with one layer of every kind: what a quick cross-check runs."""
+        return replace(self, components=tuple(_shortened(component) for component in self.components))
+
+    def stacks(self) -> Iterator[tuple[str, Stack]]:
+        """Every stack of layers with its path in the module tree."""
+        for component in self.components:
+            yield from _stacks(component, "")
+
+    def named_leaves(self) -> Iterator[tuple[str, Leaf]]:
+        """Every leaf with its path in the module tree, each layer on its own."""
+        for component in self.components:
+            yield from _named(component, "")
+
+    def counted_with(self, attention: AttentionConvention) -> Architecture:
+        """The same model under an attention convention."""
+        return self.with_full_attention() if attention == "full" else self
+
+
+def _lines(
+    component: Component, path: str, runs: int, exist: int, *, top: bool
+) -> Iterator[tuple[str, Leaf, int, int]]:
+    if isinstance(component, Leaf):
+        yield _line_of(component, path, top), component, runs, exist
+    elif isinstance(component, Group):
+        below = join(path, component.name)
+        for child in component.children:
+            yield from _lines(child, below, runs, exist, top=top and not component.name)
+    else:
+        for number, kind in enumerate(component.kinds):
+            times = component.times(number)
+            owned = min(times, 1) if component.shared else times
+            label = f"{component.name}[{kind.name}]" if kind.name else component.name
+            for child in kind.children:
+                yield from _lines(child, join(path, label), runs * times, exist * owned, top=True)
+
+
+def _line_of(leaf: Leaf, path: str, top: bool) -> str:
+    if isinstance(leaf, AttentionCore):
+        return join(path, leaf.name)
+    if not top:
+        return path
+    return join(path, "norms") if path and isinstance(leaf, Norm | Vector) else join(path, leaf.name)
+
+
+def join(path: str, name: str) -> str:
+    """A path one level deeper; an empty name adds none."""
+    return f"{path}.{name}" if path and name else path or name
+
+
+def _changed(component: Component, change: Callable[[Leaf], Leaf]) -> Component:
+    if isinstance(component, Leaf):
+        return change(component)
+    if isinstance(component, Group):
+        return Group(component.name, tuple(_changed(child, change) for child in component.children))
+    kinds = (Group(kind.name, tuple(_changed(child, change) for child in kind.children)) for kind in component.kinds)
+    return replace(component, kinds=tuple(kinds))
+
+
+def _unmasked(leaf: Leaf) -> Leaf:
+    if isinstance(leaf, AttentionCore):
+        return replace(leaf, causal=False, window=None, chunk=None, radius=None, image_tokens=0)
+    return leaf
+
+
+def _shortened(component: Component) -> Component:
+    if isinstance(component, Stack):
+        return component.shortened()
+    if isinstance(component, Group):
+        return Group(component.name, tuple(_shortened(child) for child in component.children))
+    return component
+
+
+def _stacks(component: Component, path: str) -> Iterator[tuple[str, Stack]]:
+    if isinstance(component, Stack):
+        yield join(path, component.name), component
+    elif isinstance(component, Group):
+        for child in component.children:
+            yield from _stacks(child, join(path, component.name))
+
+
+def _named(component: Component, path: str) -> Iterator[tuple[str, Leaf]]:
+    if isinstance(component, Leaf):
+        yield join(path, component.name), component
+    elif isinstance(component, Group):
+        for child in component.children:
+            yield from _named(child, join(path, component.name))
+    else:
+        for index, kind in component.positions():
+            for child in component.kinds[kind].children:
+                yield from _named(child, join(join(path, component.name), str(index)))

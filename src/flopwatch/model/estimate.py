@@ -1,0 +1,213 @@
+"""The napkin answered exactly: what a training run costs in FLOPs, time, GPU-hours and money, before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from flopwatch import units
+from flopwatch.errors import ArgumentError
+from flopwatch.hardware.chips import Chip, Dtype, find_chip
+from flopwatch.model import backward, conventions
+from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
+from flopwatch.model.backward import Checkpointing
+from flopwatch.model.batch import Batch
+from flopwatch.model.conventions import Convention
+
+Method = Literal["config", "measured"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The hardware that a run is planned on; `mfu` is the utilization that is hoped for, `chips` are the user's."""
+
+    gpu: str
+    dtype: Dtype
+    count: int
+    mfu: float
+    usd_per_gpu_hour: float | None = None
+    chips: tuple[Chip, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What the planned hardware needs for the work."""
+
+    gpu: str
+    dtype: Dtype
+    count: int
+    mfu: float
+    peak_flops_per_second: float
+    peak_source: str
+    seconds: float
+    gpu_hours: float
+    usd: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """FLOPs of one batch and, where asked for, of a whole run.
+
+    `exact_training_flops` stands beside `training_flops` so that a rule of thumb can be held against it.
+    `hardware_flops` add what activation checkpointing recomputes. `tokens` or, of images, `samples` are those
+    of the whole run; `notes` say what a reader should know of how it was counted.
+    """
+
+    model_type: str
+    method: Method
+    parameters: int
+    active_parameters: int
+    convention: Convention
+    attention: AttentionConvention
+    batch: Batch
+    forward_flops: int
+    training_flops: int
+    exact_training_flops: int
+    hardware_flops: int
+    components: tuple[ComponentRow, ...]
+    batch_tokens: int = 0
+    checkpointing: Checkpointing = "none"
+    tokens: int | None = None
+    samples: int | None = None
+    total_training_flops: int | None = None
+    exact_total_training_flops: int | None = None
+    planned: PlannedRun | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def training_flops_per_token(self) -> int | float | None:
+        """Training FLOPs per token, `None` for models without tokens."""
+        if not self.batch_tokens:
+            return None
+        flops, tokens = self.training_flops, self.batch_tokens
+        return flops // tokens if flops % tokens == 0 else flops / tokens
+
+
+def estimate(
+    architecture: Architecture,
+    batch: Batch,
+    *,
+    attention: AttentionConvention = "causal",
+    convention: Convention = "model",
+    checkpointing: Checkpointing = "none",
+    tokens: int | None = None,
+    samples: int | None = None,
+    plan: Plan | None = None,
+) -> Estimate:
+    """Count one batch, a whole run of so many tokens or samples, and the time that the planned hardware needs.
+
+    Args:
+        architecture: The model.
+        batch: What goes into one forward pass.
+        attention: "causal" for the pairs that masks keep, "full" for all.
+        convention: "model" for the exact count, or a labelled convention of the field.
+        checkpointing: How layers are checkpointed, for hardware FLOPs.
+        tokens: Tokens of the whole run.
+        samples: Sequences or images of the whole run, instead of tokens.
+        plan: Hardware; its time is for the whole run if it is given, else for one batch.
+
+    Raises:
+        ArgumentError: If there is nothing to compute, the sequence is longer than the model's learned positions, or the
+            plan makes no sense.
+        ConfigError: If the convention cannot count this model.
+        UnknownDeviceError: If the planned GPU has no known peak.
+    """
+    _check(architecture, batch)
+    counted = architecture.counted_with(attention)
+    training_flops = conventions.training_flops(counted, batch, convention)
+    again = backward.recomputation(counted, batch, checkpointing).flops
+    one = Estimate(
+        model_type=architecture.model_type,
+        method="config",
+        parameters=architecture.parameters(),
+        active_parameters=architecture.active_parameters(),
+        convention=convention,
+        attention=attention,
+        batch=batch,
+        forward_flops=conventions.forward_flops(counted, batch, convention),
+        training_flops=training_flops,
+        exact_training_flops=backward.training_flops(counted, batch),
+        hardware_flops=training_flops + (again if convention in ("model", "full") else 0),
+        components=tuple(conventions.rows(counted, batch, convention)),
+        batch_tokens=architecture.tokens(batch),
+        checkpointing=checkpointing,
+    )
+    return of_a_run(one, tokens=tokens, samples=samples, plan=plan)
+
+
+def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Plan | None) -> Estimate:
+    """The estimate of one batch, extended to a whole run and to planned hardware.
+
+    Raises:
+        ArgumentError: If the run is given in tokens of a model that has none, in tokens and samples, or the plan makes
+            no sense.
+        UnknownDeviceError: If the planned GPU has no known peak.
+    """
+    if tokens is not None and samples is not None:
+        raise ArgumentError("expected the run in tokens or in samples, got both")
+    if tokens is not None and not one.batch_tokens:
+        raise ArgumentError(f"a {one.model_type} has no tokens; give the run in samples")
+    parts = one.batch_tokens if tokens is not None else one.batch.sequences
+    amount = tokens if tokens is not None else samples
+
+    def whole(flops: int) -> int | None:
+        return None if amount is None else flops * amount // parts
+
+    total = whole(one.training_flops)
+    counted = one.training_flops if total is None else total
+    flops = 2 * counted if one.convention == "macs" else counted
+    return replace(
+        one,
+        tokens=tokens,
+        samples=samples,
+        total_training_flops=total,
+        exact_total_training_flops=whole(one.exact_training_flops),
+        planned=None if plan is None else planned_run(plan, flops),
+    )
+
+
+def _check(architecture: Architecture, batch: Batch) -> None:
+    needs = architecture.inputs
+    if not batch.sequences or ("tokens" in needs and not batch.seq_len):
+        raise ArgumentError(
+            f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}: a"
+            f" {architecture.model_type} reads {needs}, so give --seq-len N, the tokens per sequence"
+        )
+    if needs in ("source and tokens", "frames and tokens") and not batch.source_len:
+        what = "tokens that the encoder reads" if needs == "source and tokens" else "mel frames, 3000 for 30 seconds,"
+        raise ArgumentError(f"expected the number of {what} for a {architecture.model_type} (--source-len), got none")
+    if architecture.max_seq_len is not None and batch.seq_len > architecture.max_seq_len:
+        raise ArgumentError(
+            f"this {architecture.model_type} has {architecture.max_seq_len} learned positions, got sequences of"
+            f" {batch.seq_len} tokens"
+        )
+
+
+def planned_run(plan: Plan, flops: int) -> PlannedRun:
+    """Time, GPU-hours and money for so many FLOPs: flops / (count x peak x MFU).
+
+    Raises:
+        ArgumentError: If the MFU is not above 0 and at most 1, or there is no GPU, or the price is negative.
+        UnknownDeviceError: If the GPU has no known peak in this precision.
+    """
+    if not 0 < plan.mfu <= 1:
+        raise ArgumentError(f"expected an MFU above 0 and at most 1, like 0.4, got {plan.mfu:g}")
+    if plan.count < 1:
+        raise ArgumentError(f"expected at least one GPU, got a count of {plan.count}")
+    if plan.usd_per_gpu_hour is not None and not 0 <= plan.usd_per_gpu_hour < float("inf"):
+        raise ArgumentError(f"expected a price that is not negative, got {plan.usd_per_gpu_hour:g}")
+    chip = find_chip(plan.gpu, plan.chips)
+    peak = chip.peak_flops_per_second(plan.dtype)
+    seconds = flops / (plan.count * peak * plan.mfu)
+    gpu_hours = seconds * plan.count / units.SECONDS_PER_HOUR
+    return PlannedRun(
+        gpu=plan.gpu,
+        dtype=plan.dtype,
+        count=plan.count,
+        mfu=plan.mfu,
+        peak_flops_per_second=peak,
+        peak_source=chip.source,
+        seconds=seconds,
+        gpu_hours=gpu_hours,
+        usd=None if plan.usd_per_gpu_hour is None else gpu_hours * plan.usd_per_gpu_hour,
+    )

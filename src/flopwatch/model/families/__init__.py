@@ -1,0 +1,124 @@
+"""From a config to the exact arithmetic of its model: a table of `model_type`, one short module per kind of model."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from flopwatch.errors import ConfigError, UnknownModelError
+from flopwatch.model.architecture import Architecture
+from flopwatch.model.families import (
+    composite,
+    contrastive,
+    convnets,
+    deepseek,
+    encoders,
+    gemma,
+    gpt,
+    llama,
+    moe,
+    plain,
+    recurrent,
+    seq2seq,
+    ssm,
+    vision,
+)
+from flopwatch.model.families.config import Fields, read_mapping
+from flopwatch.units import quoted
+
+Builder = Callable[[Fields], Architecture]
+_LONGEST_LIST = 200
+_CAUSAL = ("ForCausalLM", "LMHeadModel")
+_MASKED = ("ForMaskedLM",)
+_SEQ2SEQ = ("ForConditionalGeneration", "MTModel")
+_IMAGES = ("ForImageClassification",)
+
+
+def _table(endings: tuple[str, ...], *builders: Builder) -> dict[str, tuple[Builder, tuple[str, ...]]]:
+    return {builder.__name__: (builder, endings) for builder in builders}
+
+
+# model_type: what builds it, and how the names of the Hugging Face classes end that it describes.
+_FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
+    {
+        **_table(_CAUSAL, gpt.gpt2, gpt.gpt_neox, gpt.gptj, gpt.gpt_neo, gpt.codegen, gpt.gpt_bigcode, gpt.opt),
+        **_table(
+            _CAUSAL, plain.bloom, plain.mpt, plain.falcon, plain.phi, plain.persimmon, plain.starcoder2, plain.nemotron
+        ),
+        **_table(_CAUSAL, plain.nanochat, llama.llama, llama.mistral, llama.qwen2, llama.qwen3, llama.phi3),
+        **_table(_CAUSAL, llama.stablelm, llama.olmo, llama.olmo2, llama.olmo3, llama.cohere, llama.cohere2),
+        **_table(_CAUSAL, llama.granite, llama.smollm3, llama.glm, llama.glm4, llama.exaone4, llama.seed_oss),
+        **_table(_CAUSAL, gemma.gemma, gemma.gemma2, gemma.gemma3_text),
+        **_table(_CAUSAL, moe.mixtral, moe.qwen2_moe, moe.qwen3_moe, moe.olmoe, moe.granitemoe, moe.phimoe),
+        **_table(_CAUSAL, moe.gpt_oss, moe.llama4_text, moe.glm4_moe, moe.ernie4_5_moe),
+        **_table(_CAUSAL, deepseek.deepseek_v2, deepseek.deepseek_v3, deepseek.deepseek_v32),
+        **_table(_CAUSAL, ssm.mamba, ssm.falcon_mamba, ssm.mamba2, ssm.jamba, ssm.bamba, ssm.falcon_h1),
+        **_table(_CAUSAL, ssm.nemotron_h, ssm.granitemoehybrid),
+        **_table(_CAUSAL, recurrent.qwen3_next, recurrent.qwen3_5_text, recurrent.minimax, recurrent.recurrent_gemma),
+        **_table(_CAUSAL, recurrent.lfm2, recurrent.rwkv),
+        **_table(_MASKED, encoders.bert, encoders.roberta, encoders.distilbert, encoders.albert, encoders.electra),
+        **_table(_MASKED, encoders.modernbert),
+        **_table(_SEQ2SEQ, seq2seq.t5, seq2seq.bart, seq2seq.pegasus, seq2seq.marian, seq2seq.whisper),
+        **_table(_IMAGES, vision.vit, vision.deit, vision.dinov2, convnets.swin, convnets.convnext, convnets.resnet),
+        **_table(_SEQ2SEQ, composite.gemma3, composite.llava),
+        **_table(("Model",), vision.dinov3_vit, contrastive.clip, contrastive.siglip),
+        **_table((), vision.dit),
+        "xlm-roberta": (encoders.roberta, _MASKED),
+        "kimi_k2": (deepseek.deepseek_v3, _CAUSAL),
+    }
+)
+ARCHITECTURES: Mapping[str, Builder] = MappingProxyType({name: builder for name, (builder, _) in _FAMILIES.items()})
+
+
+def architecture_of(source: object) -> Architecture:
+    """Build the architecture that a config describes.
+
+    Args:
+        source: A path to `config.json` or its folder, a mapping, a dataclass or a Hugging Face config. It is only
+            read; neither torch nor transformers is imported.
+
+    Raises:
+        UnknownModelError: If the `model_type` is missing or has no closed form.
+        ConfigError: If a field that the count depends on is missing or unusable, or the config is for another head
+            than the one that is counted.
+    """
+    values = read_mapping(source)
+    model_type = values.get("model_type")
+    if not isinstance(model_type, str):
+        said = "expected a config with a 'model_type', such as 'llama' or 'bert', got one without"
+        raise UnknownModelError(said, measurable=False)
+    if model_type not in ARCHITECTURES:
+        raise _unknown(model_type, values)
+    builder, endings = _FAMILIES[model_type]
+    _check_task(model_type, values, endings)
+    return builder(Fields(model_type, values))
+
+
+def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError:
+    inner = values.get("text_config")
+    parts = [name for name in values if name.endswith("_config") and isinstance(values[name], Mapping)]
+    if isinstance(inner, Mapping) and inner.get("model_type") in ARCHITECTURES:
+        return UnknownModelError(
+            f"model_type {quoted(model_type)} joins several models in a way that has no closed form; to count the text"
+            f" model alone, pass its 'text_config' ({inner['model_type']})",
+            measurable=False,
+        )
+    if len(parts) > 1:
+        return UnknownModelError(
+            f"model_type {quoted(model_type)} joins several models ({', '.join(parts)[:_LONGEST_LIST]}) in a way that"
+            " has no closed form",
+            measurable=False,
+        )
+    close = difflib.get_close_matches(model_type, ARCHITECTURES, n=3)
+    known = f"did you mean {' or '.join(close)}?" if close else f"the {len(ARCHITECTURES)} known are in docs/models.md"
+    return UnknownModelError(f"no closed form for model_type {quoted(model_type)}; {known}")
+
+
+def _check_task(model_type: str, values: Mapping[str, object], endings: tuple[str, ...]) -> None:
+    classes = values.get("architectures")
+    if isinstance(classes, (list, tuple)) and classes and endings and not str(classes[0]).endswith(endings):
+        raise ConfigError(
+            f"the {model_type} config is for {str(classes[0])[:_LONGEST_LIST]}, which has no closed form;"
+            f" to count the class that ends in {' or '.join(endings)} instead, take 'architectures' out of the config"
+        )

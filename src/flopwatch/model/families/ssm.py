@@ -1,0 +1,407 @@
+"""State space models and hybrids: Mamba, Mamba-2, and decoders that mix them with attention and experts.
+
+Mamba-1's selective scan is elementwise, on no matrix unit, and is not counted; Hugging Face's own code ends it with a
+product by C, which only cross-checks count. Mamba-2's scan is counted as its chunked form (Dao and Gu, arXiv
+2405.21060, section 6): scores and outputs within chunks, states written and read once per chunk. Its pass from chunk
+to chunk is elementwise; Hugging Face's code does that with a product over all pairs of chunks, which again only
+cross-checks count. A causal convolution computes as many outputs as there are tokens; Hugging Face's is padded on both
+sides and computes kernel - 1 more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flopwatch.model.architecture import Architecture, Component, Group
+from flopwatch.model.batch import Chunks, Lengthened
+from flopwatch.model.components import Experts, Leaf, Linear, Norm, Product, Vector
+from flopwatch.model.families import blocks
+from flopwatch.model.families.blocks import FULL
+from flopwatch.model.families.config import Fields
+from flopwatch.model.families.llama import Decoder, attention_of, standard_heads
+
+MAMBA, ATTENTION, LINEAR = "mamba", "attention", "linear_attention"
+_ONE_CHUNK = 2**40
+
+
+def causal_convolution(name: str, channels: int, kernel: int, *, bias: bool, value: str = "s") -> Linear:
+    """A depthwise convolution over time."""
+    convolution = Linear(name, kernel, channels, bias=bias, reads=(value,), writes=value)
+    return replace(convolution, reference=replace(convolution, rows=Lengthened(kernel - 1)))
+
+
+def mamba_mixer(
+    hidden: int,
+    inner: int,
+    state: int,
+    kernel: int,
+    rank: int,
+    *,
+    name: str,
+    bias: bool,
+    conv_bias: bool,
+    norms: bool = False,
+) -> Group:
+    """Mamba-1 (Gu and Dao, arXiv 2312.00752): projections, convolution, steps, B and C from the input, the scan."""
+    small: tuple[Leaf, ...] = ()
+    if norms:
+        small = (
+            Norm("dt_layernorm", rank, reads=("dt",), writes="dt"),
+            Norm("b_layernorm", state, reads=("dt",), writes="dt"),
+            Norm("c_layernorm", state, reads=("dt",), writes="dt"),
+        )
+    scan = Product("scan", reads=("s", "dt"), writes="y", padded=False)
+    return Group(
+        name,
+        (
+            Linear("in_proj", hidden, 2 * inner, bias=bias, writes="s"),
+            causal_convolution("conv1d", inner, kernel, bias=conv_bias),
+            Linear("x_proj", inner, rank + 2 * state, reads=("s",), writes="dt"),
+            *small,
+            Linear("dt_proj", rank, inner, bias=True, reads=("dt",), writes="dt"),
+            Vector("A_log", inner * state, bare=True, reads=("s",), writes="s"),
+            Vector("D", inner, bare=True, reads=("s",), writes="s"),
+            replace(scan, reference=replace(scan, per_row=2 * inner * state)),
+            Linear("out_proj", inner, hidden, bias=bias, reads=("y",)),
+        ),
+    )
+
+
+def mamba2_mixer(
+    hidden: int,
+    heads: int,
+    head_dim: int,
+    state: int,
+    groups: int,
+    kernel: int,
+    chunk: int,
+    *,
+    name: str,
+    bias: bool,
+    conv_bias: bool,
+    output_bias: bool | None = None,
+    normed: bool = True,
+) -> Group:
+    """Mamba-2 (Dao and Gu, arXiv 2405.21060): one projection for everything, heads, and the chunked scan."""
+    inner = heads * head_dim
+    values = {"reads": ("s",), "writes": "y"}
+    passing = Product("state_passing", chunk=_ONE_CHUNK, padded=False, rows=Chunks(chunk, 1), reads=("s",), writes="y")
+    return Group(
+        name,
+        (
+            Vector("dt_bias", heads, bare=True, writes="s"),
+            Vector("A_log", heads, bare=True, writes="s"),
+            Vector("D", heads, bare=True, writes="s"),
+            Linear("in_proj", hidden, 2 * inner + 2 * groups * state + heads, bias=bias, writes="s"),
+            causal_convolution("conv1d", inner + 2 * groups * state, kernel, bias=conv_bias),
+            Product("scan", per_row=4 * inner * state, per_pair=2 * heads * (state + head_dim), chunk=chunk, **values),  # type: ignore[arg-type]
+            replace(passing, reference=replace(passing, per_pair=2 * inner * state)),
+            *([Norm("norm", inner, reads=("y",), writes="y")] if normed else []),
+            Linear("out_proj", inner, hidden, bias=bias if output_bias is None else output_bias, reads=("y",)),
+        ),
+    )
+
+
+def mamba(fields: Fields) -> Architecture:
+    """Mamba (Gu and Dao, arXiv 2312.00752)."""
+    return _mamba(fields)
+
+
+def falcon_mamba(fields: Fields) -> Architecture:
+    """Falcon Mamba (Zuo et al., arXiv 2410.05355): Mamba with norms that have no parameters."""
+    return _mamba(fields)
+
+
+def _mamba(fields: Fields) -> Architecture:
+    hidden = fields.size("hidden_size")
+    inner = fields.size("intermediate_size", fields.size("expand", 2) * hidden)
+    rank = fields.values.get("time_step_rank", "auto")
+    mixer = mamba_mixer(
+        hidden,
+        inner,
+        fields.size("state_size", 16),
+        fields.size("conv_kernel", 4),
+        -(-hidden // 16) if rank in ("auto", None) else fields.size("time_step_rank"),
+        name="mixer",
+        bias=fields.flag("use_bias", False),
+        conv_bias=fields.flag("use_conv_bias", True),
+    )
+    return _pure(fields, hidden, mixer, tied_default=True)
+
+
+def mamba2(fields: Fields) -> Architecture:
+    """Mamba-2 (Dao and Gu, arXiv 2405.21060)."""
+    hidden, heads, head_dim = (fields.size(each) for each in ("hidden_size", "num_heads", "head_dim"))
+    if fields.size("expand", 2) * hidden != heads * head_dim:
+        raise fields.unusable("num_heads", f"heads of {head_dim} that make up {fields.size('expand', 2)} x {hidden}")
+    mixer = mamba2_mixer(
+        hidden,
+        heads,
+        head_dim,
+        fields.size("state_size", 128),
+        fields.size("n_groups", 8),
+        fields.size("conv_kernel", 4),
+        fields.size("chunk_size", 256),
+        name="mixer",
+        bias=fields.flag("use_bias", False),
+        conv_bias=fields.flag("use_conv_bias", True),
+    )
+    return _pure(fields, hidden, mixer, tied_default=False)
+
+
+def _pure(fields: Fields, hidden: int, mixer: Group, *, tied_default: bool) -> Architecture:
+    layer = (*blocks.norms("norm", features=hidden), mixer)
+    return blocks.language_model(
+        fields,
+        hidden,
+        [blocks.stack("backbone.layers", [("", layer)] * fields.size("num_hidden_layers"))],
+        final_norm=Norm("norm_f", hidden),
+        embedding="backbone.embeddings",
+        body="backbone",
+        tied_default=tied_default,
+    )
+
+
+def jamba(fields: Fields) -> Architecture:
+    """Jamba (Lieber et al., arXiv 2403.19887): Mamba with an attention layer and a mixture every few layers."""
+    hidden, layers = fields.size("hidden_size"), fields.size("num_hidden_layers")
+    rank = fields.values.get("mamba_dt_rank", "auto")
+    mixer = mamba_mixer(
+        hidden,
+        fields.size("mamba_expand", 2) * hidden,
+        fields.size("mamba_d_state", 16),
+        fields.size("mamba_d_conv", 4),
+        -(-hidden // 16) if rank in ("auto", None) else fields.size("mamba_dt_rank"),
+        name="mamba",
+        bias=fields.flag("mamba_proj_bias", False),
+        conv_bias=fields.flag("mamba_conv_bias", True),
+        norms=True,
+    )
+    attention = attention_of(fields, Decoder(*standard_heads(fields)), FULL)
+    experts, inner = fields.size("num_experts", 16), fields.size("intermediate_size")
+    mixture = Group(
+        "feed_forward",
+        blocks.routed(hidden, inner, experts, blocks.active_experts(fields, experts), router="router"),
+    )
+    dense = blocks.gated_mlp(hidden, inner, name="feed_forward")
+    attends = _every(fields, layers, "attn_layer_period", "attn_layer_offset", (8, 4))
+    routes = _every(fields, layers, "expert_layer_period", "expert_layer_offset", (2, 1))
+
+    def layer(number: int) -> tuple[str, tuple[Component, ...]]:
+        sparse = number in routes and experts > 1
+        label = f"{'attention' if number in attends else 'mamba'} {'sparse' if sparse else 'dense'}"
+        return label, (
+            *blocks.norms("input_layernorm", features=hidden),
+            attention if number in attends else mixer,
+            *blocks.norms("pre_ff_layernorm", features=hidden),
+            mixture if sparse else dense,
+        )
+
+    return _hybrid(fields, hidden, [layer(number) for number in range(layers)], "final_layernorm")
+
+
+def _every(fields: Fields, layers: int, period: str, offset: str, default: tuple[int, int]) -> set[int]:
+    start = fields.values.get(offset, default[1])
+    if isinstance(start, bool) or not isinstance(start, int) or start < 0:
+        raise fields.unusable(offset, "a layer's number")
+    step = fields.size(period, default[0])
+    return {layer for layer in range(layers) if layer % step == start}
+
+
+def _hybrid(
+    fields: Fields, hidden: int, layers: list[tuple[str, tuple[Component, ...]]], norm: str, tied: bool = False
+) -> Architecture:
+    return blocks.language_model(
+        fields, hidden, [blocks.stack("model.layers", layers)], final_norm=Norm(norm, hidden), tied_default=tied
+    )
+
+
+def _mamba2_of(fields: Fields, hidden: int) -> Group:
+    """The Mamba-2 mixer of Bamba, Falcon-H1 and Granite 4, whose fields begin with `mamba_`."""
+    heads = fields.size("mamba_n_heads", 128)
+    inner = fields.size("mamba_d_ssm", fields.size("mamba_expand", 2) * hidden)
+    head_dim = fields.values.get("mamba_d_head", "auto")
+    width = blocks.split_heads(fields, inner, heads) if head_dim in ("auto", None) else fields.size("mamba_d_head")
+    if heads * width != inner:
+        raise fields.unusable("mamba_n_heads", f"heads of {width} that make up {inner}")
+    bias = fields.flag("mamba_proj_bias", False)
+    is_h1 = fields.model_type == "falcon_h1"
+    return mamba2_mixer(
+        hidden,
+        heads,
+        width,
+        fields.size("mamba_d_state", 256),
+        fields.size("mamba_n_groups", 1),
+        fields.size("mamba_d_conv", 4),
+        fields.size("mamba_chunk_size", 256),
+        name="mamba",
+        bias=bias,
+        conv_bias=fields.flag("mamba_conv_bias", True),
+        output_bias=fields.flag("projectors_bias", False) if is_h1 else None,
+        normed=fields.flag("mamba_rms_norm", False) if is_h1 else True,
+    )
+
+
+def bamba(fields: Fields) -> Architecture:
+    """Bamba (IBM 2024): Mamba-2 with attention in the layers that `attn_layer_indices` names."""
+    hidden, bias = fields.size("hidden_size"), fields.flag("attention_bias", False)
+    attends = fields.values.get("attn_layer_indices") or ()
+    if not isinstance(attends, (list, tuple)):
+        raise fields.unusable("attn_layer_indices", "a list of layer numbers")
+    attention = attention_of(fields, Decoder(*standard_heads(fields), qkv_bias=bias, output_bias=bias), FULL)
+    mixer = _mamba2_of(fields, hidden)
+    mlp = blocks.gated_mlp(
+        hidden, fields.size("intermediate_size"), name="feed_forward", bias=fields.flag("mlp_bias", False)
+    )
+    layers = [
+        (
+            ATTENTION if number in attends else MAMBA,
+            (
+                *blocks.norms("input_layernorm", features=hidden),
+                attention if number in attends else mixer,
+                *blocks.norms("pre_ff_layernorm", features=hidden),
+                mlp,
+            ),
+        )
+        for number in range(fields.size("num_hidden_layers"))
+    ]
+    return _hybrid(fields, hidden, layers, "final_layernorm")
+
+
+def falcon_h1(fields: Fields) -> Architecture:
+    """Falcon-H1 (Zuo et al., arXiv 2507.22448): attention and Mamba-2 side by side in every layer."""
+    hidden, bias = fields.size("hidden_size"), fields.flag("attention_bias", False)
+    form = Decoder(*standard_heads(fields), qkv_bias=bias, output_bias=bias)
+    layer = (
+        *blocks.norms("input_layernorm", features=hidden),
+        _mamba2_of(fields, hidden),
+        attention_of(fields, form, FULL),
+        *blocks.norms("pre_ff_layernorm", features=hidden),
+        blocks.gated_mlp(
+            hidden, fields.size("intermediate_size"), name="feed_forward", bias=fields.flag("mlp_bias", False)
+        ),
+    )
+    return _hybrid(fields, hidden, [("", layer)] * fields.size("num_hidden_layers"), "final_layernorm")
+
+
+def granitemoehybrid(fields: Fields) -> Architecture:
+    """Granite 4 (IBM 2025): Mamba-2 or attention, then a mixture (where there are experts) beside a shared MLP."""
+    hidden, bias = fields.size("hidden_size"), fields.flag("attention_bias", False)
+    layers = fields.size("num_hidden_layers")
+    names = {MAMBA: MAMBA, ATTENTION: ATTENTION, LINEAR: MAMBA, FULL: ATTENTION}
+    kinds = [names[kind] for kind in blocks.layer_types(fields, layers, [LINEAR] * layers, tuple(names))]
+    attention = attention_of(fields, Decoder(*standard_heads(fields), qkv_bias=bias, output_bias=bias), FULL)
+    mixer = _mamba2_of(fields, hidden) if MAMBA in kinds else attention
+    shared = fields.size("shared_intermediate_size", 1024)
+    experts = fields.values.get("num_local_experts", 8)
+    mixture: tuple[Component, ...] = ()
+    if experts:
+        count = fields.size("num_local_experts", 8)
+        active = blocks.active_experts(fields, count)
+        inner = fields.size("intermediate_size")
+        mixture = (Group("block_sparse_moe", blocks.routed(hidden, inner, count, active, router="router")),)
+    parts = (
+        *mixture,
+        blocks.gated_mlp(hidden, shared, name="shared_mlp", names=("", "", "output_linear"), fused="input_linear"),
+    )
+    stack = [
+        (
+            kind,
+            (
+                *blocks.norms("input_layernorm", features=hidden),
+                attention if kind == ATTENTION else mixer,
+                *blocks.norms("post_attention_layernorm", features=hidden),
+                *parts,
+            ),
+        )
+        for kind in kinds
+    ]
+    return _hybrid(fields, hidden, stack, "norm")
+
+
+_NEMOTRON_LETTERS = {"M": MAMBA, "*": ATTENTION, "-": "mlp", "E": "moe"}
+
+
+def nemotron_h(fields: Fields) -> Architecture:
+    """Nemotron-H and Nemotron 3 (arXiv 2504.03624): every layer is one of Mamba-2, attention, MLP or mixture."""
+    hidden = fields.size("hidden_size")
+    kinds = _nemotron_layers(fields)
+    builders = {MAMBA: _nemotron_mamba, ATTENTION: _nemotron_attention, "mlp": _nemotron_mlp, "moe": _nemotron_moe}
+    mixers = {kind: builders[kind](fields, hidden) for kind in dict.fromkeys(kinds)}
+    layers = [(kind, (*blocks.norms("norm", features=hidden), mixers[kind])) for kind in kinds]
+    return blocks.language_model(
+        fields,
+        hidden,
+        [blocks.stack("model.layers", layers)],
+        final_norm=Norm("norm_f", hidden),
+        embedding="model.embeddings",
+        ties=False,
+    )
+
+
+def _nemotron_layers(fields: Fields) -> list[str]:
+    stated = fields.values.get("layers_block_type") or fields.values.get("layer_types")
+    if stated is None and isinstance(fields.values.get("hybrid_override_pattern"), str):
+        stated = [_NEMOTRON_LETTERS.get(letter, letter) for letter in fields.values["hybrid_override_pattern"]]
+    names = {MAMBA: MAMBA, ATTENTION: ATTENTION, LINEAR: MAMBA, FULL: ATTENTION, "mlp": "mlp", "moe": "moe"}
+    if not isinstance(stated, (list, tuple)) or not stated or set(map(str, stated)) - set(names):
+        raise fields.needed("layers_block_type", f"a list of {', '.join(names)}")
+    return [names[kind] for kind in stated]
+
+
+def _nemotron_mamba(fields: Fields, hidden: int) -> Group:
+    bias = fields.flag("use_bias", False)
+    return mamba2_mixer(
+        hidden,
+        fields.size("mamba_num_heads", 128),
+        fields.size("mamba_head_dim", 64),
+        fields.size("ssm_state_size", 128),
+        fields.size("n_groups", 8),
+        fields.size("conv_kernel", 4),
+        fields.size("chunk_size", 128),
+        name="mixer",
+        bias=bias,
+        conv_bias=fields.flag("use_conv_bias", True),
+    )
+
+
+def _nemotron_attention(fields: Fields, hidden: int) -> Group:
+    heads = fields.size("num_attention_heads")
+    groups = blocks.key_value_heads(fields, heads)
+    window = fields.optional_size("sliding_window")
+    return blocks.attention(hidden, heads, groups, fields.size("head_dim", 128), name="mixer", window=window)
+
+
+def _nemotron_mlp(fields: Fields, hidden: int) -> Group:
+    bias = fields.flag("mlp_bias", False)
+    return blocks.plain_mlp(hidden, fields.size("intermediate_size"), name="mixer", bias=bias)
+
+
+def _nemotron_moe(fields: Fields, hidden: int) -> Group:
+    """Experts on the hidden state or, with `moe_latent_size`, on a narrower latent; two matrices each, squared ReLU."""
+    experts, latent, bias = fields.size("n_routed_experts"), fields.optional_size("moe_latent_size"), False
+    active = blocks.active_experts(fields, experts)
+    inner, shared = fields.size("moe_intermediate_size"), fields.size("moe_shared_expert_intermediate_size")
+    router, routed = blocks.routed(hidden, inner, experts, active, gated=False)
+    parts: tuple[Component, ...] = (router, routed)
+    bias = fields.flag("mlp_bias", False)
+    if latent is not None:
+        assert isinstance(routed, Group)
+        first, last, weighted = routed.children
+        assert isinstance(first, Experts)
+        assert isinstance(last, Experts)
+        narrow = Group(
+            "experts",
+            (
+                replace(first, in_features=latent, reads=("l",)),
+                replace(last, out_features=latent, writes="l"),
+                weighted,
+            ),
+        )
+        parts = (
+            router,
+            Linear("fc1_latent_proj", hidden, latent, bias=bias, writes="l"),
+            narrow,
+            Linear("fc2_latent_proj", latent, hidden, bias=bias, reads=("l",)),
+        )
+    return Group("mixer", (*parts, blocks.plain_mlp(hidden, shared, name="shared_experts", bias=bias)))

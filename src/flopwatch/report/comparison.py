@@ -1,0 +1,175 @@
+"""Several runs side by side: what is compared, which value is the best, and what all runs spent together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from flopwatch import units
+from flopwatch.report import waterfall
+from flopwatch.report.report import Point, Report
+from flopwatch.wandb.online import EndedRun
+
+Form = Literal["percent", "share", "count", "flops", "hours", "kwh", "usd", "seconds", "rate"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run in a comparison; `numbers` are by the names of `MEASURES`, `facts` by those of `FACTS`, unknown left out.
+
+    `parts` are shares of what its devices could have done, by the kinds of the waterfall; `points` its time line.
+    """
+
+    name: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, float] = field(default_factory=dict)
+    points: tuple[Point, ...] = ()
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that runs are compared by: its name, words and form, which end is better, whether it can be summed."""
+
+    name: str
+    words: str
+    form: Form
+    better: Literal["high", "low", None] = None
+    is_sum: bool = False
+
+
+MEASURES = (
+    Measure("mfu", "MFU", "percent", "high"),
+    Measure("mfu_at_clock", "MFU at clock", "percent", "high"),
+    Measure("hfu", "HFU", "percent"),
+    Measure("run_mfu", "run MFU", "percent", "high"),
+    Measure("goodput", "goodput", "share", "high"),
+    Measure("tokens_per_second", "tokens/s", "count", "high"),
+    Measure("step_seconds", "step", "seconds", "low"),
+    Measure("data_wait", "waiting for data", "share", "low"),
+    Measure("throttled", "clock held down", "share", "low"),
+    Measure("flops", "model FLOPs", "flops", is_sum=True),
+    Measure("tokens", "tokens", "count", is_sum=True),
+    Measure("device_hours", "device-hours", "hours", is_sum=True),
+    Measure("kwh", "energy, kWh", "kwh", is_sum=True),
+    Measure("usd", "money", "usd", is_sum=True),
+    Measure("wall_seconds", "wall time", "seconds", is_sum=True),
+)
+FACTS = {
+    "status": "ended",
+    "model": "model",
+    "parameters": "parameters",
+    "device": "device",
+    "devices": "devices",
+    "dtype": "precision",
+    "peak": "peak of one device",
+    "peak_source": "peak from",
+    "attention": "attention",
+    "verification": "verification",
+    "budget": "budget",
+    "driver": "driver",
+}
+
+
+def entry_of(report: Report) -> Entry:
+    """A run by its report."""
+    totals, work, device = report.totals, report.work, report.device
+    numbers: dict[str, float | None] = {
+        "mfu": report.mfu,
+        "mfu_at_clock": report.mfu_at_clock,
+        "hfu": report.hfu,
+        "run_mfu": report.run_mfu,
+        "goodput": report.goodput,
+        "tokens_per_second": report.tokens_per_second,
+        "step_seconds": report.step_seconds,
+        "data_wait": report.data_wait_fraction,
+        "throttled": report.throttled_frac,
+        "flops": totals.flops,
+        "tokens": totals.tokens,
+        "device_hours": totals.device_seconds / units.SECONDS_PER_HOUR,
+        "kwh": None if totals.joules is None else totals.joules / units.JOULES_PER_KWH,
+        "usd": report.usd,
+        "wall_seconds": report.wall_seconds,
+    }
+    facts: dict[str, str | None] = {
+        "status": f"{report.status} at step {report.step:,}",
+        "model": work.model_type if work else None,
+        "parameters": units.format_count(work.parameters) if work and work.parameters else None,
+        "device": device.name,
+        "devices": str(device.count),
+        "dtype": device.dtype,
+        "peak": _peak(device.peak_flops_per_second),
+        "peak_source": device.peak_source,
+        "attention": work.attention if work else None,
+        "verification": work.verification if work else None,
+        "budget": ", ".join(each.text for each in report.budgets) or None,
+        "driver": report.hardware.driver if report.hardware else device.driver,
+    }
+    shares = zip(report.parts, waterfall.shares(report.parts), strict=True)
+    parts = {part.kind: share for part, share in shares if share is not None}
+    name = f"{report.name} {report.run_id}" if report.name else report.run_id
+    return Entry(name, _known(numbers), _known(facts), parts, report.points)
+
+
+def entry_of_ended(run: EndedRun) -> Entry:
+    """A run by what flopwatch wrote into its summary and config in W&B."""
+    names = {
+        "mfu": "mfu_mean",
+        "mfu_at_clock": "mfu_at_clock_mean",
+        "hfu": "hfu_mean",
+        "run_mfu": "run_mfu",
+        "tokens_per_second": "tokens_per_sec_mean",
+        "throttled": "throttled_frac_mean",
+        "flops": "flops_total",
+        "tokens": "tokens_total",
+        "device_hours": "device_hours_total",
+        "kwh": "kwh_total",
+        "wall_seconds": "wall_seconds",
+    }
+    config = run.config
+    parameters = units.number(config.get("parameters"))
+    facts = {
+        "status": _text(run.summary.get("status")),
+        "model": _text(config.get("model_type")),
+        "parameters": None if parameters is None else units.format_count(parameters),
+        "device": _text(config.get("device")),
+        "devices": _text(config.get("device_count")),
+        "dtype": _text(config.get("dtype")),
+        "peak": _peak(units.number(config.get("peak_flops_per_second"))),
+        "peak_source": _text(config.get("peak_source")),
+        "attention": _text(config.get("attention")),
+        "verification": _text(config.get("verification")),
+        "budget": _text(config.get("budget")),
+        "driver": _text(config.get("driver")),
+    }
+    numbers = {name: units.number(run.summary.get(key)) for name, key in names.items()}
+    return Entry(run.name, _known(numbers), _known(facts), url=run.url)
+
+
+def best_of(measure: Measure, entries: Sequence[Entry]) -> float | None:
+    """The best value among runs that differ in it."""
+    values = [entry.numbers[measure.name] for entry in entries if measure.name in entry.numbers]
+    if measure.better is None or len(set(values)) < 2:
+        return None
+    return max(values) if measure.better == "high" else min(values)
+
+
+def total_of(measure: Measure, entries: Sequence[Entry]) -> float | None:
+    """What all runs spent together; `None` where one does not say."""
+    values = [entry.numbers.get(measure.name) for entry in entries]
+    known = [value for value in values if value is not None]
+    return sum(known) if measure.is_sum and len(known) == len(values) else None
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _peak(peak: float | None) -> str | None:
+    return None if peak is None else units.format_si(peak, "FLOP/s")
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,151 @@
+"""What to do about a run's efficiency: what each loss would give back, the largest first, with its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from flopwatch.report import waterfall
+from flopwatch.report.anomalies import Anomalies
+
+MOST = 5
+_LEAST = 0.02  # a loss of less is not worth a sentence
+_STEPS = (
+    *(waterfall.TRAINING, waterfall.CLOCK, waterfall.RECOMPUTED),
+    *(waterfall.REST, waterfall.PADDING, waterfall.USEFUL),
+)
+_LOOP = ("data_wait", *_STEPS)
+_TIME = ("setup", "validation", "checkpoint", "callbacks", "other", waterfall.LOST, waterfall.INTERRUPTION)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A loss and what it would give back without it.
+
+    `share` is what of (kind of time: all wall time; "data_wait": the training loop; "clock": training steps;
+    "recomputed": hardware FLOPs; "padding": model FLOPs; "slow rank": the time of a step; "dips": the loop's time) was
+    lost.
+    `mfu_gain` and `run_mfu_gain` are in absolute points, 0.05 being five; `None` where there is no MFU.
+    """
+
+    kind: str
+    share: float
+    mfu_gain: float | None
+    run_mfu_gain: float | None
+    detail: str | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What findings are drawn from.
+
+    `seconds` is wall time by kind, `wall_seconds` all of it, `loop_seconds` time in the training loop; MFUs as in the
+    report.
+    """
+
+    seconds: Mapping[str, float]
+    wall_seconds: float
+    data_wait_fraction: float | None
+    parts: Sequence[waterfall.Part]
+    anomalies: Anomalies
+    mfu: float | None
+    run_mfu: float | None
+    loop_seconds: float
+
+
+def findings(evidence: Evidence) -> tuple[Finding, ...]:
+    """At most five, ordered by what they would give back of the run's MFU, else by their share.
+
+    None where the MFU is above 1: what it is held against is wrong then.
+    """
+    if evidence.mfu is not None and evidence.mfu > 1:
+        return ()
+    found = [*_of_time(evidence), *_of_data(evidence), *_inside(evidence), *_of_ranks(evidence), *_of_dips(evidence)]
+    worthy = [each for each in found if each.share >= _LEAST]
+    return tuple(sorted(worthy, key=lambda each: (-_weight(each, evidence), -each.share))[:MOST])
+
+
+def _weight(finding: Finding, evidence: Evidence) -> float:
+    """What it would give back; less padding would give back useful work, though no MFU."""
+    return finding.run_mfu_gain if finding.run_mfu_gain is not None else finding.share * (evidence.run_mfu or 0.0)
+
+
+def _gain(value: float | None, share: float) -> float | None:
+    """What a ratio to time gains when so much of the time is no longer lost."""
+    return None if value is None or share >= 1 else value * share / (1 - share)
+
+
+def _flops(evidence: Evidence) -> dict[str, int]:
+    return {part.kind: part.flops for part in evidence.parts if part.flops is not None}
+
+
+def _of_run(evidence: Evidence, kind: str) -> float:
+    """Share of what the devices could have done or, where that is not known, of wall time."""
+    flops = _flops(evidence)
+    whole = sum(flops.values())
+    if whole > 0:
+        return flops.get(kind, 0) / whole
+    return evidence.seconds.get(kind, 0.0) / evidence.wall_seconds if evidence.wall_seconds else 0.0
+
+
+def _loop_of_run(evidence: Evidence) -> float:
+    """Share of the training loop, waiting for data included."""
+    loop = sum(_of_run(evidence, kind) for kind in _LOOP)
+    if loop > 0:
+        return min(loop, 1.0)
+    return min(evidence.loop_seconds / evidence.wall_seconds, 1.0) if evidence.wall_seconds else 0.0
+
+
+def _of_time(evidence: Evidence) -> Iterator[Finding]:
+    for kind in _TIME:
+        share = evidence.seconds.get(kind, 0.0) / evidence.wall_seconds if evidence.wall_seconds else 0.0
+        yield Finding(kind, share, None, _gain(evidence.run_mfu, _of_run(evidence, kind)))
+
+
+def _of_data(evidence: Evidence) -> Iterator[Finding]:
+    share = evidence.data_wait_fraction
+    if share is not None:
+        yield _in_loop(evidence, "data_wait", share)
+
+
+def _in_loop(evidence: Evidence, kind: str, share: float, detail: str | None = None) -> Finding:
+    """A loss of a share of the training loop: of the run it is as much less as the loop is of the run."""
+    of_run = share * _loop_of_run(evidence)
+    return Finding(kind, share, _gain(evidence.mfu, share), _gain(evidence.run_mfu, of_run), detail)
+
+
+def _inside(evidence: Evidence) -> Iterator[Finding]:
+    """Of training steps the clock, of hardware FLOPs recomputation, of model FLOPs padding."""
+    flops = _flops(evidence)
+    useful = flops.get(waterfall.USEFUL)
+    if useful is None:
+        return
+    padding, again = flops.get(waterfall.PADDING, 0), flops.get(waterfall.RECOMPUTED, 0)
+    model = useful + padding
+    training = sum(flops.get(kind, 0) for kind in _STEPS)
+    if training <= 0 or model <= 0:
+        return
+    loop = training + flops.get("data_wait", 0)
+    shares = {
+        waterfall.CLOCK: flops.get(waterfall.CLOCK, 0) / training,
+        waterfall.RECOMPUTED: again / (model + again),
+    }
+    # What was recomputed ran as fast as the rest, so it took its share of the time of training steps.
+    of_loop, of_run = training / loop, training / sum(flops.values())
+    for kind, share in shares.items():
+        yield Finding(kind, share, _gain(evidence.mfu, share * of_loop), _gain(evidence.run_mfu, share * of_run))
+    yield Finding(waterfall.PADDING, padding / model, None, None)
+
+
+def _of_ranks(evidence: Evidence) -> Iterator[Finding]:
+    slow = evidence.anomalies.slow_rank
+    if slow is not None:
+        yield _in_loop(evidence, "slow rank", slow.share * (1 - 1 / slow.ratio), str(slow.rank))
+
+
+def _of_dips(evidence: Evidence) -> Iterator[Finding]:
+    """Dips that nothing else here explains."""
+    dips = [each for each in evidence.anomalies.dips if each.cause in (None, "pause")]
+    if dips and evidence.loop_seconds:
+        lost = sum(each.slower * each.seconds for each in dips) / evidence.loop_seconds
+        yield _in_loop(evidence, "dips", lost, str(len(dips)))

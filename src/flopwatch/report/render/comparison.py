@@ -1,0 +1,124 @@
+"""Runs side by side: as text, Markdown and HTML from the same sections, and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from flopwatch import units
+from flopwatch.report.comparison import FACTS, MEASURES, Entry, Form, best_of, total_of
+from flopwatch.report.render.document import Section
+from flopwatch.report.render.efficiency import part_words
+from flopwatch.report.waterfall import ORDER
+
+BEST = "★"
+_MOST_COLUMNS = 6
+_FORMS: Mapping[Form, Callable[[float | None], str]] = MappingProxyType(
+    {
+        "percent": units.format_percent,
+        "share": units.format_share,
+        "count": units.format_count,
+        "flops": lambda value: units.format_si(value, "FLOPs"),
+        "hours": units.format_plain,
+        "kwh": units.format_plain,
+        "usd": units.format_usd,
+        "seconds": units.format_duration,
+        "rate": units.format_plain,
+    }
+)
+_EXPLAINED = (
+    f"{BEST} is the best of all. MFU: model FLOPs / seconds in the training loop / devices / peak, without warm-up."
+    " Run MFU: model FLOPs that were kept / all wall time / devices / peak. Compare MFU only against the same peak, and"
+    " of models that are counted in the same way."
+)
+
+
+def sections(entries: Sequence[Entry]) -> list[Section]:
+    """The comparison; many runs have a line each."""
+    made = [
+        _numbers(entries),
+        Section("All together", rows=tuple(_sums(entries))),
+        _table("Where the peak went", entries, _parts(entries)),
+        _table("What was counted, and against what", entries, _facts(entries)),
+        Section("How to read it", sentences=(_EXPLAINED,)),
+    ]
+    return [section for section in made if section.rows or section.sentences]
+
+
+def _table(
+    heading: str,
+    entries: Sequence[Entry],
+    rows: Sequence[tuple[str, ...]],
+    numbers: Sequence[Sequence[float | None]] = (),
+) -> Section:
+    """Runs in columns or, where they are many, in lines, which can be sorted by their numbers."""
+    kept = [place for place, row in enumerate(rows) if any(cell != units.UNKNOWN for cell in row[1:])]
+    if not kept:
+        return Section(heading)
+    table = [("", *(entry.name for entry in entries)), *(rows[place] for place in kept)]
+    keys: list[tuple[float | None, ...]] = []
+    if len(entries) > _MOST_COLUMNS:
+        table = list(zip(*table, strict=True))
+        keys = list(zip([None] * len(entries), *(numbers[place] for place in kept), strict=True)) if numbers else []
+    return Section(heading, rows=tuple(table[1:]), columns=table[0], keys=tuple(keys))
+
+
+def _numbers(entries: Sequence[Entry]) -> Section:
+    rows, numbers = [], []
+    for measure in MEASURES:
+        best, form = best_of(measure, entries), _FORMS[measure.form]
+        values = [entry.numbers.get(measure.name) for entry in entries]
+        cells = [f"{BEST} {form(value)}" if value is not None and value == best else form(value) for value in values]
+        rows.append((measure.words, *cells))
+        numbers.append(values)
+    return _table("At a glance", entries, rows, numbers)
+
+
+def _sums(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    sums = [(measure, total_of(measure, entries)) for measure in MEASURES]
+    known = [(measure.words, _FORMS[measure.form](total)) for measure, total in sums if total is not None]
+    return [("runs", str(len(entries))), *known]
+
+
+def _parts(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
+    kinds = [kind for kind in ORDER if any(kind in entry.parts for entry in entries)]
+    short = len(entries) > _MOST_COLUMNS
+    return [
+        (part_words(kind, short=short), *(units.format_share(entry.parts.get(kind)) for entry in entries))
+        for kind in kinds
+    ]
+
+
+def _facts(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
+    return [(words, *(entry.facts.get(name, units.UNKNOWN) for entry in entries)) for name, words in FACTS.items()]
+
+
+def _text(entries: Sequence[Entry]) -> str:
+    from flopwatch.report.render.text import render_sections
+
+    return render_sections(sections(entries))
+
+
+def _markdown(entries: Sequence[Entry]) -> str:
+    from flopwatch.report.render.markdown import render_sections
+
+    return f"# {len(entries)} runs\n\n{render_sections(sections(entries))}\n"
+
+
+def _html(entries: Sequence[Entry]) -> str:
+    from flopwatch.report.render.html import render_comparison
+
+    return render_comparison(entries, sections(entries))
+
+
+def _json(entries: Sequence[Entry]) -> str:
+    rows = [{key: value for key, value in dataclasses.asdict(entry).items() if key != "points"} for entry in entries]
+    totals = {measure.name: total for measure in MEASURES if (total := total_of(measure, entries)) is not None}
+    return json.dumps({"runs": rows, "totals": totals}, indent=2) + "\n"
+
+
+RENDERERS: Mapping[str, Callable[[Sequence[Entry]], str]] = MappingProxyType(
+    {"text": _text, "md": _markdown, "json": _json, "html": _html}
+)

@@ -1,0 +1,165 @@
+"""The words of what a report finds: where the peak went, what was unusual, what to do, what others reached."""
+
+from __future__ import annotations
+
+from flopwatch import units
+from flopwatch.hardware.telemetry import REASONS
+from flopwatch.report import waterfall
+from flopwatch.report.anomalies import Dip, Drift, SlowRank
+from flopwatch.report.findings import Finding
+from flopwatch.report.published_mfu import Known
+from flopwatch.report.report import Report
+
+_PARTS = {
+    "setup": "start-up and checks, until after the first batch",
+    "data_wait": "waiting for data",
+    "validation": "validation",
+    "checkpoint": "saving checkpoints",
+    "callbacks": "logging and other callbacks",
+    "other": "other, outside the training loop",
+    waterfall.LOST: "steps that a restart did again, and their start-up",
+    waterfall.INTERRUPTION: "interruption between two processes",
+    waterfall.UNKNOWN: "not known, as where a clock was set",
+    waterfall.TRAINING: "training steps",
+    waterfall.CLOCK: "clock below the peak's",
+    waterfall.RECOMPUTED: "recomputation, by activation checkpointing",
+    waterfall.REST: "kernels, communication, gaps between launches",
+    waterfall.PADDING: "model FLOPs spent on padding",
+    waterfall.USEFUL: "useful model FLOPs",
+}
+# What takes a share of what, and what may be done.
+_ADVICE = {
+    "setup": ("start-up takes {share} of wall time", "keep compiled kernels in a cache, and restart less often"),
+    "validation": ("validation takes {share} of wall time", "validate less often, or on fewer batches"),
+    "checkpoint": ("saving checkpoints takes {share} of wall time", "save less often, or asynchronously"),
+    "callbacks": ("loggers and other callbacks take {share} of wall time", "log less often, and less"),
+    "other": (
+        "{share} of wall time is spent outside the training loop",
+        "look at what happens at the ends of epochs; persistent_workers=True keeps the loaders' processes",
+    ),
+    waterfall.LOST: ("steps that restarts did again cost {share} of wall time", "save checkpoints more often"),
+    waterfall.INTERRUPTION: ("{share} of wall time lay between two processes", "restart sooner"),
+    "data_wait": (
+        "waiting for data takes {share} of the training loop",
+        "give the loader more workers, let it prefetch, or make its transforms cheaper",
+    ),
+    waterfall.CLOCK: (
+        "the clock below the peak's costs {share} of what training steps could have done",
+        "look at power limit and cooling",
+    ),
+    waterfall.RECOMPUTED: (
+        "recomputation is {share} of hardware FLOPs",
+        "where memory allows, checkpoint fewer layers",
+    ),
+    waterfall.PADDING: ("{share} of model FLOPs go into padding", "pack sequences, or batch them by length"),
+    "slow rank": (
+        "rank {detail} is mostly the slowest and costs {share} of a step",
+        "look at its machine and its data",
+    ),
+    "dips": (
+        "{detail} dips without a known cause cost {share} of the training loop's time",
+        "look at what else uses the machine, its storage and its network at those times",
+    ),
+}
+
+
+_SHORT = {
+    "setup": "start-up",
+    "data_wait": "waiting for data",
+    "checkpoint": "checkpoints",
+    "callbacks": "callbacks",
+    "other": "other",
+    waterfall.LOST: "steps done again",
+    waterfall.INTERRUPTION: "interruption",
+    waterfall.UNKNOWN: "not known",
+    waterfall.CLOCK: "clock",
+    waterfall.RECOMPUTED: "recomputation",
+    waterfall.REST: "kernels, network",
+    waterfall.PADDING: "padding",
+    waterfall.USEFUL: "useful",
+}
+
+
+def part_words(kind: str, *, short: bool = False) -> str:
+    """What a part of the waterfall is, or a word or two for a chart."""
+    words = _PARTS.get(kind, kind)
+    return _SHORT.get(kind, words) if short else words
+
+
+def finding_words(finding: Finding) -> str:
+    """A finding in one sentence: evidence, what it is worth, what to do."""
+    evidence, advice = _ADVICE[finding.kind]
+    evidence = evidence.format(share=units.format_share(finding.share), detail=finding.detail)
+    if finding.kind == "dips" and finding.detail == "1":
+        evidence = evidence.replace("1 dips without a known cause cost", "a dip without a known cause costs")
+    return f"{evidence[0].upper()}{evidence[1:]}{_worth(finding)}: {advice}."
+
+
+def _worth(finding: Finding) -> str:
+    gains = [(finding.mfu_gain, "MFU"), (finding.run_mfu_gain, "run MFU")]
+    words = [f"{units.format_points(gain)} of {name}" for gain, name in gains if gain is not None]
+    upper = "up to " if finding.kind in (waterfall.RECOMPUTED, waterfall.CLOCK) else ""
+    return f", worth {upper}{' and '.join(words)}" if words else ""
+
+
+def unusual_lines(report: Report) -> list[str]:
+    """What was unusual, a sentence each."""
+    found = report.anomalies
+    lines = [_dip_words(dip, report.started_at) for dip in found.dips]
+    lines += [_drift_words(drift) for drift in found.drifts]
+    if found.slow_rank is not None:
+        lines.append(_slow_rank_words(found.slow_rank))
+    return lines
+
+
+def _dip_words(dip: Dip, started_at: float) -> str:
+    steps = (
+        f"Steps {dip.first_step:,} to {dip.last_step:,}"
+        if dip.last_step > dip.first_step
+        else f"Step {dip.last_step:,}"
+    )
+    after = units.format_duration(max(dip.started_at - started_at, 0.0))
+    words = f"{steps}, {after} after the start, were {units.format_share(dip.slower)} slower than usual"
+    words += f" for {units.format_duration(dip.seconds)}"
+    if dip.lost_flops is not None:
+        words += f", which cost {units.format_si(dip.lost_flops, 'FLOPs')}"
+    return f"{words}; {_cause_words(dip)}."
+
+
+def _cause_words(dip: Dip) -> str:
+    if dip.cause == "data":
+        return "they waited for data"
+    if dip.cause == "clock":
+        reason = REASONS.get(dip.detail or "")
+        return f"the clock was lower{f' ({reason})' if reason else ''}"
+    if dip.cause == "slow rank":
+        return f"rank {dip.detail} was slow"
+    if dip.cause == "pause":
+        return f"there was a {dip.detail} in it"
+    return "the cause is not known"
+
+
+def _drift_words(drift: Drift) -> str:
+    before, after = units.format_percent(drift.before), units.format_percent(drift.after)
+    change = "slower" if drift.after < drift.before else "faster"
+    return (
+        f"Steps {drift.first_step:,} to {drift.last_step:,} became {change}: from {before} of their median pace in the"
+        f" first fifth to {after} in the last."
+    )
+
+
+def _slow_rank_words(slow: SlowRank) -> str:
+    longer, often = units.format_share(slow.ratio - 1), units.format_share(slow.share)
+    return f"Rank {slow.rank} was the slowest in {often} of the windows; steps took {longer} longer for it."
+
+
+def known_words(known: Known | None) -> str | None:
+    """What published runs reached."""
+    if known is None:
+        return None
+    sizes = f"{units.format_count(known.smallest)} to {units.format_count(known.largest)} parameters"
+    return (
+        f"{known.runs} published runs of {sizes} on this chip reached {units.format_percent(known.low)} to"
+        f" {units.format_percent(known.high)}, as their authors count ({'; '.join(known.counting)}):"
+        f" {'; '.join(known.sources)}."
+    )

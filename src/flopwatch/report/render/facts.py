@@ -1,0 +1,335 @@
+"""The lines of a report as label and text, shared by every renderer that is read by people."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from flopwatch import units
+from flopwatch.hardware.nvml.driver import READ
+from flopwatch.hardware.telemetry import REASONS
+from flopwatch.report.render.efficiency import part_words
+from flopwatch.report.report import Process, Report
+from flopwatch.run.records import Device, Work
+
+Line = tuple[str, str]
+VERIFICATION = {
+    "verified": "verified: a training batch that was watched agrees to the FLOP",
+    "watched": "watched: counted from the operators of training batches as they ran",
+    "sampled": "sampled: batches cost differently, and those that were not watched are taken as the mean",
+    "given": "given by the user",
+    "formula only": "formula only: no training batch could be watched to check",
+    "measured only": "measured on a copy of the model, without a closed form",
+    "parameters equal": "its parameter count equals the live model's",
+    "disagree": "withheld: closed form and measurement disagree",
+    "withheld": "withheld",
+}
+_NEARLY_ALL = 0.95
+_SHOWN = 0.0005  # of the time; less would read 0.0%
+_OTHER_PEAKS = "; earlier processes had other peaks, and each is held against its own"
+WITHHELD = ("withheld", "disagree")
+_NO_WORK = "the run ended before its first batch did"
+_UNREADABLE_WORK = "the record of how the work was counted is unreadable"
+
+
+def headline(report: Report) -> list[Line]:
+    """The few numbers that come first."""
+    return [
+        ("MFU", units.format_percent(report.mfu)),
+        ("run MFU", units.format_percent(report.run_mfu)),
+        ("model FLOPs", units.format_si(report.totals.flops, "FLOPs")),
+        ("tokens", units.format_count(report.totals.tokens)),
+        ("wall time", units.format_duration(report.wall_seconds)),
+        ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
+    ]
+
+
+def headline_basis(report: Report) -> str:
+    """What the headline's MFU is held against and how its FLOPs were counted, in one line."""
+    reason = no_mfu_reason(report)
+    if reason is not None:
+        return f"No MFU: {reason}."
+    if report.work is None:
+        return f"MFU is against a peak of {peak_text(report.device)} per device; {_UNREADABLE_WORK}."
+    others = _OTHER_PEAKS if _peaks_differ(report) else ""
+    return (
+        f"MFU is against a peak of {peak_text(report.device)} per device{others}; FLOPs are of the"
+        f" {report.work.model_type}{_attention_words(report.work)}"
+        f" ({VERIFICATION[report.work.verification]})."
+    )
+
+
+def run_lines(report: Report) -> list[Line]:
+    """What ran, on what, against which peak."""
+    lines = [
+        ("run", f"{report.name}, {report.run_id}" if report.name else report.run_id),
+        ("status", f"{report.status} at step {report.step:,}"),
+        ("started", _date(report.started_at)),
+        ("devices", f"{report.device.count} x {report.device.name}"),
+        ("precision", report.precision or units.UNKNOWN),
+        ("peak of one device", f"{peak_text(report.device)}{_OTHER_PEAKS if _peaks_differ(report) else ''}"),
+        ("strategy", report.strategy or units.UNKNOWN),
+    ]
+    if (report.device.peak_source or "").startswith("measured"):
+        lines.append(
+            ("note", "a measured peak differs from start to start; compare tokens/s of two runs, not their MFU")
+        )
+    if report.device.driver and report.hardware is None:
+        lines.append(("driver", report.device.driver))
+    if report.processes > 1:
+        lines.append(("processes", f"{report.processes}, each resumed from the one before"))
+    return lines
+
+
+def _peaks_differ(report: Report) -> bool:
+    return len({each.device.peak_flops_per_second for each in report.each_process}) > 1
+
+
+def _date(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, OSError, ValueError):
+        return units.UNKNOWN
+
+
+def peak_text(device: Device) -> str:
+    """The peak with its precision and source, or that there is none."""
+    if device.peak_flops_per_second is None:
+        return f"{units.UNKNOWN}, so there is no MFU: {device.peak_source or 'no peak is known'}"
+    peak = units.format_si(device.peak_flops_per_second, "FLOP/s")
+    return f"{peak} dense {device.dtype or ''} ({device.peak_source})".replace("  ", " ")
+
+
+def no_mfu_reason(report: Report) -> str | None:
+    """Why there is no MFU, `None` if there is one."""
+    if report.mfu is not None:
+        return None
+    if report.work is None:
+        return _NO_WORK if not report.points else _UNREADABLE_WORK
+    if report.work.verification in WITHHELD:
+        return report.work.note
+    if report.device.peak_flops_per_second is None:
+        return report.device.peak_source
+    return "no step was finished after the first one, which is warm-up"
+
+
+def work_lines(work: Work | None) -> list[Line]:
+    """How the work was counted."""
+    if work is None:
+        return [("counted", "no record of it: the run ended before its first batch did, or the record is unreadable")]
+    if work.verification in WITHHELD:
+        return [("counted", f"no FLOPs: {work.note}")]
+    lines = [
+        ("model", _model_words(work)),
+        ("FLOPs counted", _METHOD["measured" if work.method == "measured" else "config"]),
+        ("attention convention", _attention_convention(work)),
+        ("status", VERIFICATION[work.verification]),
+        ("checked", work.note),
+        ("first batch", f"{_batch_words(work)} on each device"),
+    ]
+    per_token = work.training_flops_per_token
+    if per_token is not None:
+        lines.append(("model FLOPs per token", units.format_si(per_token, "FLOPs")))
+    if work.hardware_flops and work.training_flops and work.hardware_flops != work.training_flops:
+        again = work.hardware_flops / work.training_flops - 1
+        lines.append(("recomputed", f"{units.format_share(again)} of model FLOPs, by activation checkpointing"))
+    return lines
+
+
+_METHOD = {
+    "config": "from the config: exact matrix multiplications, head included, no recomputation",
+    "measured": "by running a copy of training_step on the meta device: matrix multiplications and convolutions",
+}
+
+
+def _model_words(work: Work) -> str:
+    words = f"{work.model_type}, {units.format_count(work.parameters)} parameters"
+    if work.active_parameters is not None and work.active_parameters != work.parameters:
+        words += f", {units.format_count(work.active_parameters)} active"
+    if work.trainable_parameters is not None and work.trainable_parameters != work.parameters:
+        words += f", {units.format_count(work.trainable_parameters)} trained"
+    return words
+
+
+def _batch_words(work: Work) -> str:
+    sizes = [f"{work.seq_len} tokens"] if work.seq_len else []
+    sizes += [f"{work.source_len} of the source"] if work.source_len else []
+    sizes += [" x ".join(map(str, work.image_size)) + " pixels"] if work.image_size else []
+    if not sizes:
+        return f"{work.sequences or units.UNKNOWN} samples"
+    thing = "sequence" if work.seq_len else "image"
+    return f"{work.sequences} {thing}{'' if work.sequences == 1 else 's'} x {' and '.join(sizes)}"
+
+
+def work_words(work: Work) -> str:
+    """FLOPs of the first batch in a few words."""
+    per_token = work.training_flops_per_token
+    amount = units.format_si(work.training_flops if per_token is None else per_token, "FLOPs")
+    return f"{amount} per {'batch' if per_token is None else 'token'}{_attention_words(work)}"
+
+
+def _attention_words(work: Work) -> str:
+    """Of a measured model it is not known whether it has any attention."""
+    return "" if work.method == "measured" else f" with {work.attention} attention"
+
+
+_ATTENTION = {
+    "causal": "only the pairs that the model's masks and windows keep",
+    "full": "all pairs, as PaLM and nanoGPT count",
+}
+
+
+def _attention_convention(work: Work) -> str:
+    if work.method == "measured" and work.attention == "causal":
+        return "as the code runs it, without what PyTorch's attention is told to mask"
+    return f"{work.attention}: {_ATTENTION.get(work.attention or '', '')}"
+
+
+def speed_lines(report: Report) -> list[Line]:
+    """Means over the run, warm-up left out."""
+    run_mfu = units.format_percent(report.run_mfu)
+    lines = [
+        ("MFU", _in_loop(units.format_percent(report.mfu))),
+        ("run MFU", run_mfu if report.run_mfu is None else f"{run_mfu} (all wall time)"),
+    ]
+    if report.hfu is not None and report.hfu != report.mfu:
+        lines.append(("HFU", f"{units.format_percent(report.hfu)} (with recomputed FLOPs)"))
+    if report.mfu_at_clock is not None:
+        lines.append(("MFU at clock", f"{units.format_percent(report.mfu_at_clock)} (at the SM clock that was run)"))
+    lines += [
+        ("tokens/s", _in_loop(units.format_count(report.tokens_per_second))),
+        ("step", _in_loop(units.format_duration(report.step_seconds))),
+        ("waiting for data", _in_loop(units.format_share(report.data_wait_fraction))),
+        ("total FLOPs", units.format_si(report.totals.flops, "FLOPs")),
+        ("total tokens", _tokens(report)),
+        ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
+    ]
+    if report.usd is not None:
+        lines.append(("money", units.format_usd(report.usd)))
+    lines += [(f"budget of {each.text}", f"{units.format_share(each.fraction)} used") for each in report.budgets]
+    return lines
+
+
+def restart_lines(report: Report) -> list[Line]:
+    """Each process of a run that was resumed, and what the restarts cost."""
+    if report.processes == 1 and not report.totals.lost_seconds:
+        return []
+    lines = [(f"process {number}", _process_words(each)) for number, each in enumerate(report.each_process, 1)]
+    totals = report.totals
+    if totals.lost_seconds:
+        steps = "an unknown number of" if totals.lost_steps is None else f"{totals.lost_steps:,}"
+        flops = units.format_si(totals.lost_flops, "FLOPs")
+        lost = f"{steps} steps ({flops}) were done again, {units.format_duration(totals.lost_seconds)}"
+        lines.append(("lost work", f"{lost}; totals are without it, device-hours, energy and money with it"))
+    if report.goodput is not None:
+        lines.append(("goodput", f"{units.format_share(report.goodput)} of wall time went into steps that were kept"))
+    return lines
+
+
+def _process_words(process: Process) -> str:
+    words = f"{_date(process.started_at)}, {units.format_duration(process.seconds)}: steps {process.first_step:,} to"
+    words += f" {process.last_step:,} on {process.device.count} x {process.device.name}"
+    if process.sequences and process.seq_len:
+        words += f", {process.sequences} x {process.seq_len} tokens"
+    if process.mfu is not None:
+        peak = units.format_si(process.device.peak_flops_per_second, "FLOP/s")
+        words += f", MFU {units.format_percent(process.mfu)} of {peak} each"
+    return f"{words}, {process.status}"
+
+
+def hardware_lines(report: Report) -> list[Line]:
+    """What the GPUs did: clocks and what held them down, energy, tensor cores; and what could not be read."""
+    hardware = report.hardware
+    if hardware is None:
+        return []
+    lines = [("driver", f"{hardware.driver or units.UNKNOWN}, {hardware.name}"), *_clock_lines(report)]
+    lines += [*_energy_lines(report), *_tensor_lines(report)]
+    missing = [f"{what} ({answer})" for what, answer in hardware.readable.items() if answer != READ]
+    if missing:
+        lines.append(("not read", "; ".join(missing)))
+    return lines
+
+
+def _clock_lines(report: Report) -> list[Line]:
+    if report.sm_clock_hz is None:
+        return [("SM clock", units.UNKNOWN)]
+    clock = (
+        f"{units.format_clock(report.sm_clock_hz)} in the mean, {units.format_clock(report.sm_clock_hz_min)} at least"
+    )
+    if report.device.boost_clock_hz is not None:
+        clock += f"; the peak is for {units.format_clock(report.device.boost_clock_hz)}"
+    lines = [("SM clock", clock)]
+    if report.throttled_frac is not None:
+        how = "the driver's counters" if report.throttle_counted else "samples"
+        lines.append(
+            ("held down", f"{units.format_share(report.throttled_frac)} of the time (by {how}){_reasons(report)}")
+        )
+    if report.slow_clock_frac:
+        slow = f"{units.format_share(report.slow_clock_frac)} of the busy time, and the driver gives no reason"
+        lines.append(("below that clock", slow))
+    if report.telemetry_coverage is not None and report.telemetry_coverage < _NEARLY_ALL:
+        lines.append(("read", f"in {units.format_share(report.telemetry_coverage)} of the time alone"))
+    return lines
+
+
+def _reasons(report: Report) -> str:
+    shares = sorted((report.throttled or {}).items(), key=lambda item: -item[1])
+    words = [f"{REASONS.get(reason, reason)} {units.format_share(share)}" for reason, share in shares if share > 0]
+    return f": {', '.join(words)}" if words else ""
+
+
+def _energy_lines(report: Report) -> list[Line]:
+    assert report.hardware is not None
+    if report.totals.joules is None:
+        return [("energy", units.UNKNOWN)]
+    source = report.hardware.energy_source or units.UNKNOWN
+    energy = f"{units.format_plain(report.totals.joules / units.JOULES_PER_KWH)} kWh of the GPUs, by {source}"
+    lines = [("energy", energy)]
+    if report.power_watts is not None:
+        lines.append(("mean power", f"{units.format_si(report.power_watts, 'W')} of all GPUs"))
+    if report.joules_per_token is not None:
+        lines.append(("energy of a token", f"{units.format_plain(report.joules_per_token)} J"))
+    if report.joules_per_flop is not None:
+        lines.append(("energy of a model FLOP", f"{units.format_plain(report.joules_per_flop * 1e12)} pJ"))
+    return lines
+
+
+def _tensor_lines(report: Report) -> list[Line]:
+    if report.tensor_active is None:
+        return []
+    words = f"{units.format_percent(report.tensor_active)} of cycles (GPM)"
+    if report.tensor_mfu is not None:
+        words += f"; at the clock that was run that is as much as an MFU of {units.format_percent(report.tensor_mfu)}"
+    return [("tensor cores active", words)]
+
+
+def _tokens(report: Report) -> str:
+    totals = report.totals
+    if not totals.tokens or totals.useful_tokens is None:
+        return units.format_count(totals.tokens)
+    padding = units.format_share(1 - totals.useful_tokens / totals.tokens)
+    return f"{units.format_count(totals.tokens)}, {padding} of them padding"
+
+
+def _in_loop(value: str) -> str:
+    return value if value == units.UNKNOWN else f"{value} (training loop, warm-up left out)"
+
+
+def time_lines(report: Report) -> list[tuple[str, float, float | None]]:
+    """Where wall time went: what, seconds, share."""
+    total = sum(report.seconds.values())
+    return [
+        (part_words(kind), seconds, seconds / total if total else None)
+        for kind, seconds in sorted(report.seconds.items(), key=lambda item: -item[1])
+        if not total or seconds / total >= _SHOWN
+    ]
+
+
+def component_lines(work: Work | None) -> list[tuple[str, int, int, float | None]]:
+    """The per-component table of the first batch: name, parameters, forward FLOPs, share of FLOPs."""
+    if work is None:
+        return []
+    total = sum(row.forward_flops for row in work.components)
+    return [
+        (row.name, row.parameters, row.forward_flops, row.forward_flops / total if total else None)
+        for row in work.components
+    ]

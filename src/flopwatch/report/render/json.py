@@ -1,0 +1,25 @@
+"""The report as JSON: the fields of `Report`, in base units, unknown as null."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from flopwatch.report.report import Report
+
+
+def render(report: Report) -> str:
+    """The report as indented JSON; FLOPs are integers, however large."""
+    return json.dumps(_finite(dataclasses.asdict(report)), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what no JSON can hold, as the ratio to a peak of next to nothing."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,56 @@
+"""The report as Markdown, for a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from flopwatch.report.render import facts
+from flopwatch.report.render.document import Section, sections
+from flopwatch.report.report import Report
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>|#!$~])")
+_LIST = re.compile(r"^(\d*)([.)+-])(?=\s)")
+
+
+def render(report: Report) -> str:
+    """The whole report; what a user named cannot become markup."""
+    name = report.name or report.run_id
+    headline = [f"**{plain(value)}** {plain(label)}" for label, value in facts.headline(report)]
+    parts = [
+        f"# {plain(name)}",
+        f"{report.status} at step {report.step:,} on {report.device.count} x {plain(report.device.name)}",
+        " · ".join(headline),
+        plain(facts.headline_basis(report)),
+        render_sections(sections(report)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def render_sections(parts: Sequence[Section]) -> str:
+    """Sections below each other."""
+    return "\n\n".join(_section(section) for section in parts)
+
+
+def plain(text: str) -> str:
+    """Text that Markdown takes for nothing but text: no markup, link, mention, list, or sign that turns text around."""
+    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    escaped = _MARKUP.sub(r"\\\1", line.replace("&", "&amp;")).replace("@", "&#64;").replace("://", "&#58;//")
+    return _LIST.sub(r"\1\\\2", escaped).replace("www.", "www&#46;")
+
+
+def table(rows: Sequence[Sequence[str]], columns: Sequence[str], numeric: bool = True) -> str:
+    """A table whose cells are Markdown already; all columns but the first are aligned to the right."""
+    rule = ["---", *(["---:"] * (len(columns) - 1))] if numeric else ["---"] * len(columns)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (columns, rule, *rows))
+
+
+def _section(section: Section) -> str:
+    parts = [f"## {plain(section.heading)}"] if section.heading else []
+    if section.rows:
+        rows = [[plain(cell) for cell in row] for row in section.rows]
+        columns = [plain(column) for column in section.columns] or ["", ""]
+        parts.append(table(rows, columns, numeric=bool(section.shares)))
+    if section.sentences:
+        parts.append("\n".join(f"- {plain(sentence)}" for sentence in section.sentences))
+    return "\n\n".join(parts)

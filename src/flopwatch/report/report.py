@@ -1,0 +1,441 @@
+"""From the records of a run to its report: plain values, each computed once, for every renderer to print."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from flopwatch import units
+from flopwatch.hardware.telemetry import FEWEST_SAMPLES, REASONS
+from flopwatch.model.conventions import CONVENTIONS, DESCRIPTIONS
+from flopwatch.report.anomalies import Anomalies, anomalies
+from flopwatch.report.findings import Evidence, Finding, findings
+from flopwatch.report.published_mfu import Known, known_mfu
+from flopwatch.report.waterfall import (
+    INTERRUPTION,
+    LOST,
+    MOST_APART_SECONDS,
+    NOTICED_SECONDS,
+    UNKNOWN,
+    Part,
+    waterfall,
+)
+from flopwatch.run import metrics, rates
+from flopwatch.run.records import Device, Event, Hardware, Start, Totals, Window, Work
+from flopwatch.run.run_file import Run, Segment
+
+REPORT_SCHEMA = 1
+_NO_ANOMALIES = Anomalies()
+ReportStatus = Literal["finished", "interrupted", "failed", "killed", "killed or still running"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One window in the time line; seconds are since the run's first start, `pauses` what kinds of them were in it."""
+
+    seconds: float
+    step: int
+    mfu: float | None
+    mfu_at_clock: float | None
+    tokens_per_second: float | None
+    total_flops: int | None
+    sm_clock_hz: float | None
+    first: bool
+    throttled_frac: float | None = None
+    budget_fraction: float | None = None
+    pauses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SecondsLeft:
+    """The projection of a run that has not ended: to its nearest budget, from its last window on."""
+
+    middle: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class PlanLine:
+    """What was planned and what came; `form` says what kind of number it is."""
+
+    words: str
+    form: str
+    planned: float
+    actual: float
+
+
+@dataclass(frozen=True)
+class BudgetStanding:
+    """A budget and how much of it is used."""
+
+    text: str
+    amount: float
+    unit: str
+    fraction: float | None
+
+
+@dataclass(frozen=True)
+class Process:
+    """What one process of a run did: from which step to which, on what, with which first batch, and how it went."""
+
+    started_at: float
+    seconds: float
+    first_step: int
+    last_step: int
+    status: ReportStatus
+    device: Device
+    mfu: float | None
+    sequences: int | None
+    seq_len: int | None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The run's MFU as another convention would print it: model FLOPs by it, and by ours, of the first batch."""
+
+    convention: str
+    description: str
+    flops_ratio: float
+    mfu: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The efficiency of a run.
+
+    `mfu` and the other means leave out the first window of every process (compilation, warm-up) and all time outside
+    the training loop; `run_mfu` leaves out nothing. `seconds` is wall time by kind and adds up to `wall_seconds`; what
+    was spent on steps that a restart did again is "lost". `goodput` is the share that went into kept training steps.
+    `throttled`, `slow_clock_frac`
+    and `tensor_active` are means over the part `telemetry_coverage` of the time in which they were read.
+    `parts` are the waterfall: where the peak of all devices over all wall time went.
+    """
+
+    run_id: str
+    name: str | None
+    status: ReportStatus
+    started_at: float
+    wall_seconds: float
+    step: int
+    processes: int
+    device: Device
+    precision: str | None
+    strategy: str | None
+    work: Work | None
+    totals: Totals
+    mfu: float | None
+    mfu_at_clock: float | None
+    run_mfu: float | None
+    hfu: float | None
+    tokens_per_second: float | None
+    step_seconds: float | None
+    data_wait_fraction: float | None
+    sm_clock_hz: float | None
+    sm_clock_hz_min: float | None
+    throttled: Mapping[str, float] | None
+    throttled_frac: float | None
+    throttle_counted: bool
+    slow_clock_frac: float | None
+    telemetry_coverage: float | None
+    power_watts: float | None
+    joules_per_token: float | None
+    joules_per_flop: float | None
+    tensor_active: float | None
+    tensor_mfu: float | None
+    hardware: Hardware | None
+    usd: float | None
+    budgets: tuple[BudgetStanding, ...]
+    seconds: Mapping[str, float]
+    points: tuple[Point, ...]
+    events: tuple[Event, ...]
+    notes: tuple[str, ...]
+    versions: Mapping[str, str]
+    goodput: float | None = None
+    each_process: tuple[Process, ...] = ()
+    parts: tuple[Part, ...] = ()
+    anomalies: Anomalies = _NO_ANOMALIES
+    findings: tuple[Finding, ...] = ()
+    known: Known | None = None
+    conventions: tuple[Counted, ...] = ()
+    seconds_left: SecondsLeft | None = None
+    plan: tuple[PlanLine, ...] = ()
+    schema: int = REPORT_SCHEMA
+
+
+def summarize(run: Run) -> Report:
+    """Compute the report of a run.
+
+    Args:
+        run: As `runfile.read_run` returns it.
+    """
+    first, last = run.segments[0], run.segments[-1]
+    start = last.start
+    totals, step, ended_at = _standing(last)
+    wall_seconds = max(ended_at - start.started_at, 0.0)
+    steady = [
+        (segment.start.device, window) for segment in run.segments for window in segment.windows if not window.first
+    ]
+    windows = [window for _, window in steady]
+    seconds_in_loop = sum(window.seconds for window in windows)
+    device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
+    price = start.usd_per_device_hour
+    mfu = _mean_utilization((window, device.count, device.peak_flops_per_second) for device, window in steady)
+    doubt = metrics.doubt(mfu, start.device)
+    work = last.work or next((each.work for each in reversed(run.segments) if each.work), None)
+    run_mfu = rates.fraction(
+        totals.flops, metrics.capacity_flops(start.capacity_flops, ended_at - start.time, start.device)
+    )
+    seconds = _seconds_by_kind(run, totals, wall_seconds)
+    data_wait = rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop)
+    parts, unusual = waterfall(run, totals, ended_at), anomalies(run)
+    return Report(
+        run_id=start.run_id,
+        name=start.name,
+        status=_status(last),
+        started_at=start.started_at,
+        wall_seconds=wall_seconds,
+        step=step,
+        processes=len(run.segments),
+        device=start.device,
+        precision=start.precision,
+        strategy=start.strategy,
+        work=work,
+        totals=totals,
+        mfu=mfu,
+        mfu_at_clock=_mean_utilization(
+            (window, device.count, peak)
+            for device, window in steady
+            if (peak := _peak_at_clock(window, device)) is not None
+        ),
+        run_mfu=run_mfu,
+        hfu=_mean_utilization(
+            ((window, device.count, device.peak_flops_per_second) for device, window in steady), hardware=True
+        ),
+        tokens_per_second=rates.per_second(_sum(window.tokens for window in windows), seconds_in_loop),
+        step_seconds=rates.fraction(seconds_in_loop, sum(window.steps for window in windows)),
+        data_wait_fraction=data_wait,
+        sm_clock_hz=_mean_clock(windows),
+        sm_clock_hz_min=min(
+            (each.sm_clock_hz_min for each in windows if each.sm_clock_hz_min is not None), default=None
+        ),
+        throttled=_throttled(windows),
+        throttled_frac=_mean(windows, lambda window: window.throttled_frac),
+        throttle_counted=all(each.throttle_counted for each in windows if each.throttled is not None),
+        slow_clock_frac=_mean(windows, lambda window: window.slow_clock_frac),
+        telemetry_coverage=_coverage(windows),
+        power_watts=_mean(windows, lambda window: window.power_watts),
+        joules_per_token=_energy_of_one(windows, lambda window: window.tokens),
+        joules_per_flop=_energy_of_one(windows, lambda window: window.flops),
+        tensor_active=_mean(windows, lambda window: window.tensor_active),
+        tensor_mfu=_tensor_mfu(steady),
+        hardware=next((each.hardware for each in reversed(run.segments) if each.hardware is not None), None),
+        usd=None if price is None else device_hours * price,
+        budgets=tuple(
+            BudgetStanding(each.text, each.amount, each.unit, _used(each.unit, each.amount, totals, step, start))
+            for each in start.budgets
+        ),
+        seconds=seconds,
+        points=tuple(_points(run, first.start.started_at)),
+        events=tuple(event for segment in run.segments for event in segment.events),
+        notes=(*run.notes, doubt) if doubt else run.notes,
+        versions=start.versions,
+        goodput=metrics.goodput(totals, wall_seconds),
+        each_process=tuple(_process(segment, followed=segment is not last) for segment in run.segments),
+        parts=parts,
+        anomalies=unusual,
+        findings=findings(
+            Evidence(
+                seconds=seconds,
+                wall_seconds=wall_seconds,
+                data_wait_fraction=data_wait,
+                parts=parts,
+                anomalies=unusual,
+                mfu=mfu,
+                run_mfu=run_mfu,
+                loop_seconds=seconds_in_loop,
+            )
+        ),
+        known=known_mfu(start.device, (work.active_parameters or work.parameters) if work and work.tokens else None),
+        conventions=tuple(_conventions(work, mfu)),
+        seconds_left=_seconds_left(last),
+    )
+
+
+def _seconds_left(last: Segment) -> SecondsLeft | None:
+    window = last.windows[-1] if last.windows else None
+    if window is None or window.seconds_left is None or (last.end is not None and last.end.status == "finished"):
+        return None
+    return SecondsLeft(window.seconds_left, window.seconds_left_low, window.seconds_left_high)
+
+
+def _conventions(work: Work | None, mfu: float | None) -> Iterator[Counted]:
+    """What the MFU would read under other conventions, the exact one first."""
+    ours = work.training_flops if work is not None else None
+    if work is None or not ours:
+        return
+    for name, flops in work.conventions.items():
+        if name in CONVENTIONS and name != "macs":
+            ratio = flops / ours
+            yield Counted(name, DESCRIPTIONS[name], ratio, None if mfu is None else mfu * ratio)
+
+
+def _mean(windows: Sequence[Window], value: Callable[[Window], float | None]) -> float | None:
+    """Mean over the wall time of the windows that know the value."""
+    known = [(found, window.wall_seconds) for window in windows if (found := value(window)) is not None]
+    return rates.fraction(sum(found * seconds for found, seconds in known), sum(seconds for _, seconds in known))
+
+
+def _throttled(windows: Sequence[Window]) -> dict[str, float] | None:
+    reasons = {reason for window in windows for reason in window.throttled or {} if reason in REASONS}
+    if not reasons:
+        return None
+    known = [window for window in windows if window.throttled is not None]
+    seconds = sum(window.wall_seconds for window in known)
+    sums = {
+        reason: sum((window.throttled or {}).get(reason, 0.0) * window.wall_seconds for window in known)
+        for reason in sorted(reasons)
+    }
+    return {reason: amount / seconds for reason, amount in sums.items()} if seconds else None
+
+
+def _coverage(windows: Sequence[Window]) -> float | None:
+    """Share of time in which the GPU's clock was read often enough."""
+    read = [each.wall_seconds for each in windows if each.clock_samples >= FEWEST_SAMPLES]
+    return rates.fraction(sum(read), sum(each.wall_seconds for each in windows)) if read else None
+
+
+def _energy_of_one(windows: Sequence[Window], amount: Callable[[Window], int | None]) -> float | None:
+    """Joules per token or per FLOP, over the windows that know both."""
+    known = [(metrics.joules(window), amount(window)) for window in windows]
+    pairs = [(joules, count) for joules, count in known if joules is not None and count is not None]
+    return rates.fraction(sum(joules for joules, _ in pairs), sum(count for _, count in pairs))
+
+
+def _tensor_mfu(steady: Sequence[tuple[Device, Window]]) -> float | None:
+    known = [(metrics.tensor_mfu(window, device), window.wall_seconds) for device, window in steady]
+    pairs = [(value, seconds) for value, seconds in known if value is not None]
+    return rates.fraction(sum(value * seconds for value, seconds in pairs), sum(seconds for _, seconds in pairs))
+
+
+def _mean_clock(windows: Sequence[Window]) -> float | None:
+    clocked = [(window.sm_clock_hz, window.clock_samples) for window in windows if window.sm_clock_hz is not None]
+    return rates.fraction(sum(hz * samples for hz, samples in clocked), sum(samples for _, samples in clocked))
+
+
+def _standing(segment: Segment) -> tuple[Totals, int, float]:
+    if segment.end is not None:
+        return segment.end.totals, segment.end.step, segment.end.time
+    if not segment.windows:
+        return segment.start.totals, segment.start.step, segment.start.time
+    last = segment.windows[-1]
+    return last.totals, last.step, last.ended_at
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    total = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
+
+
+def _mean_utilization(parts: Iterable[tuple[Window, int, float | None]], *, hardware: bool = False) -> float | None:
+    """All (hardware) FLOPs over all capacity; absent as soon as one window's work or peak is unknown."""
+    flops, capacity = 0, 0.0
+    for window, devices, peak in parts:
+        work = window.hardware_flops if hardware else window.flops
+        if work is None or peak is None:
+            return None
+        flops += work
+        capacity += window.seconds * devices * peak
+    return rates.fraction(flops, capacity)
+
+
+def _peak_at_clock(window: Window, device: Device) -> float | None:
+    if window.sm_clock_hz is None or device.flops_per_clock is None:
+        return None
+    return device.flops_per_clock * window.sm_clock_hz if window.clock_samples >= FEWEST_SAMPLES else None
+
+
+def _status(segment: Segment) -> ReportStatus:
+    return segment.end.status if segment.end else "killed or still running"
+
+
+def _process(segment: Segment, *, followed: bool) -> Process:
+    _, step, ended_at = _standing(segment)
+    device = segment.start.device
+    steady = ((each, device.count, device.peak_flops_per_second) for each in segment.windows if not each.first)
+    return Process(
+        started_at=segment.start.time,
+        seconds=max(ended_at - segment.start.time, 0.0),
+        first_step=segment.start.step,
+        last_step=step,
+        status="killed" if followed and segment.end is None else _status(segment),
+        device=device,
+        mfu=_mean_utilization(steady),
+        sequences=segment.work.sequences if segment.work else None,
+        seq_len=segment.work.seq_len if segment.work else None,
+    )
+
+
+def _used(unit: str, amount: float, totals: Totals, step: int, start: Start) -> float | None:
+    epochs = rates.fraction(totals.batches, start.batches_per_epoch)
+    used = metrics.used(totals, step, epochs=epochs, usd_per_device_hour=start.usd_per_device_hour)
+    return rates.fraction(used.get(unit), amount)
+
+
+def _seconds_by_kind(run: Run, totals: Totals, wall_seconds: float) -> dict[str, float]:
+    """Wall time by kind: of kept time as the totals have it, with what was lost and what lay between processes."""
+    if not totals.seconds_by_kind:
+        return _seconds_by_process(run)
+    # Below zero where a clock was set back: no kind of time is shorter for that.
+    left = max(wall_seconds - sum(totals.seconds_by_kind.values()) - totals.lost_seconds, 0.0)
+    alone = len(run.segments) == 1 and run.segments[0].start.time <= run.segments[0].start.started_at
+    noticed = MOST_APART_SECONDS if alone else NOTICED_SECONDS
+    kind = (UNKNOWN if alone else INTERRUPTION) if left >= noticed else "other"
+    seconds = {**totals.seconds_by_kind, kind: totals.seconds_by_kind.get(kind, 0.0) + left}
+    return {**seconds, LOST: totals.lost_seconds} if totals.lost_seconds else seconds
+
+
+def _seconds_by_process(run: Run) -> dict[str, float]:
+    """For files whose totals do not have it; of a killed process only what its windows hold is known."""
+    seconds: dict[str, float] = defaultdict(float)
+    for segment in run.segments:
+        if segment.end is not None:
+            for kind, amount in segment.end.seconds.items():
+                seconds[kind] += amount
+        elif segment.windows:
+            in_loop = sum(window.seconds - window.data_wait_seconds for window in segment.windows)
+            waiting = sum(window.data_wait_seconds for window in segment.windows)
+            rest = segment.windows[-1].ended_at - segment.start.time - in_loop - waiting
+            seconds["training"] += in_loop
+            seconds["data_wait"] += waiting
+            seconds["other"] += max(rest, 0.0)
+    for earlier, later in pairwise(run.segments):
+        _, _, ended_at = _standing(earlier)
+        seconds[INTERRUPTION] += max(later.start.time - ended_at, 0.0)
+    return dict(seconds)
+
+
+def _points(run: Run, started_at: float) -> Iterable[Point]:
+    for segment in run.segments:
+        device = segment.start.device
+        for window in segment.windows:
+            yield Point(
+                seconds=window.ended_at - started_at,
+                step=window.step,
+                mfu=metrics.mfu(window, device),
+                mfu_at_clock=metrics.mfu_at_clock(window, device),
+                tokens_per_second=rates.per_second(window.tokens, window.seconds),
+                total_flops=window.totals.flops,
+                sm_clock_hz=window.sm_clock_hz,
+                first=window.first,
+                throttled_frac=window.throttled_frac,
+                budget_fraction=window.budget_fraction,
+                pauses=tuple(kind for kind, spent in window.pause_seconds.items() if spent > 0),
+            )

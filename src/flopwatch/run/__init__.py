@@ -1,0 +1,1 @@
+"""A run as data: its records, totals, metrics, budgets and files."""

@@ -1,0 +1,387 @@
+"""What a run writes down: frozen records, one JSON object each, that later versions can still read.
+
+A run file is a list of such objects: one `start`, one `work` once the first batch has been counted, a `window` about
+every ten seconds, an `end`; in between `hardware` as soon as the driver has answered, `event`s, and a `device` where
+the first batch showed that the start's was not right. All amounts are in base units (FLOPs, seconds, Hz, J); unknown is
+left out or null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import operator
+import typing
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from flopwatch import units
+from flopwatch.errors import RunFileError
+from flopwatch.model.architecture import ComponentRow
+
+SCHEMA = 1
+_LONGEST_TEXT = 2_000
+_LARGEST_INT = int(units.LARGEST)
+Float = Annotated[float, msgspec.Meta(gt=-units.LARGEST, lt=units.LARGEST)]
+# "measured only" and "parameters equal" are what flopwatch wrote before it watched batches.
+Verification = Literal[
+    "verified",
+    "watched",
+    "sampled",
+    "given",
+    "formula only",
+    "disagree",
+    "withheld",
+    "measured only",
+    "parameters equal",
+]
+Status = Literal["finished", "interrupted", "failed"]
+
+
+def known_fields(record: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record has a field for; a newer version may have written more."""
+    names = {each.name for each in dataclasses.fields(record)}
+    return {name: value for name, value in values.items() if name in names}
+
+
+@dataclass(frozen=True)
+class Device:
+    """The hardware that a run used and the peak that its MFU is held against.
+
+    `flops_per_clock` is of one whole device at the run's precision; `peak_source` says where the peak is from;
+    `boost_clock_hz` is the clock that the datasheet's peak is for.
+    """
+
+    name: str
+    count: int
+    dtype: str | None = None
+    peak_flops_per_second: Float | None = None
+    peak_source: str | None = None
+    flops_per_clock: Float | None = None
+    sm_count: int | None = None
+    uuid: str | None = None
+    driver: str | None = None
+    boost_clock_hz: Float | None = None
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the driver tells of the first rank's GPU.
+
+    `readable` says of each reading "yes", or why it is not to be had; `energy_source` is how energy is known;
+    `is_slice` says that it is a MIG slice, whose clocks are those of the whole GPU. A later one replaces it.
+    """
+
+    time: Float
+    name: str
+    uuid: str | None = None
+    driver: str | None = None
+    is_slice: bool = False
+    max_sm_clock_hz: Float | None = None
+    power_limit_watts: Float | None = None
+    energy_source: str | None = None
+    readable: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over a whole run, over all its devices and restarts; `None` once a part of the work could not be counted.
+
+    Work is what was kept: steps that were done again after a restart are counted once, and what was done in vain is in
+    `lost_steps`, `lost_flops` and `lost_seconds`. What was spent is all that was spent: `seconds` is wall time of the
+    run's processes, without the time between them, `device_seconds` is it times devices, `joules` the energy of the
+    GPUs, each once. `hardware_flops` are `flops` with what activation checkpointing recomputes; `useful_tokens` are
+    `tokens` without padding; `seconds_by_kind` is kept time. Unknown in files that were written without them.
+    """
+
+    flops: int | None = 0
+    tokens: int | None = 0
+    samples: int | None = 0
+    batches: int = 0
+    steps: int = 0
+    seconds: Float = 0.0
+    device_seconds: Float = 0.0
+    hardware_flops: int | None = None
+    useful_tokens: int | None = None
+    joules: int | None = None
+    lost_steps: int | None = 0
+    lost_flops: int | None = 0
+    lost_seconds: Float = 0.0
+    seconds_by_kind: Mapping[str, Float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BudgetLine:
+    """A budget in its base unit."""
+
+    amount: Float
+    unit: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first record of a process: what is about to run, on what, and from which totals it goes on.
+
+    `started_at` is when the run first started, restarts included; `time` is when this process did (unix seconds).
+    `capacity_flops` is what the run's devices could have done at their peak before this process started, the time
+    between processes included. `resumed_from` is the run file of the process whose checkpoint this one goes on from;
+    `lost_files` are those of processes that went on from the same one and ended before they saved another.
+    """
+
+    run_id: str
+    time: Float
+    started_at: Float
+    step: int
+    device: Device
+    totals: Totals = field(default_factory=Totals)
+    capacity_flops: Float | None = 0.0
+    name: str | None = None
+    budgets: tuple[BudgetLine, ...] = ()
+    precision: str | None = None
+    strategy: str | None = None
+    usd_per_device_hour: Float | None = None
+    resumed_from: str | None = None
+    lost_files: tuple[str, ...] = ()
+    batches_per_epoch: int | None = None
+    host: str | None = None
+    pid: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class Work:
+    """How the work of a batch is counted, shown on the first batch of one device.
+
+    `conventions` are its training FLOPs as others would count them, where all parameters train.
+    """
+
+    verification: Verification
+    note: str
+    model_type: str | None = None
+    parameters: int | None = None
+    active_parameters: int | None = None
+    attention: str | None = None
+    sequences: int | None = None
+    seq_len: int | None = None
+    forward_flops: int | None = None
+    training_flops: int | None = None
+    components: tuple[ComponentRow, ...] = ()
+    method: Literal["config", "measured"] | None = None
+    trainable_parameters: int | None = None
+    hardware_flops: int | None = None
+    tokens: int | None = None
+    source_len: int | None = None
+    image_size: tuple[int, ...] | None = None
+    conventions: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def training_flops_per_token(self) -> float | None:
+        """Training FLOPs per token of the first batch."""
+        # Older run files know sequences and their length alone.
+        tokens = self.tokens if self.method is not None else (self.sequences or 0) * (self.seq_len or 0)
+        return self.training_flops / tokens if self.training_flops is not None and tokens else None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of training between two optimizer steps, about ten seconds long; work is of all devices together.
+
+    `ended_at` is unix time. `seconds` is time in the training loop (waiting for data included, validation and
+    checkpoints left out); `wall_seconds` is all time; `totals` are the run's at its end. The first window holds the
+    first step alone, with its compilation and warm-up. Clocks, throttling, power and tensor activity are
+    `telemetry.Telemetry`'s, to within a second: means over all devices, but `clock_samples` is the fewest of any,
+    `sm_clock_hz_min` the lowest, `power_watts` all devices'. `slowest_rank_ratio` is how many times longer a step
+    takes than if the slowest rank's own part of it (waiting for data, callbacks and, with DDP, the forward pass)
+    were as short as the mean rank's. `pause_seconds` are those of validation and checkpoints in it; the time left
+    lies between `seconds_left_low` and `seconds_left_high` four times out of five.
+    """
+
+    step: int
+    ended_at: Float
+    seconds: Float
+    wall_seconds: Float
+    data_wait_seconds: Float
+    steps: int
+    batches: int
+    flops: int | None
+    tokens: int | None
+    samples: int | None
+    totals: Totals
+    first: bool = False
+    sm_clock_hz: Float | None = None
+    sm_clock_hz_min: Float | None = None
+    clock_samples: int = 0
+    budget_fraction: Float | None = None
+    seconds_left: Float | None = None
+    hardware_flops: int | None = None
+    useful_tokens: int | None = None
+    throttled: Mapping[str, Float] | None = None
+    throttled_frac: Float | None = None
+    throttle_counted: bool = False
+    slow_clock_frac: Float | None = None
+    power_watts: Float | None = None
+    tensor_active: Float | None = None
+    seconds_left_low: Float | None = None
+    seconds_left_high: Float | None = None
+    slowest_rank: int | None = None
+    slowest_rank_ratio: Float | None = None
+    pause_seconds: Mapping[str, Float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a running process has come, in a file of its own that is written over a few times a second."""
+
+    time: Float
+    step: int
+    totals: Totals
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a reader of the run should know, in one sentence."""
+
+    time: Float
+    message: str
+
+
+@dataclass(frozen=True)
+class End:
+    """The last record of a process: how it ended, the run's totals and this process's seconds by kind."""
+
+    status: Status
+    time: Float
+    step: int
+    totals: Totals
+    seconds: Mapping[str, Float]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The run's totals at a step that a checkpoint was saved at, written once all ranks' work up to it is known."""
+
+    step: int
+    totals: Totals
+
+
+Record = Start | Device | Hardware | Work | Window | Progress | Event | Checkpoint | End
+KINDS: Mapping[str, type[Any]] = {
+    "start": Start,
+    "device": Device,
+    "hardware": Hardware,
+    "work": Work,
+    "window": Window,
+    "progress": Progress,
+    "event": Event,
+    "checkpoint": Checkpoint,
+    "end": End,
+}
+_KIND_OF = {cls: kind for kind, cls in KINDS.items()}
+
+
+def to_json(record: Record) -> str:
+    """One line of JSON, without a line break; fields that hold what they hold by default are left out."""
+    return json.dumps({"kind": _KIND_OF[type(record)], **_told(record)}, separators=(",", ":"))
+
+
+def _told(record: Any) -> dict[str, Any]:
+    told = {}
+    for name, default, always in _defaults(typing.cast(Any, type(record))):
+        value = getattr(record, name)
+        if always or value != default:
+            told[name] = _plain(value)
+    return told
+
+
+@cache
+def _defaults(cls: Hashable) -> tuple[tuple[str, Any, bool], ...]:
+    """Name and default of every field, and whether it is written always."""
+    found = []
+    for each in dataclasses.fields(typing.cast(Any, cls)):
+        default = each.default if each.default_factory is dataclasses.MISSING else each.default_factory()
+        found.append((each.name, default, default is dataclasses.MISSING or each.name == "schema"))
+    return tuple(found)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _told(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True)
+class _Heading:
+    """What says which record a line holds."""
+
+    kind: str
+    schema: int = 0
+
+
+_PARTS: Mapping[Any, type[Any]] = {"Totals": Totals, "Device": Device}
+_heading = msgspec.json.Decoder(_Heading)
+_decoders = {kind: msgspec.json.Decoder(cls) for kind, cls in KINDS.items()}
+
+
+def from_json(line: str | bytes) -> Record | None:
+    """The record that a line holds, `None` for a kind that this version does not know.
+
+    Raises:
+        RunFileError: If the line is not a record, or is from a newer schema.
+    """
+    try:
+        heading = _heading.decode(line)
+        if heading.kind == "start" and heading.schema > SCHEMA:
+            raise RunFileError(
+                f"written with schema {heading.schema}, this flopwatch reads up to {SCHEMA}; install a newer flopwatch"
+            )
+        decoder = _decoders.get(heading.kind)
+        record = None if decoder is None else decoder.decode(line)
+    except msgspec.ValidationError as error:
+        raise RunFileError(f"not a record of a run file: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise RunFileError("not a line of JSON") from None
+    if record is not None and not _is_of_this_world(record):
+        raise RunFileError(f"not a record of a run file: it holds an amount above {_LARGEST_INT:.0e}")
+    return typing.cast("Record | None", record if isinstance(record, Window) else _shortened(record))
+
+
+def _shortened(record: Any) -> Any:
+    """A record whose texts are no longer than anything that flopwatch writes."""
+    texts = {each.name: getattr(record, each.name) for each in dataclasses.fields(record)} if record is not None else {}
+    long = {
+        name: text[:_LONGEST_TEXT] for name, text in texts.items() if isinstance(text, str) and text[_LONGEST_TEXT:]
+    }
+    if isinstance(record, Start):
+        long["device"] = _shortened(record.device)
+    return dataclasses.replace(record, **long) if long else record
+
+
+def _is_of_this_world(record: Any) -> bool:
+    """Whether all integers are such that floats can be made of them; floats are checked as they are read."""
+    more = (*record.conventions.values(), *(record.image_size or ())) if isinstance(record, Work) else ()
+    for amount in (*_integers(typing.cast(Any, type(record)))(record), *more):
+        if amount is not None and not -_LARGEST_INT < amount < _LARGEST_INT:
+            return False
+    rows = record.components if isinstance(record, Work) else ()
+    return all(_is_of_this_world(row) for row in rows)
+
+
+@cache
+def _integers(cls: Hashable) -> Callable[[Any], tuple[Any, ...]]:
+    """Gets the integers of a record and of those in it."""
+    names = list(_integer_names(typing.cast(Any, cls), ""))
+    return operator.attrgetter(*names, names[0]) if names else lambda record: ()
+
+
+def _integer_names(cls: type[Any], path: str) -> Iterator[str]:
+    for each in dataclasses.fields(cls):
+        if each.type in ("int", "int | None"):
+            yield f"{path}{each.name}"
+        elif each.type in _PARTS:
+            yield from _integer_names(_PARTS[each.type], f"{path}{each.name}.")

@@ -1,0 +1,488 @@
+"""The run file: JSON lines, written by a thread of its own so that no disk can hold up training, and read back."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import math
+import os
+import queue
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from io import RawIOBase
+from pathlib import Path
+from typing import Any, TextIO
+
+from flopwatch.errors import RunFileError
+from flopwatch.run.reading_bar import no_bar
+from flopwatch.run.records import (
+    Checkpoint,
+    Device,
+    End,
+    Event,
+    Hardware,
+    Progress,
+    Record,
+    Start,
+    Totals,
+    Window,
+    Work,
+    from_json,
+    to_json,
+)
+from flopwatch.run.window_list import WindowList
+
+FILE_NAME = "run.jsonl"
+_PROGRESS_SECONDS = 0.25
+_STILL_ALIVE_SECONDS = 5.0
+_TAIL_BYTES = 2**16
+_MOST_SIBLINGS = 1000
+_CLOSE_SECONDS = 10.0
+_RETRY_SECONDS = 5.0
+_MOST_WAITING = 10_000
+LONGEST_LINE = 4 * 2**20
+_MOST_EVENTS = 10_000
+_TOLD_EVERY = 1000
+_MOST_UNREADABLE = 10_000
+_MISSING = "its totals are included, means and what was unusual are of the later processes alone"
+_logger = logging.getLogger("flopwatch")
+_CHECKPOINT = b'{"kind":"checkpoint"'  # as `to_json` begins it
+_NOTHING = Event(0.0, "nothing was queued")
+
+
+Tell = Callable[[str, int, int], None]
+
+
+def _no_progress() -> Progress | None:
+    return None
+
+
+class RunFileWriter:
+    """Appends records to a file from a daemon thread; whatever goes wrong there is logged once and survived.
+
+    Where the disk is full, or gone for a while, records wait in memory until it takes them. As long as the file is
+    open, a second one beside it holds how far the run has come, so that a killed process leaves behind what it had done
+    after its last window.
+
+    Args:
+        path: The file, made anew with its folders.
+        progress: Gives the present progress; called on the writing thread, a few times a second.
+    """
+
+    def __init__(self, path: Path, progress: Callable[[], Progress | None] = _no_progress) -> None:
+        self.path = path
+        self._error: OSError | None = None
+        self._progress = progress
+        self._progress_failed = False
+        self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+        self._waiting: deque[Record] = deque()
+        self._thread = threading.Thread(target=self._write_all, name="flopwatch-runfile", daemon=True)
+        self._thread.start()
+
+    def write(self, record: Record) -> None:
+        """Queue a record; returns at once."""
+        if self._thread.is_alive():
+            self._queue.put(record)
+
+    def close(self) -> bool:
+        """Write what is queued and close the file; tells whether everything is on disk."""
+        self._queue.put(None)
+        self._thread.join(_CLOSE_SECONDS)
+        return self._error is None and not self._thread.is_alive()
+
+    def _write_all(self) -> None:
+        beside = progress_path(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            beside.unlink(missing_ok=True)  # it may be a link to something else
+            with self.path.open("xb", buffering=0) as file, beside.open("x", encoding="utf-8") as progress_file:
+                self._write_until_closed(file, progress_file)
+            beside.unlink(missing_ok=True)
+        except OSError as error:
+            self._error = error
+            _logger.warning("no run file is written: %s: %s; training goes on", self.path, error.strerror or error)
+
+    def _write_until_closed(self, file: RawIOBase, progress_file: TextIO) -> None:
+        record: Record | None = _NOTHING
+        retry_at = time.monotonic()
+        due = retry_at + _PROGRESS_SECONDS
+        while record is not None:
+            record = self._next(max(due - time.monotonic(), 0.0))
+            if record is not None and record is not _NOTHING:
+                self._keep(record)
+            if self._waiting and (record is None or time.monotonic() >= retry_at):
+                self._write_waiting(file)
+                retry_at = time.monotonic() + (_RETRY_SECONDS if self._error else 0.0)
+            if time.monotonic() >= due:
+                self._write_progress(progress_file)
+                due = time.monotonic() + _PROGRESS_SECONDS
+
+    def _keep(self, record: Record) -> None:
+        self._waiting.append(record)
+        if len(self._waiting) > _MOST_WAITING:
+            del self._waiting[1]  # the first may be the start, without which no file can be read
+
+    def _write_waiting(self, file: RawIOBase) -> None:
+        try:
+            while self._waiting:
+                _append(file, (to_json(self._waiting[0]) + "\n").encode())
+                self._waiting.popleft()
+        except OSError as error:
+            if self._error is None:
+                words = "the run file cannot be written: %s: %s; it is tried again, training goes on"
+                _logger.warning(words, self.path, error.strerror or error)
+            self._error = error
+            return
+        if self._error is not None:
+            self._error = None
+            _logger.info("the run file is written again: %s", self.path)
+
+    def _next(self, patience_seconds: float) -> Record | None:
+        try:
+            return self._queue.get(timeout=patience_seconds)
+        except queue.Empty:
+            return _NOTHING
+
+    def _write_progress(self, file: TextIO) -> None:
+        progress = None if self._progress_failed else self._progress()
+        if progress is None:
+            return
+        try:
+            self._write_over(file, progress)
+        except OSError as error:
+            self._progress_failed = True
+            _logger.debug("no progress is written: %s", error)
+
+    def _write_over(self, file: TextIO, progress: Progress) -> None:
+        file.seek(0)
+        file.write(to_json(progress) + "\n")
+        file.truncate()
+        file.flush()
+
+
+def _append(file: RawIOBase, line: bytes) -> None:
+    """Write a line as a whole or not at all."""
+    end = file.seek(0, os.SEEK_END)
+    try:
+        written = 0
+        while written < len(line):
+            written += file.write(line[written:]) or 0
+    except OSError:
+        file.truncate(end)
+        raise
+
+
+def progress_path(run_file: Path) -> Path:
+    """Where the progress of a running process is kept."""
+    return run_file.with_suffix(".progress")
+
+
+def read_start(path: Path) -> Start:
+    """The first record of a run file.
+
+    Raises:
+        RunFileError: If the file cannot be read or does not begin with a start record.
+    """
+    _, record = next(_records(path, Dropped()), (0, None))
+    if not isinstance(record, Start):
+        raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
+    return record
+
+
+def last_sign(path: Path) -> Progress | None:
+    """The last that is known of the process that wrote a run file; `None` if its file cannot be read."""
+    try:
+        signs = (_last_progress(path), _last_record(path))
+        return max((each for each in signs if each is not None), key=lambda each: each.time, default=None)
+    except (OSError, RunFileError):
+        return None
+
+
+def totals_at_checkpoint(path: Path, step: int) -> Totals | None:
+    """The totals that a run file holds of the checkpoint at a step; the last ones, if there are several."""
+    found = None
+    try:
+        with path.open("rb") as file:
+            for line in iter(lambda: file.readline(LONGEST_LINE), b""):
+                record = from_json(line) if line.startswith(_CHECKPOINT) else None
+                if isinstance(record, Checkpoint) and record.step == step:
+                    found = record.totals
+    except (OSError, RunFileError):
+        return None
+    return found
+
+
+def _last_progress(path: Path) -> Progress | None:
+    beside = progress_path(path)
+    if not beside.is_file():
+        return None
+    with beside.open(encoding="utf-8", errors="replace") as file:
+        line = file.readline(LONGEST_LINE)
+    try:
+        record = from_json(line)
+    except RunFileError:
+        return None
+    return record if isinstance(record, Progress) else None
+
+
+def _last_record(path: Path) -> Progress | None:
+    """From the last complete window or end."""
+    for record in _tail(path):
+        if isinstance(record, End):
+            return Progress(record.time, record.step, record.totals)
+        if isinstance(record, Window):
+            return Progress(record.ended_at, record.step, record.totals)
+        if isinstance(record, Start):
+            return Progress(record.time, record.step, record.totals)
+    return None
+
+
+def _tail(path: Path) -> Iterator[Record]:
+    """Records of a file's last part, the newest first."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - _TAIL_BYTES, 0))
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        with contextlib.suppress(RunFileError):
+            record = from_json(line)
+            if record is not None:
+                yield record
+
+
+def lost_siblings(resumed_from: Path, step: int, own: Path) -> list[Path]:
+    """Run files of processes that went on from the same checkpoint of the same process, and never finished.
+
+    A process that is still running, or that trained to its end, is another branch and not lost.
+
+    Args:
+        resumed_from: The run file that the checkpoint names.
+        step: The checkpoint's step.
+        own: The run file of the process that asks.
+    """
+    folders = {own.parent, own.parent.parent} if own.name == FILE_NAME else {own.parent}
+    found: list[Path] = []
+    for folder in folders:
+        for path in itertools.islice(_run_files(folder), _MOST_SIBLINGS):
+            if path.resolve() != own.resolve() and path not in found and _is_lost(path, resumed_from, step):
+                found.append(path)
+    return sorted(found)
+
+
+def _run_files(folder: Path) -> Iterator[Path]:
+    for pattern in ("run*.jsonl", f"*/{FILE_NAME}"):
+        yield from (each for each in sorted(folder.glob(pattern), reverse=True) if each.is_file())
+
+
+def _is_lost(path: Path, resumed_from: Path, step: int) -> bool:
+    try:
+        start = read_start(path)
+        if start.resumed_from != str(resumed_from) or start.step != step:
+            return False
+        return not _is_running(start, progress_path(path)) and not _finished(path)
+    except (OSError, RunFileError):
+        return False
+
+
+def _is_running(start: Start, beside: Path) -> bool:
+    """Whether the process still writes its progress, and if it is one of this machine whether it exists."""
+    if not beside.is_file() or time.time() - beside.stat().st_mtime > _STILL_ALIVE_SECONDS:
+        return False
+    if start.pid is None or start.host != socket.gethostname():
+        return True
+    try:
+        os.kill(start.pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _finished(path: Path) -> bool:
+    return any(isinstance(record, End) and record.status == "finished" for record in _tail(path))
+
+
+def new_run_file(dirpath: Path | None, root: Path) -> Path:
+    """A path that does not exist yet: in the user's folder, or in a new one below `root`, named by the time of day."""
+    if dirpath is not None:
+        names = (f"run{suffix}.jsonl" for suffix in _suffixes())
+        return next(path for name in names if not (path := dirpath / name).exists())
+    now = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folders = (root / "flopwatch" / f"{now}{suffix}" for suffix in _suffixes())
+    return next(folder for folder in folders if not folder.exists()) / FILE_NAME
+
+
+def _suffixes() -> Iterator[str]:
+    yield ""
+    yield from (f"-{number}" for number in itertools.count(2))
+
+
+def report_path(run_file: Path, ending: str) -> Path:
+    """Where the report of a run file goes: `report.html` beside `run.jsonl`."""
+    return run_file.with_name(f"{run_file.stem.replace('run', 'report', 1)}.{ending}")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one process of a run wrote."""
+
+    start: Start
+    work: Work | None
+    windows: tuple[Window, ...]
+    events: tuple[Event, ...]
+    end: End | None
+    hardware: Hardware | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its processes wrote it, the first one first; `notes` say what of the files could not be read.
+
+    `earlier_files` are those of the processes before the last one.
+    """
+
+    path: Path
+    segments: tuple[Segment, ...]
+    notes: tuple[str, ...] = ()
+    earlier_files: tuple[Path, ...] = ()
+
+
+def find_run_file(path: Path) -> Path:
+    """The run file that a path means: the file itself, or the newest one in or below a folder.
+
+    Raises:
+        RunFileError: If there is none.
+    """
+    try:
+        if path.is_dir():
+            found = sorted(
+                (each for each in path.rglob("run*.jsonl") if each.is_file()), key=lambda each: each.stat().st_mtime
+            )
+            if not found:
+                raise RunFileError(f"expected a flopwatch run file ({FILE_NAME}) in {path}, found none")
+            # W&B keeps a copy of what is attached to its run; the report goes beside the original.
+            originals = [each for each in found if not {"wandb", "files"} <= set(each.relative_to(path).parts)]
+            return (originals or found)[-1]
+        if path.is_file():
+            return path
+    except OSError as error:
+        raise RunFileError(f"cannot look at {str(path)[:200]}: {error.strerror}; check the path") from None
+    raise RunFileError(f"expected a run file or its folder, found nothing at {path}")
+
+
+def read_run(path: Path, tell: Tell = no_bar) -> Run:
+    """Read a run, going back through the processes that it was resumed from as long as their files are there.
+
+    A line cut short at the end, as a killed process leaves it, is dropped with a note.
+
+    Args:
+        path: The file of the last process, or a folder.
+        tell: Is told how far a file has been read.
+
+    Raises:
+        RunFileError: If the file does not exist, is no run file, or is of a newer schema.
+    """
+    path = find_run_file(path)
+    segment, notes = _read_segment(path, tell)
+    segments, seen = [segment], {path.resolve()}
+    while (earlier := segments[0].start.resumed_from) is not None:
+        earlier_path = earlier_file(path, earlier)
+        if earlier_path is None or earlier_path.resolve() in seen:
+            notes.append(f"the run file that this run was resumed from is gone: {earlier}; {_MISSING}")
+            break
+        seen.add(earlier_path.resolve())
+        try:
+            previous, earlier_notes = _read_segment(earlier_path, tell, segments[0].start.step)
+        except RunFileError as error:
+            notes.append(f"the run file that this run was resumed from cannot be read: {error}; {_MISSING}")
+            break
+        segments.insert(0, previous)
+        notes += earlier_notes
+    return Run(path, tuple(segments), tuple(notes), tuple(seen - {path.resolve()}))
+
+
+def earlier_file(path: Path, earlier: str) -> Path | None:
+    """The file that another run file names, where it was or, if the folders were moved together, beside this one."""
+    name, folder = Path(earlier).name, Path(earlier).parent.name
+    candidates = (Path(earlier), path.parent / name, path.parent.parent / folder / name)
+    try:
+        return next((each for each in candidates if each.is_file() and each.resolve() != path.resolve()), None)
+    except OSError:
+        return None
+
+
+def _read_segment(path: Path, tell: Tell, up_to_step: float = math.inf) -> tuple[Segment, list[str]]:
+    """What a process wrote; windows after a step that a later one did again are left out."""
+    start: Start | None = None
+    windows, events = WindowList(), deque[Event](maxlen=_MOST_EVENTS)
+    latest: dict[type[Record], Any] = {}
+    dropped = Dropped()
+    for number, record in _records(path, dropped, tell):
+        if isinstance(record, Window):
+            if record.step <= up_to_step:
+                windows.add(record)
+        elif isinstance(record, Start):
+            if start is not None:
+                raise RunFileError(f"expected one run in {path}, found a second start in line {number}")
+            start = record
+        elif isinstance(record, Event):
+            events.append(record)
+        else:
+            latest[type(record)] = record
+    if start is None:
+        raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
+    start = replace(start, device=latest.get(Device, start.device))
+    notes = (
+        [f"{dropped.count} unreadable line(s) of {path.name} were left out, first {dropped.first}"]
+        if dropped.count
+        else []
+    )
+    segment = Segment(start, latest.get(Work), windows.windows(), tuple(events), latest.get(End), latest.get(Hardware))
+    return segment, notes
+
+
+@dataclass
+class Dropped:
+    """Lines that could not be read."""
+
+    count: int = 0
+    first: str = ""
+
+    def add(self, words: str) -> None:
+        """Another one."""
+        self.first = self.first or words
+        self.count += 1
+
+
+def _records(path: Path, dropped: Dropped, tell: Tell = no_bar) -> Iterator[tuple[int, Record]]:
+    try:
+        with path.open("rb") as file:
+            number, size = 0, os.fstat(file.fileno()).st_size
+            while line := file.readline(LONGEST_LINE):
+                number += 1
+                if number % _TOLD_EVERY == 0:
+                    tell(path.name, file.tell(), size)
+                    if dropped.count > _MOST_UNREADABLE:
+                        raise RunFileError(f"expected a flopwatch run file, most of {path} is unreadable")
+                record = _record(line, path, number, dropped)
+                if record is not None:
+                    yield number, record
+    except OSError as error:
+        raise RunFileError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from None
+
+
+def _record(line: bytes, path: Path, number: int, dropped: Dropped) -> Record | None:
+    try:
+        return from_json(line)
+    except RunFileError as error:
+        if number == 1:
+            raise RunFileError(f"expected a flopwatch run file, line 1 of {path}: {error}") from None
+        dropped.add(f"line {number}: {error}")
+        return None

@@ -1,0 +1,162 @@
+"""Windows of very long runs, merged so that they need no more memory: sums stay sums, means are weighted by time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from flopwatch.run.records import Window
+
+MOST_WINDOWS = 2**15
+_MOST_FIRSTS = 1000
+
+
+class WindowList:
+    """Keeps windows in order; where they become too many, neighbours are merged, each two into one.
+
+    Args:
+        most: How many are kept at most. The first window of a process stays as it is.
+    """
+
+    def __init__(self, most: int = MOST_WINDOWS) -> None:
+        self._most = most
+        self._kept: list[Window] = []
+        self._open: list[Window] = []
+        self._in_each = 1
+        self._firsts = 0
+
+    def add(self, window: Window) -> None:
+        """Add a window."""
+        if window.first and self._firsts < _MOST_FIRSTS:
+            self._close()
+            self._kept.append(window)
+            self._firsts += 1
+            return
+        self._open.append(window)
+        if len(self._open) >= self._in_each:
+            self._close()
+        if len(self._kept) > self._most:
+            self._halve()
+
+    def drop_after(self, step: int) -> int:
+        """Forget windows that end after a step, as they are done again; returns how many that were.
+
+        A merged one that the step lies in goes as a whole.
+        """
+        self._close()
+        before = len(self._kept)
+        while self._kept and self._kept[-1].step > step:
+            self._kept.pop()
+        return before - len(self._kept)
+
+    @property
+    def last(self) -> Window | None:
+        """The newest window."""
+        newest = self._open or self._kept
+        return newest[-1] if newest else None
+
+    def windows(self) -> tuple[Window, ...]:
+        """What is kept."""
+        self._close()
+        return tuple(self._kept)
+
+    def _close(self) -> None:
+        if self._open:
+            self._kept.append(merged(self._open))
+            self._open = []
+
+    def _halve(self) -> None:
+        halved: list[Window] = []
+        pair: list[Window] = []
+        for window in self._kept:
+            if window.first:
+                halved += [*pair, window]
+                pair = []
+                continue
+            pair.append(window)
+            if len(pair) == 2:
+                halved.append(merged(pair))
+                pair = []
+        self._kept = [*halved, *pair]
+        self._in_each *= 2
+
+
+def merged(windows: Sequence[Window]) -> Window:
+    """Windows in a row as one; the slowest rank is the one that cost most time, its ratio the mean over all of them."""
+    if len(windows) == 1:
+        return windows[0]
+    last = windows[-1]
+    walls = [window.wall_seconds for window in windows]
+    samples = [window.clock_samples for window in windows]
+    return Window(
+        step=last.step,
+        ended_at=last.ended_at,
+        seconds=sum([window.seconds for window in windows]),
+        wall_seconds=sum(walls),
+        data_wait_seconds=sum([window.data_wait_seconds for window in windows]),
+        steps=sum([window.steps for window in windows]),
+        batches=sum([window.batches for window in windows]),
+        flops=_sum([window.flops for window in windows]),
+        tokens=_sum([window.tokens for window in windows]),
+        samples=_sum([window.samples for window in windows]),
+        totals=last.totals,
+        sm_clock_hz=_mean([window.sm_clock_hz for window in windows], samples),
+        sm_clock_hz_min=min(_known(window.sm_clock_hz_min for window in windows), default=None),
+        clock_samples=sum(samples),
+        budget_fraction=last.budget_fraction,
+        seconds_left=last.seconds_left,
+        hardware_flops=_sum([window.hardware_flops for window in windows]),
+        useful_tokens=_sum([window.useful_tokens for window in windows]),
+        throttled=_means([window.throttled for window in windows], walls),
+        throttled_frac=_mean([window.throttled_frac for window in windows], walls),
+        throttle_counted=all(window.throttle_counted for window in windows),
+        slow_clock_frac=_mean([window.slow_clock_frac for window in windows], walls),
+        power_watts=_mean([window.power_watts for window in windows], walls),
+        tensor_active=_mean([window.tensor_active for window in windows], walls),
+        seconds_left_low=last.seconds_left_low,
+        seconds_left_high=last.seconds_left_high,
+        slowest_rank=_costliest_rank(windows),
+        slowest_rank_ratio=_mean([window.slowest_rank_ratio for window in windows], walls),
+        pause_seconds=_sums([window.pause_seconds for window in windows]),
+    )
+
+
+def _costliest_rank(windows: Sequence[Window]) -> int | None:
+    cost: dict[int, float] = {}
+    for window in windows:
+        if window.slowest_rank is not None and window.slowest_rank_ratio is not None:
+            longer = (window.slowest_rank_ratio - 1) * window.wall_seconds
+            cost[window.slowest_rank] = cost.get(window.slowest_rank, 0.0) + longer
+    return max(cost, key=lambda rank: cost[rank], default=None)
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _sum(amounts: list[int | None]) -> int | None:
+    return None if None in amounts else sum(amounts)  # type: ignore[arg-type]
+
+
+def _mean(values: list[float | None], weights: Sequence[float]) -> float | None:
+    """Weighted mean of what is known."""
+    if None in values:
+        pairs = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
+        values, weights = [value for value, _ in pairs], [weight for _, weight in pairs]
+    if not values or values.count(values[0]) == len(values):
+        return values[0] if values else None
+    total = sum(weights)
+    return sum(map(float.__mul__, map(float, values), map(float, weights))) / total if total > 0 else values[0]  # type: ignore[arg-type]
+
+
+def _means(shares: list[Mapping[str, float] | None], weights: Sequence[float]) -> Mapping[str, float] | None:
+    known = [each for each in shares if each is not None]
+    if not known:
+        return None
+    keys = dict.fromkeys(key for each in known for key in each)
+    means = {key: _mean([each.get(key) if each is not None else None for each in shares], weights) for key in keys}
+    return {key: value for key, value in means.items() if value is not None}
+
+
+def _sums(amounts: list[Mapping[str, float]]) -> Mapping[str, float]:
+    keys = dict.fromkeys(key for each in amounts for key in each)
+    return {key: sum([each.get(key, 0.0) for each in amounts]) for key in keys}

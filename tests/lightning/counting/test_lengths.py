@@ -1,0 +1,107 @@
+"""Real lengths of batches; a device that is late is played by readings that are not ready, since CI has no GPU."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flopwatch.lightning.counting.lengths import UNKNOWN, LengthReading, Lengths, documents_of, reading_of
+from flopwatch.lightning.counting.picking import Counting
+from flopwatch.run.meter import Amounts
+from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
+
+TOKENS = torch.zeros(2, 16, dtype=torch.long)
+
+
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=3))
+def test_documents_begin_where_positions_do(rows):
+    length = sum(rows[0])
+    rows = [row for row in rows if sum(row) == length]
+    positions = torch.stack([torch.cat([torch.arange(each) for each in row]) for row in rows])
+    expected = [each for row in rows for each in row]
+    found = documents_of(positions)
+    assert found == (tuple(expected) if len(expected) > len(rows) else None)
+
+
+def test_positions_that_go_on_are_no_documents():
+    assert documents_of(torch.arange(40)[None] + 100) is None
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        ({"input_ids": TOKENS}, None),
+        ((TOKENS, TOKENS), None),
+        ({"input_ids": TOKENS, "attention_mask": torch.ones(2, 16)}, Lengths(32, None)),
+        ({"input_ids": TOKENS, "attention_mask": torch.ones(2, 16).tril()}, Lengths(3, None)),
+        ({"input_ids": TOKENS, "attention_mask": torch.ones(2, 1, 16, 16)}, None),
+        ({"input_ids": TOKENS, "position_ids": torch.arange(16).repeat(2, 1)}, Lengths(None, None)),
+        ({"input_ids": TOKENS, "position_ids": torch.arange(16)}, None),
+        ({"input_ids": TOKENS, "position_ids": (torch.arange(32) % 8).view(2, 16)}, Lengths(None, (8, 8, 8, 8))),
+    ],
+)
+def test_what_a_batch_says_of_its_lengths(batch, expected):
+    reading = reading_of(batch, packed=True)
+    assert (None if reading is None else reading.lengths()) == expected
+
+
+def test_positions_mean_nothing_where_a_mask_is_given_or_nothing_is_packed():
+    packed = (torch.arange(32) % 8).view(2, 16)
+    both = {"input_ids": TOKENS, "position_ids": packed, "attention_mask": torch.ones(2, 16)}
+    assert reading_of(both, packed=True).lengths() == Lengths(32, None)
+    assert reading_of({"input_ids": TOKENS, "position_ids": packed}, packed=False) is None
+
+
+@pytest.fixture
+def counter(monkeypatch):
+    model = TinyGPT()
+    one = Counting(model, config=None, attention="causal", batch_shape=None, strategy="SingleDeviceStrategy")
+    one.plan({"input_ids": TOKENS})
+    one.batch_begins()
+    model._loss((TOKENS, TOKENS)).backward()
+    one.batch_ends()
+    assert one.count({"input_ids": TOKENS}) == Amounts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, None)
+    assert one.news().verification == "verified"
+    return one
+
+
+class Late(LengthReading):
+    """Ready when told to be."""
+
+    arrived = 0
+
+    def __init__(self, mask, positions):
+        super().__init__(mask, positions)
+        Late.made = self.number = getattr(Late, "made", 0) + 1
+
+    def ready(self, wait=False):
+        return self.number <= Late.arrived
+
+
+BATCH = {"input_ids": TOKENS, "attention_mask": torch.ones(2, 16).tril()}
+COUNTED = Amounts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, 3)
+
+
+def test_work_whose_lengths_are_late_is_booked_when_they_arrive_and_nobody_waits(counter, monkeypatch):
+    monkeypatch.setattr("flopwatch.lightning.counting.lengths.LengthReading", Late)
+    monkeypatch.setattr(Late, "made", 0, raising=False)
+    monkeypatch.setattr(Late, "arrived", 0)
+    assert [counter.count(BATCH) for _ in range(3)] == [Amounts()] * 3
+    assert counter.settle() == []
+    Late.arrived = 2
+    assert counter.settle() == [COUNTED] * 2
+    Late.arrived = 4
+    assert counter.count(BATCH) == Amounts(), "it comes after the third, which is still owed"
+    assert counter.settle() == [COUNTED] * 2
+    assert counter.count(BATCH) == Amounts()
+    assert counter.settle() == []
+    assert counter.settle(last=True) == [UNKNOWN], "a length that never came is not guessed"
+
+
+def test_a_tensor_on_the_cpu_is_read_at_once(counter):
+    assert counter.count(BATCH) == COUNTED
+
+
+def test_a_device_that_cannot_be_asked_without_waiting_is_not_read():
+    tokens = torch.zeros(2, 16, dtype=torch.long, device="meta")
+    assert reading_of({"input_ids": tokens, "attention_mask": tokens}, packed=False) is None

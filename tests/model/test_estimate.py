@@ -1,0 +1,91 @@
+import pytest
+
+from flopwatch.errors import ArgumentError, UnknownDeviceError
+from flopwatch.model.batch import Batch
+from flopwatch.model.estimate import Plan, estimate
+from flopwatch.model.families import architecture_of
+from tests.model.test_components import LLAMA
+from tests.model.test_conventions import GPT3
+
+H100 = "NVIDIA H100 80GB HBM3"
+
+
+def test_time_is_work_over_count_peak_and_mfu():
+    plan = Plan(H100, "bf16", count=1024, mfu=0.4, usd_per_gpu_hour=2.5)
+    result = estimate(architecture_of(GPT3), Batch(1, 2048), tokens=300 * 10**9, plan=plan)
+    # 3.1857e23 / (1024 x 989.4e12 x 0.4) = 786,090 s = 9.1 days; x 1024 / 3600 = 223,600 GPU-hours; x 2.5 USD.
+    assert result.total_training_flops == pytest.approx(3.1857e23, rel=1e-4)
+    assert result.planned.seconds == pytest.approx(786_090, rel=1e-3)
+    assert result.planned.gpu_hours == pytest.approx(223_600, rel=1e-3)
+    assert result.planned.usd == pytest.approx(559_000, rel=1e-3)
+
+
+def test_the_rule_of_thumb_stands_beside_the_exact_count():
+    result = estimate(architecture_of(GPT3), Batch(1, 2048), convention="6nd", tokens=300 * 10**9)
+    assert result.total_training_flops == pytest.approx(3.14e23, rel=0.01)
+    assert result.exact_total_training_flops == pytest.approx(3.1857e23, rel=1e-4)
+
+
+def test_totals_are_whole_numbers_and_scale_with_tokens():
+    one = estimate(architecture_of(LLAMA), Batch(2, 50), tokens=100)
+    many = estimate(architecture_of(LLAMA), Batch(2, 50), tokens=10**20)
+    assert one.total_training_flops == one.training_flops
+    assert many.total_training_flops == one.training_flops * 10**18
+    assert isinstance(many.training_flops_per_token, int)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mfu": 0.0}, "expected an MFU above 0"),
+        ({"mfu": 1.2}, "expected an MFU above 0 and at most 1"),
+        ({"mfu": float("nan")}, "expected an MFU"),
+        ({"count": 0}, "at least one GPU"),
+        ({"usd_per_gpu_hour": -1.0}, "not negative"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(changes, said):
+    plan = Plan(**{"gpu": H100, "dtype": "bf16", "count": 8, "mfu": 0.4, **changes})
+    with pytest.raises(ArgumentError, match=said):
+        estimate(architecture_of(LLAMA), Batch(1, 50), plan=plan)
+
+
+def test_an_unknown_gpu_is_refused():
+    with pytest.raises(UnknownDeviceError, match="no peak known"):
+        estimate(architecture_of(LLAMA), Batch(1, 50), plan=Plan("H1000", "bf16", 1, 0.4))
+
+
+def test_a_batch_without_tokens_is_refused():
+    with pytest.raises(ArgumentError, match="at least one token, got 0 x 50"):
+        estimate(architecture_of(LLAMA), Batch(0, 50))
+
+
+def test_a_sequence_beyond_learned_positions_is_refused():
+    with pytest.raises(ArgumentError, match="2048 learned positions, got sequences of 2049"):
+        estimate(architecture_of(GPT3), Batch(1, 2049))
+
+
+def test_multiply_adds_take_as_long_as_the_flops_that_they_are():
+    plan = Plan("NVIDIA H100 80GB HBM3", "bf16", 8, 0.4)
+    exact, macs = (
+        estimate(architecture_of(LLAMA), Batch(1, 100), convention=each, plan=plan) for each in ("model", "macs")
+    )
+    assert 2 * macs.training_flops == exact.training_flops
+    assert macs.planned.seconds == exact.planned.seconds
+
+
+def test_images_are_planned_in_samples():
+    fields = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 99}
+    vit = architecture_of({"model_type": "vit", "image_size": 32, "patch_size": 8, **fields})
+    result = estimate(vit, Batch(4), samples=100)
+    assert result.total_training_flops == 25 * result.training_flops
+    assert result.training_flops_per_token is None
+    with pytest.raises(ArgumentError, match="has no tokens; give the run in samples"):
+        estimate(vit, Batch(4), tokens=100)
+
+
+def test_checkpointing_adds_to_hardware_flops_alone():
+    plain, again = (
+        estimate(architecture_of(LLAMA), Batch(1, 100), checkpointing=each) for each in ("none", "reentrant")
+    )
+    assert plain.hardware_flops == plain.training_flops == again.training_flops < again.hardware_flops

@@ -1,0 +1,194 @@
+"""Dips, drifts and slow ranks in hand-made runs, and what is made of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flopwatch.report.anomalies import Anomalies, Dip, Drift, SlowRank, anomalies
+from flopwatch.report.findings import MOST, Evidence, Finding, findings
+from flopwatch.report.published_mfu import known_mfu, published_runs
+from flopwatch.report.render.efficiency import finding_words, known_words
+from flopwatch.report.waterfall import Part
+from flopwatch.run.run_file import Run, Segment
+from tests import samples
+
+PETA = 10**15
+CALM = {"slowest_rank": None, "slowest_rank_ratio": None, "pause_seconds": {}}
+
+
+def run_of(*changes):
+    """Windows of ten steps in ten seconds, 8 PFLOPs each, with what is different in some."""
+    windows = [
+        samples.window(10 * number, 1000.0 + 12 * number, **{**CALM, **change})
+        for number, change in enumerate(changes, 1)
+    ]
+    return Run(Path("run.jsonl"), (Segment(samples.start(), samples.WORK, tuple(windows), (), None),))
+
+
+USUAL, SLOW = {}, {"flops": 4 * PETA}
+
+
+def dips_of(*changes):
+    return anomalies(run_of(*changes)).dips
+
+
+def test_an_even_run_has_nothing_unusual():
+    assert anomalies(run_of(*[USUAL] * 60)) == Anomalies()
+
+
+def test_a_dip_has_its_start_its_length_and_its_cost():
+    (dip,) = dips_of(*[USUAL] * 10, SLOW, SLOW, *[USUAL] * 10)
+    # Windows 11 and 12 did 4 instead of 8 PFLOPs each. Window 11 begins 12 s of wall time before 1000 + 12 x 11.
+    assert dip == Dip(
+        started_at=1120.0, seconds=20.0, first_step=101, last_step=120, slower=0.5, lost_flops=8 * PETA, cause=None
+    )
+
+
+def test_the_dearest_dip_comes_first():
+    dips = dips_of(*[USUAL] * 10, SLOW, *[USUAL] * 5, SLOW, SLOW, *[USUAL] * 10)
+    assert [dip.last_step for dip in dips] == [180, 110]
+
+
+def test_a_pace_that_varies_a_little_is_no_dip():
+    assert dips_of(*[{"flops": (8 + (-1) ** place) * PETA} for place in range(40)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "cause", "detail"),
+    [
+        ({"data_wait_seconds": 6.0}, "data", None),
+        ({"sm_clock_hz": 0.9e9, "throttled": {"power_cap": 0.1, "software_thermal": 0.8}}, "clock", "software_thermal"),
+        ({"slowest_rank": 3, "slowest_rank_ratio": 1.9}, "slow rank", "3"),
+        ({"pause_seconds": {"validation": 3.0}}, "pause", "validation"),
+        # A tenth less clock does not explain half the pace.
+        ({"sm_clock_hz": 1.44e9}, None, None),
+        ({"data_wait_seconds": 2.0}, None, None),
+    ],
+)
+def test_a_dip_has_the_cause_that_explains_it(change, cause, detail):
+    usual = {"slowest_rank": 0, "slowest_rank_ratio": 1.0}
+    (dip,) = dips_of(*[usual] * 10, {**usual, **SLOW, **change}, *[usual] * 10)
+    assert (dip.cause, dip.detail) == (cause, detail)
+
+
+def test_without_flops_tokens_tell_and_nothing_is_claimed_of_flops():
+    (dip,) = dips_of(*[{"flops": None}] * 10, {"flops": None, "tokens": 1000}, *[{"flops": None}] * 10)
+    assert (dip.slower, dip.lost_flops) == (0.75, None)
+
+
+def test_a_few_windows_are_not_judged():
+    assert anomalies(run_of(*[USUAL] * 6, SLOW)) == Anomalies()
+
+
+def test_a_drift_is_told_and_noise_is_not():
+    drifting = [{"flops": round((8.4 - 0.8 * place / 99) * PETA)} for place in range(100)]
+    (drift,) = anomalies(run_of(*drifting)).drifts
+    # From 8.4 to 7.6 around a median of 8: the medians of the fifths are a tenth of the way in.
+    assert drift == Drift(10, 1000, pytest.approx(8.3232 / 8, rel=1e-3), pytest.approx(7.6768 / 8, rel=1e-3))
+    noisy = [{"flops": round((8 + 0.9 * (-1) ** place) * PETA)} for place in range(100)]
+    assert anomalies(run_of(*noisy)).drifts == ()
+
+
+def test_a_rank_that_is_mostly_the_slowest_is_named():
+    slow, other = {"slowest_rank": 5, "slowest_rank_ratio": 1.2}, {"slowest_rank": 2, "slowest_rank_ratio": 1.01}
+    assert anomalies(run_of(*[slow] * 8, *[other] * 2)).slow_rank == SlowRank(5, pytest.approx(1.2), 0.8)
+    assert anomalies(run_of(*[slow] * 5, *[other] * 5)).slow_rank is None
+    assert anomalies(run_of(*[other] * 10)).slow_rank is None
+
+
+SECONDS = {"setup": 10.0, "training": 700.0, "data_wait": 80.0, "validation": 100.0, "checkpoint": 110.0}
+NOTHING = Evidence(SECONDS, 1000.0, None, (), Anomalies(), 0.4, 0.3, 800.0)
+
+
+def test_what_time_would_give_back_by_hand():
+    found = findings(NOTHING)
+    # 110 of 1,000 s: without them the same work takes 890 s, 0.3 / 0.89 = 0.33708.
+    assert found[0] == Finding("checkpoint", 0.11, None, pytest.approx(0.3 / 0.89 - 0.3))
+    assert [each.kind for each in found] == ["checkpoint", "validation"]
+
+
+def test_waiting_for_data_is_worth_points_of_both():
+    (data, *_) = findings(replace(NOTHING, data_wait_fraction=0.2, seconds={"training": 800.0}, wall_seconds=810.0))
+    # A fifth of the loop: 0.4 / 0.8 = 0.5. Of 810 s it is 160 s: 0.3 x 810 / 650.
+    assert data == Finding("data_wait", 0.2, pytest.approx(0.1), pytest.approx(0.3 * 810 / 650 - 0.3))
+    assert finding_words(data) == (
+        "Waiting for data takes 20.0% of the training loop, worth 10.0 points of MFU and 7.4 points of run MFU: give"
+        " the loader more workers, let it prefetch, or make its transforms cheaper."
+    )
+
+
+def test_inside_training_clock_recomputation_and_padding_are_found():
+    parts = [
+        Part(kind, flops, 1.0, None)
+        for kind, flops in (("clock", 10), ("recomputed", 20), ("rest", 110), ("padding", 6), ("useful", 54))
+    ]
+    found = {each.kind: each for each in findings(replace(NOTHING, parts=parts, seconds={"training": 800.0}))}
+    assert found["clock"].share == 10 / 200
+    assert found["recomputed"].share == 20 / 80
+    # Training steps are all of the loop and of the run: a twentieth by the clock, a quarter of the time recomputing.
+    assert found["clock"].mfu_gain == pytest.approx(0.4 / (1 - 10 / 200) - 0.4)
+    assert found["recomputed"].run_mfu_gain == pytest.approx(0.3 / (1 - 20 / 80) - 0.3)
+    # Less padding makes more of the FLOPs useful, not the MFU higher.
+    assert found["padding"] == Finding("padding", 0.1, None, None)
+
+
+def test_on_other_devices_a_second_is_worth_what_they_could_have_done():
+    """Validation took a tenth of the time on eight times the devices: 8 of 17 of what could have been done."""
+    parts = [Part("validation", 800, 8.0, None), Part("useful", 900, 9.0, None)]
+    evidence = replace(NOTHING, parts=parts, seconds={"validation": 10.0, "training": 90.0}, wall_seconds=100.0)
+    (found,) = findings(evidence)
+    assert (found.share, found.run_mfu_gain) == (0.1, pytest.approx(0.3 / (1 - 8 / 17) - 0.3))
+
+
+def test_an_mfu_above_one_has_no_findings():
+    assert findings(replace(NOTHING, mfu=1.2)) == ()
+
+
+def test_without_an_mfu_shares_decide_and_no_gain_is_claimed():
+    found = findings(replace(NOTHING, mfu=None, run_mfu=None, data_wait_fraction=0.5))
+    assert [(each.kind, each.mfu_gain, each.run_mfu_gain) for each in found] == [
+        ("data_wait", None, None),
+        ("checkpoint", None, None),
+        ("validation", None, None),
+    ]
+    assert finding_words(found[1]) == "Saving checkpoints takes 11.0% of wall time: save less often, or asynchronously."
+
+
+def test_there_are_five_at_most_and_none_where_there_is_nothing_to_say():
+    kinds = ("setup", "validation", "checkpoint", "callbacks", "other", "lost", "interruption")
+    assert len(findings(replace(NOTHING, seconds=dict.fromkeys(kinds, 100.0)))) == MOST
+    assert findings(replace(NOTHING, seconds={"training": 990.0, "validation": 10.0})) == ()
+
+
+def test_a_dip_and_a_slow_rank_are_findings_too():
+    dip = Dip(0.0, 100.0, 1, 10, 0.4, None, None)
+    unusual = Anomalies((dip, replace(dip, cause="data")), (), SlowRank(3, 1.25, 0.8))
+    found = {each.kind: each for each in findings(replace(NOTHING, anomalies=unusual))}
+    # One of the dips is explained by data. 40 of 800 s; in 80% of the windows a fifth of a step of 1.25 is too much.
+    assert (found["dips"].share, found["dips"].detail) == (0.05, "1")
+    assert (found["slow rank"].share, found["slow rank"].detail) == (pytest.approx(0.16), "3")
+    assert finding_words(found["dips"]).startswith("A dip without a known cause costs 5.0% of the training loop's time")
+
+
+def test_published_runs_of_about_the_size_on_the_chip_are_known():
+    known = known_mfu(replace(samples.H100, dtype="bf16"), 8_030_261_248)
+    # By hand from the table: 3.2B to 20B parameters on the H100.
+    rows = [run for run in published_runs() if "H100" in run.device and 3.3e9 < run.parameters < 2e10]
+    assert (known.low, known.high, known.runs) == (min(r.mfu for r in rows), max(r.mfu for r in rows), len(rows))
+    assert 0.3 < known.low < known.high == 0.49
+    assert "Megatron-LM README" in known_words(known)
+
+
+@pytest.mark.parametrize(
+    ("change", "parameters"),
+    [
+        ({"name": "NVIDIA L4"}, 8e9),
+        ({"dtype": "fp8"}, 8e9),
+        ({}, 1000),
+        ({}, None),
+        ({"name": "NVIDIA H100 PCIe"}, 8e9),
+    ],
+)
+def test_of_other_chips_precisions_and_sizes_nothing_is_known(change, parameters):
+    assert known_mfu(replace(samples.H100, **change), parameters) is None

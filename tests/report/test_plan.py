@@ -1,0 +1,107 @@
+"""A run against its plan, and the bar of a long read."""
+
+import io
+import json
+
+import pytest
+
+from flopwatch.cli.command_line import main
+from flopwatch.errors import ArgumentError
+from flopwatch.report.plan import against, read_plan
+from flopwatch.report.report import PlanLine, summarize
+from flopwatch.run.reading_bar import ReadingBar
+from flopwatch.run.run_file import read_run
+from tests import samples
+from tests.run.test_run_file import write
+
+GPT3 = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128, "vocab_size": 512}
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    return write(tmp_path / "run.jsonl", samples.healthy_run())
+
+
+def test_what_was_planned_stands_beside_what_came(run_file):
+    plan = {"training_flops": 1, "mfu": 0.5, "tokens": 16_800, "seconds": 70.0, "usd": 3.0, "count": 4, "gpu": "x"}
+    report = against(summarize(read_run(run_file)), plan)
+    assert report.plan == (
+        PlanLine("MFU", "percent", 0.5, 0.4),
+        PlanLine("tokens", "count", 16_800, 8_400),
+        PlanLine("devices", "plain", 4, 2),
+        PlanLine("wall time", "duration", 70.0, 35.0),
+    )
+
+
+def test_what_was_counted_in_another_way_is_not_compared(run_file):
+    plan = {"training_flops": 1, "mfu": 0.5, "tokens": 16_800, "convention": "palm"}
+    assert [line.words for line in against(summarize(read_run(run_file)), plan).plan] == ["tokens"]
+
+
+def test_a_plan_of_the_estimate_is_read_and_shown(run_file, tmp_path, capsys):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(GPT3))
+    gpu = ["--gpu", "NVIDIA H100 80GB HBM3", "--count", "2", "--mfu", "0.5"]
+    assert main(["estimate", str(config), "--seq-len", "128", "--tokens", "1M", *gpu, "--json"]) == 0
+    plan = tmp_path / "plan.json"
+    plan.write_text(capsys.readouterr().out)
+    for form in ("text", "md"):
+        assert main(["report", str(run_file), "--plan", str(plan), "--format", form]) == 0
+        shown = " ".join(capsys.readouterr().out.replace("|", " ").split())
+        assert "Against the plan" in shown
+        assert "MFU 50% 40% 80%" in shown
+        assert "devices 2 2 100%" in shown
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "nope", "[" * 100_000])
+def test_another_file_is_no_plan(tmp_path, content):
+    (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(ArgumentError, match="expected what `flopwatch estimate --json` prints"):
+        read_plan(tmp_path / "plan.json")
+
+
+def test_several_runs_have_no_plan(run_file, tmp_path, capsys):
+    assert main(["report", str(run_file), str(run_file), "--plan", str(tmp_path / "no")]) == 1
+    assert "expected one RUN with --plan" in capsys.readouterr().err
+    assert main(["report", str(run_file), "--plan", str(tmp_path / "no")]) == 1
+    assert "cannot read the plan" in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_is_drawn_where_reading_takes_long(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("flopwatch.run.reading_bar.time.monotonic", lambda: now[0])
+    terminal = Terminal()
+    bar = ReadingBar(terminal)
+    bar("run.jsonl", 100, 1000)
+    assert terminal.getvalue() == ""
+    now[0] = 2.0
+    bar("run.jsonl", 250, 1000)
+    # A quarter took two seconds: the rest takes six.
+    assert terminal.getvalue().endswith("25%, 6s left")
+    bar.clear()
+    assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+def test_nothing_is_drawn_on_anything_but_a_terminal(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("flopwatch.run.reading_bar.time.monotonic", lambda: now[0])
+    pipe = io.StringIO()
+    bar = ReadingBar(pipe)
+    now[0] = 100.0
+    bar("run.jsonl", 500, 1000)
+    bar.clear()
+    assert pipe.getvalue() == ""
+
+
+def test_reading_tells_how_far_it_is(tmp_path):
+    windows = [samples.window(10 * place, 1000.0 + 12 * place) for place in range(1, 3000)]
+    path, told = write(tmp_path / "run.jsonl", [samples.start(), *windows]), []
+    read_run(path, lambda *words: told.append(words))
+    assert len(told) == 3
+    assert all(name == "run.jsonl" and size == path.stat().st_size for name, _, size in told)
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)

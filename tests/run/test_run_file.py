@@ -1,0 +1,275 @@
+import contextlib
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+
+from flopwatch.errors import RunFileError
+from flopwatch.report.report import summarize
+from flopwatch.run import run_file as runfile
+from flopwatch.run.records import Checkpoint, to_json
+from flopwatch.run.run_file import (
+    RunFileWriter,
+    find_run_file,
+    new_run_file,
+    read_run,
+    report_path,
+    totals_at_checkpoint,
+)
+from tests import samples
+
+
+def write(path, records):
+    writer = RunFileWriter(path)
+    for record in records:
+        writer.write(record)
+    assert writer.close()
+    return path
+
+
+def test_what_is_written_is_read(tmp_path):
+    run = read_run(write(tmp_path / "a" / "run.jsonl", samples.healthy_run()))
+    (segment,) = run.segments
+    assert (segment.start, segment.work, segment.end) == (samples.start(), samples.WORK, samples.end())
+    assert [window.step for window in segment.windows] == [1, 11, 21]
+    assert [event.message for event in segment.events] == ["a note of the run"]
+    assert run.notes == ()
+
+
+def test_every_row_is_on_disk_as_soon_as_it_is_written(tmp_path):
+    writer = RunFileWriter(tmp_path / "run.jsonl")
+    writer.write(samples.start())
+    for _ in range(200):
+        if (tmp_path / "run.jsonl").exists() and (tmp_path / "run.jsonl").read_text().endswith("\n"):
+            break
+        threading.Event().wait(0.01)
+    assert read_run(tmp_path / "run.jsonl").segments[0].start == samples.start()
+    writer.close()
+
+
+def test_a_file_cut_at_any_place_opens_and_changes_no_number_of_what_is_left(tmp_path):
+    whole = write(tmp_path / "run.jsonl", samples.healthy_run()).read_bytes()
+    first_line = whole.index(b"\n")
+    windows = read_run(tmp_path / "run.jsonl").segments[0].windows
+    for length in range(0, len(whole), 37):
+        cut = tmp_path / "cut.jsonl"
+        cut.write_bytes(whole[:length])
+        if length < first_line:
+            with pytest.raises(RunFileError):
+                read_run(cut)
+            continue
+        (segment,) = read_run(cut).segments
+        assert segment.windows == windows[: len(segment.windows)]
+
+
+def test_a_half_written_last_line_is_dropped_with_a_note(tmp_path):
+    path = write(tmp_path / "run.jsonl", samples.healthy_run())
+    path.write_bytes(path.read_bytes()[:-20])
+    run = read_run(path)
+    assert run.segments[0].end is None
+    assert "1 unreadable line(s) of run.jsonl were left out, first line 7" in run.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no start record"),
+        (b"hello\n", "line 1"),
+        (b"\x00\xff" * 5000, "line 1"),
+        (b'{"kind":"dream"}\n', "no start"),
+    ],
+)
+def test_foreign_files_are_a_clear_error(tmp_path, content, said):
+    (tmp_path / "run.jsonl").write_bytes(content)
+    with pytest.raises(RunFileError, match=said):
+        read_run(tmp_path / "run.jsonl")
+
+
+def test_paths_that_hold_no_run_are_a_clear_error(tmp_path):
+    with pytest.raises(RunFileError, match="found nothing at"):
+        read_run(tmp_path / "nowhere")
+    with pytest.raises(RunFileError, match="found none"):
+        read_run(tmp_path)
+
+
+def test_a_folder_means_its_newest_run(tmp_path):
+    old, new = (write(tmp_path / name / "run.jsonl", samples.healthy_run()) for name in ("a", "b"))
+    os.utime(old, (1, 1))
+    assert find_run_file(tmp_path) == new
+    os.utime(new, (0, 0))
+    assert find_run_file(tmp_path) == old
+
+
+def test_a_resumed_run_is_read_with_what_came_before(tmp_path):
+    first = write(tmp_path / "a" / "run.jsonl", samples.healthy_run()[:-1])
+    resumed = samples.start(time=2000.0, step=11, resumed_from=str(first.resolve()))
+    second = write(tmp_path / "b" / "run.jsonl", [resumed, samples.window(21, 2010.0)])
+    earlier, later = read_run(second).segments
+    # The first process went on to step 21, the second one from step 11: steps 12 to 21 of the first were lost.
+    assert [window.step for window in earlier.windows] == [1, 11]
+    assert [window.step for window in later.windows] == [21]
+    (tmp_path / "a").rename(tmp_path / "c")
+    run = read_run(second)
+    assert len(run.segments) == 1
+    assert "resumed from is gone" in run.notes[0]
+
+
+def test_a_run_moved_with_its_earlier_part_is_still_whole(tmp_path):
+    first = write(tmp_path / "runs" / "a" / "run.jsonl", samples.healthy_run())
+    resumed = samples.start(step=11, resumed_from=str(first.resolve()))
+    write(tmp_path / "runs" / "b" / "run.jsonl", [resumed])
+    (tmp_path / "runs").rename(tmp_path / "moved")
+    assert len(read_run(tmp_path / "moved" / "b" / "run.jsonl").segments) == 2
+
+
+def test_a_run_that_says_it_came_from_itself_is_read_once(tmp_path):
+    path = tmp_path / "run.jsonl"
+    write(path, [samples.start(resumed_from=str(path.resolve()))])
+    assert len(read_run(path).segments) == 1
+
+
+def test_a_disk_that_cannot_be_written_costs_the_file_alone(tmp_path, caplog):
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    writer = RunFileWriter(tmp_path / "taken" / "run.jsonl")
+    for _ in range(1000):
+        writer.write(samples.start())
+    assert not writer.close()
+    assert caplog.text.count("no run file is written") == 1
+    assert "training goes on" in caplog.text
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system with room for 64 KiB, of which a filler takes all but a few bytes until it is deleted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk]).returncode:
+        pytest.skip("a small disk needs the right to mount one")
+    filler = disk / "filler"
+    try:
+        filler.write_bytes(bytes(60 * 1024))
+        yield disk, filler
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def wait_until(true, seconds=10):
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_disk_that_was_full_for_a_while_costs_no_record(small_disk, caplog, monkeypatch):
+    disk, filler = small_disk
+    caplog.set_level("INFO")
+    monkeypatch.setattr(runfile, "_RETRY_SECONDS", 0.1)
+    writer = RunFileWriter(disk / "run.jsonl")
+    records = [samples.start(), *(samples.window(step, 1000.0 + step) for step in range(1, 41))]
+    for record in records[:20]:
+        writer.write(record)
+    wait_until(lambda: "cannot be written" in caplog.text)
+    # What is there can be read meanwhile: no line is cut.
+    assert (disk / "run.jsonl").read_bytes()[-1:] in (b"", b"\n")
+    for record in records[20:30]:
+        writer.write(record)
+    filler.unlink()
+    wait_until(lambda: "is written again" in caplog.text)
+    for record in records[30:]:
+        writer.write(record)
+    assert writer.close()
+    (segment,) = read_run(disk / "run.jsonl").segments
+    assert [window.step for window in segment.windows] == list(range(1, 41))
+    assert caplog.text.count("the run file cannot be written") == 1
+    assert caplog.text.count("No space left on device; it is tried again, training goes on") == 1
+
+
+def test_a_disk_that_stays_full_costs_the_file_and_no_memory_without_end(small_disk, caplog, monkeypatch):
+    monkeypatch.setattr(runfile, "_MOST_WAITING", 100)
+    disk, _ = small_disk
+    (disk / "more").touch()
+    with contextlib.suppress(OSError), (disk / "more").open("ab", buffering=0) as more:
+        while more.write(b"x"):
+            pass
+    writer = RunFileWriter(disk / "run.jsonl")
+    records = [samples.start(), *(samples.window(step, 1000.0 + step) for step in range(1, 501))]
+    for record in records:
+        writer.write(record)
+    assert not writer.close()
+    assert list(writer._waiting) == [records[0], *records[-99:]]
+    assert caplog.text.count("the run file cannot be written") == 1
+
+
+def test_writing_never_waits_for_the_disk(tmp_path, monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(runfile, "to_json", lambda record: release.wait(10) and to_json(record))
+    writer = RunFileWriter(tmp_path / "run.jsonl")
+    for record in samples.healthy_run():
+        writer.write(record)
+    assert not (tmp_path / "run.jsonl").exists() or (tmp_path / "run.jsonl").read_text() == ""
+    release.set()
+    assert writer.close()
+
+
+def test_new_files_never_meet_old_ones(tmp_path):
+    paths = set()
+    for _ in range(3):
+        path = new_run_file(None, tmp_path)
+        path.parent.mkdir(parents=True)
+        paths.add(path)
+        own = new_run_file(tmp_path / "own", tmp_path)
+        own.parent.mkdir(exist_ok=True)
+        own.touch()
+        paths.add(own)
+    assert len(paths) == 6
+    assert {path.name for path in paths if path.parent.name == "own"} == {"run.jsonl", "run-2.jsonl", "run-3.jsonl"}
+    assert report_path(tmp_path / "run-2.jsonl", "html").name == "report-2.html"
+
+
+@pytest.mark.parametrize("content", ["", "nope", '{"kind"'])
+def test_a_damaged_earlier_file_costs_itself_alone(tmp_path, content):
+    earlier = tmp_path / "a" / "run.jsonl"
+    earlier.parent.mkdir()
+    earlier.write_text(content)
+    start = samples.start(resumed_from=str(earlier), step=10)
+    path = write(tmp_path / "b" / "run.jsonl", [start, *samples.healthy_run()[1:]])
+    run = read_run(path)
+    assert len(run.segments) == 1
+    assert "the run file that this run was resumed from cannot be read" in run.notes[0]
+
+
+def test_links_to_nothing_and_folders_that_are_named_like_files_are_passed_over(tmp_path):
+    path = write(tmp_path / "run.jsonl", samples.healthy_run())
+    (tmp_path / "run-old.jsonl").symlink_to(tmp_path / "gone")
+    (tmp_path / "run-a.jsonl").mkdir()
+    assert read_run(tmp_path).path == path
+
+
+def test_a_file_of_unreadable_lines_is_given_up(tmp_path):
+    path = write(tmp_path / "run.jsonl", samples.healthy_run()[:1])
+    with path.open("a") as file:
+        file.write("\n" * 5_000_000)
+    with pytest.raises(RunFileError, match=r"most of .* is unreadable"):
+        read_run(path)
+
+
+def test_a_process_that_a_later_one_followed_was_killed(tmp_path):
+    first = write(tmp_path / "a" / "run.jsonl", samples.healthy_run()[:-1])
+    start = samples.start(time=1100.0, step=21, resumed_from=str(first))
+    path = write(tmp_path / "b" / "run.jsonl", [start, *samples.healthy_run()[1:-1]])
+    statuses = [process.status for process in summarize(read_run(path)).each_process]
+    assert statuses == ["killed", "killed or still running"]
+
+
+def test_totals_at_a_checkpoint_are_those_of_its_step_and_the_last_ones(tmp_path):
+    path = tmp_path / "run.jsonl"
+    earlier, later = (samples.totals(4, 1010.0, flops) for flops in (100, 200))
+    records = [samples.start(), Checkpoint(2, earlier), Checkpoint(4, earlier), Checkpoint(4, later), samples.end()]
+    path.write_text("".join(to_json(record) + "\n" for record in records))
+    assert totals_at_checkpoint(path, 4) == later
+    assert totals_at_checkpoint(path, 2) == earlier
+    assert totals_at_checkpoint(path, 3) is None
+    assert totals_at_checkpoint(tmp_path / "none.jsonl", 4) is None
+    assert read_run(path).segments[0].end is not None
