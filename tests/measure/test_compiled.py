@@ -5,6 +5,8 @@ import torch
 from functorch.compile import make_boxed_func
 from torch import nn
 from torch._dynamo.backends.common import aot_autograd
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.utils._python_dispatch import _disable_current_modes
 
 from flopwatch.measure import watching
@@ -196,3 +198,21 @@ def test_modules_that_are_not_compiled_are_not_asked():
     model = Net()
     hidden = torch.compile(model.up.forward, backend=backend(products, products))
     assert watched(model, lambda: hidden(torch.randn(2, 24)).sum().backward()).unseen == ()
+
+
+@pytest.fixture
+def one_rank():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(("hides", "unseen"), [(nothing, ()), (products, ("0.weight", "2.weight"))])
+def test_sharded_weights_are_told_by_their_whole_shapes_and_local_gradients(one_rank, hides, unseen):
+    layers = nn.Linear(24, 40), nn.ReLU(), nn.Linear(40, 24)
+    model = nn.Sequential(*(torch.compile(each, backend=backend(hides, hides)) for each in layers))
+    for each in (model[0], model[2], model):
+        fully_shard(each, mesh=one_rank)
+    for _ in range(2):  # gradients add up
+        assert watched(model, lambda: model(torch.randn(12, 24)).sum().backward()).unseen == unseen
+    assert watched(model, lambda: None).unseen == ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -147,9 +147,8 @@ def causal_attention_whole() -> Iterator[None]:
         out = getattr(torch.ops.aten, _FUSED)(*inputs, is_causal=True)[0]
         return out.reshape(*query.shape[:-1], value.shape[-1])
 
-    with ExitStack() as stack:
-        if torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{_FUSED}", "Meta"):
-            library = stack.enter_context(torch.library._scoped_library("aten", "IMPL"))
+    with torch.library._scoped_library("aten", "IMPL") as library:
+        if hasattr(torch.ops.aten, _FUSED):
             library.impl("scaled_dot_product_attention", attend, "AutogradMeta")
         yield
 

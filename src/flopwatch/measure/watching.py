@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Literal
 
@@ -64,11 +64,11 @@ class StepCounter(TorchDispatchMode):
         self._notes: set[str] = set()
         self._failed: str | None = None
         self._needs: dict[int, tuple[bool, bool, bool]] = {}
-        # By storage: the parameter that it is made of, and whether it is gone.
-        self._owners: dict[int, tuple[str, Callable[[], bool]]] = {}
+        # By storage: the parameter that it is made of, and what keeps the address from being used anew.
+        self._owners: dict[int, tuple[str, Any]] = {}
         tables = [(name, each) for name, each in module.named_buffers() if each.dim() >= 2]
         for name, parameter in (*module.named_parameters(), *tables):
-            self._owners[storage_of(parameter)] = (name, _end_of(parameter))
+            self._own(parameter, name)
         self._compiled = CompiledWeights(module)
 
     @classmethod
@@ -155,8 +155,8 @@ class StepCounter(TorchDispatchMode):
 
     def _place(self, tensors: list[torch.Tensor]) -> str:
         """The module whose weight takes part."""
-        owner = next((self._owner(each) for each in tensors if self._owner(each) is not None), None)
-        return "products without weights" if owner is None else owner.rpartition(".")[0]
+        owners = (owner for each in tensors if (owner := self._owner(each)) is not None)
+        return next((owner.rpartition(".")[0] for owner in owners), "products without weights")
 
     def _not_asked_for(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any], out: Any) -> int:
         """What a fused attention computes in its backward though no gradient is needed there.
@@ -195,7 +195,15 @@ class StepCounter(TorchDispatchMode):
 
     def _owner(self, tensor: torch.Tensor) -> str | None:
         owner = self._owners.get(storage_of(tensor))
-        return owner[0] if owner is not None and not owner[1]() else None
+        return None if owner is None else owner[0]
+
+    def _own(self, tensor: torch.Tensor, owner: str) -> None:
+        """Remember whose a tensor is, without keeping it alive."""
+        key, owners = storage_of(tensor), self._owners
+        if tensor.layout is torch.strided:
+            owners[key] = (owner, StorageWeakRef(tensor.untyped_storage()))
+        else:
+            owners[key] = (owner, weakref.ref(tensor, lambda _: owners.pop(key, None)))
 
     def _follow(self, tensors: list[torch.Tensor], out: Any) -> None:
         """What is made of one parameter alone is still that parameter, as a cast of it is."""
@@ -205,7 +213,7 @@ class StepCounter(TorchDispatchMode):
         (owner,) = owners
         for each in tree_leaves(out):
             if isinstance(each, torch.Tensor) and self._owner(each) is None:
-                self._owners[storage_of(each)] = (owner or "", _end_of(each))
+                self._own(each, owner or "")
 
     def result(self, attention: AttentionConvention) -> Measurement:
         """What was counted.
@@ -245,14 +253,6 @@ class StepCounter(TorchDispatchMode):
 def storage_of(tensor: torch.Tensor) -> int:
     """What tells a tensor's memory apart."""
     return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else id(tensor)
-
-
-def _end_of(tensor: torch.Tensor) -> Callable[[], bool]:
-    """Whether a tensor's memory is gone; its address is not used anew as long as this is kept."""
-    if tensor.layout is torch.strided:
-        return StorageWeakRef(tensor.untyped_storage()).expired
-    alive = weakref.ref(tensor)
-    return lambda: alive() is None
 
 
 def _called_from_checkpoint() -> bool:
