@@ -27,7 +27,7 @@ class CompiledWeights:
     """The weight matrices of a module's compiled parts, from the begin of a batch to its end.
 
     Only those of linear layers and convolutions: other parameters need not go into products as they are. What got no
-    gradient in the batch may not have run, and is not asked for.
+    gradient in the batch may not have run, and is not asked for. A kept gradient that is changed in place looks new.
 
     Args:
         module: What may hold compiled modules.
