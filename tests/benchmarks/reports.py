@@ -30,7 +30,7 @@ from wandb.proto.wandb_internal_pb2 import (
     SummaryRecord,
 )
 
-from flopwatch.run.metrics import METRICS
+from flopwatch.run.metric_table import METRICS
 from flopwatch.run.records import BudgetLine, Device, Start, Totals, Window, to_json
 
 H100 = Device(

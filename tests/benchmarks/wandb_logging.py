@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pytorch_lightning.loggers import WandbLogger
 
 from flopwatch.lightning.output.sinks import LoggerSink
-from flopwatch.run.metrics import METRICS
+from flopwatch.run.metric_table import METRICS
 
 WINDOW_SECONDS = 10.0
 STEPS_MS = (1, 10, 100, 1000)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 import flopwatch.lightning.callback as callback_module
 from flopwatch import FlopWatch
 from flopwatch.errors import FlopwatchError
+from flopwatch.lightning.counting.picking import Counting
 from flopwatch.lightning.timing.stopwatch import Stopwatch
 from flopwatch.report.report import summarize
 from flopwatch.run.run_file import read_run
@@ -176,7 +178,7 @@ def test_waiting_for_data_is_its_own_kind(tmp_path, clock):
     watch = FlopWatch(peak_flops_per_second=PEAK, every_n_steps=4)
     run = fit(tmp_path, watch, model, SlowLoader(clock, 0.25), max_steps=8, logger=logger)
     last = logger.ours()[-1][1]
-    assert last["perf/data_wait_frac"] == pytest.approx(0.25)
+    assert last["step/data_wait_frac"] == pytest.approx(0.25)
     assert last["perf/mfu"] * PEAK == pytest.approx(FLOPS_PER_BATCH)
     assert run.end.seconds["training"] == 8 * 0.75
 
@@ -642,3 +644,23 @@ def test_json_of_the_run_file_is_plain(tmp_path):
     (path,) = tmp_path.rglob("run.jsonl")
     kinds = [json.loads(line)["kind"] for line in path.read_text().splitlines()]
     assert kinds == ["start", "work", "window", "window", "end"]
+
+
+def test_flopwatchs_own_seconds_are_not_those_of_other_callbacks(tmp_path, monkeypatch):
+    count = Counting.count
+
+    def slow(self, batch):
+        time.sleep(0.02)
+        return count(self, batch)
+
+    class Slow(Callback):
+        def on_train_batch_end(self, *_):
+            time.sleep(0.05)
+
+    monkeypatch.setattr(Counting, "count", slow)
+    trainer(tmp_path, FlopWatch(), Slow()).fit(TinyGPT(), loader())
+    seconds = read_run(tmp_path).segments[0].end.totals.seconds_by_kind
+    # Ten batches: 0.2 s of ours, 0.5 s of the other one.
+    assert seconds["flopwatch"] >= 0.2
+    assert seconds["callbacks"] >= 0.5
+    assert sum(seconds.values()) == pytest.approx(read_run(tmp_path).segments[0].end.totals.seconds, abs=0.01)

@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import RichProgressBar, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from flopwatch import FlopWatch
-from flopwatch.run.metrics import METRICS
+from flopwatch.run.metric_table import METRICS
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH, TinyGPT, loader, trainer
 from tests.wandb import log as wandb_log
 

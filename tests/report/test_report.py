@@ -144,7 +144,10 @@ def with_restart(tmp_path):
     )
     changes = {"usd_per_device_hour": 2.0, "budgets": (BudgetLine(1.0, "usd", "$1.00"),), "batches_per_epoch": 62}
     changes["budgets"] += (BudgetLine(2.0, "epochs", "2 epochs"), BudgetLine(260.0, "device_seconds", "..."))
-    resumed = samples.start(time=1065.0, step=21, device=bigger, resumed_from=str(first.resolve()), **changes)
+    # Of the first process's 35 s all were kept.
+    kept = dataclasses.replace(samples.end().totals, seconds_by_kind={"setup": 4.0, "training": 30.0, "data_wait": 1.0})
+    changes |= {"totals": kept, "resumed_from": str(first.resolve())}
+    resumed = samples.start(time=1065.0, step=21, device=bigger, **changes)
     later = samples.window(31, 1080.0, 16_000 * TERA, totals=totals)
     work = dataclasses.replace(samples.WORK, sequences=8)
     return report_of(tmp_path, [resumed, work, later], "b/run.jsonl")

@@ -15,6 +15,7 @@ from flopwatch.errors import RunFileError
 from flopwatch.report import tail as following
 from flopwatch.report.render import live
 from flopwatch.report.tail import find, follow
+from flopwatch.run.metric_table import METRICS
 from flopwatch.run.records import to_json
 from flopwatch.wandb import leet
 from flopwatch.wandb.live import own_part
@@ -147,11 +148,7 @@ def test_the_table_has_the_newest_value_and_its_range():
 
 
 def test_every_metric_has_a_form():
-    from flopwatch.run.metrics import METRICS
-
-    shown = set(live.FORMS)
-    assert set(METRICS) - shown == {"gpu/sm_clock_mhz_min"}
-    assert all(live.FORMS[key](0.5) for key in shown)
+    assert all(live.shown(metric, 0.5) for metric in METRICS.values())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "NaN", None, True, [1], {}, 10**400])
@@ -170,7 +167,7 @@ def test_now_is_the_newest_window_and_not_the_last_known_value():
 
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (100, 30), (150, 50), (40, 10)])
 def test_the_table_fits_the_terminal(columns, lines):
-    rows = [dict.fromkeys([*live.FORMS, "trainer/global_step"], 0.1 * place) for place in range(50)]
+    rows = [dict.fromkeys([*METRICS, "trainer/global_step"], 0.1 * place) for place in range(50)]
     shown = live.screen(rows, "runs/wandb/offline-run-20260101_000000-abcdefgh/run-abcdefgh.wandb", columns, lines)
     assert all(len(line) <= columns for line in shown.splitlines())
     assert len(shown.splitlines()) < lines

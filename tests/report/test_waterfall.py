@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flopwatch.report.waterfall import ORDER, Part, shares, waterfall
-from flopwatch.run.records import Totals
+from flopwatch.report.waterfall import Part, shares
+from flopwatch.report.waterfall import waterfall as waterfall_of_run
+from flopwatch.run.records import End, Totals
 from flopwatch.run.run_file import Run, Segment
+from flopwatch.run.time_kinds import TIME_KINDS
 from tests import samples
 
 PETA = 10**15
@@ -32,6 +34,16 @@ def run_of(*segments):
 
 def segment(windows=(), **start):
     return Segment(samples.start(**start), samples.WORK, tuple(windows), (), None)
+
+
+def ended(run, totals, ended_at):
+    """The run with an end of such totals."""
+    end = End("finished", ended_at, 10, totals, {})
+    return replace(run, segments=(*run.segments[:-1], replace(run.segments[-1], end=end)))
+
+
+def waterfall(run, totals, ended_at):
+    return waterfall_of_run(ended(run, totals, ended_at))
 
 
 def flops_of(parts):
@@ -180,13 +192,13 @@ def test_the_parts_add_up_to_the_integer(made):
     stretches = [(end - start.time, start.device) for start, end in zip(starts, ends, strict=True)]
     capacity = sum(length * device.count * device.peak_flops_per_second for length, device in stretches)
     device_seconds = sum(length * device.count for length, device in stretches)
-    assert sum(part.flops for part in parts) == pytest.approx(capacity, rel=1e-9, abs=len(ORDER))
+    assert sum(part.flops for part in parts) == pytest.approx(capacity, rel=1e-9, abs=len(TIME_KINDS))
     assert sum(part.device_seconds for part in parts) == pytest.approx(device_seconds, rel=1e-6, abs=1e-3)
     split = flops_of(parts)
     if "useful" in split:
         assert split["useful"] + split.get("padding", 0) == totals.flops
         assert split.get("recomputed", 0) == totals.hardware_flops - totals.flops
-    assert [part.kind for part in parts] == [kind for kind in ORDER if kind in split]
+    assert [part.kind for part in parts] == [kind for kind in TIME_KINDS if kind in split]
 
 
 def test_shares_are_of_flops_where_they_are_known_else_of_time():

@@ -41,7 +41,7 @@ def test_a_report_compares_the_runs_of_a_project_above_their_charts(runs, capsys
     assert r"[run\|0 \<script\>](" in links
     assert "energy" not in glance
     grids = [block["metadata"] for block in blocks if block["type"] == "panel-grid"]
-    assert [len(grid["panelBankSectionConfig"]["panels"]) for grid in grids] == [6, 7, 4, 3]
+    assert [len(grid["panelBankSectionConfig"]["panels"]) for grid in grids] == [7, 7, 4, 3]
     for grid in grids:
         (filter_,) = grid["runSets"][0]["filters"]["filters"]
         assert (filter_["op"], filter_["value"]) == ("IN", ["r0", "r1", "r2"])

@@ -7,7 +7,7 @@ import pytest
 
 from flopwatch.cli.command_line import main
 from flopwatch.errors import ArgumentError
-from flopwatch.run.metrics import METRICS
+from flopwatch.run.metric_table import METRICS
 from flopwatch.wandb.online import Project, parse_project
 from flopwatch.wandb.panels import SECTIONS
 from flopwatch.wandb.workspace import specification

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from flopwatch.report import waterfall
 from flopwatch.report.anomalies import Anomalies
+from flopwatch.report.waterfall import Part
+from flopwatch.run.time_kinds import CLOCK, PADDING, RECOMPUTED, TIME_KINDS, TRAINING, USEFUL, kinds_at
 
 MOST = 5
 _LEAST = 0.02  # a loss of less is not worth a sentence
-_STEPS = (
-    *(waterfall.TRAINING, waterfall.CLOCK, waterfall.RECOMPUTED),
-    *(waterfall.REST, waterfall.PADDING, waterfall.USEFUL),
-)
+_STEPS = (TRAINING, *kinds_at("part of steps"))
 _LOOP = ("data_wait", *_STEPS)
-_TIME = ("setup", "validation", "checkpoint", "callbacks", "other", waterfall.LOST, waterfall.INTERRUPTION)
+_TIME = tuple(name for name in kinds_at("outside", "between steps", "not booked") if TIME_KINDS[name].advice)
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Evidence:
     seconds: Mapping[str, float]
     wall_seconds: float
     data_wait_fraction: float | None
-    parts: Sequence[waterfall.Part]
+    parts: Sequence[Part]
     anomalies: Anomalies
     mfu: float | None
     run_mfu: float | None
@@ -117,24 +115,24 @@ def _in_loop(evidence: Evidence, kind: str, share: float, detail: str | None = N
 def _inside(evidence: Evidence) -> Iterator[Finding]:
     """Of training steps the clock, of hardware FLOPs recomputation, of model FLOPs padding."""
     flops = _flops(evidence)
-    useful = flops.get(waterfall.USEFUL)
+    useful = flops.get(USEFUL)
     if useful is None:
         return
-    padding, again = flops.get(waterfall.PADDING, 0), flops.get(waterfall.RECOMPUTED, 0)
+    padding, again = flops.get(PADDING, 0), flops.get(RECOMPUTED, 0)
     model = useful + padding
     training = sum(flops.get(kind, 0) for kind in _STEPS)
     if training <= 0 or model <= 0:
         return
     loop = training + flops.get("data_wait", 0)
     shares = {
-        waterfall.CLOCK: flops.get(waterfall.CLOCK, 0) / training,
-        waterfall.RECOMPUTED: again / (model + again),
+        CLOCK: flops.get(CLOCK, 0) / training,
+        RECOMPUTED: again / (model + again),
     }
     # What was recomputed ran as fast as the rest, so it took its share of the time of training steps.
     of_loop, of_run = training / loop, training / sum(flops.values())
     for kind, share in shares.items():
         yield Finding(kind, share, _gain(evidence.mfu, share * of_loop), _gain(evidence.run_mfu, share * of_run))
-    yield Finding(waterfall.PADDING, padding / model, None, None)
+    yield Finding(PADDING, padding / model, None, None)
 
 
 def _of_ranks(evidence: Evidence) -> Iterator[Finding]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 from flopwatch import units
@@ -14,15 +12,8 @@ from flopwatch.model.conventions import CONVENTIONS, DESCRIPTIONS
 from flopwatch.report.anomalies import Anomalies, anomalies
 from flopwatch.report.findings import Evidence, Finding, findings
 from flopwatch.report.published_mfu import Known, known_mfu
-from flopwatch.report.waterfall import (
-    INTERRUPTION,
-    LOST,
-    MOST_APART_SECONDS,
-    NOTICED_SECONDS,
-    UNKNOWN,
-    Part,
-    waterfall,
-)
+from flopwatch.report.time_book import seconds_by_kind, standing
+from flopwatch.report.waterfall import Part, waterfall
 from flopwatch.run import metrics, rates
 from flopwatch.run.records import Device, Event, Hardware, Start, Totals, Window, Work
 from flopwatch.run.run_file import Run, Segment
@@ -174,7 +165,7 @@ def summarize(run: Run) -> Report:
     """
     first, last = run.segments[0], run.segments[-1]
     start = last.start
-    totals, step, ended_at = _standing(last)
+    totals, step, ended_at = standing(last)
     wall_seconds = max(ended_at - start.started_at, 0.0)
     steady = [
         (segment.start.device, window) for segment in run.segments for window in segment.windows if not window.first
@@ -189,9 +180,9 @@ def summarize(run: Run) -> Report:
     run_mfu = rates.fraction(
         totals.flops, metrics.capacity_flops(start.capacity_flops, ended_at - start.time, start.device)
     )
-    seconds = _seconds_by_kind(run, totals, wall_seconds)
+    seconds = seconds_by_kind(run)
     data_wait = rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop)
-    parts, unusual = waterfall(run, totals, ended_at), anomalies(run)
+    parts, unusual = waterfall(run), anomalies(run)
     return Report(
         run_id=start.run_id,
         name=start.name,
@@ -326,15 +317,6 @@ def _mean_clock(windows: Sequence[Window]) -> float | None:
     return rates.fraction(sum(hz * samples for hz, samples in clocked), sum(samples for _, samples in clocked))
 
 
-def _standing(segment: Segment) -> tuple[Totals, int, float]:
-    if segment.end is not None:
-        return segment.end.totals, segment.end.step, segment.end.time
-    if not segment.windows:
-        return segment.start.totals, segment.start.step, segment.start.time
-    last = segment.windows[-1]
-    return last.totals, last.step, last.ended_at
-
-
 def _sum(values: Iterable[int | None]) -> int | None:
     total = 0
     for value in values:
@@ -367,7 +349,7 @@ def _status(segment: Segment) -> ReportStatus:
 
 
 def _process(segment: Segment, *, followed: bool) -> Process:
-    _, step, ended_at = _standing(segment)
+    _, step, ended_at = standing(segment)
     device = segment.start.device
     steady = ((each, device.count, device.peak_flops_per_second) for each in segment.windows if not each.first)
     return Process(
@@ -387,39 +369,6 @@ def _used(unit: str, amount: float, totals: Totals, step: int, start: Start) -> 
     epochs = rates.fraction(totals.batches, start.batches_per_epoch)
     used = metrics.used(totals, step, epochs=epochs, usd_per_device_hour=start.usd_per_device_hour)
     return rates.fraction(used.get(unit), amount)
-
-
-def _seconds_by_kind(run: Run, totals: Totals, wall_seconds: float) -> dict[str, float]:
-    """Wall time by kind: of kept time as the totals have it, with what was lost and what lay between processes."""
-    if not totals.seconds_by_kind:
-        return _seconds_by_process(run)
-    # Below zero where a clock was set back: no kind of time is shorter for that.
-    left = max(wall_seconds - sum(totals.seconds_by_kind.values()) - totals.lost_seconds, 0.0)
-    alone = len(run.segments) == 1 and run.segments[0].start.time <= run.segments[0].start.started_at
-    noticed = MOST_APART_SECONDS if alone else NOTICED_SECONDS
-    kind = (UNKNOWN if alone else INTERRUPTION) if left >= noticed else "other"
-    seconds = {**totals.seconds_by_kind, kind: totals.seconds_by_kind.get(kind, 0.0) + left}
-    return {**seconds, LOST: totals.lost_seconds} if totals.lost_seconds else seconds
-
-
-def _seconds_by_process(run: Run) -> dict[str, float]:
-    """For files whose totals do not have it; of a killed process only what its windows hold is known."""
-    seconds: dict[str, float] = defaultdict(float)
-    for segment in run.segments:
-        if segment.end is not None:
-            for kind, amount in segment.end.seconds.items():
-                seconds[kind] += amount
-        elif segment.windows:
-            in_loop = sum(window.seconds - window.data_wait_seconds for window in segment.windows)
-            waiting = sum(window.data_wait_seconds for window in segment.windows)
-            rest = segment.windows[-1].ended_at - segment.start.time - in_loop - waiting
-            seconds["training"] += in_loop
-            seconds["data_wait"] += waiting
-            seconds["other"] += max(rest, 0.0)
-    for earlier, later in pairwise(run.segments):
-        _, _, ended_at = _standing(earlier)
-        seconds[INTERRUPTION] += max(later.start.time - ended_at, 0.0)
-    return dict(seconds)
 
 
 def _points(run: Run, started_at: float) -> Iterable[Point]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from flopwatch import units
 from flopwatch.errors import RunFileError
 from flopwatch.run import metrics
+from flopwatch.run.metric_table import Moment, logger_metrics
 from flopwatch.run.records import Device, End, Record, Start, Window, from_json
 from flopwatch.run.run_file import LONGEST_LINE
 from flopwatch.wandb.live import STEP_AXIS, own_part
@@ -123,15 +124,15 @@ class RunFileFollower:
         assert self._start is not None
         device = self._device or self._start.device
         seconds = window.ended_at - self._start.time
-        values = metrics.logger_metrics(
-            window,
-            device,
-            window.totals,
+        moment = Moment(
+            window=window,
+            device=device,
+            totals=window.totals,
             capacity_flops=metrics.capacity_flops(self._start.capacity_flops, seconds, device),
             wall_seconds=window.ended_at - self._start.started_at,
             usd_per_device_hour=self._start.usd_per_device_hour,
         )
-        return {**values, STEP_AXIS: window.step - 1}
+        return {**logger_metrics(moment), STEP_AXIS: window.step - 1}
 
     def _records(self) -> Iterator[Record]:
         """Records of the lines that are complete."""

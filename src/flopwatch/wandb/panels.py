@@ -1,8 +1,10 @@
-"""What the dashboard shows, as data: its sections and their charts; the workspace view and the W&B report share it."""
+"""What the dashboard shows, by the table of metrics: sections and charts, for the workspace view and the W&B report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from flopwatch.run.metric_table import METRICS, Chart
 
 TOKENS, FLOPS, DEVICE_HOURS = "budget/tokens", "budget/flops", "budget/device_hours"
 
@@ -27,56 +29,27 @@ class PanelSection:
     is_open: bool = True
 
 
-SECTIONS = (
-    PanelSection(
-        "Efficiency",
-        (
-            Panel(
-                "MFU: of the peak, at the clock, with recomputation",
-                ("perf/mfu", "perf/mfu_at_clock", "perf/hfu"),
-                "0 to 1",
-            ),
-            Panel("MFU of the whole run, restarts and pauses included", ("perf/run_mfu",), "0 to 1"),
-            Panel("Speed of one device", ("perf/device_tflops_per_sec",), "TFLOP/s", smoothed=True),
-            Panel("Tokens per second, all devices", ("perf/tokens_per_sec",), "tokens/s", smoothed=True),
-            Panel("MFU over tokens", ("perf/mfu",), "0 to 1", axis=TOKENS),
-            Panel("MFU over device-hours", ("perf/mfu",), "0 to 1", axis=DEVICE_HOURS),
-        ),
-    ),
-    PanelSection(
-        "Budget",
-        (
-            Panel("Share of the budget used", ("budget/fraction",), "0 to 1"),
-            Panel(
-                "Hours left, with 80% interval",
-                ("budget/hours_left", "budget/hours_left_low", "budget/hours_left_high"),
-                "hours",
-            ),
-            Panel("Model FLOPs so far", (FLOPS,), "FLOPs"),
-            Panel("Tokens so far", (TOKENS,), "tokens"),
-            Panel("Device-hours so far", (DEVICE_HOURS,), "device-hours"),
-            Panel("Energy of the GPUs so far", ("budget/kwh",), "kWh"),
-            Panel("Money so far", ("budget/usd",), "USD"),
-        ),
-    ),
-    PanelSection(
-        "Hardware",
-        (
-            Panel("SM clock: mean and lowest of all devices", ("gpu/sm_clock_mhz", "gpu/sm_clock_mhz_min"), "MHz"),
-            Panel("Share of time that the clock was held down", ("gpu/throttled_frac",), "0 to 1"),
-            Panel("Slowdown by the slowest rank", ("gpu/slowest_rank_ratio",), "times"),
-            Panel("Energy per token", ("gpu/joules_per_token",), "J", smoothed=True),
-        ),
-    ),
-    PanelSection(
-        "Where time goes",
-        (
-            Panel("Share of wall time in steps that were kept", ("perf/goodput",), "0 to 1"),
-            Panel("Share of the loop waiting for data", ("perf/data_wait_frac",), "0 to 1", smoothed=True),
-            Panel("Seconds per step", ("perf/step_seconds",), "s", smoothed=True),
-        ),
-    ),
-)
+# Charts over something else than steps stand after the others of their section.
+_OVER = {
+    "Efficiency": (
+        Panel("MFU over tokens", ("perf/mfu",), "0 to 1", axis=TOKENS),
+        Panel("MFU over device-hours", ("perf/mfu",), "0 to 1", axis=DEVICE_HOURS),
+    )
+}
+_ORDER = ("Efficiency", "Budget", "Hardware", "Where time goes")
+
+
+def _panels(section: str) -> tuple[Panel, ...]:
+    """The charts of a section by the table of metrics; keys of one title share a chart."""
+    charts: dict[Chart, list[str]] = {}
+    for metric in METRICS.values():
+        if metric.chart.section == section:
+            charts.setdefault(metric.chart, []).append(metric.key)
+    panels = (Panel(each.title, tuple(keys), each.unit, smoothed=each.smoothed) for each, keys in charts.items())
+    return (*panels, *_OVER.get(section, ()))
+
+
+SECTIONS = tuple(PanelSection(name, _panels(name)) for name in _ORDER)
 # What `wandb.live.attach` gives a run at its end.
 TABLES = ("time", "components")
 PAGE = "report"

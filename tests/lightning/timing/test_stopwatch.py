@@ -1,9 +1,12 @@
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flopwatch.lightning.timing.device_time import HostTimer
-from flopwatch.lightning.timing.stopwatch import Lap, ProfilerTap, Stopwatch
+from flopwatch.lightning.timing.stopwatch import Kind, Lap, ProfilerTap, Stopwatch
+from flopwatch.run.time_kinds import TIME_KINDS, kinds_at
 
 
 class Clock:
@@ -53,6 +56,25 @@ def test_a_lap_holds_the_training_loop_and_all_time(clock):
     )
     clock.now += 5
     assert watch.lap().lap == Lap(seconds=5, data_wait_seconds=0, wall_seconds=5, own_seconds=0)
+
+
+def test_every_kind_that_a_process_books_is_in_the_table():
+    assert set(get_args(Kind)) <= set(TIME_KINDS)
+    assert set(get_args(Kind)) == {
+        kind for kind in kinds_at("outside", "between steps", "steps") if kind not in ("lost",)
+    }
+
+
+def test_what_lies_between_steps_is_none_of_the_windows_time(clock):
+    watch = Stopwatch(clock)
+    watch.become("training")
+    clock.now += 7
+    for kind in ("flopwatch", "callbacks"):
+        watch.become(kind)
+        assert watch.in_loop()
+        clock.now += 2
+    watch.become("training")
+    assert watch.lap().lap == Lap(seconds=7, data_wait_seconds=0, wall_seconds=11, own_seconds=4)
 
 
 def test_leaving_what_was_never_entered_changes_nothing(clock):

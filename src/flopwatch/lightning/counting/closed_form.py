@@ -10,7 +10,7 @@ import torch
 from flopwatch.errors import ConfigError
 from flopwatch.lightning.counting import discovery
 from flopwatch.lightning.counting.batches import UnreadableBatchError
-from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject, Warnings
+from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject
 from flopwatch.lightning.counting.discovery import FoundModel
 from flopwatch.lightning.counting.lengths import UNKNOWN, Lengths, reading_of
 from flopwatch.lightning.counting.shapes import has_pairs_of_its_own, samples_of
@@ -22,6 +22,7 @@ from flopwatch.model.components import Product
 from flopwatch.run.meter import Amounts
 from flopwatch.run.records import Verification, Work
 
+_NO_SHAPE = "a batch came whose shape cannot be told; FLOPs and tokens are unknown from here on"
 _OWN_MASK = (
     "the batch says for every pair, or by cu_seqlens alone, which ones are attended, and that is not read, so all pairs"
     " of masks given as tensors count"
@@ -125,7 +126,7 @@ class ClosedFormCounter:
     """
 
     def __init__(self, subject: Subject, found: FoundModel, note: str, batch: Any, look: Look, training: int) -> None:
-        self._subject, self._found, self._warnings = subject, found, Warnings()
+        self._subject, self._found = subject, found
         self._checkpointing = discovery.checkpointing_of(found.module)
         self._forms: dict[int, ClosedForm] = {}
         self._known: dict[Any, Amounts] = {}
@@ -195,10 +196,12 @@ class ClosedFormCounter:
             return known
         form, shape = self._form(training), self._shape(batch)
         if shape is None:
-            self._warnings.say("a batch came whose shape cannot be told; FLOPs and tokens are unknown from here on")
+            self._subject.warnings.say(
+                "a batch came whose shape cannot be told; FLOPs and tokens are unknown from here on"
+            )
             return UNKNOWN._replace(samples=samples_of(batch))
         if shape.empty:
-            self._warnings.say(
+            self._subject.warnings.say(
                 f"a batch without tokens came ({shape.sequences} x {shape.seq_len}); it counts as no work"
             )
             return Amounts(samples=shape.sequences)
@@ -220,7 +223,7 @@ class ClosedFormCounter:
         try:
             stated = self._subject.reader.shape(batch)
         except UnreadableBatchError as error:
-            self._warnings.say(str(error))
+            self._subject.warnings.say(str(error))
             return None
         if stated is None or not self._shorter_by:
             return stated

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flopwatch.lightning.counting.batches import UnreadableBatchError
-from flopwatch.lightning.counting.counter import Cost, Subject, Warnings
+from flopwatch.lightning.counting.counter import Cost, Subject
 from flopwatch.lightning.counting.lengths import Lengths
 from flopwatch.lightning.counting.shapes import samples_of
 from flopwatch.model.batch import Batch
@@ -22,7 +22,7 @@ class Contents:
     """
 
     def __init__(self, subject: Subject, batch: Any) -> None:
-        self._subject, self._warnings = subject, Warnings()
+        self._subject = subject
         self._tells_tokens = subject.reader.is_sure(batch)
 
     def amounts(self, batch: Any, flops: int | None, hardware_flops: int | None) -> Amounts:
@@ -41,7 +41,7 @@ class Contents:
         try:
             return self._subject.reader.shape(batch)
         except UnreadableBatchError as error:
-            self._warnings.say(str(error))
+            self._subject.warnings.say(str(error))
             return None
 
     def described(self, batch: Any, cost: Cost) -> Work:

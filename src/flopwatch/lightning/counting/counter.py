@@ -19,6 +19,19 @@ from flopwatch.run.records import Work
 _logger = logging.getLogger("flopwatch")
 
 
+class Warnings:
+    """Says each sentence once."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def say(self, sentence: str) -> None:
+        """Warn, unless it was said before."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            _logger.warning("%s", sentence)
+
+
 @dataclass(frozen=True)
 class Cost:
     """FLOPs of one training batch on one device; hardware FLOPs are unknown where recomputation is."""
@@ -52,6 +65,7 @@ class Subject:
     reader: BatchReader
     late: LateLengths
     sharded: bool
+    warnings: Warnings
 
     def parameters(self) -> int | None:
         """Parameters of the whole module; unknown where they are split over devices."""
@@ -114,16 +128,3 @@ class TrainingParameters:
             self._trains = trains
             self._number = self._numbers.setdefault(tuple(trains), len(self._numbers))
         return self._number
-
-
-class Warnings:
-    """Says each sentence once."""
-
-    def __init__(self) -> None:
-        self._said: set[str] = set()
-
-    def say(self, sentence: str) -> None:
-        """Warn, unless it was said before."""
-        if sentence not in self._said:
-            self._said.add(sentence)
-            _logger.warning("%s", sentence)

@@ -8,7 +8,7 @@ from typing import Any
 
 from flopwatch.errors import ConfigError
 from flopwatch.lightning.counting.contents import Contents
-from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject, Warnings
+from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject
 from flopwatch.run.meter import Amounts
 from flopwatch.run.records import Work
 from flopwatch.units import quoted
@@ -30,7 +30,7 @@ class GivenCounter:
     """
 
     def __init__(self, subject: Subject, given: FlopsPerBatch, batch: Any, look: Look) -> None:
-        self._given, self._contents, self._warnings = given, Contents(subject, batch), Warnings()
+        self._given, self._contents, self._warnings = given, Contents(subject, batch), subject.warnings
         flops = self._flops(batch)
         beside = "no batch was watched beside it"
         if isinstance(look, Seen):

@@ -88,7 +88,9 @@ class Counting:
         self._news: Work | None = None
         inputs = "tokens" if self._found is None else self._found.architecture.inputs
         sharded = discovery.is_sharded(module, strategy)
-        self._subject = Subject(module, attention, BatchReader(batch_shape, inputs), LateLengths(), sharded)
+        self._subject = Subject(
+            module, attention, BatchReader(batch_shape, inputs), LateLengths(), sharded, self._warnings
+        )
 
     def parameters(self) -> int | None:
         """Parameters of the model: the config's, else the live module's; unknown where it is sharded."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting.contents import Contents
-from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject, Warnings
+from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject
 from flopwatch.lightning.counting.shapes import Signatures
 from flopwatch.measure.results import Measurement
 from flopwatch.run.meter import Amounts, add
@@ -147,7 +147,7 @@ class WatchedCounter:
         if not isinstance(look, Seen):
             raise look if look is not None else MeasurementError("the batch was not watched")
         cost = cost_of(look.counted)
-        self._costs, self._contents, self._warnings = WatchedCosts(), Contents(subject, batch), Warnings()
+        self._costs, self._contents, self._warnings = WatchedCosts(), Contents(subject, batch), subject.warnings
         self._costs.learn(batch, cost, training)
         self.work = replace(
             self._contents.described(batch, cost),

@@ -16,6 +16,7 @@ from flopwatch.lightning.output.windows import Closed, window_of
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.run import metrics
 from flopwatch.run.budget import Projection
+from flopwatch.run.metric_table import Moment, logger_metrics
 from flopwatch.run.records import Device, Event, Totals, Window
 
 _logger = logging.getLogger("flopwatch")
@@ -81,15 +82,15 @@ class Publisher:
     def _log(
         self, window: Window, axis: int, device: Device, capacity_flops: float | None, projection: Projection | None
     ) -> None:
-        values = metrics.logger_metrics(
-            window,
-            device,
-            window.totals,
+        moment = Moment(
+            window=window,
+            device=device,
+            totals=window.totals,
             capacity_flops=capacity_flops,
             wall_seconds=time.time() - self._started_at,
             usd_per_device_hour=self._options.usd_per_device_hour,
-            prefix=self._options.prefix,
         )
+        values = logger_metrics(moment, self._options.prefix)
         self._output.loggers.log_metrics(values, axis)
         mfu = metrics.mfu(window, device)
         self._output.progress.show(progress_words(mfu, projection))

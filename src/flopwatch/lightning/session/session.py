@@ -30,6 +30,7 @@ from flopwatch.report.render.facts import work_words
 from flopwatch.report.render.text import component_table
 from flopwatch.run import metrics
 from flopwatch.run.meter import NOTHING_DONE, Amounts, Mark, Meter, between, totals_of
+from flopwatch.run.metric_table import METRICS, name
 from flopwatch.run.records import Checkpoint, Device, End, Event, Progress, Status, Totals, Work, known_fields
 
 _logger = logging.getLogger("flopwatch")
@@ -117,6 +118,11 @@ class Session:
 
     def begin(self, state: Mapping[str, Any]) -> None:
         """Training is about to start: go on from a checkpoint's state, open the files, start sampling."""
+        self._stopwatch.enter("flopwatch")
+        self._begin(state)
+        self._stopwatch.leave("flopwatch")
+
+    def _begin(self, state: Mapping[str, Any]) -> None:
         trainer = self._trainer
         self._last_step = trainer.global_step
         self._reached = self._last_step, self._latest
@@ -132,7 +138,7 @@ class Session:
         if not trainer.is_global_zero:
             return
         self._output = Output(trainer, path, self._progress)
-        self._output.loggers.announce(metrics.name(key, self._options.prefix) for key in metrics.METRICS)
+        self._output.loggers.announce(name(key, self._options.prefix) for key in METRICS)
         self._publisher = Publisher(self._options, trainer, self._output, self._bounds, self._ranks, self._started_at)
         self._output.file.write(
             facts.start_record(
@@ -177,24 +183,26 @@ class Session:
 
     def batch_started(self, batch: Any) -> None:
         """A training batch is about to run."""
-        self._stopwatch.become("callbacks")
+        self._stopwatch.become("flopwatch")
         self._counting.plan(batch)
         if self._first_batch:
             self._autocast.attach()
+        self._stopwatch.become("callbacks")
 
     def batch_ended(self, batch: Any, skipped: bool) -> None:
         """A training batch was run: count it, and close the window if it is time to."""
+        self._stopwatch.become("flopwatch")
         if skipped:
             self._counting.skip()
             self._meter.add(Amounts())
         else:
             self._count(batch)
         step: int = self._trainer.global_step
-        if step == self._last_step:
-            return
-        self._meter.step(step - self._last_step)
-        self._last_step = step
-        self._step_ended(step)
+        if step != self._last_step:
+            self._meter.step(step - self._last_step)
+            self._last_step = step
+            self._step_ended(step)
+        self._stopwatch.become("callbacks")
 
     def _step_ended(self, step: int) -> None:
         if self._optimizer_flops:
@@ -233,16 +241,12 @@ class Session:
         self._stopwatch.become("other")
 
     def _count(self, batch: Any) -> None:
-        """Add a batch; on the first one, what it took to settle how is no training time."""
+        """Add a batch, and say how it is counted where that is new."""
         if self._first_batch:
             self._first_batch = False
-            self._stopwatch.enter("setup")
             self._autocast.detach()
             self._settle_precision()
-            self._meter.add(self._counting.count(batch))
-            self._stopwatch.leave("setup")
-        else:
-            self._meter.add(self._counting.count(batch))
+        self._meter.add(self._counting.count(batch))
         news = self._counting.news()
         if news is not None:
             self._describe_work(news)
@@ -355,7 +359,7 @@ class Session:
         """Close everything: the last window, files, threads; then write the report and say where it is."""
         if self.finished:
             return
-        self._stopwatch.become("other")
+        self._stopwatch.become("flopwatch")
         self._last_settlement = True
         self._settle()
         self._hardware.stop()

@@ -11,20 +11,22 @@ from typing import Any, Literal
 
 from flopwatch.lightning.patch import Patch
 from flopwatch.lightning.timing.device_time import DeviceTimer, HostTimer, QueueMark
+from flopwatch.run.time_kinds import kinds_at
 
-Kind = Literal["setup", "training", "data_wait", "validation", "checkpoint", "callbacks", "other"]
+Kind = Literal["setup", "training", "data_wait", "validation", "checkpoint", "callbacks", "flopwatch", "other"]
 Clock = Callable[[], float]
-_IN_LOOP: tuple[Kind, ...] = ("training", "data_wait", "callbacks")
+_IN_LOOP = kinds_at("steps", "between steps")
+_BETWEEN_STEPS = kinds_at("between steps")
 _PAUSES: tuple[Kind, ...] = ("validation", "checkpoint")
-_OWN: tuple[Kind, ...] = ("data_wait", "callbacks", "other")
+_OWN: tuple[str, ...] = ("data_wait", "other", *_BETWEEN_STEPS)
 
 
 @dataclass(frozen=True)
 class Lap:
     """Time from one boundary to the next: in the training loop, waiting for data within it, and altogether.
 
-    `own_seconds` are those in which this process did not wait for others: data, callbacks and, where it was marked,
-    the forward pass. `pause_seconds` are those of validation and of checkpoints.
+    `own_seconds` are those in which this process did not wait for others: data, time between steps and, where it was
+    marked, the forward pass. `pause_seconds` are those of validation and of checkpoints.
     """
 
     seconds: float
@@ -226,7 +228,7 @@ class Stopwatch:
         for kind, seconds in gap.intervals:
             moved = min(max(busy, 0.0), seconds)
             busy -= moved
-            if kind == "callbacks" and not self._timer.sees_stalls:
+            if kind in _BETWEEN_STEPS and not self._timer.sees_stalls:
                 moved = seconds
             if moved:
                 self._move(kind, "training", moved)

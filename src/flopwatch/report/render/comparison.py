@@ -11,7 +11,7 @@ from flopwatch import units
 from flopwatch.report.comparison import FACTS, MEASURES, Entry, Form, best_of, total_of
 from flopwatch.report.render.document import Section
 from flopwatch.report.render.efficiency import part_words
-from flopwatch.report.waterfall import ORDER
+from flopwatch.run.time_kinds import TIME_KINDS
 
 BEST = "★"
 _MOST_COLUMNS = 6
@@ -83,7 +83,7 @@ def _sums(entries: Sequence[Entry]) -> list[tuple[str, str]]:
 
 
 def _parts(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
-    kinds = [kind for kind in ORDER if any(kind in entry.parts for entry in entries)]
+    kinds = [kind for kind in TIME_KINDS if any(kind in entry.parts for entry in entries)]
     short = len(entries) > _MOST_COLUMNS
     return [
         (part_words(kind, short=short), *(units.format_share(entry.parts.get(kind)) for entry in entries))

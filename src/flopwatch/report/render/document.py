@@ -12,7 +12,8 @@ from flopwatch.report import waterfall
 from flopwatch.report.render import efficiency, facts
 from flopwatch.report.render.live import bars
 from flopwatch.report.report import Report
-from flopwatch.report.waterfall import INTERRUPTION, Part
+from flopwatch.report.waterfall import Part
+from flopwatch.run.time_kinds import INTERRUPTION
 
 Cells = tuple[str, ...]
 _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(

@@ -4,54 +4,14 @@ from __future__ import annotations
 
 from flopwatch import units
 from flopwatch.hardware.telemetry import REASONS
-from flopwatch.report import waterfall
 from flopwatch.report.anomalies import Dip, Drift, SlowRank
 from flopwatch.report.findings import Finding
 from flopwatch.report.published_mfu import Known
 from flopwatch.report.report import Report
+from flopwatch.run.time_kinds import CLOCK, RECOMPUTED, TIME_KINDS
 
-_PARTS = {
-    "setup": "start-up and checks, until after the first batch",
-    "data_wait": "waiting for data",
-    "validation": "validation",
-    "checkpoint": "saving checkpoints",
-    "callbacks": "logging and other callbacks",
-    "other": "other, outside the training loop",
-    waterfall.LOST: "steps that a restart did again, and their start-up",
-    waterfall.INTERRUPTION: "interruption between two processes",
-    waterfall.UNKNOWN: "not known, as where a clock was set",
-    waterfall.TRAINING: "training steps",
-    waterfall.CLOCK: "clock below the peak's",
-    waterfall.RECOMPUTED: "recomputation, by activation checkpointing",
-    waterfall.REST: "kernels, communication, gaps between launches",
-    waterfall.PADDING: "model FLOPs spent on padding",
-    waterfall.USEFUL: "useful model FLOPs",
-}
-# What takes a share of what, and what may be done.
-_ADVICE = {
-    "setup": ("start-up takes {share} of wall time", "keep compiled kernels in a cache, and restart less often"),
-    "validation": ("validation takes {share} of wall time", "validate less often, or on fewer batches"),
-    "checkpoint": ("saving checkpoints takes {share} of wall time", "save less often, or asynchronously"),
-    "callbacks": ("loggers and other callbacks take {share} of wall time", "log less often, and less"),
-    "other": (
-        "{share} of wall time is spent outside the training loop",
-        "look at what happens at the ends of epochs; persistent_workers=True keeps the loaders' processes",
-    ),
-    waterfall.LOST: ("steps that restarts did again cost {share} of wall time", "save checkpoints more often"),
-    waterfall.INTERRUPTION: ("{share} of wall time lay between two processes", "restart sooner"),
-    "data_wait": (
-        "waiting for data takes {share} of the training loop",
-        "give the loader more workers, let it prefetch, or make its transforms cheaper",
-    ),
-    waterfall.CLOCK: (
-        "the clock below the peak's costs {share} of what training steps could have done",
-        "look at power limit and cooling",
-    ),
-    waterfall.RECOMPUTED: (
-        "recomputation is {share} of hardware FLOPs",
-        "where memory allows, checkpoint fewer layers",
-    ),
-    waterfall.PADDING: ("{share} of model FLOPs go into padding", "pack sequences, or batch them by length"),
+# What costs a share of what besides time, and what may be done.
+_OTHERS = {
     "slow rank": (
         "rank {detail} is mostly the slowest and costs {share} of a step",
         "look at its machine and its data",
@@ -63,32 +23,22 @@ _ADVICE = {
 }
 
 
-_SHORT = {
-    "setup": "start-up",
-    "data_wait": "waiting for data",
-    "checkpoint": "checkpoints",
-    "callbacks": "callbacks",
-    "other": "other",
-    waterfall.LOST: "steps done again",
-    waterfall.INTERRUPTION: "interruption",
-    waterfall.UNKNOWN: "not known",
-    waterfall.CLOCK: "clock",
-    waterfall.RECOMPUTED: "recomputation",
-    waterfall.REST: "kernels, network",
-    waterfall.PADDING: "padding",
-    waterfall.USEFUL: "useful",
-}
-
-
 def part_words(kind: str, *, short: bool = False) -> str:
     """What a part of the waterfall is, or a word or two for a chart."""
-    words = _PARTS.get(kind, kind)
-    return _SHORT.get(kind, words) if short else words
+    known = TIME_KINDS.get(kind)
+    if known is None:
+        return kind
+    return known.short if short else known.words
+
+
+def _cost_and_advice(kind: str) -> tuple[str, str]:
+    known = TIME_KINDS.get(kind)
+    return _OTHERS[kind] if known is None else (known.cost, known.advice)
 
 
 def finding_words(finding: Finding) -> str:
     """A finding in one sentence: evidence, what it is worth, what to do."""
-    evidence, advice = _ADVICE[finding.kind]
+    evidence, advice = _cost_and_advice(finding.kind)
     evidence = evidence.format(share=units.format_share(finding.share), detail=finding.detail)
     if finding.kind == "dips" and finding.detail == "1":
         evidence = evidence.replace("1 dips without a known cause cost", "a dip without a known cause costs")
@@ -98,7 +48,7 @@ def finding_words(finding: Finding) -> str:
 def _worth(finding: Finding) -> str:
     gains = [(finding.mfu_gain, "MFU"), (finding.run_mfu_gain, "run MFU")]
     words = [f"{units.format_points(gain)} of {name}" for gain, name in gains if gain is not None]
-    upper = "up to " if finding.kind in (waterfall.RECOMPUTED, waterfall.CLOCK) else ""
+    upper = "up to " if finding.kind in (RECOMPUTED, CLOCK) else ""
     return f", worth {upper}{' and '.join(words)}" if words else ""
 
 

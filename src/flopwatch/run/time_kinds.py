@@ -1,0 +1,130 @@
+"""The kinds of wall time, and the parts of what devices could have done in it: one table of what each is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+# Where a kind of time lies: outside of the training loop, between two steps of it, in the time of its steps (waiting
+# for data included), not within a process's books, or as a part of what training steps could have done.
+Place = Literal["outside", "between steps", "steps", "not booked", "part of steps"]
+
+
+@dataclass(frozen=True)
+class TimeKind:
+    """A kind of time or a part of it: its name in files, its words, and what is said of its {share} with what helps."""
+
+    name: str
+    place: Place
+    words: str
+    short: str
+    cost: str = ""
+    advice: str = ""
+
+
+LOST, INTERRUPTION, UNKNOWN, TRAINING = "lost", "interruption", "unknown", "training"
+CLOCK, RECOMPUTED, REST, PADDING, USEFUL = "clock", "recomputed", "rest", "padding", "useful"
+_TABLE = (
+    TimeKind(
+        "setup",
+        "outside",
+        "start-up and checks, until after the first batch",
+        "start-up",
+        "start-up takes {share} of wall time",
+        "keep compiled kernels in a cache, and restart less often",
+    ),
+    TimeKind(
+        "data_wait",
+        "steps",
+        "waiting for data",
+        "waiting for data",
+        "waiting for data takes {share} of the training loop",
+        "give the loader more workers, let it prefetch, or make its transforms cheaper",
+    ),
+    TimeKind(
+        "validation",
+        "outside",
+        "validation",
+        "validation",
+        "validation takes {share} of wall time",
+        "validate less often, or on fewer batches",
+    ),
+    TimeKind(
+        "checkpoint",
+        "outside",
+        "saving checkpoints",
+        "checkpoints",
+        "saving checkpoints takes {share} of wall time",
+        "save less often, or asynchronously",
+    ),
+    TimeKind(
+        "callbacks",
+        "between steps",
+        "logging and other callbacks",
+        "callbacks",
+        "loggers and other callbacks take {share} of wall time",
+        "log less often, and less",
+    ),
+    TimeKind("flopwatch", "between steps", "flopwatch itself", "flopwatch"),
+    TimeKind(
+        "other",
+        "outside",
+        "other, outside the training loop",
+        "other",
+        "{share} of wall time is spent outside the training loop",
+        "look at what happens at the ends of epochs; persistent_workers=True keeps the loaders' processes",
+    ),
+    TimeKind(
+        LOST,
+        "outside",
+        "steps that a restart did again, and their start-up",
+        "steps done again",
+        "steps that restarts did again cost {share} of wall time",
+        "save checkpoints more often",
+    ),
+    TimeKind(
+        INTERRUPTION,
+        "not booked",
+        "interruption between two processes",
+        "interruption",
+        "{share} of wall time lay between two processes",
+        "restart sooner",
+    ),
+    TimeKind(UNKNOWN, "not booked", "not known, as where a clock was set", "not known"),
+    TimeKind(TRAINING, "steps", "training steps", "training steps"),
+    TimeKind(
+        CLOCK,
+        "part of steps",
+        "clock below the peak's",
+        "clock",
+        "the clock below the peak's costs {share} of what training steps could have done",
+        "look at power limit and cooling",
+    ),
+    TimeKind(
+        RECOMPUTED,
+        "part of steps",
+        "recomputation, by activation checkpointing",
+        "recomputation",
+        "recomputation is {share} of hardware FLOPs",
+        "where memory allows, checkpoint fewer layers",
+    ),
+    TimeKind(REST, "part of steps", "kernels, communication, gaps between launches", "kernels, network"),
+    TimeKind(
+        PADDING,
+        "part of steps",
+        "model FLOPs spent on padding",
+        "padding",
+        "{share} of model FLOPs go into padding",
+        "pack sequences, or batch them by length",
+    ),
+    TimeKind(USEFUL, "part of steps", "useful model FLOPs", "useful"),
+)
+# In the order in which they are shown: outside of training first, then inside, and last what it was all for.
+TIME_KINDS: Mapping[str, TimeKind] = MappingProxyType({each.name: each for each in _TABLE})
+
+
+def kinds_at(*places: Place) -> tuple[str, ...]:
+    """The names of the kinds of time in such places, in order."""
+    return tuple(each.name for each in _TABLE if each.place in places)
