@@ -3,20 +3,20 @@
 import copy
 import random
 import sys
-import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy
 import pytest
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as functional
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from flopwatch.errors import MeasurementError
-from flopwatch.measure import measure, measure_training_step, register
-from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
+from flopwatch.measure import measure, register
 
 
 class Runs(nn.Module):
@@ -88,12 +88,12 @@ def test_grouped_products_of_experts_are_counted(shapes):
 
 
 class Attends(nn.Module):
-    def __init__(self, **options):
+    def __init__(self, width=16, **options):
         super().__init__()
-        self.qkv, self.options = nn.Linear(16, 48), options
+        self.qkv, self.options = nn.Linear(width, 3 * width), options
 
     def forward(self, x):
-        q, k, v = (each.unflatten(-1, (2, 8)).transpose(1, 2) for each in self.qkv(x).chunk(3, -1))
+        q, k, v = (each.unflatten(-1, (2, -1)).transpose(1, 2) for each in self.qkv(x).chunk(3, -1))
         return functional.scaled_dot_product_attention(q, k, v, **self.options)
 
 
@@ -234,69 +234,19 @@ def test_measuring_needs_no_memory_for_the_model():
     assert measure(module, torch.empty(1, 10**7, device="meta")).training_flops == 2 * 2 * 10**13
 
 
-class Step(pl.LightningModule):
-    def __init__(self, step):
-        super().__init__()
-        self.layer, self.step_function = nn.Linear(8, 8), step
-
-    def training_step(self, batch, batch_idx):
-        return self.step_function(self, batch)
-
-
-def test_a_training_step_is_measured_without_reaching_anything_real():
-    def step(module, batch):
-        loss = module.layer(batch["x"]).sum()
-        module.log("loss", loss)
-        module.log_dict({"a": loss})
-        print("nobody reads this")
-        return {"loss": loss, "other": 1}
-
-    module = Step(step)
-    measured = measure_training_step(module, {"x": X, "name": "text"})
-    assert (measured.forward_flops, measured.backward_flops) == (512, 512)
-    assert (
-        measure_training_step(
-            TinyGPT(), tuple(torch.zeros(2, 2, 16, dtype=torch.long)), attention="causal"
-        ).training_flops
-        == FLOPS_PER_BATCH
-    )
-
-
-def test_manual_optimization_steps_no_real_optimizer():
-    class Manual(pl.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.automatic_optimization = False
-            self.layer = nn.Linear(8, 8)
-
-        def training_step(self, batch, batch_idx):
-            optimizer = self.optimizers()
-            for _ in range(2):
-                optimizer.zero_grad()
-                self.manual_backward(self.layer(batch).sum())
-                optimizer.step()
-
-    measured = measure_training_step(Manual(), X)
-    assert (measured.forward_flops, measured.backward_flops) == (2 * 512, 2 * 512)
-
-
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("function", "said"),
     [
-        (
-            lambda m, b: m.layer(b).sum() * m.layer(b).sum().item(),
-            r"test_measure.py:\d+: the code reads a tensor's value",
-        ),
-        (lambda m, b: m.layer(b[: int(b.argmax())]).sum(), "reads a tensor's value"),
-        (lambda m, b: m.trainer.global_step, "is not attached to a `Trainer`"),
-        (lambda m, b: None, "returned no loss"),
-        (lambda m, b: b.sum(), "has no gradient"),
-        (lambda m, b: 1 / 0, "ZeroDivisionError"),
+        (lambda m, x: (x @ m.a).sum() * x.sum().item(), r"test_measure.py:\d+: the code reads a tensor's value"),
+        (lambda m, x: x[: int(x.argmax())] @ m.a, "reads a tensor's value"),
+        (lambda m, x: x.sum(), "has no gradient"),
+        (lambda m, x: 1 / 0, "ZeroDivisionError"),
+        (lambda m, x: sys.exit(3), "SystemExit"),
     ],
 )
-def test_what_cannot_be_measured_says_why(step, said):
+def test_what_cannot_be_measured_says_why(function, said):
     with pytest.raises(MeasurementError, match=said):
-        measure_training_step(Step(step), X)
+        measure(Runs(function), X)
 
 
 def test_what_cannot_be_copied_says_why():
@@ -317,90 +267,107 @@ def test_checks_of_all_and_any_are_taken_for_granted_and_said():
     assert len(measured.assumptions) == 2
 
 
-class OwnStep(nn.Module):
-    """A training step of its own making, on a layer of 8 x 4."""
+def test_a_backward_inside_of_the_forward_is_one():
+    def function(m, x):
+        (gradient,) = torch.autograd.grad((x @ m.a).sum(), m.a)
+        return x @ m.b + gradient.sum()
 
-    automatic_optimization = False
-
-    def __init__(self, run):
-        super().__init__()
-        self.layer = nn.Linear(8, 4, bias=False)
-        self.run = run
-
-    def training_step(self, batch, batch_idx):
-        return self.run(self, batch)
+    # Two products of 512, and one for the gradient of each matrix.
+    measured = measure(Runs(function), X)
+    assert (measured.forward_flops, measured.backward_flops) == (2 * 512, 2 * 512)
 
 
-def test_a_backward_that_the_step_calls_itself_is_one():
-    # 2 rows x 8 x 4, 2 FLOPs each: 128 forward, 128 for the weight, none for the input.
-    for backward in (
-        lambda m, x: m.layer(x).sum().backward(),
-        lambda m, x: torch.autograd.backward(m.layer(x).sum()),
-        lambda m, x: torch.autograd.grad(m.layer(x).sum(), m.layer.weight),
-    ):
-        measured = measure_training_step(OwnStep(backward), torch.zeros(2, 8))
-        assert (measured.forward_flops, measured.backward_flops) == (128, 128)
-
-
-def test_causal_attention_in_checkpointed_layers_is_masked_or_not_counted():
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_causal_attention_is_masked_in_checkpointed_layers_too(reentrant):
     def attend(x):
         return functional.scaled_dot_product_attention(x, x, x, is_causal=True)
 
-    def step(reentrant):
-        return OwnStep(lambda m, x: checkpoint(attend, m.layer(x)[None], use_reentrant=reentrant).sum().backward())
-
-    measured = measure_training_step(step(False), torch.zeros(6, 8), attention="causal")
-    # The layer: 6 x 8 x 4 x 2 = 384, twice. 21 pairs of 36, each 2 FLOPs x 4 wide: two products forward, four backward.
-    assert measured.forward_flops == 384 + 2 * 8 * 21
-    assert measured.backward_flops == 384 + 4 * 8 * 21
-    assert measured.recomputed_flops is measured.hardware_flops is None
-    with pytest.raises(MeasurementError, match="reentrant"):
-        measure_training_step(step(True), torch.zeros(6, 8), attention="causal")
-    # All 36 pairs.
-    full = measure_training_step(step(True), torch.zeros(6, 8))
-    assert (full.training_flops, full.recomputed_flops) == (2 * 384 + 6 * 8 * 36, 2 * 8 * 36)
+    module = Runs(lambda m, x: checkpoint(attend, (x @ m.a)[None], use_reentrant=reentrant))
+    # The layer: 6 x 8 x 8 x 2 = 768, twice. 21 pairs of 36, each 2 FLOPs x 8 wide: two products forward, four backward.
+    causal = measure(module, torch.zeros(6, 8), attention="causal")
+    assert (causal.forward_flops, causal.backward_flops) == (768 + 2 * 16 * 21, 768 + 4 * 16 * 21)
+    assert causal.recomputed_flops == 2 * 16 * 21
+    full = measure(module, torch.zeros(6, 8))
+    assert (full.training_flops, full.recomputed_flops) == (2 * 768 + 6 * 16 * 36, 2 * 16 * 36)
 
 
-def test_submodules_keep_the_mode_that_they_train_in():
-    def step(m, x):
-        (m.layer(x) if m.layer.training else x).sum().backward()
+def test_causal_attention_inside_of_pytorchs_layers_is_seen():
+    class Causal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, dropout=0.0)
 
-    module = OwnStep(step)
-    module.layer.eval()
-    with pytest.raises(MeasurementError, match="does not require grad"):
-        measure_training_step(module, torch.zeros(2, 8))
+        def forward(self, x):
+            return self.layer(x, nn.Transformer.generate_square_subsequent_mask(64), is_causal=True)
 
-
-def test_numpy_draws_what_it_would_have_drawn():
-    before = numpy.random.get_state()[1].copy()
-    step = OwnStep(lambda m, x: (numpy.random.beta(1, 1) * m.layer(x)).sum().backward())
-    measure_training_step(step, torch.zeros(2, 8))
-    assert (numpy.random.get_state()[1] == before).all()
+    # 2 x 64 tokens; four projections of 32 x 32 and two layers of 32 x 64. 64 x 65 / 2 pairs, two products 32 wide.
+    layers, attention = 2 * 128 * (4 * 32 * 32 + 2 * 32 * 64), 2 * 2 * 2 * 32 * (64 * 65 // 2)
+    measured = measure(Causal(), torch.zeros(2, 64, 32), attention="causal")
+    assert measured.forward_flops == layers + attention
+    # Of the projections, queries, keys and values have no gradient for the input, which is data.
+    assert measured.backward_flops == 2 * (layers + attention) - 2 * 128 * 3 * 32 * 32
+    assert sum(measured.by_module.values()) == measured.forward_flops
 
 
 @pytest.mark.parametrize(
-    ("does", "says"),
+    ("query", "key", "value"),
+    [((4, 6, 8), (4, 6, 8), (4, 6, 2)), ((2, 2, 6, 8), (2, 1, 6, 8), (2, 1, 6, 2)), ((2, 2, 1, 6, 8),) * 3],
+)
+def test_causal_attention_of_any_dimensions_gives_what_it_gives_without(query, key, value):
+    class Holds(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.Parameter(torch.zeros(each)) for each in (query, key, value))
+
+        def forward(self):
+            out = functional.scaled_dot_product_attention(self.a, self.b, self.c, is_causal=True, enable_gqa=True)
+            assert out.shape == (*self.a.shape[:-1], self.c.shape[-1])
+            return out
+
+    # 4 heads, 21 pairs, both products, 2 FLOPs each.
+    forward = 4 * 21 * 2 * (query[-1] + value[-1])
+    measured = measure(Holds(), attention="causal")
+    assert (measured.forward_flops, measured.backward_flops) == (forward, 2 * forward)
+
+
+def test_numpy_and_python_draw_what_they_would_have_drawn():
+    before = numpy.random.get_state()[1].copy(), random.getstate()
+    measure(Runs(lambda m, x: numpy.random.beta(1, 1) * random.random() * x @ m.a), X)
+    assert (numpy.random.get_state()[1] == before[0]).all()
+    assert random.getstate() == before[1]
+
+
+@pytest.fixture
+def one_rank():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    "wait",
     [
-        (lambda: torch.distributed.barrier(), "waits for other ranks"),
-        (lambda: torch.distributed.all_gather_object([None], 1), "waits for other ranks"),
-        (lambda: sys.exit(3), "SystemExit"),
+        lambda: torch.distributed.barrier(),
+        lambda: torch.distributed.all_gather_object([None], 1),
+        lambda: torch.distributed.broadcast_object_list([1]),
+        lambda: torch.distributed.all_reduce(torch.ones(1, device="cpu")),
     ],
 )
-def test_a_step_that_would_hold_up_or_end_the_run_is_not_measured(does, says):
-    with pytest.raises(MeasurementError, match=says):
-        measure_training_step(OwnStep(lambda m, x: does()), torch.zeros(2, 8))
-    assert torch.distributed.barrier.__module__.startswith("torch")
+def test_code_that_waits_for_other_ranks_is_not_measured(one_rank, wait):
+    with pytest.raises(MeasurementError, match="waits for other ranks"):
+        measure(Runs(lambda m, x: wait()), X)
+    assert wait() is None, "outside of a measurement it goes on as ever"
 
 
 def test_a_loop_without_end_is_given_up(monkeypatch):
-    monkeypatch.setattr("flopwatch.measure.counter._MOST_SECONDS", 0.2)
+    monkeypatch.setattr("flopwatch.measure.meta_counter._MOST_SECONDS", 0.2)
 
-    def step(m, x):
+    def function(m, x):
         while not (x > 1e9).any():
-            x = m.layer(x) @ m.layer.weight
+            x = x @ m.a
 
     with pytest.raises(MeasurementError, match="took longer"):
-        measure_training_step(OwnStep(step), torch.zeros(2, 8))
+        measure(Runs(function), X)
 
 
 def test_what_is_made_of_parameters_alone_still_is_one():
@@ -412,15 +379,117 @@ def test_what_is_made_of_parameters_alone_still_is_one():
     assert measured.training_flops is None
 
 
-def test_other_threads_may_wait_for_other_ranks_while_one_measures(monkeypatch):
-    monkeypatch.setattr(torch.distributed, "barrier", lambda: "waited")
-    answers = []
+def meanwhile(function):
+    """A module that is measured while another thread runs a function."""
 
-    def step(m, x):
-        thread = threading.Thread(target=lambda: answers.append(torch.distributed.barrier()))
-        thread.start()
-        thread.join()
-        m.layer(x).sum().backward()
+    def forward(m, x):
+        with ThreadPoolExecutor(1) as others:
+            others.submit(function).result()
+        return functional.dropout(x @ m.a)
 
-    measure_training_step(OwnStep(step), torch.zeros(2, 8))
-    assert answers == ["waited"]
+    return Runs(forward)
+
+
+@pytest.mark.parametrize("real_data", [False, True])
+def test_other_threads_print_warn_and_draw_as_ever(real_data, capsys):
+    def function():
+        print("read by all")
+        warnings.warn("heeded by all", stacklevel=1)
+        drawn.append(torch.rand(1).item())
+
+    drawn = []
+    torch.manual_seed(0)
+    expected = [torch.rand(1).item() for _ in range(3)]
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match="heeded by all"):
+        measure(meanwhile(function), X, real_data=real_data)
+    assert "read by all" in capsys.readouterr().out
+    measure(meanwhile(function), X, real_data=real_data)
+    assert [*drawn, torch.rand(1).item()] == expected
+
+
+def test_other_threads_make_tensors_and_attend_as_ever():
+    def function():
+        made.append(torch.zeros(1, 1, 4, 4).device.type)
+        query = torch.zeros(1, 1, 4, 4, device="meta", requires_grad=True)
+        with Products() as products:
+            functional.scaled_dot_product_attention(query, query, query, is_causal=True)
+        made.append(products.count)
+
+    class Products(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+            self.count += operator is torch.ops.aten.bmm.default
+            return operator(*args, **(kwargs or {}))
+
+    made = []
+    measure(meanwhile(function), X)
+    assert made == ["cpu", 2]
+
+
+def test_two_threads_measure_one_after_the_other():
+    def count(width):
+        x = torch.zeros(2, width)
+        return {measure(Attends(width, is_causal=True), x[None], attention="causal").training_flops for _ in range(5)}
+
+    with ThreadPoolExecutor(4) as threads:
+        counts = list(threads.map(count, (16, 32, 16, 32)))
+    # 2 rows: a layer of width x 3 width, forward and for the weight. 3 of 4 pairs, two products of 2 FLOPs, tripled.
+    by_hand = {width: 2 * 2 * 2 * width * 3 * width + 3 * 3 * 4 * width for width in (16, 32)}
+    assert counts == [{by_hand[16]}, {by_hand[32]}] * 2
+
+
+class Routed(nn.Module):
+    """Two layers of 8 x 8; the second one runs on the rows of which the first value is positive."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(8)
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8).eval()
+
+    def forward(self, x):
+        chosen = x[x[:, 0] > 0]
+        return functional.dropout(self.first(self.norm(x))).sum() + self.second(chosen).sum() * len(chosen)
+
+
+def test_real_data_measures_what_depends_on_values():
+    x = torch.ones(6, 8)
+    x[:2, 0] = -1
+    # 6 rows and 4 rows of 128; the input of the first has a gradient, since the norm before it trains.
+    measured = measure(Routed(), x, real_data=True)
+    assert (measured.forward_flops, measured.backward_flops) == (768 + 512, 2 * 768 + 512)
+    assert measured.by_module == {"first": 768, "second": 512}
+    with pytest.raises(MeasurementError, match="without data"):
+        measure(Routed(), x)
+
+
+def test_real_data_leaves_the_module_and_random_states_as_they_were():
+    module, x = Routed(), torch.randn(6, 8, requires_grad=True)
+    module.first.weight.grad = gradient = torch.ones(8, 8)
+    buffers = list(module.buffers())
+    before = copy.deepcopy(module.state_dict())
+    states = torch.get_rng_state(), random.getstate()
+    measure(module, x, real_data=True)
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    assert all(one is other for one, other in zip(buffers, module.buffers(), strict=True))
+    assert module.first.weight.grad is gradient
+    assert torch.equal(gradient, torch.ones(8, 8))
+    assert module.second.weight.grad is x.grad is None
+    assert (module.training, module.first.training, module.second.training) == (True, True, False)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+
+
+def test_real_data_puts_back_also_what_an_error_leaves():
+    class Breaks(Routed):
+        def forward(self, x):
+            super().forward(x).backward()
+            raise KeyError("of the module's own")
+
+    module = Breaks()
+    before = copy.deepcopy(module.state_dict())
+    with pytest.raises(KeyError, match="own"):
+        measure(module, torch.randn(6, 8), real_data=True)
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    assert all(each.grad is None for each in module.parameters())

@@ -18,21 +18,17 @@ _LEFT_BEHIND = frozenset({"_trainer", "_fabric", "_compiler_ctx"})
 _SHARED_NAMES = frozenset({"PreTrainedTokenizerBase", "LightningDataModule", "Trainer", "Logger", "Run", "Process"})
 
 
-def meta_copy(module: nn.Module, dropped: Mapping[int, Sequence[int]] | None = None) -> nn.Module:
+def meta_copy(module: nn.Module) -> nn.Module:
     """A deep copy whose tensors are all on the meta device; the module itself is not touched.
 
     Data sets, loaders, tokenizers and loggers that it holds are shared, not copied; a Trainer is left out.
 
     Args:
         module: What to copy.
-        dropped: By the id of a module list, the positions in it that the copy has not.
     """
     memo: dict[int, Any] = {}
-    left_out = _mark_dropped(module, dropped or {}, memo)
     compiled = []
     for owner in module.modules():
-        if id(owner) in left_out:
-            continue
         if isinstance(getattr(owner, "_orig_mod", None), nn.Module):
             compiled.append(owner)
         for name, value in vars(owner).items():
@@ -45,33 +41,8 @@ def meta_copy(module: nn.Module, dropped: Mapping[int, Sequence[int]] | None = N
         memo[id(owner)] = copy.deepcopy(owner._orig_mod, memo)
     duplicate: nn.Module = copy.deepcopy(module, memo)
     del kept
-    if left_out:
-        _drop(duplicate)
     _make_plain(duplicate)
     return duplicate
-
-
-class _Dropped(nn.Module):
-    """Stands where a layer was left out, until its list is shortened."""
-
-
-def _mark_dropped(module: nn.Module, dropped: Mapping[int, Sequence[int]], memo: dict[int, Any]) -> set[int]:
-    """Let the copy skip whole layers; returns the ids of all modules in them."""
-    left_out: set[int] = set()
-    for each in module.modules():
-        children = list(each.children()) if id(each) in dropped else []
-        for position in dropped.get(id(each), ()):
-            memo[id(children[position])] = _Dropped()
-            left_out |= {id(inner) for inner in children[position].modules()}
-    return left_out
-
-
-def _drop(module: nn.Module) -> None:
-    for each in list(module.modules()):
-        if any(isinstance(child, _Dropped) for child in each.children()):
-            kept = [child for child in each.children() if not isinstance(child, _Dropped)]
-            each._modules.clear()
-            each._modules.update({str(index): child for index, child in enumerate(kept)})
 
 
 def _prepare(value: Any, memo: dict[int, Any]) -> None:

@@ -24,40 +24,39 @@ class Uncounted:
 class Measurement:
     """What one training step of a module costs.
 
-    `recomputed_flops` is what activation checkpointing runs again, `None` where causal masks in it cannot be seen.
-    `by_module` holds the forward FLOPs by the innermost module that ran them, and adds up to the forward. `assumptions`
-    says what was taken for granted where the code looks at values.
+    `recomputed_flops` is what activation checkpointing runs again. `by_module` holds the forward FLOPs by the module
+    that ran them, or whose weights they took, and adds up to the forward. `unseen` names weights of compiled modules
+    of which products ran where they were not seen. `assumptions` says what was taken for granted.
     """
 
     forward_flops: int
     backward_flops: int
-    recomputed_flops: int | None
+    recomputed_flops: int
     attention: AttentionConvention
     by_module: dict[str, int] = field(default_factory=dict)
     uncounted: tuple[Uncounted, ...] = ()
+    unseen: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether every operator was counted that parameters go into, or that is known for heavy work."""
-        return not self.missing
+        """Whether nothing is missing and nothing was unseen."""
+        return not self.missing and not self.unseen
 
     @property
     def missing(self) -> tuple[Uncounted, ...]:
-        """The operators without which there is no total."""
+        """The operators without which there is no total: parameters go into them, or they are known for heavy work."""
         return tuple(each for each in self.uncounted if each.parameters or each.heavy)
 
     @property
     def training_flops(self) -> int | None:
-        """Forward and backward without recomputation; `None` where operators with parameters were not counted."""
+        """Forward and backward without recomputation; `None` where they are not complete."""
         return self.forward_flops + self.backward_flops if self.complete else None
 
     @property
     def hardware_flops(self) -> int | None:
-        """Forward, backward and recomputation; `None` where one of them is unknown."""
-        if self.training_flops is None or self.recomputed_flops is None:
-            return None
-        return self.training_flops + self.recomputed_flops
+        """Forward, backward and recomputation; `None` where they are not complete."""
+        return None if self.training_flops is None else self.training_flops + self.recomputed_flops
 
     def rows(self, module: nn.Module) -> tuple[ComponentRow, ...]:
         """Forward FLOPs and parameters by the module's children, two levels deep; they add up to the totals."""

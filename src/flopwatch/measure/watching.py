@@ -1,4 +1,4 @@
-"""A dispatch mode that counts what a real training step runs, and changes nothing of it.
+"""The dispatch mode that counts what a real training step runs, and changes nothing of it.
 
 It runs no operator twice, keeps no tensor alive, reads no value, and where counting fails it says so, raising nothing.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 import weakref
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch._ops import HigherOrderOperator
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.optim import Optimizer
 from torch.utils import _python_dispatch as dispatching
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,8 +23,9 @@ from torch.utils._pytree import tree_leaves
 
 from flopwatch.errors import MeasurementError
 from flopwatch.measure import flex
-from flopwatch.measure.counter import is_free, is_heavy, storage_of
+from flopwatch.measure.compiled import CompiledWeights
 from flopwatch.measure.formulas import formula_of, gradients_left_out, masked_flops
+from flopwatch.measure.operators import is_another_packages, is_composite, is_free, is_heavy
 from flopwatch.measure.results import Measurement, Uncounted
 from flopwatch.model.architecture import AttentionConvention
 
@@ -38,17 +41,6 @@ _ALL_PAIRS = (
 _SOFTMAX = (torch.ops.aten._softmax, torch.ops.aten._safe_softmax)
 _CHECKPOINT_FILE = "torch/utils/checkpoint.py"
 _RUNS_ANOTHER = ("auto_functionalized", "auto_functionalized_v2", "with_effects", "inductor_compiled_code")
-_TORCHS_OWN = (
-    "aten",
-    "prim",
-    "prims",
-    "fsdp",
-    "c10d",
-    "_c10d_functional",
-    "c10d_functional",
-    "inductor",
-    "profiler",
-)
 
 
 class StepCounter(TorchDispatchMode):
@@ -59,22 +51,25 @@ class StepCounter(TorchDispatchMode):
     """
 
     supports_higher_order_operators = True
+    _counts_meta = False  # in a real step somebody's estimate, which is no work
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._flops: Counter[Phase] = Counter()
-        self._masked: Counter[Phase] = Counter()
-        self._by_module: Counter[str] = Counter()
+        # By phase, and in the forward by the module.
+        self._flops: Counter[tuple[Phase, str]] = Counter()
+        self._masked: Counter[tuple[Phase, str]] = Counter()
         self._uncounted: Counter[str] = Counter()
         self._went_into: dict[str, set[str]] = defaultdict(set)
+        self._heavy: set[str] = set()
         self._notes: set[str] = set()
         self._failed: str | None = None
-        # By storage: the parameter that it is made of, and a tensor that tells whether the storage is still that one.
         self._needs: dict[int, tuple[bool, bool, bool]] = {}
-        self._owners: dict[int, tuple[str, weakref.ref[torch.Tensor]]] = {}
+        # By storage: the parameter that it is made of, and what keeps the address from being used anew.
+        self._owners: dict[int, tuple[str, Any]] = {}
         tables = [(name, each) for name, each in module.named_buffers() if each.dim() >= 2]
         for name, parameter in (*module.named_parameters(), *tables):
-            self._owners[storage_of(parameter)] = (name, weakref.ref(parameter))
+            self._own(parameter, name)
+        self._compiled = CompiledWeights(module)
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
@@ -94,6 +89,10 @@ class StepCounter(TorchDispatchMode):
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         for mode in reversed(above):
             dispatching._push_mode(mode)
+        try:
+            self._compiled.end()
+        except Exception as error:
+            self._failed = self._failed or f"gradients could not be looked at ({type(error).__name__})"
 
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -102,7 +101,7 @@ class StepCounter(TorchDispatchMode):
         named = kwargs or {}
         if isinstance(operator, HigherOrderOperator):
             return self._run_higher_order(operator, args, named)
-        if torch.is_inference_mode_enabled() and _is_composite(operator):
+        if torch.is_inference_mode_enabled() and is_composite(operator):
             with self:
                 return operator.decompose(*args, **named)
         return self._run(operator, args, named)
@@ -123,12 +122,12 @@ class StepCounter(TorchDispatchMode):
         return self._run(operator, args, named)
 
     def _see(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
-        formula = formula_of(operator)
         tensors = [each for each in tree_leaves((args, named)) if isinstance(each, torch.Tensor)]
-        if any(each.is_meta for each in tensors):
+        if any(each.is_meta for each in tensors) and not self._counts_meta:
             return
         if getattr(operator, "_overloadpacket", None) in _SOFTMAX:
             self._notes.add(_ALL_PAIRS)
+        formula = formula_of(operator)
         if formula is not None:
             self._count(operator, formula, args, named, out, tensors)
         elif not is_free(operator, args, named):
@@ -144,16 +143,20 @@ class StepCounter(TorchDispatchMode):
         if not flops:
             return
         phase = self._phase()
-        self._flops[phase] += flops
+        where = (phase, self._place(tensors) if phase == "forward" else "")
         masked = masked_flops(operator, args, named, flops)
         if flex.is_flex(operator):
             self._notes |= set() if flex.kept_pairs(operator, args) is not None else {flex.UNREAD}
         elif not masked and "attention" in operator.name():
             self._notes.add(_ALL_PAIRS)
-        self._masked[phase] += masked
-        if phase == "forward":
-            owner = next((self._owner(each) for each in tensors if self._owner(each) is not None), None)
-            self._by_module[_module_of(owner)] += flops - masked
+        self._flops[where] += flops
+        self._masked[where] += masked
+        self._compiled.saw(phase == "forward", tensors, out)
+
+    def _place(self, tensors: list[torch.Tensor]) -> str:
+        """The module whose weight takes part."""
+        owners = (owner for each in tensors if (owner := self._owner(each)) is not None)
+        return next((owner.rpartition(".")[0] for owner in owners), "products without weights")
 
     def _not_asked_for(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any], out: Any) -> int:
         """What a fused attention computes in its backward though no gradient is needed there.
@@ -187,12 +190,20 @@ class StepCounter(TorchDispatchMode):
         name = str(getattr(operator, "_overloadpacket", f"higher_order.{operator.name()}"))
         self._uncounted[name] += 1
         self._went_into[name] |= {owner for each in tensors if (owner := self._owner(each)) is not None}
-        if operator.namespace not in _TORCHS_OWN and sum(each.dim() >= 2 for each in tensors) >= 2:
-            self._went_into[name].add("")  # another package's product of activations
+        if is_heavy(name) or (is_another_packages(operator) and sum(each.dim() >= 2 for each in tensors) >= 2):
+            self._heavy.add(name)
 
     def _owner(self, tensor: torch.Tensor) -> str | None:
         owner = self._owners.get(storage_of(tensor))
-        return owner[0] if owner is not None and owner[1]() is not None else None
+        return None if owner is None else owner[0]
+
+    def _own(self, tensor: torch.Tensor, owner: str) -> None:
+        """Remember whose a tensor is, without keeping it alive."""
+        key, owners = storage_of(tensor), self._owners
+        if tensor.layout is torch.strided:
+            owners[key] = (owner, StorageWeakRef(tensor.untyped_storage()))
+        else:
+            owners[key] = (owner, weakref.ref(tensor, lambda _: owners.pop(key, None)))
 
     def _follow(self, tensors: list[torch.Tensor], out: Any) -> None:
         """What is made of one parameter alone is still that parameter, as a cast of it is."""
@@ -201,8 +212,8 @@ class StepCounter(TorchDispatchMode):
             return
         (owner,) = owners
         for each in tree_leaves(out):
-            if isinstance(each, torch.Tensor) and storage_of(each) not in self._owners:
-                self._owners[storage_of(each)] = (owner or "", weakref.ref(each))
+            if isinstance(each, torch.Tensor) and self._owner(each) is None:
+                self._own(each, owner or "")
 
     def result(self, attention: AttentionConvention) -> Measurement:
         """What was counted.
@@ -215,33 +226,33 @@ class StepCounter(TorchDispatchMode):
         """
         if self._failed is not None:
             raise MeasurementError(self._failed)
-        if flex.is_compiled_in():
-            self._uncounted[flex.COMPILED] += 1
-        masked = self._masked if attention == "causal" else Counter()
-        by_module = self._by_module if attention == "causal" or not self._masked["forward"] else Counter[str]()
+        flops = self._flops - self._masked if attention == "causal" else self._flops
+        notes = self._notes if attention == "causal" else self._notes - {_ALL_PAIRS}
+        phases: Counter[Phase] = Counter()
+        for (phase, _), count in flops.items():
+            phases[phase] += count
         return Measurement(
-            forward_flops=self._flops["forward"] - masked["forward"],
-            backward_flops=self._flops["backward"] - masked["backward"],
-            recomputed_flops=self._flops["recomputed"] - masked["recomputed"],
+            forward_flops=phases["forward"],
+            backward_flops=phases["backward"],
+            recomputed_flops=phases["recomputed"],
             attention=attention,
-            by_module=dict(by_module),
-            uncounted=tuple(
-                Uncounted(name, calls, tuple(sorted(self._went_into[name])), is_heavy(name))
-                for name, calls in sorted(self._uncounted.items())
-            ),
-            assumptions=tuple(sorted(self._notes)),
+            by_module={place: count for (phase, place), count in flops.items() if phase == "forward"},
+            uncounted=tuple(self._listed()),
+            unseen=self._compiled.unseen,
+            assumptions=tuple(sorted(notes)),
         )
 
+    def _listed(self) -> Iterator[Uncounted]:
+        """The operators that were not counted; compiled kernels of flex_attention are seen by no mode."""
+        for name, calls in sorted(self._uncounted.items()):
+            yield Uncounted(name, calls, tuple(sorted(self._went_into[name])), name in self._heavy)
+        if not self._counts_meta and flex.is_compiled_in():
+            yield Uncounted(flex.COMPILED, 1, heavy=True)
 
-def _is_composite(operator: Any) -> bool:
-    """Whether inference mode has left an operator whole that is taken apart into others everywhere else."""
-    if formula_of(operator) is not None:
-        return False
-    return bool(operator.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd))
 
-
-def _module_of(parameter: str | None) -> str:
-    return "products without weights" if parameter is None else parameter.rpartition(".")[0]
+def storage_of(tensor: torch.Tensor) -> int:
+    """What tells a tensor's memory apart."""
+    return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else id(tensor)
 
 
 def _called_from_checkpoint() -> bool:

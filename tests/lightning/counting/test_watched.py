@@ -141,13 +141,18 @@ def test_where_recomputation_is_unknown_once_the_mean_is_unknown_too():
             (Uncounted("aten.linalg_qr", 2, ("a.b.weight",), True),),
             "aten.linalg_qr ran 2 times, with weights of a.b and",
         ),
-        ((Uncounted("other.attention", 1, ("",)),), "other.attention ran 1 times and has no formula"),
+        ((Uncounted("other.attention", 1, (), True),), "other.attention ran 1 times and has no formula"),
     ],
 )
 def test_what_could_not_be_counted_is_named_with_what_to_do(uncounted, says):
     with pytest.raises(MeasurementError, match=says) as raised:
         cost_of(Measurement(10, 20, 0, "full", uncounted=uncounted))
     assert "flopwatch.measure.register" in str(raised.value)
+
+
+def test_a_weight_whose_products_were_not_seen_is_named():
+    with pytest.raises(MeasurementError, match=r"net\.up\.weight got a gradient, but torch.compile runs products"):
+        cost_of(Measurement(10, 20, 0, "full", unseen=("net.up.weight", "net.down.weight")))
 
 
 def test_a_batch_without_any_product_has_no_known_cost():

@@ -13,7 +13,6 @@ import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
 from flopwatch.measure import measure
-from flopwatch.measure.counter import FlopCounter
 from flopwatch.model.backward import training_flops
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import Leaf, Norm
@@ -77,13 +76,10 @@ def test_models_with_images_equal_the_counter_on_real_tensors(name):
         inputs = {"input_ids": ids, "pixel_values": torch.zeros(images, 3, 32, 32), "use_cache": False}
         if model_type == "gemma3":
             inputs["token_type_ids"] = (ids == 319).long()
-        counter = FlopCounter(model)
-        with counter:
-            loss = model(**inputs).logits.sum()
-            loss.backward()
+        measured = measure(model, real_data=True, **inputs)
         batch = Batch(2, seq_len, image_size=(32, 32), images=images)
-        assert counter.flops["forward"] == architecture.forward_flops(batch)
-        assert counter.flops["forward"] + counter.flops["backward"] == training_flops(architecture, batch)
+        assert measured.forward_flops == architecture.forward_flops(batch)
+        assert measured.training_flops == training_flops(architecture, batch)
 
 
 def test_the_tokens_of_one_image_see_each_other_forwards():

@@ -109,14 +109,20 @@ def cost_of(measured: Measurement) -> Cost:
     """The cost of a batch that was watched.
 
     Raises:
-        MeasurementError: If something could not be counted into which weights went, or that is known for heavy work.
+        MeasurementError: If something could not be counted into which weights went, or that is known for heavy work,
+            or was not seen.
     """
-    if not measured.complete:
+    if measured.missing:
         lost = measured.missing[0]
-        modules = sorted({each.rpartition(".")[0] for each in lost.parameters if each})
+        modules = sorted({each.rpartition(".")[0] for each in lost.parameters})
         where = f", with weights of {modules[0] or 'the module'}" if modules else ""
         raise MeasurementError(
             f"{lost.operator} ran {lost.calls} times{where} and has no formula; flopwatch.measure.register gives it one"
+        )
+    if measured.unseen:
+        raise MeasurementError(
+            f"{measured.unseen[0]} got a gradient, but torch.compile runs products of it, or of one of its shape, where"
+            " they cannot be seen (Triton templates, CUDA graphs); its default mode shows them"
         )
     if not measured.training_flops:
         raise MeasurementError("no matrix product was seen in the batch; pass FlopWatch(config=...) if there are some")

@@ -9,6 +9,7 @@ from torch import nn
 
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting.counter import Look, Seen
+from flopwatch.measure.compiled import is_compiled
 from flopwatch.measure.watching import CAN_WATCH_COMPILED, StepCounter
 from flopwatch.model.architecture import AttentionConvention
 
@@ -39,7 +40,7 @@ class Watcher:
         self._seconds = {True: 0.0, False: 0.0}
         self._counts = {True: 0, False: 0}
         self.why_not: str | None = None
-        if not CAN_WATCH_COMPILED and _is_compiled(module):
+        if not CAN_WATCH_COMPILED and any(is_compiled(each) for each in module.modules()):
             self.why_not = "this version of torch cannot watch compiled modules; torch 2.13 can"
 
     def plan(self, *, due: bool, known: bool) -> None:
@@ -99,7 +100,3 @@ class Watcher:
             return Seen(counter.result(attention), counter.result("full"))
         except MeasurementError as error:
             return error
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return any(hasattr(each, "_orig_mod") or getattr(each, "_compiled_call_impl", None) for each in module.modules())
