@@ -7,24 +7,20 @@ import importlib.util
 import logging
 import sys
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from flopwatch.errors import ArgumentError
-from flopwatch.hardware.chips import DTYPES, Dtype
+from flopwatch.hardware.chips import Dtype
 from flopwatch.hardware.user_chips import UserChips, user_chips
 from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.inference import Inference
 from flopwatch.lightning.last_checkpoint import save_at_the_end
-from flopwatch.lightning.options import OnBudget, Options
+from flopwatch.lightning.options import OnBudget, Options, budgets_of, folder_of
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.session.session import Phase, Session
 from flopwatch.lightning.timing.stopwatch import Stopwatch
-from flopwatch.model.families import architecture_of
-from flopwatch.run.budget import Budget, parse_budget
 from flopwatch.run.records import Status
-from flopwatch.units import LARGEST
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback as _Callback
@@ -136,32 +132,8 @@ class FlopWatch(_Callback):
         inference: bool = False,
     ) -> None:
         super().__init__()
-        if attention not in ("causal", "full"):
-            raise ArgumentError(f"expected attention='causal' or 'full', got {attention!r}")
-        if batch_shape is not None and not callable(batch_shape):
-            raise ArgumentError(f"expected a function for batch_shape, got {batch_shape!r}")
-        if flops_per_batch is not None and not callable(flops_per_batch):
-            raise ArgumentError(f"expected a function for flops_per_batch, got {flops_per_batch!r}")
-        if peak_flops_per_second != "measured":
-            expected = "a number of FLOP/s above zero or 'measured'"
-            _check_positive("peak_flops_per_second", peak_flops_per_second, expected)
-        if dtype is not None and dtype not in DTYPES:
-            raise ArgumentError(f"expected one of {', '.join(DTYPES)} for dtype, got {dtype!r}")
-        _check_positive("every_n_seconds", every_n_seconds, "a number of seconds above zero", optional=False)
-        _check_positive("every_n_steps", every_n_steps, "a number of steps above zero", whole=True)
-        _check_positive("usd_per_device_hour", usd_per_device_hour, "a price above zero")
-        _check_positive("optimizer_flops", optimizer_flops, "a whole number of FLOPs above zero", whole=True)
-        budgets = _budgets(budget, on_budget, usd_per_device_hour)
-        _check_alarm(alert_below_mfu, alert_after_seconds)
-        if config is not None:
-            architecture_of(config)
-        if not isinstance(prefix, str):
-            raise ArgumentError(f"expected a word for prefix, got {prefix!r}")
-        for name, switch in (("report", report), ("inference", inference)):
-            if not isinstance(switch, bool):
-                raise ArgumentError(f"expected True or False for {name}, got {switch!r}")
         self._options = Options(
-            budgets=budgets,
+            budgets=budgets_of(budget),
             on_budget=on_budget,
             alert_below_mfu=alert_below_mfu,
             alert_after_seconds=alert_after_seconds,
@@ -173,9 +145,9 @@ class FlopWatch(_Callback):
             every_n_seconds=every_n_seconds,
             every_n_steps=every_n_steps,
             usd_per_device_hour=usd_per_device_hour,
-            dirpath=_folder(dirpath),
+            dirpath=folder_of(dirpath),
             report=report,
-            prefix=prefix.strip("/"),
+            prefix=prefix,
             optimizer_flops=optimizer_flops,
             chips=user_chips(chips),
             dtype=dtype,
@@ -417,45 +389,6 @@ class FlopWatch(_Callback):
 
 def _nothing() -> None:
     """A reference to nothing."""
-
-
-def _budgets(budget: str | Sequence[str] | None, on_budget: Any, usd_per_device_hour: Any) -> tuple[Budget, ...]:
-    if on_budget not in ("warn", "stop") and not callable(on_budget):
-        raise ArgumentError(f"expected 'warn', 'stop' or a function for on_budget, got {on_budget!r}")
-    if budget is None:
-        if on_budget != "warn":
-            raise ArgumentError(f"on_budget={on_budget!r} needs a budget to wait for: give budget=")
-        return ()
-    texts = [budget] if isinstance(budget, str) else budget
-    if not isinstance(texts, (list, tuple)) or not all(isinstance(each, str) for each in texts):
-        raise ArgumentError(f"expected a budget like '1.4T tokens' or a list of them, got {budget!r}")
-    budgets = tuple(parse_budget(text) for text in texts)
-    if usd_per_device_hour is None and any(each.unit == "usd" for each in budgets):
-        raise ArgumentError("a budget of money needs the price of a device: give usd_per_device_hour=")
-    return budgets
-
-
-def _check_alarm(below: Any, after_seconds: Any) -> None:
-    _check_positive("alert_below_mfu", below, "an MFU from 0 to 1")
-    if below is not None and below > 1:
-        raise ArgumentError(f"expected an MFU from 0 to 1 for alert_below_mfu, got {below!r}")
-    _check_positive("alert_after_seconds", after_seconds, "a number of seconds above zero", optional=False)
-
-
-def _folder(dirpath: object) -> Path | None:
-    if dirpath is None:
-        return None
-    if not isinstance(dirpath, (str, Path)) or "://" in str(dirpath):
-        raise ArgumentError(f"expected a local folder for dirpath, got {dirpath!r}")
-    return Path(dirpath)
-
-
-def _check_positive(name: str, value: Any, expected: str, *, whole: bool = False, optional: bool = True) -> None:
-    if value is None and optional:
-        return
-    kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < LARGEST:
-        raise ArgumentError(f"expected {expected} for {name}, got {value!r}")
 
 
 def _show_messages() -> None:

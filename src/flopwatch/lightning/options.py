@@ -1,24 +1,48 @@
-"""What the user asked for."""
+"""What the user asked for, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
-from flopwatch.hardware.chips import Chip, Dtype
+from flopwatch.errors import ArgumentError
+from flopwatch.hardware.chips import DTYPES, Chip, Dtype
 from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.devices import UsersPeak
 from flopwatch.model.architecture import AttentionConvention
-from flopwatch.run.budget import Budget
+from flopwatch.model.families import architecture_of
+from flopwatch.run.budget import Budget, parse_budget
+from flopwatch.units import LARGEST
 
 OnBudget = Literal["warn", "stop"] | Callable[[Any, str], None]
+# What is expected of each number.
+_NUMBERS: Mapping[str, str] = MappingProxyType(
+    {
+        "every_n_steps": "a number of steps above zero",
+        "optimizer_flops": "a whole number of FLOPs above zero",
+        "every_n_seconds": "a number of seconds above zero",
+        "usd_per_device_hour": "a price above zero",
+        "alert_below_mfu": "an MFU from 0 to 1",
+        "alert_after_seconds": "a number of seconds above zero",
+    }
+)
+_WHOLE = ("every_n_steps", "optimizer_flops")
+_NEEDED = ("every_n_seconds", "alert_after_seconds")
+_FUNCTIONS = ("batch_shape", "flops_per_batch")
+_SWITCHES = ("report", "inference")
 
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of `FlopWatch`, checked."""
+    """The arguments of `FlopWatch`.
+
+    Raises:
+        ArgumentError: If one of them cannot be used; the text says what was expected.
+        ConfigError: If `config` cannot be counted.
+    """
 
     budgets: tuple[Budget, ...] = ()
     config: object | None = None
@@ -39,3 +63,75 @@ class Options:
     alert_below_mfu: float | None = None
     alert_after_seconds: float = 600.0
     inference: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every one, and the prefix loses the slashes around it."""
+        self._check_choices()
+        for name, expected in _NUMBERS.items():
+            if getattr(self, name) is not None or name in _NEEDED:
+                _check_above_zero(name, getattr(self, name), expected, whole=name in _WHOLE)
+        if self.alert_below_mfu is not None and self.alert_below_mfu > 1:
+            raise ArgumentError(f"expected an MFU from 0 to 1 for alert_below_mfu, got {self.alert_below_mfu!r}")
+        for name in _FUNCTIONS:
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise ArgumentError(f"expected a function for {name}, got {getattr(self, name)!r}")
+        for name in _SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise ArgumentError(f"expected True or False for {name}, got {getattr(self, name)!r}")
+        self._check_budgets()
+        if self.config is not None:
+            architecture_of(self.config)
+        object.__setattr__(self, "prefix", self.prefix.strip("/"))
+
+    def _check_choices(self) -> None:
+        if self.attention not in ("causal", "full"):
+            raise ArgumentError(f"expected attention='causal' or 'full', got {self.attention!r}")
+        if self.peak_flops_per_second not in (None, "measured"):
+            expected = "a number of FLOP/s above zero or 'measured'"
+            _check_above_zero("peak_flops_per_second", self.peak_flops_per_second, expected)
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise ArgumentError(f"expected one of {', '.join(DTYPES)} for dtype, got {self.dtype!r}")
+        if not isinstance(self.prefix, str):
+            raise ArgumentError(f"expected a word for prefix, got {self.prefix!r}")
+
+    def _check_budgets(self) -> None:
+        if self.on_budget not in ("warn", "stop") and not callable(self.on_budget):
+            raise ArgumentError(f"expected 'warn', 'stop' or a function for on_budget, got {self.on_budget!r}")
+        if self.on_budget != "warn" and not self.budgets:
+            raise ArgumentError(f"on_budget={self.on_budget!r} needs a budget to wait for: give budget=")
+        if self.usd_per_device_hour is None and any(each.unit == "usd" for each in self.budgets):
+            raise ArgumentError("a budget of money needs the price of a device: give usd_per_device_hour=")
+
+
+def budgets_of(budget: str | Sequence[str] | None) -> tuple[Budget, ...]:
+    """The budgets that a user wrote.
+
+    Raises:
+        ArgumentError: If it is neither a text nor a list of them.
+        QuantityError: If one cannot be read.
+    """
+    if budget is None:
+        return ()
+    texts = [budget] if isinstance(budget, str) else budget
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(each, str) for each in texts):
+        raise ArgumentError(f"expected a budget like '1.4T tokens' or a list of them, got {budget!r}")
+    return tuple(parse_budget(text) for text in texts)
+
+
+def folder_of(dirpath: object) -> Path | None:
+    """The folder that a user named.
+
+    Raises:
+        ArgumentError: If it is not a local one.
+    """
+    if dirpath is None:
+        return None
+    if not isinstance(dirpath, (str, Path)) or "://" in str(dirpath):
+        raise ArgumentError(f"expected a local folder for dirpath, got {dirpath!r}")
+    return Path(dirpath)
+
+
+def _check_above_zero(name: str, value: Any, expected: str, *, whole: bool = False) -> None:
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < LARGEST:
+        raise ArgumentError(f"expected {expected} for {name}, got {value!r}")
