@@ -14,7 +14,7 @@ LEFT = {"budget_fraction": 0.25, "seconds_left": 1800.0, "seconds_left_low": 900
 
 
 def logged(window=None, device=samples.H100, totals=TOTALS, **changes):
-    arguments = {"capacity_flops": 4e16, "wall_seconds": 40.0, "usd_per_device_hour": 3.0}
+    arguments = {"capacity_flops": 4e16, "wall_seconds": 40.0, "usd_per_device_hour": 3.0, "kg_co2_per_kwh": 0.3}
     window = window or samples.window(10, 1010.0, **LEFT)
     return logger_metrics(Moment(window, device, totals, **{**arguments, **changes}))
 
@@ -45,6 +45,7 @@ def test_every_value_by_hand():
             "gpu/sm_clock_mhz_min": 1500.0,
             "gpu/throttled_frac": 0.25,
             "gpu/slowest_rank_ratio": 1.25,
+            "gpu/kg_co2": 0.6,  # 2 kWh x 0.3 kg
             "gpu/joules_per_token": 3.6,  # 1,200 W x 12 s of wall time / 4,000 tokens
         }
     )

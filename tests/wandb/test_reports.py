@@ -7,6 +7,7 @@ import pytest
 from flopwatch.cli.command_line import main
 from flopwatch.errors import ArgumentError
 from flopwatch.wandb.online import Project, RunPath, parse_run
+from flopwatch.wandb.panels import SECTIONS
 from tests.wandb.server import ENTITY
 
 FACTS = {"device": "NVIDIA H100 80GB HBM3", "device_count": 8, "peak_flops_per_second": 989.4e12, "dtype": "bf16"}
@@ -41,7 +42,9 @@ def test_a_report_compares_the_runs_of_a_project_above_their_charts(runs, capsys
     assert r"[run\|0 \<script\>](" in links
     assert "energy" not in glance
     grids = [block["metadata"] for block in blocks if block["type"] == "panel-grid"]
-    assert [len(grid["panelBankSectionConfig"]["panels"]) for grid in grids] == [7, 7, 4, 3]
+    shown = [grid["panelBankSectionConfig"]["panels"] for grid in grids]
+    assert [len(panels) for panels in shown] == [len(section.panels) for section in SECTIONS]
+    assert shown[0][0]["config"]["metrics"] == ["perf/mfu", "perf/mfu_at_clock", "perf/hfu"]
     for grid in grids:
         (filter_,) = grid["runSets"][0]["filters"]["filters"]
         assert (filter_["op"], filter_["value"]) == ("IN", ["r0", "r1", "r2"])

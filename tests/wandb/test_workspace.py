@@ -9,7 +9,7 @@ from flopwatch.cli.command_line import main
 from flopwatch.errors import ArgumentError
 from flopwatch.run.metric_table import METRICS
 from flopwatch.wandb.online import Project, parse_project
-from flopwatch.wandb.panels import SECTIONS
+from flopwatch.wandb.panels import SECTIONS, Panel, PanelSection
 from flopwatch.wandb.workspace import specification
 from tests.wandb.server import ENTITY, KEY
 
@@ -21,8 +21,23 @@ def panels(spec):
     return [panel for section in spec["spec"]["section"]["panelBankConfig"]["sections"] for panel in section["panels"]]
 
 
-def test_the_specification_is_the_reviewed_one():
-    """After a change on purpose: `flopwatch dashboard somebody/p --json > tests/wandb/dashboard.json`, and read it."""
+# A chart of each kind.
+REVIEWED = (
+    PanelSection(
+        "Efficiency",
+        (
+            Panel("MFU", ("perf/mfu", "perf/hfu"), "0 to 1"),
+            Panel("Tokens per second", ("perf/tokens_per_sec",), "tokens/s", smoothed=True),
+            Panel("MFU over tokens", ("perf/mfu",), "0 to 1", axis="budget/tokens"),
+        ),
+    ),
+    PanelSection("Hardware", (Panel("SM clock", ("gpu/sm_clock_mhz",), "MHz"),), is_open=False),
+)
+
+
+def test_the_specification_is_the_reviewed_one(monkeypatch):
+    """After a change on purpose print `specification(PROJECT)` under these sections, and read it."""
+    monkeypatch.setattr("flopwatch.wandb.workspace.SECTIONS", REVIEWED)
     assert specification(PROJECT) == json.loads(GOLDEN.read_text())
 
 

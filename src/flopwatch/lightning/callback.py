@@ -93,6 +93,7 @@ class FlopWatch(_Callback):
         every_n_seconds: How long a window lasts.
         every_n_steps: End a window at every multiple of so many optimizer steps instead.
         usd_per_device_hour: Price of one device for one hour, for `budget/usd`.
+        kg_co2_per_kwh: What the grid emits for a kWh (0.3 for 300 g), for `gpu/kg_co2`; absent without it.
         dirpath: Folder of the run file and the report; by default a new one in `default_root_dir/flopwatch`.
         report: Whether to write `report.html` at the end.
         prefix: Word put before every key that is logged.
@@ -127,6 +128,7 @@ class FlopWatch(_Callback):
         every_n_seconds: float = 10.0,
         every_n_steps: int | None = None,
         usd_per_device_hour: float | None = None,
+        kg_co2_per_kwh: float | None = None,
         dirpath: str | Path | None = None,
         report: bool = True,
         prefix: str = "",
@@ -146,6 +148,7 @@ class FlopWatch(_Callback):
             every_n_seconds=every_n_seconds,
             every_n_steps=every_n_steps,
             usd_per_device_hour=usd_per_device_hour,
+            kg_co2_per_kwh=kg_co2_per_kwh,
             dirpath=folder_of(dirpath),
             report=report,
             prefix=prefix,

@@ -25,6 +25,7 @@ _NUMBERS: Mapping[str, str] = MappingProxyType(
         "optimizer_flops": "a whole number of FLOPs above zero",
         "every_n_seconds": "a number of seconds above zero",
         "usd_per_device_hour": "a price above zero",
+        "kg_co2_per_kwh": "kilograms of CO2 above zero",
         "alert_below_mfu": "an MFU from 0 to 1",
         "alert_after_seconds": "a number of seconds above zero",
     }
@@ -53,6 +54,7 @@ class Options:
     every_n_seconds: float = 10.0
     every_n_steps: int | None = None
     usd_per_device_hour: float | None = None
+    kg_co2_per_kwh: float | None = None
     dirpath: Path | None = None
     report: bool = True
     prefix: str = ""

@@ -89,6 +89,7 @@ _OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "every_n_seconds": (float, "a number"),
     "every_n_steps": (int, "a whole number"),
     "usd_per_device_hour": (float, "a number"),
+    "kg_co2_per_kwh": (float, "a number"),
     "dirpath": (str, "a folder"),
     "report": (_switch, "yes or no"),
     "prefix": (str, "a word"),

@@ -139,6 +139,7 @@ class Report:
     tensor_mfu: float | None
     hardware: Hardware | None
     usd: float | None
+    kg_co2: float | None
     budgets: tuple[BudgetStanding, ...]
     seconds: Mapping[str, float]
     points: tuple[Point, ...]
@@ -225,6 +226,7 @@ def summarize(run: Run) -> Report:
         tensor_mfu=_tensor_mfu(steady),
         hardware=next((each.hardware for each in reversed(run.segments) if each.hardware is not None), None),
         usd=None if price is None else device_hours * price,
+        kg_co2=_kg_co2(totals, start.kg_co2_per_kwh),
         budgets=tuple(
             BudgetStanding(each.text, each.amount, each.unit, _used(each.unit, each.amount, totals, step, start))
             for each in start.budgets
@@ -254,6 +256,12 @@ def summarize(run: Run) -> Report:
         conventions=tuple(_conventions(work, mfu)),
         seconds_left=_seconds_left(last),
     )
+
+
+def _kg_co2(totals: Totals, kg_co2_per_kwh: float | None) -> float | None:
+    if totals.joules is None or kg_co2_per_kwh is None:
+        return None
+    return totals.joules / units.JOULES_PER_KWH * kg_co2_per_kwh
 
 
 def _seconds_left(last: Segment) -> SecondsLeft | None:

@@ -31,6 +31,7 @@ class Moment:
     capacity_flops: float | None = None
     wall_seconds: float | None = None
     usd_per_device_hour: float | None = None
+    kg_co2_per_kwh: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,15 @@ def _hours(seconds: float | None) -> float | None:
 
 def _megahertz(at: Moment, clock: float | None) -> float | None:
     return clock / units.SI_PREFIXES["M"] if clock and at.window.clock_samples > 0 else None
+
+
+def _kwh(at: Moment) -> float | None:
+    return None if at.totals.joules is None else at.totals.joules / units.JOULES_PER_KWH
+
+
+def _kg_co2(at: Moment) -> float | None:
+    kwh = _kwh(at)
+    return None if kwh is None or at.kg_co2_per_kwh is None else kwh * at.kg_co2_per_kwh
 
 
 def _device_hours(at: Moment) -> float:
@@ -265,6 +275,17 @@ _TABLE = (
         chart=Chart("Hardware", "Energy per token", "J", smoothed=True),
     ),
     Metric(
+        "gpu/kg_co2",
+        _kg_co2,
+        meaning="CO2 of the GPUs' energy so far: kWh x `kg_co2_per_kwh` of the grid",
+        absent=f"no `kg_co2_per_kwh`; or {_NO_ENERGY}",
+        words="CO2 so far",
+        heading="CO2",
+        form="plain",
+        unit="kg",
+        chart=Chart("Hardware", "CO2 of the GPUs' energy so far", "kg"),
+    ),
+    Metric(
         "budget/flops",
         lambda at: _float(at.totals.flops),
         meaning="model FLOPs so far, all devices, restarts included",
@@ -297,7 +318,7 @@ _TABLE = (
     ),
     Metric(
         "budget/kwh",
-        lambda at: None if at.totals.joules is None else at.totals.joules / units.JOULES_PER_KWH,
+        _kwh,
         meaning="energy of the GPUs so far, each once, restarts included",
         absent=_NO_ENERGY,
         words="energy so far",

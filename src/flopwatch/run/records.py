@@ -140,6 +140,7 @@ class Start:
     precision: str | None = None
     strategy: str | None = None
     usd_per_device_hour: Amount | None = None
+    kg_co2_per_kwh: Amount | None = None
     resumed_from: str | None = None
     lost_files: tuple[str, ...] = ()
     batches_per_epoch: int | None = None

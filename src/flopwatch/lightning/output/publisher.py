@@ -89,6 +89,7 @@ class Publisher:
             capacity_flops=capacity_flops,
             wall_seconds=clock.now() - self._started_at,
             usd_per_device_hour=self._options.usd_per_device_hour,
+            kg_co2_per_kwh=self._options.kg_co2_per_kwh,
         )
         values = logger_metrics(moment, self._options.prefix)
         self._output.loggers.log_metrics(values, axis)

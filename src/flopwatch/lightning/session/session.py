@@ -145,6 +145,7 @@ class Session:
                 process_started_at=ledger.process_started_at,
                 capacity_flops=ledger.capacity_before,
                 usd_per_device_hour=self._options.usd_per_device_hour,
+                kg_co2_per_kwh=self._options.kg_co2_per_kwh,
                 resumed_from=resumed_from,
                 lost_files=restart.lost_files,
                 batches_per_epoch=bounds.batches_per_epoch,

@@ -295,6 +295,8 @@ def _energy_lines(report: Report) -> list[Line]:
     source = report.hardware.energy_source or units.UNKNOWN
     energy = f"{units.format_plain(report.totals.joules / units.JOULES_PER_KWH)} kWh of the GPUs, by {source}"
     lines = [("energy", energy)]
+    if report.kg_co2 is not None:
+        lines.append(("CO2", f"{units.format_plain(report.kg_co2)} kg of that energy, at the factor that was given"))
     if report.power_watts is not None:
         lines.append(("mean power", f"{units.format_si(report.power_watts, 'W')} of all GPUs"))
     if report.joules_per_token is not None:
