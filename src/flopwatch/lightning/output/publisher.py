@@ -10,13 +10,13 @@ from typing import Any
 
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output.alarms import Heat, LowMfu, MissedGoals, ReachedBudgets
-from flopwatch.lightning.output.fit_budgets import Bounds
+from flopwatch.lightning.output.fit_budgets import Bounds, ends_with_an_epoch
 from flopwatch.lightning.output.run_output import Output, progress_words
 from flopwatch.lightning.output.windows import Closed, window_of
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.run import metrics
 from flopwatch.run.budget import Projection
-from flopwatch.run.metric_table import Moment, logger_metrics
+from flopwatch.run.metric_table import Moment, logger_metrics, name
 from flopwatch.run.records import Device, Event, Totals, Window
 
 _logger = logging.getLogger("flopwatch")
@@ -51,6 +51,8 @@ class Publisher:
         self._low_mfu = LowMfu(options.alert_below_mfu, options.alert_after_seconds)
         self._heat = Heat(options.alert_after_seconds)
         self._doubted = False
+        self._last: Window | None = None
+        self._axis = 0
 
     def publish(
         self, closed: Closed, totals: Totals, device: Device, capacity_flops: float | None, step_now: int
@@ -65,19 +67,28 @@ class Publisher:
             step_now: The step that training has come to meanwhile.
         """
         window = window_of(closed, totals, self._ranks.world_size)
-        if not window.first:
-            self._bounds.add(window)
-        foreseen = self._bounds.project(totals, window.step)
-        projections = [each for each in foreseen if each.budget in self._bounds.budgets]
-        self._heed_budgets(projections, totals, window, step_now)
+        self._bounds.add(window)
+        self._last, self._axis = window, closed.boundary.axis
+        projections = self._projections(window)
+        self._heed_budgets(projections, window, step_now)
         projection = next(iter(projections), None)
         if projection is not None:
             window = _with_projection(window, projection)
         self._output.file.write(window)
         if not window.first:
-            for missed in self._missed.new(foreseen):
+            for missed in self._missed.new(self._bounds.project(window)):
                 self._say(missed, "budget will be missed")
             self._log(window, closed.boundary.axis, device, capacity_flops, projection)
+
+    def conclude(self, epochs: float | None) -> None:
+        """Log what is used of the epochs where one has ended without another step."""
+        if self._last is None or epochs is None or epochs == self._last.epochs:
+            return
+        projections = self._projections(replace(self._last, epochs=epochs))
+        self._tell_reached(projections, self._last.step)
+        if projections and projections[0].budget.unit == "epochs":
+            key = name("budget/fraction", self._options.prefix)
+            self._output.loggers.log_metrics({key: projections[0].fraction}, self._axis)
 
     def _log(
         self, window: Window, axis: int, device: Device, capacity_flops: float | None, projection: Projection | None
@@ -108,22 +119,29 @@ class Publisher:
             self._doubted = True
             _logger.warning("%s", doubt)
 
-    def _heed_budgets(self, projections: Sequence[Projection], totals: Totals, window: Window, step_now: int) -> None:
+    def _heed_budgets(self, projections: Sequence[Projection], window: Window, step_now: int) -> None:
         """Say that a budget of the user's is reached, and aim at the step that will reach it where it ends the run."""
-        if not self._bounds.are_users:
-            return
-        for budget in self._reached.new(projections):
-            self._say(f"the budget of {budget} is used up at step {window.step:,}", "budget used up")
-            if callable(self._options.on_budget):
-                self._call(self._options.on_budget, str(budget))
-        if self._options.on_budget != "stop":
+        self._tell_reached(projections, window.step)
+        if not self._bounds.are_users or self._options.on_budget != "stop":
             return
         for each in projections:
-            to_go = self._bounds.steps_to_go(each, totals, window)
+            if ends_with_an_epoch(each.budget):
+                continue
+            to_go = self._bounds.steps_to_go(each, window)
             if (to_go is not None and to_go <= _WINDOWS_AHEAD * window.steps) or each.fraction >= 1:
                 self._ranks.aim_to_stop(
                     window.step + (to_go or 0), step_now, window.wall_seconds / max(window.steps, 1)
                 )
+
+    def _tell_reached(self, projections: Sequence[Projection], step: int) -> None:
+        for budget in self._reached.new(projections) if self._bounds.are_users else ():
+            self._say(f"the budget of {budget} is used up at step {step:,}", "budget used up")
+            if callable(self._options.on_budget):
+                self._call(self._options.on_budget, str(budget))
+
+    def _projections(self, window: Window) -> list[Projection]:
+        """Where the run stands against its budgets, the nearest first."""
+        return [each for each in self._bounds.project(window) if each.budget in self._bounds.budgets]
 
     def _call(self, function: Callable[[Any, str], None], budget: str) -> None:
         try:

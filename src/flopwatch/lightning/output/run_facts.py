@@ -32,7 +32,6 @@ def start_record(
     usd_per_device_hour: float | None,
     resumed_from: str | None,
     lost_files: tuple[str, ...] = (),
-    batches_per_epoch: int | None = None,
 ) -> Start:
     """The record that a process begins its run file with."""
     return Start(
@@ -50,7 +49,6 @@ def start_record(
         usd_per_device_hour=usd_per_device_hour,
         resumed_from=resumed_from,
         lost_files=lost_files,
-        batches_per_epoch=batches_per_epoch,
         versions=versions(),
         host=socket.gethostname(),
         pid=os.getpid(),

@@ -39,7 +39,6 @@ _NOTHING_READ = Telemetry()
 # How long the end of a run waits at most: for the device, and for other ranks where all are well or not.
 _DEVICE_SECONDS, _DEVICE_SECONDS_AFTER_AN_ERROR = 10.0, 1.0
 _RANKS_SECONDS, _MOMENT_SECONDS = 10.0, 0.5
-_ROUNDING_SECONDS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,6 @@ class Session:
                 usd_per_device_hour=self._options.usd_per_device_hour,
                 resumed_from=state.get("run_file"),
                 lost_files=restart.lost_files,
-                batches_per_epoch=self._bounds.batches_per_epoch,
             )
         )
         for words in (restart.words, no_telemetry(trainer.strategy.root_device)):
@@ -226,7 +224,7 @@ class Session:
         elapsed = self._stopwatch.elapsed_seconds()
         step_seconds = elapsed / max(self._latest.steps, 1)
         bounds = self._bounds if self._ranks.rank == 0 and not self._ranks.aims_to_stop else None
-        if bounds is not None and bounds.are_users and bounds.seconds_to_go(elapsed) <= _ROUNDING_SECONDS:
+        if bounds is not None and bounds.are_users and bounds.is_used_up(elapsed):
             self._ranks.aim_to_stop(step, step, step_seconds)
         if not self.stopped and self._ranks.must_stop(step, step_seconds):
             self.stopped = self._trainer.should_stop = True
@@ -239,6 +237,14 @@ class Session:
     def epoch_started(self) -> None:
         """A training epoch is about to run."""
         self._stopwatch.become("other")
+        if self._bounds is not None:
+            self._bounds.epochs.begin()
+
+    def epoch_ended(self) -> None:
+        """A training epoch was run: end training where a budget is of so many."""
+        bounds = self._bounds if self._options.on_budget == "stop" else None
+        if bounds is not None and bounds.are_users and bounds.ends_here():
+            self.stopped = self._trainer.should_stop = True
 
     def _count(self, batch: Any) -> None:
         """Add a batch, and say how it is counted where that is new."""
@@ -351,6 +357,9 @@ class Session:
         )
         return Progress(time.time(), step, totals)
 
+    def _epochs(self) -> float | None:
+        return None if self._bounds is None else self._bounds.epochs.done()
+
     def _capacity_flops(self) -> float | None:
         seconds = time.time() - self._process_started_at
         return metrics.capacity_flops(self._capacity_before, seconds, self._device)
@@ -370,7 +379,7 @@ class Session:
         if self._output is None or self._final_totals is None:
             return
         seconds = self._stopwatch.seconds_by_kind()
-        self._output.file.write(End(status, time.time(), self._last_step, self._final_totals, seconds))
+        self._output.file.write(End(status, time.time(), self._last_step, self._final_totals, seconds, self._epochs()))
         self._output.finish(report=self._options.report)
 
     def _conclude(self, *, after_an_error: bool) -> None:
@@ -388,6 +397,8 @@ class Session:
         self._publish_complete()
         total = None if last is None else last.value
         self._final_totals = self._totals(self._meter.mark(), total, self._stopwatch.elapsed_seconds())
+        if self._publisher is not None:
+            self._publisher.conclude(self._epochs())
         self._ranks.finish()
         self._describe_change()
 
@@ -456,6 +467,7 @@ class Session:
                     ticket=ticket,
                     sum=pending,
                     first=self._first_window,
+                    epochs=self._epochs(),
                 )
             )
         else:
