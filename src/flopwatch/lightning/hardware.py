@@ -7,15 +7,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import TypeVar
 
 from flopwatch.hardware.nvml.lookup import Address
 from flopwatch.hardware.sampler import Sampler
 from flopwatch.hardware.telemetry import FEWEST_SAMPLES, Telemetry
+from flopwatch.lightning.apart import Apart
 from flopwatch.run.meter import add
 from flopwatch.run.records import Event, Hardware
 
 _logger = logging.getLogger("flopwatch")
 _WINDOWS_IN_A_ROW = 2
+_T = TypeVar("_T")
 
 
 class HardwareWatch:
@@ -35,7 +38,8 @@ class HardwareWatch:
         in_loop: Callable[[], bool],
         rank: int,
     ) -> None:
-        self._sampler = None if address is None else Sampler(address, boost_clock_hz, in_loop)
+        self._apart = Apart()
+        self._sampler = None if address is None else self._ask(Sampler, address, boost_clock_hz, in_loop)
         self._rank = rank
         self._windows_without_others, self._others_missing = 0, False
         self._joules: int | None = 0
@@ -44,23 +48,23 @@ class HardwareWatch:
     def start(self) -> None:
         """Start reading."""
         if self._sampler is not None:
-            self._sampler.start()
+            self._ask(self._sampler.start)
 
     def stop(self) -> None:
         """Read a last time; takes a second at most."""
         if self._sampler is not None:
-            self._sampler.stop()
+            self._ask(self._sampler.stop)
 
     def take(self) -> Telemetry:
         """What the GPU did since the last call."""
-        return Telemetry() if self._sampler is None else self._sampler.take()
+        return (None if self._sampler is None else self._ask(self._sampler.take)) or Telemetry()
 
     def joules(self) -> int | None:
         """Energy so far, in whole joules; unknown while the driver is silent, and for good once some of it is."""
         with self._lock:
-            if self._sampler is not None and self._sampler.is_silent():
+            if self._sampler is not None and self._ask(self._sampler.is_silent) is not False:
                 return None
-            self._joules = add(self._joules, None if self._sampler is None else self._sampler.take_joules())
+            self._joules = add(self._joules, None if self._sampler is None else self._ask(self._sampler.take_joules))
             return self._joules
 
     def gpu(self) -> str | None:
@@ -70,11 +74,14 @@ class HardwareWatch:
     def set_boost_clock(self, boost_clock_hz: float | None) -> None:
         """Hold the GPU against another clock from now on, as for another precision."""
         if self._sampler is not None:
-            self._sampler.set_boost_clock(boost_clock_hz)
+            self._ask(self._sampler.set_boost_clock, boost_clock_hz)
 
     def driver(self) -> str | None:
         """The driver's version, once it has answered."""
-        return None if self._sampler is None else self._sampler.driver()
+        return None if self._sampler is None else self._ask(self._sampler.driver)
+
+    def _ask(self, function: Callable[..., _T], *arguments: object) -> _T | None:
+        return self._apart.run("reading the GPU", function, *arguments)
 
     def news(self, step: int, own: Telemetry | None, everyone: Telemetry | None) -> list[Hardware | Event]:
         """What the run file should hold of it since the last call; every trouble is logged once.
@@ -86,11 +93,16 @@ class HardwareWatch:
         """
         if self._sampler is None:
             return []
+        return self._ask(self._news, self._sampler, step, own, everyone) or []
+
+    def _news(
+        self, sampler: Sampler, step: int, own: Telemetry | None, everyone: Telemetry | None
+    ) -> list[Hardware | Event]:
         records: list[Hardware | Event] = []
-        hardware = self._sampler.hardware()
+        hardware = sampler.hardware()
         if hardware is not None:
             records.append(Hardware(time.time(), **asdict(hardware)))
-        messages = [each.words for each in self._sampler.troubles() if self._rank == 0 or not each.everywhere]
+        messages = [each.words for each in sampler.troubles() if self._rank == 0 or not each.everywhere]
         if self._others_are_missing(own, everyone):
             messages.append("the GPU of another rank is not read, so clocks and energy of the run are not known")
         for message in messages:

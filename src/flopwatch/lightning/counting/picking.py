@@ -86,6 +86,7 @@ class Counting:
         self._warnings = Warnings()
         self._counter: Counter | None = None
         self._news: Work | None = None
+        self._contents: Contents | None = None
         inputs = "tokens" if self._found is None else self._found.architecture.inputs
         sharded = discovery.is_sharded(module, strategy)
         self._subject = Subject(
@@ -143,6 +144,12 @@ class Counting:
             self._counter = WithheldCounter(self._subject, batch, self._note, MeasurementError("it was not watched"))
             self._checked.clear()
             return self._counter.count(batch, look, training)
+
+    def contents(self, batch: Any) -> Amounts:
+        """Work of a batch whose FLOPs could not be counted: tokens and samples."""
+        if self._contents is None:
+            self._contents = Contents(self._subject, batch)
+        return self._contents.amounts(batch, None, None)
 
     def skip(self) -> None:
         """The batch was skipped by training: it is no training work."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flopwatch import units
+from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.output.epochs import Epochs
 from flopwatch.run import metrics
 from flopwatch.run.budget import Budget, BudgetUnit, Projection, project
@@ -20,6 +21,7 @@ _OF_STEPS: tuple[BudgetUnit, ...] = ("flops", "tokens", "samples", "steps", "epo
 _BY_PACE: tuple[BudgetUnit, ...] = (*_OF_STEPS, "joules")
 _SEEN_AT_EVERY_STEP: tuple[BudgetUnit, ...] = ("seconds", "device_seconds", "usd", "epochs")
 _ROUNDING = 1e-9
+_PROJECTING = "projecting the time left"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Bounds:
     ) -> None:
         self.are_users = bool(budgets)
         self.epochs = Epochs(trainer)
+        self._apart = Apart()
         self._initial, self._spending, self._speaks = initial, spending, trainer.is_global_zero
         seconds = initial.seconds + elapsed_seconds
         self.budgets = tuple(self._resolved(budgets)) or _trainers_budgets(trainer, seconds)
@@ -61,9 +64,8 @@ class Bounds:
 
     def add(self, window: Window) -> None:
         """Learn from a window; the first one is warm-up."""
-        if not window.first:
-            for unit, pace in self._paces.items():
-                self._add_to(pace, unit, window)
+        for unit, pace in self._paces.items() if not window.first else ():
+            self._apart.run(_PROJECTING, self._add_to, pace, unit, window)
         self._epochs_before = window.epochs
 
     def _add_to(self, pace: Pace, unit: BudgetUnit, window: Window) -> None:
@@ -100,7 +102,7 @@ class Bounds:
         return window.batches / length
 
     def is_used_up(self, elapsed_seconds: float) -> bool:
-        """Whether a budget of time, of what time costs, or of a part of an epoch is reached at this moment."""
+        """Whether a user's budget of time, of what time costs, or of a part of an epoch is reached at this moment."""
         totals = replace(
             self._initial,
             seconds=self._initial.seconds + elapsed_seconds,
@@ -109,13 +111,13 @@ class Bounds:
         done = self._done(totals, 0, self.epochs.done())
         return any(
             (done[each.unit] or 0.0) >= each.amount * (1 - _ROUNDING)
-            for each in self.budgets
+            for each in (self.budgets if self.are_users else ())
             if each.unit in _SEEN_AT_EVERY_STEP and not ends_with_an_epoch(each)
         )
 
     def ends_here(self) -> bool:
-        """Whether the epoch that has just ended reaches a budget of whole epochs; all ranks come to the same answer."""
-        done = self.epochs.done()
+        """Whether the epoch that has just ended reaches a user's budget of whole epochs; all ranks find the same."""
+        done = self.epochs.done() if self.are_users else None
         return done is not None and any(done >= each.amount for each in self.budgets if ends_with_an_epoch(each))
 
     def _resolved(self, budgets: tuple[Budget, ...]) -> Iterator[Budget]:
@@ -157,7 +159,7 @@ class Bounds:
 
     def _time_left(self, unit: BudgetUnit, amount: float) -> TimeLeft | None:
         if unit in _BY_PACE:
-            return self._paces[unit].left(amount)
+            return self._apart.run(_PROJECTING, self._paces[unit].left, amount)
         spending = self._spending
         price = spending.usd_per_device_hour or math.inf
         per_second = {"device_seconds": spending.devices, "usd": spending.devices * price / units.SECONDS_PER_HOUR}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output.alarms import Heat, LowMfu, MissedGoals, ReachedBudgets
 from flopwatch.lightning.output.fit_budgets import Bounds, ends_with_an_epoch
@@ -51,6 +52,7 @@ class Publisher:
         self._low_mfu = LowMfu(options.alert_below_mfu, options.alert_after_seconds)
         self._heat = Heat(options.alert_after_seconds)
         self._doubted = False
+        self._apart = Apart()
         self._last: Window | None = None
         self._axis = 0
 
@@ -70,15 +72,17 @@ class Publisher:
         self._bounds.add(window)
         self._last, self._axis = window, closed.boundary.axis
         projections = self._projections(window)
-        self._heed_budgets(projections, window, step_now)
+        self._apart.run("heeding budgets", self._heed_budgets, projections, window, step_now)
         projection = next(iter(projections), None)
         if projection is not None:
             window = _with_projection(window, projection)
         self._output.file.write(window)
         if not window.first:
-            for missed in self._missed.new(self._bounds.project(window)):
-                self._say(missed, "budget will be missed")
-            self._log(window, closed.boundary.axis, device, capacity_flops, projection)
+            mfu = metrics.mfu(window, device)
+            self._apart.run("judging budgets", self._judge_budgets, window)
+            self._apart.run("logging a window", self._log, window, device, capacity_flops)
+            self._apart.run("the progress bar", self._show, mfu, projection)
+            self._apart.run("judging a window", self._judge, mfu, window, device)
 
     def conclude(self, epochs: float | None) -> None:
         """Log what is used of the epochs where one has ended without another step."""
@@ -90,9 +94,7 @@ class Publisher:
             key = name("budget/fraction", self._options.prefix)
             self._output.loggers.log_metrics({key: projections[0].fraction}, self._axis)
 
-    def _log(
-        self, window: Window, axis: int, device: Device, capacity_flops: float | None, projection: Projection | None
-    ) -> None:
+    def _log(self, window: Window, device: Device, capacity_flops: float | None) -> None:
         moment = Moment(
             window=window,
             device=device,
@@ -102,10 +104,14 @@ class Publisher:
             usd_per_device_hour=self._options.usd_per_device_hour,
         )
         values = logger_metrics(moment, self._options.prefix)
-        self._output.loggers.log_metrics(values, axis)
-        mfu = metrics.mfu(window, device)
+        self._output.loggers.log_metrics(values, self._axis)
+
+    def _show(self, mfu: float | None, projection: Projection | None) -> None:
         self._output.progress.show(progress_words(mfu, projection))
-        self._judge(mfu, window, device)
+
+    def _judge_budgets(self, window: Window) -> None:
+        for missed in self._missed.new(self._bounds.project(window)):
+            self._say(missed, "budget will be missed")
 
     def _judge(self, mfu: float | None, window: Window, device: Device) -> None:
         low = self._low_mfu.add(mfu, window.seconds)
@@ -141,7 +147,8 @@ class Publisher:
 
     def _projections(self, window: Window) -> list[Projection]:
         """Where the run stands against its budgets, the nearest first."""
-        return [each for each in self._bounds.project(window) if each.budget in self._bounds.budgets]
+        foreseen = self._apart.run("projecting budgets", self._bounds.project, window) or []
+        return [each for each in foreseen if each.budget in self._bounds.budgets]
 
     def _call(self, function: Callable[[Any, str], None], budget: str) -> None:
         try:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flopwatch.lightning.apart import in_words
 from flopwatch.lightning.patch import Patch
 from flopwatch.wandb import live
 
@@ -68,7 +69,7 @@ class LoggerSink:
                 self._failures[index] = 0
             except Exception as error:
                 self._failures[index] += 1
-                self._tell(index, f"failed ({_in_words(error)}); training goes on, and the run file keeps every row")
+                self._tell(index, f"failed ({in_words(error)}); training goes on, and the run file keeps every row")
             took = time.monotonic() - began
             if took > _SLOW_SECONDS:
                 self._tell(index, f"took {took:.1f} s {what}, in which training waited; is its server slow?")
@@ -78,15 +79,6 @@ class LoggerSink:
         level = logging.DEBUG if self._told[index] else logging.WARNING
         self._told[index] = True
         _logger.log(level, "%s %s", type(self._loggers[index]).__name__, words)
-
-
-def _in_words(error: Exception) -> str:
-    """An error in one line, whatever it is made of."""
-    try:
-        text = "".join(each if each.isprintable() else " " for each in str(error))
-    except Exception:
-        text = "which cannot say why"
-    return f"{type(error).__name__}: {' '.join(text.split())}"[:200]
 
 
 class ProgressSink:

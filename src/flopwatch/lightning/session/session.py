@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from flopwatch.hardware.telemetry import Telemetry
-from flopwatch.lightning.counting.picking import Counting
+from flopwatch.lightning.apart import Apart
+from flopwatch.lightning.counting.guarded import GuardedCounting
 from flopwatch.lightning.counting.precision import AutocastProbe, Precision, precision_of
 from flopwatch.lightning.devices import address_of, device_of, no_telemetry
 from flopwatch.lightning.hardware import HardwareWatch
@@ -64,8 +65,8 @@ class Session:
     """
 
     def __init__(self, options: Options, trainer: Any, module: Any, ranks: Ranks, stopwatch: Stopwatch) -> None:
-        self._options = options
-        self._trainer = trainer
+        self._options, self._trainer = options, trainer
+        self._apart = Apart()
         self._name = type(module).__name__
         self._stopwatch = stopwatch
         self._ranks = ranks
@@ -76,9 +77,9 @@ class Session:
             self._precision = Precision(options.dtype, "precision given by the user", by_layers=True)
         self._autocast = AutocastProbe(module, root.type)
         self._device = device_of(trainer, self._precision, options.peak_flops_per_second, options.chips)
-        clock = self._device.boost_clock_hz
-        self._hardware = HardwareWatch(address_of(root), clock, stopwatch.in_loop, trainer.global_rank)
-        self._counting = Counting(
+        address, clock = self._apart.run("finding the GPU", address_of, root), self._device.boost_clock_hz
+        self._hardware = HardwareWatch(address, clock, stopwatch.in_loop, trainer.global_rank)
+        self._counting = GuardedCounting(
             module,
             config=options.config,
             attention=options.attention,
@@ -184,7 +185,7 @@ class Session:
         self._stopwatch.become("flopwatch")
         self._counting.plan(batch)
         if self._first_batch:
-            self._autocast.attach()
+            self._apart.run("looking at the precision", self._autocast.attach)
         self._stopwatch.become("callbacks")
 
     def batch_ended(self, batch: Any, skipped: bool) -> None:
@@ -224,7 +225,7 @@ class Session:
         elapsed = self._stopwatch.elapsed_seconds()
         step_seconds = elapsed / max(self._latest.steps, 1)
         bounds = self._bounds if self._ranks.rank == 0 and not self._ranks.aims_to_stop else None
-        if bounds is not None and bounds.are_users and bounds.is_used_up(elapsed):
+        if bounds is not None and bounds.is_used_up(elapsed):
             self._ranks.aim_to_stop(step, step, step_seconds)
         if not self.stopped and self._ranks.must_stop(step, step_seconds):
             self.stopped = self._trainer.should_stop = True
@@ -242,23 +243,22 @@ class Session:
 
     def epoch_ended(self) -> None:
         """A training epoch was run: end training where a budget is of so many."""
-        bounds = self._bounds if self._options.on_budget == "stop" else None
-        if bounds is not None and bounds.are_users and bounds.ends_here():
+        if self._options.on_budget == "stop" and self._bounds is not None and self._bounds.ends_here():
             self.stopped = self._trainer.should_stop = True
 
     def _count(self, batch: Any) -> None:
         """Add a batch, and say how it is counted where that is new."""
         if self._first_batch:
             self._first_batch = False
-            self._autocast.detach()
-            self._settle_precision()
+            self._apart.run("looking at the precision", self._settle_precision)
         self._meter.add(self._counting.count(batch))
         news = self._counting.news()
         if news is not None:
-            self._describe_work(news)
+            self._apart.run("describing how batches are counted", self._describe_work, news)
 
     def _settle_precision(self) -> None:
         """Hold the run against another peak where its layers were seen to run in another precision."""
+        self._autocast.detach()
         precision = self._autocast.corrected(self._precision)
         if precision == self._precision:
             return
@@ -361,8 +361,7 @@ class Session:
         return None if self._bounds is None else self._bounds.epochs.done()
 
     def _capacity_flops(self) -> float | None:
-        seconds = time.time() - self._process_started_at
-        return metrics.capacity_flops(self._capacity_before, seconds, self._device)
+        return metrics.capacity_flops(self._capacity_before, time.time() - self._process_started_at, self._device)
 
     def finish(self, status: Status) -> None:
         """Close everything: the last window, files, threads; then write the report and say where it is."""
@@ -373,16 +372,18 @@ class Session:
         self._settle()
         self._hardware.stop()
         if self.begun:
-            self._conclude(after_an_error=status == "failed")
+            self._apart.run("the last window", self._conclude, status == "failed")
         self._release()
-        self._pass_on_news()
-        if self._output is None or self._final_totals is None:
+        self._apart.run("news of the GPU", self._pass_on_news)
+        if self._output is None or not self.begun:
             return
-        seconds = self._stopwatch.seconds_by_kind()
-        self._output.file.write(End(status, time.time(), self._last_step, self._final_totals, seconds, self._epochs()))
+        if self._final_totals is None:
+            self._final_totals = self._totals(self._meter.mark(), None, self._stopwatch.elapsed_seconds())
+        seconds, now = self._stopwatch.seconds_by_kind(), time.time()
+        self._output.file.write(End(status, now, self._last_step, self._final_totals, seconds, self._epochs()))
         self._output.finish(report=self._options.report)
 
-    def _conclude(self, *, after_an_error: bool) -> None:
+    def _conclude(self, after_an_error: bool) -> None:
         """The last window and the totals, as far as the other ranks have published theirs or do in a moment."""
         if self._latest.steps > self._steps_closed:
             self._close_window()
@@ -398,7 +399,7 @@ class Session:
         total = None if last is None else last.value
         self._final_totals = self._totals(self._meter.mark(), total, self._stopwatch.elapsed_seconds())
         if self._publisher is not None:
-            self._publisher.conclude(self._epochs())
+            self._apart.run("the last share of epochs", self._publisher.conclude, self._epochs())
         self._ranks.finish()
         self._describe_change()
 
@@ -414,12 +415,9 @@ class Session:
 
     def _release(self) -> None:
         self.finished = True
-        self._tap.remove()
-        self._counting.release()
-        self._autocast.detach()
-        self._hardware.stop()
-        if self._output is not None:
-            self._output.progress.remove()
+        bar = [] if self._output is None else [self._output.progress.remove]
+        for undo in (self._tap.remove, self._counting.release, self._autocast.detach, self._hardware.stop, *bar):
+            self._apart.run("cleaning up", undo)
 
     def _describe_work(self, work: Work) -> None:
         if self._output is None or self._bounds is None:
@@ -492,9 +490,9 @@ class Session:
             judged = closed.total is not None and not closed.boundary.first
             self._pass_on_news(self._own_telemetry if judged else None, telemetry)
             if self._publisher is not None:
-                boundary = closed.boundary
-                totals = self._totals(boundary.own, closed.total, boundary.elapsed_seconds)
-                self._publisher.publish(closed, totals, self._device, self._capacity_flops(), self._last_step)
+                totals = self._totals(closed.boundary.own, closed.total, closed.boundary.elapsed_seconds)
+                then = totals, self._device, self._capacity_flops(), self._last_step
+                self._apart.run("publishing a window", self._publisher.publish, closed, *then)
 
     def _pass_on_news(self, own: Telemetry | None = None, everyone: Telemetry | None = None) -> None:
         for record in self._hardware.news(self._last_step, own, everyone):
