@@ -252,7 +252,7 @@ class FlopWatch(_Callback):
     @_survives
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
         """Note that a forward pass has ended."""
-        self._live.forward_ended()
+        self._live.forward_ended(loss)
 
     @_survives
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -63,6 +63,11 @@ class GuardedCounting:
         if self._counting is not None:
             self._apart.run("watching a batch", self._counting.batch_ends)
 
+    def backward_begins(self, loss: Any) -> None:
+        """As `Counting.backward_begins`."""
+        if self._counting is not None:
+            self._apart.run("watching a batch", self._counting.backward_begins, loss)
+
     def release(self) -> None:
         """As `Counting.release`."""
         self.batch_ends()

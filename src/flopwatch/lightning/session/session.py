@@ -67,9 +67,7 @@ class Session:
     def __init__(self, options: Options, trainer: Any, module: Any, ranks: Ranks, stopwatch: Stopwatch) -> None:
         self._options, self._trainer = options, trainer
         self._apart = Apart()
-        self._name = type(module).__name__
-        self._stopwatch = stopwatch
-        self._ranks = ranks
+        self._name, self._stopwatch, self._ranks = type(module).__name__, stopwatch, ranks
         root = trainer.strategy.root_device
         stopwatch.use(timer_for(root, stopwatch.clock))
         self._precision = precision_of(trainer, module)
@@ -269,8 +267,9 @@ class Session:
             self._output.file.write(self._device)
             _logger.info("the layers run in %s: peak %s", precision.dtype, self._device.peak_source)
 
-    def forward_ended(self) -> None:
+    def forward_ended(self, loss: Any) -> None:
         """A batch's forward pass was run; with some strategies ranks wait for each other only after it."""
+        self._counting.backward_begins(loss)
         if self._marks_forward:
             self._stopwatch.forward_ended()
 
@@ -379,8 +378,8 @@ class Session:
             return
         if self._final_totals is None:
             self._final_totals = self._totals(self._meter.mark(), None, self._stopwatch.elapsed_seconds())
-        seconds, now = self._stopwatch.seconds_by_kind(), time.time()
-        self._output.file.write(End(status, now, self._last_step, self._final_totals, seconds, self._epochs()))
+        how = status, time.time(), self._last_step, self._final_totals, self._stopwatch.seconds_by_kind()
+        self._output.file.write(End(*how, self._epochs()))
         self._output.finish(report=self._options.report)
 
     def _conclude(self, after_an_error: bool) -> None:
