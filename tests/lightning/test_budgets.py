@@ -143,12 +143,13 @@ class Endless(torch.utils.data.IterableDataset):
             yield loader(1).dataset[0]
 
 
-def test_a_budget_that_cannot_be_measured_is_left_out_with_the_reason(tmp_path, caplog):
+def test_a_budget_that_cannot_be_measured_yet_is_told_with_the_reason(tmp_path, caplog):
     watch = FlopWatch(["3 epochs", "12 steps"], dirpath=tmp_path)
     trainer(tmp_path, watch, max_steps=3).fit(TinyGPT(), torch.utils.data.DataLoader(Endless(), batch_size=2))
     (segment,) = read_run(tmp_path).segments
-    assert [each.text for each in segment.start.budgets] == ["12 steps"]
-    assert "the budget of 3 epochs is left out: the data loader does not say how long one is" in caplog.text
+    assert [each.text for each in segment.start.budgets] == ["3 epochs", "12 steps"]
+    assert segment.windows[-1].budget_fraction == 3 / 12
+    assert caplog.text.count("the data loader does not say how long an epoch is") == 1
 
 
 @pytest.mark.parametrize(
@@ -270,21 +271,22 @@ one = pl.Trainer(
     accelerator="cpu", devices=2, strategy="ddp", max_steps=400, logger=False, enable_progress_bar=False,
     enable_model_summary=False, enable_checkpointing=False, callbacks=[watch], default_root_dir=sys.argv[1],
 )
-one.fit(model, loader(2000))
+one.fit(model, loader({batches}))
 print(json.dumps(["stopped", rank, one.global_step]), flush=True)
 """
 
 
 @pytest.mark.parametrize(
-    ("budget", "least", "most"),
+    ("budget", "least", "most", "batches"),
     # 64 tokens a step of both ranks: 50 steps are 3,200; telling both takes 0.6 s, some 15 steps of 40 ms. Time is
     # looked at by the first rank alone.
-    [("3200 tokens", 50, 80), ("4 s", 10, 200)],
+    # 20 batches are 10 for each rank, and the end of the third epoch is known to both.
+    [("3200 tokens", 50, 80, 2000), ("4 s", 10, 200, 2000), ("3 epochs", 30, 30, 20)],
 )
-def test_all_ranks_end_with_the_same_step(tmp_path, budget, least, most):
+def test_all_ranks_end_with_the_same_step(tmp_path, budget, least, most, batches):
     root = str(Path(__file__).parents[2])
     script = tmp_path / "train.py"  # Lightning starts the second rank by the script's name
-    script.write_text(RANKS.format(root=root, budget=budget))
+    script.write_text(RANKS.format(root=root, budget=budget, batches=batches))
     result = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     lines = (result.stdout + result.stderr).splitlines()
