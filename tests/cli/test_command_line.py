@@ -31,7 +31,7 @@ def test_estimate_answers_the_napkin_question(config, capsys):
         assert said in out, said
     assert "223,596" in out
     assert "time of one batch" not in out
-    assert "n/a (give --usd-per-gpu-hour)" in out
+    assert "n/a (pass --usd-per-gpu-hour)" in out
 
 
 def test_estimate_as_json_has_the_stable_keys(config, capsys):
@@ -156,7 +156,7 @@ def test_gpus_of_this_machine_through_the_driver(python, fake_driver):
     assert "1980 of 1980" in lines[2]
     assert "989.4 bf16" in lines[2]
     assert "no peak known for a device named 'NVIDIA Foo'" in text
-    assert "what may be read of all GPUs (driver 580.95.05)" in text
+    assert "what can be read on all GPUs (driver 580.95.05)" in text
 
 
 def test_slices_have_the_peak_of_their_own_sms(python, fake_driver):
@@ -238,7 +238,7 @@ def test_a_run_file_with_absurd_times_still_opens(run_file, capsys):
     text = run_file.read_text().replace('"started_at":1000.0', '"started_at":-1e18')
     run_file.write_text(text)
     assert main(["report", str(run_file)]) == DONE
-    assert "started             n/a" in capsys.readouterr().out
+    assert "started          n/a" in capsys.readouterr().out
 
 
 def test_a_work_record_that_cannot_be_read_is_said(run_file, capsys):

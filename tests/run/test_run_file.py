@@ -173,7 +173,7 @@ def test_a_process_that_a_later_one_followed_was_killed(tmp_path):
     start = samples.start(time=1100.0, step=21, resumed_from=str(first))
     path = write(tmp_path / "b" / "run.jsonl", [start, *samples.healthy_run()[1:-1]])
     statuses = [process.status for process in summarize(read_run(path)).each_process]
-    assert statuses == ["killed", "killed or still running"]
+    assert statuses == ["killed", "no end recorded (killed, or still running)"]
 
 
 def test_totals_at_a_checkpoint_are_those_of_its_step_and_the_last_ones(tmp_path):

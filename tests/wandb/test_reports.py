@@ -38,7 +38,7 @@ def test_a_report_compares_the_runs_of_a_project_above_their_charts(runs, capsys
     assert capsys.readouterr().out == f"made {runs.url}/{ENTITY}/p/reports/flopwatch:-p--{view['id'].rstrip('=')}\n"
     glance, _, basis, _, links = (block["content"] for block in blocks if block["type"] == "markdown-block")
     assert "| MFU | 40% | 41% | ★ 42% |" in glance
-    assert "| peak of one device | 989 TFLOP/s | 989 TFLOP/s | 989 TFLOP/s |" in basis
+    assert "| peak per device | 989 TFLOP/s | 989 TFLOP/s | 989 TFLOP/s |" in basis
     assert r"[run\|0 \<script\>](" in links
     assert "energy" not in glance
     grids = [block["metadata"] for block in blocks if block["type"] == "panel-grid"]

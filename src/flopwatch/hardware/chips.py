@@ -61,7 +61,7 @@ class Chip:
     key: str = ""
 
     def peak_flops_per_second(self, dtype: Dtype, sm_count: int | None = None) -> float:
-        """Dense datasheet peak of one device in FLOP/s, or of a slice of it with so many SMs.
+        """Dense datasheet peak per device in FLOP/s, or of a slice of it with so many SMs.
 
         Raises:
             UnknownDeviceError: If the chip has no figure for the precision, or the row is not confirmed.
