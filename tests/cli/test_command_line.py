@@ -255,10 +255,10 @@ def test_bad_reports_are_one_clear_line(run_file, tmp_path, capsys):
     assert_known_failure(["report", 5000 * "x"], "found nothing at", capsys)
     assert_known_failure(["estimate", 5000 * "x", "--seq-len", "8"], "cannot read", capsys)
     assert_known_failure(["report", str(tmp_path / "no")], "found nothing at", capsys)
-    assert_known_failure(["report", str(run_file), "--prefix", "x"], "expected --prefix with --wandb alone", capsys)
+    assert_known_failure(["report", str(run_file), "--prefix", "x"], "expected --prefix only with --wandb", capsys)
     assert_known_failure(["report", str(run_file), "-o", str(run_file / "x.txt")], "cannot write", capsys)
     assert_known_failure(
-        ["report", str(run_file), "-o", "x.pdf"], "ends in .txt, .md, .json, .html, or --format", capsys
+        ["report", str(run_file), "-o", "x.pdf"], "ending in .txt, .md, .json, .html, or --format", capsys
     )
 
 

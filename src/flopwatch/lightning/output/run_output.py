@@ -104,7 +104,7 @@ class Output:
         """Write the report's page; on a disk that does not answer nobody waits for it."""
         path = runfile.report_path(self.file.path, "html")
         if self.file.hangs:
-            _logger.warning("no report is written: %s: the disk does not answer", path)
+            _logger.warning("no report is written: %s: the disk does not respond", path)
             return None
         try:
             files.replace_text(path, RENDERERS["html"](result))
