@@ -101,7 +101,7 @@ def test_a_bad_config_is_one_clear_line(name, tmp_path, capsys):
         (["--seq-len", "8", "--batch", "many"], "expected a number"),
         (["--seq-len", "8", "--tokens", "1.4X"], "one of the suffixes K, M, B, T, Q, got '1.4X'"),
         (["--seq-len", "8", "--gpu", "H1000", "--mfu", "0.4"], "no peak known for a device named 'H1000'"),
-        (["--seq-len", "8", "--gpu", "Tesla T4", "--mfu", "0.4"], "no bf16 peak for Tesla T4; known are fp16"),
+        (["--seq-len", "8", "--gpu", "Tesla T4", "--mfu", "0.4"], "no bf16 peak for Tesla T4; known peaks: fp16"),
         (["--seq-len", "8", "--gpu", "NVIDIA H200"], "expected --mfu with --gpu"),
         (["--seq-len", "8", "--mfu", "0.4"], "expected --gpu with --mfu"),
         (["--seq-len", "8", "--count", "8"], "expected --gpu with --mfu, --count"),
@@ -139,7 +139,7 @@ def test_gpus_by_name(capsys):
     assert (gpu["peak_flops_per_second"], gpu["dtype"], gpu["sm_count"]) == (989.4e12, "bf16", 132)
     assert main(["gpus", "--name", "Tesla T4"]) == DONE
     assert "65 TFLOP/s dense" in capsys.readouterr().out
-    assert_known_failure(["gpus", "--name", "RTX A1000"], "nearest are", capsys)
+    assert_known_failure(["gpus", "--name", "RTX A1000"], "nearest names:", capsys)
 
 
 def test_gpus_of_this_machine_through_the_driver(python, fake_driver):
@@ -197,7 +197,7 @@ def test_amds_gpus_have_a_name_and_a_peak_and_nothing_else(python, tmp_path):
     # Some MI308X call themselves MI300X; they have 80 compute units.
     assert (other["peak_flops_per_second"], silent["name"]) == (None, "unknown")
     text = python(script, "gpus", environment={"PYTHONPATH": str(tmp_path)}).stdout
-    assert "of NVIDIA GPUs alone" in text
+    assert "on NVIDIA GPUs only" in text
 
 
 def test_chips_of_a_file_are_known_to_gpus_and_estimate(tmp_path, config, capsys):

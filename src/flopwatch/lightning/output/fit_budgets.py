@@ -98,13 +98,13 @@ class Bounds:
         """The budgets that this run can be held against."""
         for budget in budgets:
             if budget.unit == "epochs" and not self.batches_per_epoch:
-                self._leave_out(budget, "the data loader does not say how long one is")
+                self._leave_out(budget, "the data loader does not report its length")
             elif budget.unit != "tokens_per_parameter":
                 yield budget
             elif self._spending.parameters:
                 yield Budget(int(budget.amount * self._spending.parameters), "tokens")
             else:
-                self._leave_out(budget, "it is not known how many there are")
+                self._leave_out(budget, "the number of parameters is unknown")
 
     def _steps_of_trainer(self, trainer: Any) -> tuple[Budget, ...]:
         if trainer.max_steps <= 0 or any(each.unit == "steps" for each in self.budgets):
@@ -113,7 +113,7 @@ class Bounds:
 
     def _leave_out(self, budget: Budget, why: str) -> None:
         if self._speaks:
-            _logger.warning("the budget of %s is left out: %s", budget, why)
+            _logger.warning("ignoring the budget of %s: %s", budget, why)
 
     def _done(self, totals: Totals, step: int) -> dict[str, float | None]:
         batches = totals.batches - self._initial.batches
