@@ -27,7 +27,7 @@ HARDWARE = Hardware(
 )
 WORK = Work(
     verification="parameters equal",
-    note="the config gives the live module's 1,000 parameters exactly",
+    note="the config matches the module's 1,000 parameters exactly",
     model_type="llama",
     parameters=1000,
     active_parameters=1000,

@@ -135,10 +135,8 @@ def test_an_endless_quantity_ends_at_once(config, capsys):
 def test_devices_and_pipes_are_not_read(tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe")
     for path in ("/dev/zero", tmp_path / "pipe"):
-        assert "expected a file, it is no plain one" in fails_in_one_line(capsys, "estimate", path, "--seq-len", 16)
-        assert "expected a file, it is no plain one" in fails_in_one_line(
-            capsys, "gpus", "--name", "NVIDIA H200", "--chips", path
-        )
+        assert "expected a regular file" in fails_in_one_line(capsys, "estimate", path, "--seq-len", 16)
+        assert "expected a regular file" in fails_in_one_line(capsys, "gpus", "--name", "NVIDIA H200", "--chips", path)
         fails_in_one_line(capsys, "report", path)
         fails_in_one_line(capsys, "watch", path)
 

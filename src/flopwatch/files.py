@@ -20,7 +20,7 @@ def read_text(path: Path, most_bytes: int) -> str:
         UnicodeDecodeError: If it is no UTF-8.
     """
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "expected a file, it is no plain one")
+        raise OSError(errno.EINVAL, "expected a regular file")
     with path.open("rb") as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
@@ -37,7 +37,7 @@ def here() -> Path:
     try:
         return Path.cwd()
     except OSError:
-        raise ArgumentError("the working directory was removed; change to one that exists") from None
+        raise ArgumentError("the working directory was removed; change to an existing one") from None
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -45,7 +45,7 @@ def quoted(value: object) -> str:
     try:
         text = repr(value)
     except ValueError:  # whole numbers of more digits than Python prints
-        text = "a number of very many digits"
+        text = "a number with too many digits to show"
     return text if len(text) <= _LONGEST_QUOTED else f"{text[:_LONGEST_QUOTED]}..."
 
 

@@ -31,7 +31,7 @@ def test_estimate_answers_the_napkin_question(config, capsys):
         assert said in out, said
     assert "223,596" in out
     assert "time of one batch" not in out
-    assert "n/a (give --usd-per-gpu-hour)" in out
+    assert "n/a (pass --usd-per-gpu-hour)" in out
 
 
 def test_estimate_as_json_has_the_stable_keys(config, capsys):
@@ -101,7 +101,7 @@ def test_a_bad_config_is_one_clear_line(name, tmp_path, capsys):
         (["--seq-len", "8", "--batch", "many"], "expected a number"),
         (["--seq-len", "8", "--tokens", "1.4X"], "one of the suffixes K, M, B, T, Q, got '1.4X'"),
         (["--seq-len", "8", "--gpu", "H1000", "--mfu", "0.4"], "no peak known for a device named 'H1000'"),
-        (["--seq-len", "8", "--gpu", "Tesla T4", "--mfu", "0.4"], "no bf16 peak for Tesla T4; known are fp16"),
+        (["--seq-len", "8", "--gpu", "Tesla T4", "--mfu", "0.4"], "no bf16 peak for Tesla T4; known peaks: fp16"),
         (["--seq-len", "8", "--gpu", "NVIDIA H200"], "expected --mfu with --gpu"),
         (["--seq-len", "8", "--mfu", "0.4"], "expected --gpu with --mfu"),
         (["--seq-len", "8", "--count", "8"], "expected --gpu with --mfu, --count"),
@@ -139,7 +139,7 @@ def test_gpus_by_name(capsys):
     assert (gpu["peak_flops_per_second"], gpu["dtype"], gpu["sm_count"]) == (989.4e12, "bf16", 132)
     assert main(["gpus", "--name", "Tesla T4"]) == DONE
     assert "65 TFLOP/s dense" in capsys.readouterr().out
-    assert_known_failure(["gpus", "--name", "RTX A1000"], "nearest are", capsys)
+    assert_known_failure(["gpus", "--name", "RTX A1000"], "nearest names:", capsys)
 
 
 def test_gpus_of_this_machine_through_the_driver(python, fake_driver):
@@ -156,7 +156,7 @@ def test_gpus_of_this_machine_through_the_driver(python, fake_driver):
     assert "1980 of 1980" in lines[2]
     assert "989.4 bf16" in lines[2]
     assert "no peak known for a device named 'NVIDIA Foo'" in text
-    assert "what may be read of all GPUs (driver 580.95.05)" in text
+    assert "what can be read on all GPUs (driver 580.95.05)" in text
 
 
 def test_slices_have_the_peak_of_their_own_sms(python, fake_driver):
@@ -197,7 +197,7 @@ def test_amds_gpus_have_a_name_and_a_peak_and_nothing_else(python, tmp_path):
     # Some MI308X call themselves MI300X; they have 80 compute units.
     assert (other["peak_flops_per_second"], silent["name"]) == (None, "unknown")
     text = python(script, "gpus", environment={"PYTHONPATH": str(tmp_path)}).stdout
-    assert "of NVIDIA GPUs alone" in text
+    assert "on NVIDIA GPUs only" in text
 
 
 def test_chips_of_a_file_are_known_to_gpus_and_estimate(tmp_path, config, capsys):
@@ -238,7 +238,7 @@ def test_a_run_file_with_absurd_times_still_opens(run_file, capsys):
     text = run_file.read_text().replace('"started_at":1000.0', '"started_at":-1e18')
     run_file.write_text(text)
     assert main(["report", str(run_file)]) == DONE
-    assert "started             n/a" in capsys.readouterr().out
+    assert "started          n/a" in capsys.readouterr().out
 
 
 def test_a_work_record_that_cannot_be_read_is_said(run_file, capsys):
@@ -255,10 +255,10 @@ def test_bad_reports_are_one_clear_line(run_file, tmp_path, capsys):
     assert_known_failure(["report", 5000 * "x"], "found nothing at", capsys)
     assert_known_failure(["estimate", 5000 * "x", "--seq-len", "8"], "cannot read", capsys)
     assert_known_failure(["report", str(tmp_path / "no")], "found nothing at", capsys)
-    assert_known_failure(["report", str(run_file), "--prefix", "x"], "expected --prefix with --wandb alone", capsys)
+    assert_known_failure(["report", str(run_file), "--prefix", "x"], "expected --prefix only with --wandb", capsys)
     assert_known_failure(["report", str(run_file), "-o", str(run_file / "x.txt")], "cannot write", capsys)
     assert_known_failure(
-        ["report", str(run_file), "-o", "x.pdf"], "ends in .txt, .md, .json, .html, or --format", capsys
+        ["report", str(run_file), "-o", "x.pdf"], "ending in .txt, .md, .json, .html, or --format", capsys
     )
 
 

@@ -79,7 +79,7 @@ def test_a_name_that_could_be_short_for_several_boards_is_refused():
 def test_unconfirmed_rows_and_missing_precisions_give_no_number():
     with pytest.raises(UnknownDeviceError, match="not confirmed"):
         find_chip("NVIDIA B100").peak_flops_per_second("bf16")
-    with pytest.raises(UnknownDeviceError, match="no bf16 peak for Tesla T4; known are fp16"):
+    with pytest.raises(UnknownDeviceError, match="no bf16 peak for Tesla T4; known peaks: fp16"):
         find_chip("Tesla T4").peak_flops_per_second("bf16")
 
 
@@ -138,15 +138,15 @@ def test_the_data_file_has_no_unknown_columns():
 
 
 TRAPS = {
-    "NVIDIA H100 80GB HBM3 MIG 3g.40gb": "a MIG slice has the peak of its own SMs",
+    "NVIDIA H100 80GB HBM3 MIG 3g.40gb": "the peak of a MIG slice depends on its SMs",
     "NVIDIA A100-SXM4-80GB MIG 1c.3g.40gb": "a MIG slice",
     "NVIDIA A100-SXM4-80GB MIG 1g.10gb+me": "a MIG slice",
     "NVIDIA H100XM-80C": "a virtual GPU shares its chip",
     "GRID A100X-40C": "a virtual GPU",
     "NVIDIA A40-48": "a virtual GPU",
     "NVIDIA A100-1-5CME": "a virtual GPU",
-    "NVIDIA GeForce RTX 4090 Laptop GPU": "a laptop GPU",
-    "NVIDIA GeForce RTX 2080 with Max-Q Design": "a laptop GPU",
+    "NVIDIA GeForce RTX 4090 Laptop GPU": "a laptop GPU's speed",
+    "NVIDIA GeForce RTX 2080 with Max-Q Design": "a laptop GPU's speed",
     "NVIDIA A100-PG509-200": "no peak known",
 }
 
@@ -165,7 +165,7 @@ def test_a_slice_has_its_share_of_the_peak():
     assert chip.peak_flops_per_second("bf16", sms) == pytest.approx(121.333e12, rel=1e-5)
     # 42 SMs x 2048 x 1.41 GHz are 121.3 TFLOP/s as well.
     assert chip.flops_per_clock("bf16", sms) * 1.41e9 == pytest.approx(121.3e12, rel=1e-3)
-    with pytest.raises(UnknownDeviceError, match="only the machine"):
+    with pytest.raises(UnknownDeviceError, match="only its own machine"):
         identify("NVIDIA A100-SXM4-40GB MIG 3g.20gb", None)
     with pytest.raises(UnknownDeviceError, match="should have 108 SMs, this one has 200"):
         identify("NVIDIA A100-SXM4-40GB MIG 3g.20gb", 200)
@@ -181,7 +181,7 @@ def test_a_device_whose_sms_contradict_its_name_is_refused(sms):
     ("text", "said"),
     [
         ("", "no column 'names'"),
-        ("names,speed\nFoo,1\n", "the unknown 'speed'"),
+        ("names,speed\nFoo,1\n", "the unknown column 'speed'"),
         ("names,bf16\nFoo\n", "as many cells as columns"),
         ("names,bf16\nFoo,1,2\n", "as many cells as columns"),
         ("names,bf16\nFoo,\n", "the peak of at least one of"),
@@ -189,7 +189,7 @@ def test_a_device_whose_sms_contradict_its_name_is_refused(sms):
         ("names,bf16\nFoo,-1\n", "line 2, bf16: expected a number above zero"),
         ("names,bf16\nFoo,nan\n", "expected a number above zero"),
         ("names,bf16,confidence\nFoo,1e12,sure\n", "expected a confidence"),
-        ("names,bf16,flops_per_clock_per_sm\nFoo,1e12,bf16=4\n", "like 'bf16:4096 fp8:8192', got 'bf16=4'"),
+        ("names,bf16,flops_per_clock_per_sm\nFoo,1e12,bf16=4\n", "such as 'bf16:4096 fp8:8192', got 'bf16=4'"),
     ],
 )
 def test_a_table_that_is_none_says_what_is_wrong(text, said):

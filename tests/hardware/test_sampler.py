@@ -104,7 +104,7 @@ def test_a_lost_gpu_ends_sampling_with_one_message(sample):
     assert before["clock_samples"] >= 3
     assert before["joules"] > 0
     assert after["clock_samples"] <= 1
-    assert after["troubles"] == ["the GPU is not read any more: the NVIDIA driver stopped answering: GPU is lost"]
+    assert after["troubles"] == ["GPU readings ended: the NVIDIA driver stopped responding: GPU is lost"]
     # What was drawn since nobody knows.
     assert (after["joules"], last["joules"], joules) == (None, None, None)
     assert (last["troubles"], threads) == ([], 1)
@@ -113,7 +113,7 @@ def test_a_lost_gpu_ends_sampling_with_one_message(sample):
 
 def test_a_driver_that_never_starts_is_one_message(sample):
     (only,), _, threads, *_ = sample("stretch(0.3)", {"error__nvmlInit": 9})
-    assert only["troubles"] == ["the GPU is not read any more: the NVIDIA driver did not answer: Driver Not Loaded"]
+    assert only["troubles"] == ["GPU readings ended: the NVIDIA driver did not respond: Driver Not Loaded"]
     assert (only["joules"], only["hardware"], threads) == (None, None, 1)
 
 
@@ -133,10 +133,8 @@ def test_errors_that_pass_are_left_alone_for_longer_and_longer(sample, fake_driv
     assert before["clock_samples"] >= 3
     # After 2, 4, 8, 16 and 32 intervals of 20 ms: five failures in 1.24 s, then a message.
     assert failing["clock_samples"] <= 1
-    assert failing["troubles"] == [
-        "SM clock cannot be read at the moment: Unknown Error; it is asked from time to time"
-    ]
-    assert after["troubles"] == ["SM clock is read again"]
+    assert failing["troubles"] == ["SM clock cannot be read at the moment: Unknown Error; retrying from time to time"]
+    assert after["troubles"] == ["SM clock can be read again"]
     assert after["clock_samples"] >= 3
 
 
@@ -177,7 +175,7 @@ def test_slow_calls_stretch_their_own_interval_alone(sample):
     # 20 ms a call are 20 s to the next one once three calls took so long: three samples, no fourth.
     assert (first["clock_samples"], second["clock_samples"]) == (3, 0)
     (message,) = first["troubles"]
-    assert message.startswith("the driver takes 20 ms for one reading (SM clock), so that one is taken every 2")
+    assert message.startswith("the driver takes 20 ms for one reading (SM clock), so flopwatch reads it only every 2")
     assert second["throttled_frac"] == 0.0
 
 
@@ -186,7 +184,7 @@ def test_a_hanging_call_is_told_once_and_does_not_hold_up_the_end(sample):
     stretches, took, threads, final, joules, _ = sample(then, silence=0.2)
     told = [words for each in stretches for words in each["troubles"]]
     assert len(told) == 1
-    assert "does not answer; nothing is read of the GPU since" in told[0]
+    assert "does not respond; no GPU readings since" in told[0]
     assert final == []
     assert joules is None
     assert took < 1.5
@@ -204,7 +202,7 @@ def test_a_slice_has_its_gpus_clock_and_no_energy(sample):
     (only,), *_ = sample("stretch(0.4)", state)
     assert (only["sm_clock_hz"], only["joules"], only["power_watts"]) == (1980e6, None, None)
     assert only["hardware"]["is_slice"]
-    assert "cannot be shared out" in only["hardware"]["readable"]["energy counter"]
+    assert "cannot be divided" in only["hardware"]["readable"]["energy counter"]
     assert only["tensor_active"] == pytest.approx(0.4)
 
 
@@ -249,14 +247,14 @@ IMPOSSIBLE = [
     (
         "sm_clock=2**32 - 1",
         "sm_clock_hz",
-        "SM clock is left out: the driver says 4294967295 MHz, and more than 1995 MHz",
+        "SM clock is ignored: the driver reports 4294967295 MHz, but more than 1995 MHz",
     ),
     # The GPU's own maximum is 1,980 MHz, and clocks go by steps of 15.
-    ("sm_clock=9000", "sm_clock_hz", "SM clock is left out: the driver says 9000 MHz, and more than 1995 MHz"),
-    ("tensor_percent=250", "tensor_active", "tensor activity is left out: the driver says 250%, and more than 101%"),
-    ("utilization=2**32 - 1", None, "utilization is left out: the driver says 4.29e+09%, and more than 100%"),
-    ("reasons=2**64 - 1", "throttled_frac", "throttle reasons are left out: the driver names every reason there"),
-    ("energy_start_mj=10**12", "joules", "energy is not known: the energy counter went backwards, or further than"),
+    ("sm_clock=9000", "sm_clock_hz", "SM clock is ignored: the driver reports 9000 MHz, but more than 1995 MHz"),
+    ("tensor_percent=250", "tensor_active", "tensor activity is ignored: the driver reports 250%, but more than 101%"),
+    ("utilization=2**32 - 1", None, "utilization is ignored: the driver reports 4.29e+09%, but more than 100%"),
+    ("reasons=2**64 - 1", "throttled_frac", "throttle reasons are ignored: the driver reports every possible reason"),
+    ("energy_start_mj=10**12", "joules", "energy is unknown: the energy counter went backwards, or rose by more than"),
 ]
 
 
@@ -279,7 +277,7 @@ def test_power_that_cannot_be_is_no_power(sample):
     (before, between, last), *_ = sample(then, {"error__nvmlDeviceGetTotalEnergyConsumption": 3})
     assert before["power_watts"] == pytest.approx(700)
     assert last["power_watts"] is None
-    told = "power is left out: the driver says 4.29 MW, and more than 2.1 kW cannot be"
+    told = "power is ignored: the driver reports 4.29 MW, but more than 2.1 kW is impossible"
     assert [*before["troubles"], *between["troubles"], *last["troubles"]] == [told]
 
 

@@ -118,7 +118,7 @@ def test_reasons_that_overlap_are_not_added_twice():
     ("readings", "doubt"),
     [
         # Counted in microseconds as if they were nanoseconds the other way round: 1000 seconds a second.
-        (counted(0, 1000, 2000, 3000, reasons=CAP), "counted 1e+03 seconds a second"),
+        (counted(0, 1000, 2000, 3000, reasons=CAP), "counted 1e+03 seconds per second"),
         # Stands still while every sample says that power is capped.
         (counted(0, 0.001, 0.002, 0.003, reasons=CAP), "stands still"),
     ],
@@ -235,7 +235,7 @@ def test_more_energy_than_a_gpu_draws_is_not_known():
     assert tally.take_joules() == 4900
     tally.add(Reading(3, joules=1e9))
     assert tally.take_joules() is None
-    assert tally.energy_lost == "the energy counter went backwards, or further than the GPU can draw"
+    assert tally.energy_lost == "the energy counter went backwards, or rose by more than the GPU can draw"
 
 
 def test_a_counter_that_stands_still_while_the_gpu_works_is_none():

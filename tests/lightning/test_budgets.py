@@ -149,14 +149,14 @@ def test_a_budget_that_cannot_be_measured_yet_is_told_with_the_reason(tmp_path, 
     (segment,) = read_run(tmp_path).segments
     assert [each.text for each in segment.start.budgets] == ["3 epochs", "12 steps"]
     assert segment.windows[-1].budget_fraction == 3 / 12
-    assert caplog.text.count("the data loader does not say how long an epoch is") == 1
+    assert caplog.text.count("the data loader does not report its length") == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"budget": "$20k"}, "give usd_per_device_hour="),
-        ({"on_budget": "stop"}, "on_budget='stop' needs a budget to wait for: give budget="),
+        ({"budget": "$20k"}, "pass usd_per_device_hour="),
+        ({"on_budget": "stop"}, "on_budget='stop' needs a budget: pass budget="),
         ({"on_budget": "halt"}, "expected 'warn', 'stop' or a function for on_budget, got 'halt'"),
         ({"alert_below_mfu": 35}, "expected an MFU from 0 to 1"),
         ({"alert_after_seconds": None}, "expected a number of seconds above zero for alert_after_seconds, got None"),
@@ -194,8 +194,8 @@ def test_heat_that_lasts_is_told_and_a_power_cap_is_not():
     said = [alarm.add(throttled, 10.0) for throttled in windows]
     assert [place for place, words in enumerate(said) if words] == [5]
     assert said[5] == (
-        "the GPUs' clock has been held down for 30s by temperature, by the driver (35.0% of the last window); look at"
-        " their cooling and power"
+        "the GPUs have been throttled for 30s by temperature, by the driver (35.0% of the last window); check their"
+        " cooling and power"
     )
 
 

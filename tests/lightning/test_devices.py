@@ -40,9 +40,9 @@ def test_the_h100_has_its_datasheet_peak_and_the_clock_that_it_is_for():
 
 
 def test_an_fp8_run_says_that_its_peak_is_fp8s():
-    device = with_datasheet_peak(H100, Precision("fp8", "its layers are torchao's Float8Linear"))
+    device = with_datasheet_peak(H100, Precision("fp8", "its linear layers are torchao's Float8Linear"))
     assert (device.dtype, device.peak_flops_per_second) == ("fp8", 1978.9e12)
-    assert device.peak_source.endswith("; its layers are torchao's Float8Linear")
+    assert device.peak_source.endswith("; its linear layers are torchao's Float8Linear")
 
 
 def test_a_slice_has_the_peak_of_its_own_sms():
@@ -71,7 +71,7 @@ def test_the_users_chips_go_first():
         # An MI308X may call itself MI300X; it has 80 compute units.
         (Device("AMD Instinct MI300X OAM", 1, sm_count=80), "bf16", "should have 304 SMs, this one has 80"),
         (Device("NVIDIA H100XM-80C", 1, sm_count=132), "bf16", "a virtual GPU"),
-        (Device("NVIDIA H100 80GB HBM3", 1, sm_count=132), None, "precision is not known"),
+        (Device("NVIDIA H100 80GB HBM3", 1, sm_count=132), None, "precision is unknown"),
         (Device("Tesla T4", 1, sm_count=40), "bf16", "no bf16 peak for Tesla T4"),
         (Device("NVIDIA B100", 1), "bf16", "not confirmed"),
     ],
@@ -103,7 +103,7 @@ def test_amds_gpus_have_a_peak_and_no_telemetry(cuda, monkeypatch):
     cuda(name="AMD Instinct MI300X", multi_processor_count=304)
     assert describe_device(CUDA, 8, BF16).peak_flops_per_second == 1307.4e12
     assert address_of(CUDA) is None
-    assert "not of AMD GPUs" in no_telemetry(CUDA)
+    assert "not on AMD GPUs" in no_telemetry(CUDA)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_tpus_are_known_by_their_variable(monkeypatch, variable, peak):
     monkeypatch.setenv("TPU_ACCELERATOR_TYPE", variable)
     device = torch.device("xla", 0)
     assert describe_device(device, 16, BF16).peak_flops_per_second == peak
-    assert "not of a device of kind xla" in no_telemetry(device)
+    assert "not on a device of type xla" in no_telemetry(device)
 
 
 def test_a_cpu_has_no_datasheet_and_nothing_to_say_of_telemetry():

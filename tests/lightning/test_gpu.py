@@ -89,7 +89,7 @@ def test_a_power_cap_is_told_from_slow_code(fit, fake_driver):
     # 700 W for 20 steps of 0.04 s and 32 tokens: 560 J / 640 tokens; then 500 W x 1.056 s / 640.
     assert before["gpu/joules_per_token"] == pytest.approx(0.875, rel=0.02)
     assert after["gpu/joules_per_token"] == pytest.approx(0.825, rel=0.02)
-    assert errors.count("training goes on") == 0
+    assert errors.count("training continues") == 0
 
     report = summarize(run)
     assert report.hardware.energy_source == "the driver's counter"
@@ -106,15 +106,15 @@ def test_a_power_cap_is_told_from_slow_code(fit, fake_driver):
 
 
 def messages(errors):
-    return [line for line in errors.splitlines() if "training goes on" in line]
+    return [line for line in errors.splitlines() if "training continues" in line]
 
 
 @pytest.mark.parametrize(
     ("then", "said", "kept"),
     [
-        ({"error.nvmlDeviceGetClockInfo": 15}, "the GPU is not read any more: .* GPU is lost", False),
-        ({"error.nvmlDeviceGetUtilizationRates": 1}, "the GPU is not read any more: .* Uninitialized", False),
-        ({"hang.nvmlDeviceGetClockInfo": 1}, "the NVIDIA driver does not answer", False),
+        ({"error.nvmlDeviceGetClockInfo": 15}, "GPU readings ended: .* GPU is lost", False),
+        ({"error.nvmlDeviceGetUtilizationRates": 1}, "GPU readings ended: .* Uninitialized", False),
+        ({"hang.nvmlDeviceGetClockInfo": 1}, "the NVIDIA driver does not respond", False),
         ({"error.nvmlDeviceGetClockInfo": 999}, "SM clock cannot be read at the moment: Unknown Error", True),
     ],
 )
@@ -134,7 +134,7 @@ def test_what_is_lost_in_the_middle_is_said_once_with_the_step(fit, then, said, 
     (message,) = messages(errors)
     assert re.search(said, message)
     (event,) = segment.events
-    assert re.search(rf"from step \d+ on: {said}", event.message)
+    assert re.search(rf"since step \d+: {said}", event.message)
     assert 50 < int(re.search(r"step (\d+)", event.message)[1]) <= 140
 
 
@@ -165,7 +165,7 @@ def test_without_a_driver_there_is_one_message(python, tmp_path):
     result = python(FIT, tmp_path / "run", options)
     assert result.returncode == 0, result.stderr
     (message,) = messages(result.stderr)
-    assert "the NVIDIA driver did not answer" in message
+    assert "the NVIDIA driver did not respond" in message
     assert read_run(tmp_path / "run").segments[0].end.totals.joules is None
 
 

@@ -263,7 +263,7 @@ def test_a_mask_of_its_own_is_counted_in_full_and_that_is_said(tmp_path):
         run = fit(tmp_path / attention, Model(hugging_face("llama")), batches, FlopWatch(attention=attention))
         assert run.end.totals.flops == 2 * training_flops(architecture, Batch(2, 40))
         assert run.work.verification == ("watched" if attention == "causal" else "verified")
-    assert "all pairs of masks given as tensors count" in read_run(tmp_path / "causal").segments[-1].work.note
+    assert "all pairs of mask tensors count" in read_run(tmp_path / "causal").segments[-1].work.note
 
 
 def test_padding_is_computed_work_and_told_from_useful_tokens(tmp_path):

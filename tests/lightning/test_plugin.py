@@ -89,7 +89,7 @@ def test_a_wrong_option_fails_before_training_and_names_the_variable(python, tmp
     result = python(PLAIN, tmp_path, environment={"FLOPWATCH": variable})
     assert result.returncode != 0
     last = result.stderr.splitlines()[-1]
-    assert "in the variable FLOPWATCH: expected" in last
+    assert "in the environment variable FLOPWATCH: expected" in last
     assert variable.split("=")[1] in last
 
 
@@ -112,7 +112,7 @@ def test_options_are_read(text, options):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("2", "expected 1 or options like 'budget=1.4T tokens'"),
+        ("2", "expected 1 or options such as 'budget=1.4T tokens'"),
         ("budget", "expected 1 or options"),
         ("x=1", "of budget, on_budget, alert_below_mfu"),
         ("every_n_steps=a", "expected a whole number for every_n_steps, got 'a'"),

@@ -100,7 +100,7 @@ def segment_of(result, folder):
 def test_all_together_do_what_one_does(train, strategy, devices, replicas):
     segment = segment_of(*train(strategy, devices, replicas))
     totals = segment.end.totals
-    # Samplers fill the last global batch up where it cannot be shared out: of 46 sequences nobody gets a part.
+    # Samplers fill the last global batch up where it cannot be divided: of 46 sequences nobody gets a part.
     sequences = -(-SEQUENCES // replicas) * replicas
     assert (totals.samples, totals.tokens) == (sequences, sequences * SEQ_LEN)
     assert totals.flops == sequences * FLOPS_PER_SEQUENCE

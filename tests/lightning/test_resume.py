@@ -125,5 +125,5 @@ def test_a_moment_that_was_lost_is_no_zero():
     kept = Totals(lost_steps=2, lost_seconds=10.0)
     lost = Totals(lost_steps=3, lost_seconds=10.3)
     # 10.3 - 10.0 s.
-    words = "lost with the process before: 1 step after the checkpoint, 0.3s of its time"
+    words = "lost work of the previous process: 1 step after the checkpoint, 0.3s"
     assert restart._words(kept, lost) == words

@@ -333,4 +333,4 @@ def test_a_full_disk_costs_files_alone(start, server):
     """A limit on the size of files stands for a full disk: writing fails in the same place."""
     training = start(steps=200, file_bytes=2**15)
     printed = training.end()
-    assert printed.count("the run file cannot be written") == 1
+    assert printed.count("cannot write the run file") == 1

@@ -252,7 +252,7 @@ def test_what_cannot_be_measured_says_why(function, said):
 def test_what_cannot_be_copied_says_why():
     module = nn.Linear(8, 8)
     module.stream = (each for each in ())
-    with pytest.raises(MeasurementError, match="cannot be copied for measuring: TypeError"):
+    with pytest.raises(MeasurementError, match="cannot be copied for measurement: TypeError"):
         measure(module, X)
 
 

@@ -82,7 +82,7 @@ def test_images_are_planned_in_samples():
     result = estimate(vit, Batch(4), samples=100)
     assert result.total_training_flops == 25 * result.training_flops
     assert result.training_flops_per_token is None
-    with pytest.raises(ArgumentError, match="has no tokens; give the run in samples"):
+    with pytest.raises(ArgumentError, match="has no tokens; pass the run in samples"):
         estimate(vit, Batch(4), tokens=100)
 
 

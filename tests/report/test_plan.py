@@ -56,7 +56,7 @@ def test_a_plan_of_the_estimate_is_read_and_shown(run_file, tmp_path, capsys):
 @pytest.mark.parametrize("content", ["", "[]", "{}", "nope", "[" * 100_000])
 def test_another_file_is_no_plan(tmp_path, content):
     (tmp_path / "plan.json").write_text(content)
-    with pytest.raises(ArgumentError, match="expected what `flopwatch estimate --json` prints"):
+    with pytest.raises(ArgumentError, match="expected the output of `flopwatch estimate --json`"):
         read_plan(tmp_path / "plan.json")
 
 

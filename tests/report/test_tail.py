@@ -130,20 +130,20 @@ def test_a_silent_run_is_told_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(time, "sleep_", time.sleep, raising=False)
     monkeypatch.setattr(time, "sleep", sleep)
     assert main(["watch", str(path)]) == 0
-    assert capsys.readouterr().err.count("nothing new for a minute") == 1
+    assert capsys.readouterr().err.count("no new window for a minute") == 1
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "nan", "inf", "1e300"])
 def test_a_senseless_pace_is_refused(run_file, every, capsys):
     assert main(["watch", str(run_file), "--every", every]) == 1
-    assert "expected seconds above zero, and at most an hour, for --every" in capsys.readouterr().err
+    assert "expected a number of seconds above 0 and at most 3600 for --every" in capsys.readouterr().err
 
 
 def test_the_table_has_the_newest_value_and_its_range():
     rows = [{**ROW, "perf/mfu": 0.2}, {**ROW, "perf/mfu": 0.3}, ROW]
     (line,) = (line for line in live.screen(rows, "a run").splitlines() if line.startswith("MFU "))
     assert line.split() == ["MFU", "40%", "20%", "40%", "▁▄█"]
-    assert live.screen([], "a run") == "a run\nno window of flopwatch yet\n"
+    assert live.screen([], "a run") == "a run\nno flopwatch window yet\n"
     assert live.screen(rows, "a run").startswith("a run, step 11\n")
 
 

@@ -65,7 +65,7 @@ def test_a_half_written_last_line_is_dropped_with_a_note(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     run = read_run(path)
     assert run.segments[0].end is None
-    assert "1 unreadable line(s) of run.jsonl were left out, first line 7" in run.notes[0]
+    assert "1 unreadable line(s) of run.jsonl were skipped, first line 7" in run.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_resumed_run_is_read_with_what_came_before(tmp_path):
     (tmp_path / "a").rename(tmp_path / "c")
     run = read_run(second)
     assert len(run.segments) == 1
-    assert "resumed from is gone" in run.notes[0]
+    assert "resumed from is missing" in run.notes[0]
 
 
 def test_a_run_moved_with_its_earlier_part_is_still_whole(tmp_path):
@@ -173,7 +173,7 @@ def test_a_process_that_a_later_one_followed_was_killed(tmp_path):
     start = samples.start(time=1100.0, step=21, resumed_from=str(first))
     path = write(tmp_path / "b" / "run.jsonl", [start, *samples.healthy_run()[1:-1]])
     statuses = [process.status for process in summarize(read_run(path)).each_process]
-    assert statuses == ["killed", "killed or still running"]
+    assert statuses == ["killed", "no end recorded (killed, or still running)"]
 
 
 def test_totals_at_a_checkpoint_are_those_of_its_step_and_the_last_ones(tmp_path):

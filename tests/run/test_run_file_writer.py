@@ -26,8 +26,8 @@ def test_a_disk_that_cannot_be_written_costs_the_file_alone(tmp_path, caplog):
     for _ in range(1000):
         writer.write(samples.start())
     assert not writer.close()
-    assert caplog.text.count("no run file is written") == 1
-    assert "training goes on" in caplog.text
+    assert caplog.text.count("no run file: ") == 1
+    assert "training continues" in caplog.text
 
 
 @pytest.fixture
@@ -60,20 +60,20 @@ def test_a_disk_that_was_full_for_a_while_costs_no_record(small_disk, caplog, mo
     records = [samples.start(), *(samples.window(step, 1000.0 + step) for step in range(1, 41))]
     for record in records[:20]:
         writer.write(record)
-    wait_until(lambda: "cannot be written" in caplog.text)
+    wait_until(lambda: "cannot write the run file" in caplog.text)
     # What is there can be read meanwhile: no line is cut.
     assert (disk / "run.jsonl").read_bytes()[-1:] in (b"", b"\n")
     for record in records[20:30]:
         writer.write(record)
     filler.unlink()
-    wait_until(lambda: "is written again" in caplog.text)
+    wait_until(lambda: "writing the run file again" in caplog.text)
     for record in records[30:]:
         writer.write(record)
     assert writer.close()
     (segment,) = read_run(disk / "run.jsonl").segments
     assert [window.step for window in segment.windows] == list(range(1, 41))
-    assert caplog.text.count("the run file cannot be written") == 1
-    assert caplog.text.count("No space left on device; it is tried again, training goes on") == 1
+    assert caplog.text.count("cannot write the run file") == 1
+    assert caplog.text.count("No space left on device; retrying, training continues") == 1
 
 
 def test_a_disk_that_stays_full_costs_the_file_and_no_memory_without_end(small_disk, caplog, monkeypatch):
@@ -89,7 +89,7 @@ def test_a_disk_that_stays_full_costs_the_file_and_no_memory_without_end(small_d
         writer.write(record)
     assert not writer.close()
     assert list(writer._waiting) == [records[0], *records[-99:]]
-    assert caplog.text.count("the run file cannot be written") == 1
+    assert caplog.text.count("cannot write the run file") == 1
 
 
 def test_writing_never_waits_for_the_disk(tmp_path, monkeypatch):
@@ -130,7 +130,7 @@ def test_a_file_that_was_removed_is_made_again_as_a_whole(tmp_path, caplog):
     shutil.rmtree(path.parent)
     assert finished(writer)
     assert steps_in(path) == list(range(1, 41))
-    assert caplog.text.count("was removed, and is made again with all that was in it") == 1
+    assert caplog.text.count("was removed; recreated with all its records") == 1
 
 
 def test_a_file_that_was_replaced_by_a_copy_goes_on_in_it(tmp_path, caplog):
@@ -160,7 +160,7 @@ def test_what_is_not_ours_is_left_as_it_is(tmp_path, caplog, kind):
     assert finished(writer)
     assert writer.path == tmp_path / "run-2.jsonl"
     assert steps_in(writer.path) == list(range(1, 41))
-    assert caplog.text.count("was replaced by something else; all of it is in") == 1
+    assert caplog.text.count("was replaced by something else; all records are in") == 1
     assert other.read_text() == "somebody's\n"
     assert kind != "file" or path.read_text() == "somebody's\n"
 
@@ -173,7 +173,7 @@ def test_a_file_that_was_emptied_can_still_be_read(tmp_path, caplog):
     assert steps_in(path) == list(range(21, 41))
     (segment,) = read_run(path).segments
     assert (segment.start, segment.work, segment.end) == (samples.start(), samples.WORK, samples.end())
-    assert caplog.text.count("was cut short") == 1
+    assert caplog.text.count("was truncated") == 1
 
 
 def test_half_a_line_of_somebody_else_costs_no_record(tmp_path, caplog):
@@ -203,10 +203,10 @@ def test_a_folder_in_the_place_of_the_progress_costs_the_progress_alone(tmp_path
     (tmp_path / "run.progress").mkdir()
     writer = RunFileWriter(tmp_path / "run.jsonl", lambda: runfile_writer.Progress(1.0, 1, samples.end().totals))
     writer.write(samples.start())
-    wait_until(lambda: "no progress is kept beside the run file (Is a directory)" in caplog.text)
+    wait_until(lambda: "cannot save progress next to the run file (Is a directory)" in caplog.text)
     assert finished(writer, 0)
     assert steps_in(tmp_path / "run.jsonl") == list(range(1, 41))
-    assert caplog.text.count("no progress is kept") == 1
+    assert caplog.text.count("cannot save progress") == 1
 
 
 def test_no_inode_for_the_progress_costs_the_progress_alone(tmp_path, caplog):
@@ -218,7 +218,7 @@ def test_no_inode_for_the_progress_costs_the_progress_alone(tmp_path, caplog):
     try:
         writer = RunFileWriter(disk / "run.jsonl", lambda: runfile_writer.Progress(1.0, 1, samples.end().totals))
         writer.write(samples.start())
-        wait_until(lambda: "no progress is kept beside the run file (No space left on device)" in caplog.text)
+        wait_until(lambda: "cannot save progress next to the run file (No space left on device)" in caplog.text)
         assert finished(writer, 0)
         assert steps_in(disk / "run.jsonl") == list(range(1, 41))
     finally:
@@ -243,10 +243,10 @@ def test_errors_that_are_none_of_the_disks_are_survived(tmp_path, caplog, monkey
     for record in (samples.start(), *WINDOWS[:9]):
         writer.write(record)
     wait_until(lambda: not writer._waiting and writer._written == 10)
-    wait_until(lambda: "no progress is kept" in caplog.text)
+    wait_until(lambda: "cannot save progress" in caplog.text)
     assert writer.close()
     assert steps_in(tmp_path / "run.jsonl") == list(range(1, 10))
-    assert "RuntimeError: no OSError; it is tried again" in caplog.text
+    assert "RuntimeError: no OSError; retrying" in caplog.text
 
 
 def test_a_record_that_cannot_be_written_down_holds_up_no_other(tmp_path, caplog):
@@ -255,7 +255,7 @@ def test_a_record_that_cannot_be_written_down_holds_up_no_other(tmp_path, caplog
         writer.write(record)
     assert not writer.close()
     assert steps_in(tmp_path / "run.jsonl") == list(range(2, 41))
-    assert "a record of kind Window is left out: TypeError" in caplog.text
+    assert "skipped a record of kind Window: TypeError" in caplog.text
     assert writer.shortfall().startswith("1 of 41 records of the run are not in")
 
 
@@ -274,7 +274,7 @@ def test_without_a_thread_the_file_is_written_at_the_end(tmp_path, no_threads, c
     assert not (tmp_path / "run.jsonl").exists()
     assert writer.close()
     assert steps_in(tmp_path / "run.jsonl") == list(range(1, 41))
-    assert caplog.text.count("no thread can be started for the run file; it is written at the end") == 1
+    assert caplog.text.count("cannot start a thread for the run file; it is written at the end") == 1
 
 
 def test_a_disk_that_hangs_at_the_end_is_said_and_the_rest_is_in_memory(tmp_path, monkeypatch, caplog):
@@ -287,7 +287,7 @@ def test_a_disk_that_hangs_at_the_end_is_said_and_the_rest_is_in_memory(tmp_path
     assert time.monotonic() - began < 2
     assert writer.hangs
     # A start, the work, forty windows and an end are 43, of which 22 were written.
-    assert writer.shortfall() == f"21 of 43 records of the run are not in {path}: the disk does not answer"
+    assert writer.shortfall() == f"21 of 43 records of the run are not in {path}: the disk does not respond"
     (segment,) = writer.run().segments
     assert [window.step for window in segment.windows] == list(range(1, 41))
     assert (segment.start, segment.end) == (samples.start(), samples.end())
@@ -327,4 +327,4 @@ def test_a_file_or_a_dangling_link_in_the_place_of_the_folder_is_said(tmp_path, 
     (tmp_path / "file").touch()
     for name in ("link", "file"):
         RunFileWriter(tmp_path / name / "run.jsonl").close()
-        assert f"no run file is written: {tmp_path / name / 'run.jsonl'}: Not a directory" in caplog.text
+        assert f"no run file: {tmp_path / name / 'run.jsonl'}: Not a directory" in caplog.text

@@ -35,10 +35,10 @@ def test_a_report_compares_the_runs_of_a_project_above_their_charts(runs, capsys
     assert main(["report", "--wandb", f"{ENTITY}/p"]) == 0
     view, blocks = report_of(runs)
     assert view["displayName"] == "flopwatch: p"
-    assert capsys.readouterr().out == f"made {runs.url}/{ENTITY}/p/reports/flopwatch:-p--{view['id'].rstrip('=')}\n"
+    assert capsys.readouterr().out == f"created {runs.url}/{ENTITY}/p/reports/flopwatch:-p--{view['id'].rstrip('=')}\n"
     glance, _, basis, _, links = (block["content"] for block in blocks if block["type"] == "markdown-block")
     assert "| MFU | 40% | 41% | ★ 42% |" in glance
-    assert "| peak of one device | 989 TFLOP/s | 989 TFLOP/s | 989 TFLOP/s |" in basis
+    assert "| peak per device | 989 TFLOP/s | 989 TFLOP/s | 989 TFLOP/s |" in basis
     assert r"[run\|0 \<script\>](" in links
     assert "energy" not in glance
     grids = [block["metadata"] for block in blocks if block["type"] == "panel-grid"]
@@ -67,7 +67,7 @@ def test_the_same_report_is_updated_and_another_is_not(runs, capsys):
     assert main(["report", "--wandb", f"{runs.url}/{ENTITY}/p/runs/r1"]) == 0
     assert main(["report", "--wandb", f"{ENTITY}/p/r1", f"{ENTITY}/p/r2"]) == 0
     assert sorted(each["displayName"] for each in runs.state.views.values()) == ["flopwatch: r1", "flopwatch: r1, r2"]
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["made", "updated", "made"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["created", "updated", "created"]
 
 
 def test_other_runs_have_another_report_however_many_they_are(runs, capsys):
@@ -78,7 +78,7 @@ def test_other_runs_have_another_report_however_many_they_are(runs, capsys):
     assert main(["report", "--wandb", *names[:-1]]) == 0
     assert main(["report", "--wandb", *names[1:]]) == 0
     assert main(["report", "--wandb", *reversed(names[1:])]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["made", "made", "updated"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["created", "created", "updated"]
 
 
 def test_a_run_that_was_resumed_and_goes_on_has_not_ended(runs, capsys):
@@ -90,9 +90,9 @@ def test_a_run_that_was_resumed_and_goes_on_has_not_ended(runs, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([f"{ENTITY}/p/nope"], "W&B has nothing of that name that this API key can see"),
-        ([f"{ENTITY}/p/r3"], f"expected run r3 of {ENTITY}/p that flopwatch watched to the end, found none"),
-        ([f"{ENTITY}/p/r1", "other/p/r1"], "expected runs of one project with --wandb"),
+        ([f"{ENTITY}/p/nope"], "W&B has nothing by that name that this API key can see"),
+        ([f"{ENTITY}/p/r3"], f"expected run r3 of {ENTITY}/p that ended with flopwatch running, found none"),
+        ([f"{ENTITY}/p/r1", "other/p/r1"], "expected runs of a single project with --wandb"),
         ([f"{ENTITY}/p", "--format", "json"], "expected no -o and no --format with --wandb"),
         (["run.jsonl"], "expected ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all its runs, got 'run.jsonl'"),
     ],

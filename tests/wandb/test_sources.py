@@ -66,7 +66,7 @@ def test_without_the_run_file_rows_tell_the_same_as_far_as_they_go(trained, tmp_
     assert [point.mfu for point in rebuilt.points[1:]] == pytest.approx(later, rel=1e-6)
     assert rebuilt.tokens_per_second == pytest.approx(own.tokens_per_second, rel=0.2)
     assert rebuilt.parts == ()
-    assert "made from the rows that W&B has" in rebuilt.notes[0]
+    assert "rebuilt from W&B's rows" in rebuilt.notes[0]
 
 
 def test_a_w_and_b_file_cut_off_anywhere_never_changes_what_is_left(trained, tmp_path):
@@ -159,15 +159,15 @@ def test_the_run_files_that_are_attached_are_read_instead(on_server, tmp_path):
 def test_a_file_that_would_leave_its_folder_is_refused(on_server, capsys):
     path = on_server("r1", [], **{"../../run.jsonl": b""})
     assert main(["report", path]) == 1
-    assert "leads out of its folder" in capsys.readouterr().err
+    assert "points outside its folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("run", "said"),
     [
-        (f"{ENTITY}/p/nope", "W&B has nothing of that name"),
-        (f"{ENTITY}/p/r0", "expected a run with rows of flopwatch, found none"),
-        (f"{ENTITY}/p", f"expected runs of {ENTITY}/p that flopwatch watched to the end, found none"),
+        (f"{ENTITY}/p/nope", "W&B has nothing by that name"),
+        (f"{ENTITY}/p/r0", "expected a run with flopwatch rows, found none"),
+        (f"{ENTITY}/p", f"expected runs of {ENTITY}/p that ended with flopwatch running, found none"),
         ("nowhere", "expected a run file, its folder, or ENTITY/PROJECT/RUN_ID of W&B, found nothing at nowhere"),
     ],
 )
@@ -209,7 +209,7 @@ def test_a_run_and_its_continuation_are_one_run_of_a_comparison(tmp_path, capsys
     assert main(["report", *arguments]) == 0
     printed = capsys.readouterr()
     assert len(json.loads(printed.out)["runs"]) == 2
-    assert "left out" in printed.err
+    assert "skipped" in printed.err
 
 
 HOSTILE = {

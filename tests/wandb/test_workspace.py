@@ -68,7 +68,7 @@ def test_a_view_is_made_once_and_then_updated(server, capsys):
     again = capsys.readouterr().out
     (view,) = server.state.views.values()
     address = f"{server.url}/{ENTITY}/p?nw={view['name'].removeprefix('nw-').removesuffix('-v')}"
-    assert first == f"made {address}\n"
+    assert first == f"created {address}\n"
     assert again == f"updated {address}\n"
     assert json.loads(view["spec"])["section"] == specification(PROJECT)["spec"]["section"]
     assert (view["displayName"], view["type"]) == ("flopwatch", "project-view")
@@ -110,8 +110,8 @@ def test_a_view_of_ours_that_was_made_by_hand_is_taken_over(server, capsys):
     ("change", "said"),
     [
         ({"mode": "401"}, "W&B refused the API key: run `wandb login --relogin`"),
-        ({"mode": "403"}, "W&B says that this is not allowed with this API key (403)"),
-        ({"WANDB_MODE": "offline"}, "WANDB_MODE is 'offline', and this needs the server: unset it"),
+        ({"mode": "403"}, "W&B denied access with this API key (403)"),
+        ({"WANDB_MODE": "offline"}, "WANDB_MODE is 'offline', but this command needs the server: unset it"),
         ({"project": "q"}, f"W&B has no project {ENTITY}/q that this API key can see"),
     ],
 )
@@ -129,7 +129,7 @@ def test_what_is_wrong_is_said_in_one_line(server, change, said, capsys, monkeyp
 
 def test_a_view_needs_a_title(capsys):
     assert main(["dashboard", f"{ENTITY}/p", "--name", " "]) == 1
-    assert "expected a title of the view for --name" in capsys.readouterr().err
+    assert "expected a title for --name" in capsys.readouterr().err
 
 
 def test_without_a_login_nothing_is_asked(python, tmp_path):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _RUN_HELP = (
     "a flopwatch run file, a W&B run's .wandb file, a folder with either, or a run on W&B: ENTITY/PROJECT/RUN_ID or its"
-    " address; several are compared, ENTITY/PROJECT means all runs of a project that ended"
+    " address; several runs are compared; ENTITY/PROJECT stands for all ended runs of a project"
 )
 _LONGEST_TITLE = 100
 _CLEAR = "\x1b[H\x1b[2J"
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"flopwatch: {units.printable(str(error))}; look at the disk and the working directory", file=sys.stderr)
+        print(f"flopwatch: {units.printable(str(error))}; check the disk and the working directory", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return FAILED
@@ -85,40 +85,44 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("flopwatch", description="FLOPs, peaks and efficiency of training runs.")
+    parser = argparse.ArgumentParser(
+        "flopwatch", description=("Count FLOPs, look up peaks and report the efficiency of training runs.")
+    )
     parser.add_argument("--version", action="version", version=f"flopwatch {version('flopwatch')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_estimate(commands.add_parser("estimate", help="FLOPs, time, GPU-hours and money of a run, from a config"))
-    _add_gpus(commands.add_parser("gpus", help="this machine's GPUs, or one by name, with their peaks"))
-    _add_report(commands.add_parser("report", help="the efficiency report of a run"))
-    _add_watch(commands.add_parser("watch", help="the live numbers of a run on this machine, in the terminal"))
-    _add_dashboard(commands.add_parser("dashboard", help="make or update the live dashboard of a W&B project"))
+    _add_estimate(
+        commands.add_parser("estimate", help=("estimate FLOPs, time, GPU-hours and cost of a run from a config"))
+    )
+    _add_gpus(commands.add_parser("gpus", help="list this machine's GPUs, or look one up by name, with their peaks"))
+    _add_report(commands.add_parser("report", help="write the efficiency report of a run, or compare several"))
+    _add_watch(commands.add_parser("watch", help="show a run's live numbers in the terminal"))
+    _add_dashboard(commands.add_parser("dashboard", help="create or update the live dashboard of a W&B project"))
     return parser
 
 
 def _add_estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", type=Path, help="a Hugging Face config.json or its folder")
-    parser.add_argument("--seq-len", metavar="N", help="tokens per sequence (not for models of images alone)")
-    parser.add_argument("--source-len", metavar="N", help="tokens or mel frames that an encoder reads")
-    parser.add_argument("--image-size", metavar="H[xW]", help="pixels of an image (default: the config's)")
-    parser.add_argument("--images", metavar="N", help="images in the batch (default: one for each sequence)")
+    parser.add_argument("--seq-len", metavar="N", help="tokens per sequence (not for image models)")
+    parser.add_argument("--source-len", metavar="N", help="tokens or mel frames that the encoder reads")
+    parser.add_argument("--image-size", metavar="H[xW]", help="image size in pixels (default: the config's)")
+    parser.add_argument("--images", metavar="N", help="images in the batch (default: one per sequence)")
     parser.add_argument("--batch", default="1", metavar="B", help="sequences or images (default 1)")
-    parser.add_argument("--attention", choices=("causal", "full"), default="causal", help="pairs counted")
+    parser.add_argument("--attention", choices=("causal", "full"), default="causal", help="which attention pairs count")
     conventions = "; ".join(f"{name}: {DESCRIPTIONS[name]}" for name in CONVENTIONS)
     parser.add_argument("--convention", choices=CONVENTIONS, default="model", help=conventions)
     parser.add_argument(
         "--checkpointing",
         choices=get_args(Checkpointing),
         default="none",
-        help="how layers are checkpointed, for the hardware FLOPs (PyTorch's default is non-reentrant)",
+        help="kind of activation checkpointing, for hardware FLOPs (PyTorch's default is non-reentrant)",
     )
     parser.add_argument("--tokens", metavar="15T", help="tokens of the whole run")
     parser.add_argument("--samples", metavar="1.28M", help="sequences or images of the whole run, instead of tokens")
-    parser.add_argument("--gpu", metavar="NAME", help="as the driver names it, like 'NVIDIA H100 80GB HBM3'")
+    parser.add_argument("--gpu", metavar="NAME", help="the driver's name for it, such as 'NVIDIA H100 80GB HBM3'")
     parser.add_argument("--count", metavar="N", help="number of GPUs (default 1)")
     _add_chips(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="precision of the peak (default bf16)")
-    parser.add_argument("--mfu", type=float, help="utilization to plan with, like 0.4; needed with --gpu")
+    parser.add_argument("--mfu", type=float, help="utilization to plan with, such as 0.4; required with --gpu")
     parser.add_argument("--usd-per-gpu-hour", type=float, metavar="USD", help="price of a GPU-hour")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(command=_estimate)
@@ -128,7 +132,7 @@ def _estimate(arguments: argparse.Namespace) -> None:
     from flopwatch.report.render import estimate as rendered
 
     if arguments.gpu is not None and arguments.mfu is None:
-        raise ArgumentError("expected --mfu with --gpu, the utilization to plan with; published runs reach 0.3 to 0.5")
+        raise ArgumentError("expected --mfu with --gpu: the utilization to plan with; published runs reach 0.3 to 0.5")
     for_a_gpu = (arguments.mfu, arguments.usd_per_gpu_hour, arguments.count, arguments.chips)
     if arguments.gpu is None and any(each is not None for each in for_a_gpu):
         raise ArgumentError(
@@ -203,12 +207,14 @@ def _count(flag: str, text: str) -> int:
 
 
 def _add_chips(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--chips", metavar="FILE", help="CSV of chips to add, in the form of flopwatch/data/chips.csv")
+    parser.add_argument(
+        "--chips", metavar="FILE", help=("CSV file of chips to add, in the format of flopwatch/data/chips.csv")
+    )
 
 
 def _add_gpus(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", help="answer for a device name, without hardware")
-    parser.add_argument("--dtype", choices=DTYPES, help="precision of the peak (default: the chip's own first)")
+    parser.add_argument("--name", help="look up a device name; needs no hardware")
+    parser.add_argument("--dtype", choices=DTYPES, help="precision of the peak (default: the chip's first)")
     _add_chips(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(command=_gpus)
@@ -235,17 +241,17 @@ def _gpus(arguments: argparse.Namespace) -> None:
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", help=_RUN_HELP)
-    parser.add_argument("--format", choices=tuple(_FORMATS), help="default: by the ending of FILE, else text")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write here instead of to the terminal")
+    parser.add_argument("--format", choices=tuple(_FORMATS), help="default: from the ending of FILE, else text")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE instead of the terminal")
     parser.add_argument(
-        "--plan", type=Path, metavar="FILE", help="hold it against what `flopwatch estimate --json` printed"
+        "--plan", type=Path, metavar="FILE", help="compare with a plan: the output of `flopwatch estimate --json`"
     )
     parser.add_argument(
         "--wandb",
         action="store_true",
-        help="make or update a W&B Report of runs that ended: RUN is ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all",
+        help="create or update a W&B Report of ended runs: RUN is ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all",
     )
-    parser.add_argument("--prefix", default="", help="with --wandb: what stands before every key, like 'exp1-'")
+    parser.add_argument("--prefix", default="", help="with --wandb: the prefix of every key, such as 'exp1-'")
     parser.set_defaults(command=_report)
 
 
@@ -257,7 +263,7 @@ def _report(arguments: argparse.Namespace) -> None:
         _report_to_wandb(arguments)
         return
     if arguments.prefix:
-        raise ArgumentError("expected --prefix with --wandb alone: a file's keys are found without it")
+        raise ArgumentError("expected --prefix only with --wandb: in a file the keys are found without it")
     form = arguments.format or _form_of(arguments.output)
     one = len(arguments.runs) == 1 and project_of(arguments.runs[0]) is None
     if arguments.plan is not None and not one:
@@ -312,7 +318,7 @@ def _page_of_several(arguments: argparse.Namespace, form: str, tell: ReadingBar)
         runs[run_.path.resolve()] = run_, summarize(run_)
     earlier = {path for run_, _ in runs.values() for path in run_.earlier_files}
     if len(runs) < len(arguments.runs) - projects or earlier & set(runs):
-        print("left out: what was named twice, and processes that a later one went on from", file=sys.stderr)
+        print("skipped runs named twice, and processes that a later one resumed from", file=sys.stderr)
     entries += [entry_of(report) for path, (_, report) in runs.items() if path not in earlier]
     return RENDERERS[form](entries), Path("comparison.html")
 
@@ -324,20 +330,20 @@ def _report_to_wandb(arguments: argparse.Namespace) -> None:
     from flopwatch.wandb.reports import save_report
 
     if arguments.plan is not None:
-        raise ArgumentError("expected --plan without --wandb: a W&B Report shows no plan")
+        raise ArgumentError("expected --plan without --wandb: a W&B Report cannot show a plan")
     if arguments.output is not None or arguments.format is not None:
-        raise ArgumentError("expected no -o and no --format with --wandb: the report is made in W&B")
+        raise ArgumentError("expected no -o and no --format with --wandb: the report is created in W&B")
     paths = [parse_run(text) for text in arguments.runs]
     project = paths[0].project
     if any(path.project != project for path in paths):
-        raise ArgumentError("expected runs of one project with --wandb: a W&B Report belongs to a project")
+        raise ArgumentError("expected runs of a single project with --wandb: a W&B Report belongs to one project")
     api = connect()
     runs = {run_.id: run_ for path in paths for run_ in ended_runs(api, path)}
     whole = any(path.id is None for path in paths)
     title = f"flopwatch: {project.name if whole else _names(tuple(runs))}"
     entries = [entry_of_ended(each) for each in runs.values()]
     saved = save_report(project, tuple(runs), title, texts(entries), arguments.prefix)
-    print(f"{'made' if saved.created else 'updated'} {saved.url}")
+    print(f"{'created' if saved.created else 'updated'} {saved.url}")
 
 
 def _names(run_ids: Sequence[str]) -> str:
@@ -349,10 +355,10 @@ def _names(run_ids: Sequence[str]) -> str:
 
 
 def _add_dashboard(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("project", metavar="ENTITY/PROJECT", help="as in W&B's address of the project")
+    parser.add_argument("project", metavar="ENTITY/PROJECT", help="as in the project's W&B URL")
     parser.add_argument("--name", default="flopwatch", help="title of the saved view (default flopwatch)")
-    parser.add_argument("--prefix", default="", help="what stands before every key, like 'exp1-' or 'mine/'")
-    parser.add_argument("--json", action="store_true", help="print the view's specification; needs no network")
+    parser.add_argument("--prefix", default="", help="the prefix of every key, such as 'exp1-' or 'mine/'")
+    parser.add_argument("--json", action="store_true", help="print the view's specification without using the network")
     parser.set_defaults(command=_dashboard)
 
 
@@ -362,12 +368,12 @@ def _dashboard(arguments: argparse.Namespace) -> None:
 
     project = parse_project(arguments.project)
     if not arguments.name.strip():
-        raise ArgumentError("expected a title of the view for --name, got nothing")
+        raise ArgumentError("expected a title for --name, got an empty string")
     if arguments.json:
         print(json.dumps(workspace.specification(project, arguments.name, arguments.prefix), indent=1))
         return
     saved = workspace.save(project, arguments.name, arguments.prefix)
-    print(f"{'made' if saved.created else 'updated'} {saved.url}")
+    print(f"{'created' if saved.created else 'updated'} {saved.url}")
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
@@ -376,12 +382,17 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         type=Path,
         nargs="?",
-        help="a W&B run's folder or .wandb file, a flopwatch run file or folder (default: the newest below here)",
+        help=(
+            "a W&B run's folder or .wandb file, or a flopwatch run file or folder (default: the newest in or below"
+            " this folder)"
+        ),
     )
     parser.add_argument(
-        "--table", action="store_true", help="numbers instead of charts; what you get without a terminal"
+        "--table", action="store_true", help="print a table instead of charts (the default without a terminal)"
     )
-    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often to look (default 2)")
+    parser.add_argument(
+        "--every", type=float, default=2.0, metavar="SECONDS", help=("seconds between updates (default 2)")
+    )
     parser.set_defaults(command=_watch)
 
 
@@ -390,14 +401,14 @@ def _watch(arguments: argparse.Namespace) -> None:
     from flopwatch.wandb import leet
 
     if not 0 < arguments.every <= units.SECONDS_PER_HOUR:
-        raise ArgumentError(f"expected seconds above zero, and at most an hour, for --every, got {arguments.every}")
+        raise ArgumentError(f"expected a number of seconds above 0 and at most 3600 for --every, got {arguments.every}")
     path = following.find(arguments.run)
     on_terminal = sys.stdout.isatty() and sys.stdin.isatty()
     if on_terminal and path.suffix == ".wandb" and not arguments.table:
         if leet.available():
             leet.show(path)
             return
-        print("no charts: they need wandb 0.29 or newer; `--table` is this without the remark", file=sys.stderr)
+        print("no charts: they need wandb 0.29 or newer; `--table` prints the table only", file=sys.stderr)
     try:
         _show_numbers(following.follow(path), units.printable(str(path)), arguments.every, redraw=sys.stdout.isatty())
     except KeyboardInterrupt:
@@ -427,13 +438,16 @@ def _show_numbers(run_: Follower, title: str, every_seconds: float, *, redraw: b
             print(f"{_CLEAR}{live.screen(rows, title, *terminal_size())}", end="", flush=True)
         if run_.ended:
             if not rows:
-                print(f"the run has ended, and flopwatch logged no window in {title}", file=sys.stderr)
+                print(f"the run has ended; flopwatch logged no window in {title}", file=sys.stderr)
             return
         if new:
             last_news, told = time.monotonic(), False
         elif not told and time.monotonic() - last_news > _SILENCE_SECONDS:
             told = True
-            print("nothing new for a minute: the run is slow, waits or was killed; Ctrl-C ends this", file=sys.stderr)
+            print(
+                ("no new window for a minute: the run is slow, waiting or killed; press Ctrl-C to quit"),
+                file=sys.stderr,
+            )
         time.sleep(every_seconds)
 
 
@@ -442,7 +456,7 @@ def _form_of(output: Path | None) -> str:
         return "text"
     endings = {f".{ending}": form for form, ending in _FORMATS.items()}
     if output.suffix.lower() not in endings:
-        raise ArgumentError(f"expected a FILE that ends in {', '.join(endings)}, or --format, got {output}")
+        raise ArgumentError(f"expected a FILE ending in {', '.join(endings)}, or --format, got {output}")
     return endings[output.suffix.lower()]
 
 

@@ -29,7 +29,7 @@ def list_gpus() -> list[AmdGpu]:
     except ImportError:
         return []
     except Exception as error:  # amdsmi raises its own kinds where there is no driver, and OSError without its library
-        _logger.debug("amdsmi does not answer: %s", error)
+        _logger.debug("amdsmi does not respond: %s", error)
         return []
     return [_describe(amdsmi, index, handle) for index, handle in enumerate(handles)]
 

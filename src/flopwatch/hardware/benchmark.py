@@ -84,6 +84,6 @@ def _wait_for(device: torch.device) -> None:
     synchronize = getattr(getattr(torch, device.type, None), "synchronize", None)
     if synchronize is None:
         raise MeasurementError(
-            f"a peak cannot be measured on a device of kind {device.type}, which cannot be waited for"
+            f"cannot measure a peak on a device of type {device.type}: flopwatch cannot wait for its work to finish"
         )
     synchronize()

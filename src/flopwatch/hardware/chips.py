@@ -61,21 +61,21 @@ class Chip:
     key: str = ""
 
     def peak_flops_per_second(self, dtype: Dtype, sm_count: int | None = None) -> float:
-        """Dense datasheet peak of one device in FLOP/s, or of a slice of it with so many SMs.
+        """Dense datasheet peak per device in FLOP/s, or of a slice of it with so many SMs.
 
         Raises:
             UnknownDeviceError: If the chip has no figure for the precision, or the row is not confirmed.
         """
         if self.confidence == "low":
             raise UnknownDeviceError(
-                f"the peak of {self.names[0]} is not confirmed by any source that we trust, so none is used"
+                f"the peak of {self.names[0]} is not confirmed by a trusted source, so none is used"
             )
         if dtype not in self.peaks:
-            raise UnknownDeviceError(f"no {dtype} peak for {self.names[0]}; known are {', '.join(self.peaks)}")
+            raise UnknownDeviceError(f"no {dtype} peak for {self.names[0]}; known peaks: {', '.join(self.peaks)}")
         if sm_count is None or sm_count == self.sm_count:
             return self.peaks[dtype]
         if self.sm_count is None:
-            raise UnknownDeviceError(f"the number of SMs of a whole {self.names[0]} is not known")
+            raise UnknownDeviceError(f"the number of SMs of a full {self.names[0]} is unknown")
         return self.peaks[dtype] * sm_count / self.sm_count
 
     def flops_per_clock(self, dtype: Dtype, sm_count: int | None = None) -> float | None:
@@ -130,7 +130,7 @@ def read_chips(text: str, where: str) -> list[Chip]:
     known = (*_TEXT_COLUMNS, *_NUMBER_COLUMNS)
     unknown = [str(each) for each in reader.fieldnames or () if each not in known]
     if unknown or "names" not in (reader.fieldnames or ()):
-        got = f"the unknown {unknown[0]!r}" if unknown else "no column 'names'"
+        got = f"the unknown column {unknown[0]!r}" if unknown else "no column 'names'"
         raise ArgumentError(f"{where}: expected the columns {', '.join(known)}; got {got}")
     try:
         return [_chip(row, f"{where}, line {reader.line_num}") for row in reader]
@@ -140,7 +140,7 @@ def read_chips(text: str, where: str) -> list[Chip]:
 
 def _chip(row: Mapping[str | None, str | None], where: str) -> Chip:
     if None in row or None in row.values():
-        raise ArgumentError(f"{where}: expected as many cells as columns; put quotes around text with commas")
+        raise ArgumentError(f"{where}: expected as many cells as columns; quote text that contains commas")
     cells = {str(name): (value or "").strip() for name, value in row.items()}
     numbers = {name: _number(cells[name], f"{where}, {name}") for name in _NUMBER_COLUMNS if cells.get(name)}
     names = tuple(each.strip() for each in cells["names"].split("|") if each.strip())
@@ -149,7 +149,9 @@ def _chip(row: Mapping[str | None, str | None], where: str) -> Chip:
     if not names or not peaks:
         raise ArgumentError(f"{where}: expected a name and the peak of at least one of {', '.join(DTYPES)}")
     if confidence not in get_args(Confidence):
-        raise ArgumentError(f"{where}: expected a confidence of {', '.join(get_args(Confidence))}, got {confidence!r}")
+        raise ArgumentError(
+            f"{where}: expected a confidence out of {', '.join(get_args(Confidence))}, got {confidence!r}"
+        )
     return Chip(
         names=names,
         peaks=peaks,
@@ -170,7 +172,7 @@ def _number(text: str, where: str) -> float:
     except ValueError:
         number = 0.0
     if not units.is_positive(number):
-        raise ArgumentError(f"{where}: expected a number above zero in base units, like 989.4e12, got {text!r}")
+        raise ArgumentError(f"{where}: expected a number above zero in base units, such as 989.4e12, got {text!r}")
     return number
 
 
@@ -186,7 +188,7 @@ def _rates(text: str, where: str) -> dict[Dtype, int]:
     for part in text.split():
         dtype, _, rate = part.partition(":")
         if dtype not in DTYPES or not rate.isdecimal() or len(rate) > _LONGEST_RATE or not int(rate):
-            raise ArgumentError(f"{where}: expected FLOPs per clock and SM like 'bf16:4096 fp8:8192', got {part!r}")
+            raise ArgumentError(f"{where}: expected FLOPs per clock and SM such as 'bf16:4096 fp8:8192', got {part!r}")
         rates[dtype] = int(rate)
     return rates
 
@@ -236,7 +238,7 @@ def identify(name: str, sm_count: int | None, more: Sequence[Chip] = ()) -> tupl
         return chip, sm_count if is_slice else None
     if sm_count > chip.sm_count or (sm_count < chip.sm_count and not is_slice):
         raise UnknownDeviceError(
-            f"{name} should have {chip.sm_count} SMs, this one has {sm_count}; it is a part of one or another model"
+            f"{name} should have {chip.sm_count} SMs, this one has {sm_count}; it is a partial chip or another model"
         )
     return chip, sm_count if is_slice else None
 
@@ -253,11 +255,11 @@ def _by_name(chips: Iterable[Chip]) -> dict[str, Chip]:
 def _why(name: str) -> str:
     """What makes a name of this kind have no peak."""
     if whole_of(name)[1]:
-        return ": a MIG slice has the peak of its own SMs, which only the machine that it is in can tell"
+        return ": the peak of a MIG slice depends on its SMs, which only its own machine can report"
     if _VGPU.search(name):
-        return ": a virtual GPU shares its chip in time with others and has no peak of its own"
+        return ": a virtual GPU shares its chip with others over time and has no peak of its own"
     if "Laptop" in name or "Max-Q" in name or "Mobile" in name:
-        return ": what a laptop GPU can do depends on the power that its laptop gives it"
+        return ": a laptop GPU's speed depends on its laptop's power limit"
     return ""
 
 
@@ -266,4 +268,4 @@ def _nearest(name: str, more: Sequence[Chip]) -> str:
     wanted = normalized(name).lower()
     near = [each for each in known if wanted and each.startswith(wanted)]
     near = near or difflib.get_close_matches(wanted, known, n=_MOST_HINTS, cutoff=0.5)
-    return f"; nearest are {', '.join(repr(known[each]) for each in near[:_MOST_HINTS])}" if near else ""
+    return f"; nearest names: {', '.join(repr(known[each]) for each in near[:_MOST_HINTS])}" if near else ""

@@ -91,7 +91,7 @@ class _Question(Generic[_T]):
             return self._after_failure(answer)
         if answer.value is not None:
             if self.failing:
-                self.troubles.append(Trouble(f"{self.what} is read again"))
+                self.troubles.append(Trouble(f"{self.what} can be read again"))
             self._answered, self._failures, self.state = True, 0, READ
         # The quickest of a few calls, since a single one may have waited for Python's lock.
         quickest = min(self._took)
@@ -111,9 +111,9 @@ class _Question(Generic[_T]):
         if answer.impossible and not self._told_impossible:
             self._told_impossible = True
             verb = "are" if self.what.endswith("s") else "is"
-            self.troubles.append(Trouble(f"{self.what} {verb} left out: {answer.error}"))
+            self.troubles.append(Trouble(f"{self.what} {verb} ignored: {answer.error}"))
         elif not answer.impossible and self._failures == _FAILURES_TOLD:
-            words = f"{self.what} cannot be read at the moment: {answer.error}; it is asked from time to time"
+            words = f"{self.what} cannot be read at the moment: {answer.error}; retrying from time to time"
             self.troubles.append(Trouble(words))
         return self._interval_seconds * float(min(2**self._failures, _LONGEST_BACKOFF))
 
@@ -208,9 +208,9 @@ class Sampler:
             troubles, self._troubles = self._troubles, []
             if self.is_silent() != self._silent:
                 self._silent = not self._silent
-                silent = f"the NVIDIA driver does not answer; nothing is read of the GPU since {self._silent_since()}"
+                silent = f"the NVIDIA driver does not respond; no GPU readings since {self._silent_since()}"
                 if self._silent or not self._dead:
-                    troubles.append(Trouble(silent if self._silent else "the NVIDIA driver answers again"))
+                    troubles.append(Trouble(silent if self._silent else "the NVIDIA driver responds again"))
             return troubles
 
     def _age(self) -> float:
@@ -249,7 +249,7 @@ class Sampler:
     def _die(self, why: str) -> None:
         with self._lock:
             self._dead = True
-            self._troubles.append(Trouble(f"the GPU is not read any more: {why}"))
+            self._troubles.append(Trouble(f"GPU readings ended: {why}"))
 
     def _begin(self, gpu: FoundGpu) -> None:
         uuid = ask("nvmlDeviceGetUUID", gpu.whole).value
@@ -327,12 +327,14 @@ class Sampler:
         if slow and not self._told_slow:
             self._told_slow = True
             took, what = slow / _SLOW_CALL_STRETCH, [each.what for each in questions if each.pause_seconds]
-            words = f"the driver takes {1e3 * took:.0f} ms for one reading ({', '.join(what)}), so that one is taken"
-            self._troubles.append(Trouble(f"{words} every {slow:.0f} s alone", everywhere=True))
+            words = (
+                f"the driver takes {1e3 * took:.0f} ms for one reading ({', '.join(what)}), so flopwatch reads it only"
+            )
+            self._troubles.append(Trouble(f"{words} every {slow:.0f} s", everywhere=True))
         for each in questions:
             self._troubles += each.troubles
             each.troubles = []
-        lost = (self._tally.distrust, self._tally.energy_lost and f"energy is not known: {self._tally.energy_lost}")
+        lost = (self._tally.distrust, self._tally.energy_lost and f"energy is unknown: {self._tally.energy_lost}")
         for doubt in lost:
             if doubt and doubt not in self._doubts:
                 self._doubts.add(doubt)
@@ -357,5 +359,5 @@ class Sampler:
 
 def _of_whole(gpu: FoundGpu, read: Callable[[Any], Answer[float]]) -> Answer[float]:
     if gpu.is_slice:
-        return Answer(error="the energy of a GPU cannot be shared out among its MIG slices", permanent=True)
+        return Answer(error="a GPU's energy cannot be divided among its MIG slices", permanent=True)
     return read(gpu.whole)

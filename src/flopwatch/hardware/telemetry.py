@@ -27,7 +27,7 @@ _WRAP_JOULES = 2**32 / 1e3
 _MOST_WATTS = 1e4
 _COUNTER_PACE_SECONDS = 1.0  # the energy counter moves by steps
 _STILL_SECONDS = 5.0
-_JUMPED = "the energy counter went backwards, or further than the GPU can draw"
+_JUMPED = "the energy counter went backwards, or rose by more than the GPU can draw"
 _MOST_SHARE, _IMPOSSIBLE_SHARE = 1.05, 10.0  # of a stretch too short for the driver's pace, and in a wrong unit
 _NEVER_COUNTED = "hardware_slowdown"  # its counted causes are the two hardware ones
 _SHARE_SEEN, _SHARE_DENIED = 0.5, 0.01
@@ -245,7 +245,7 @@ class Tally:
                 seconds = reading.at - before_at
                 drawn = (watts + reading.power_watts) / 2 * seconds
                 known = drawn if seconds <= _LONGEST_POWER_GAP_SECONDS else None
-                self._book(known, seconds, "power was not read for too long")
+                self._book(known, seconds, "power readings had too long a gap")
             self._last_power = (reading.at, reading.power_watts)
 
     @property
@@ -297,7 +297,7 @@ def _contradiction(counted: Mapping[str, float], sampled: Mapping[str, float] | 
     """Why the counters cannot be in the unit that the header says."""
     for reason, share in counted.items():
         if not 0 <= share <= _IMPOSSIBLE_SHARE:
-            return f"the driver's counter of {REASONS[reason]} counted {share:.3g} seconds a second"
+            return f"the driver's counter of {REASONS[reason]} counted {share:.3g} seconds per second"
         if sampled is not None and sampled[reason] >= _SHARE_SEEN and share < _SHARE_DENIED:
             return f"the driver's counter of {REASONS[reason]} stands still while the driver reports it"
     return None

@@ -35,7 +35,7 @@ def user_chips(given: UserChips = None) -> tuple[Chip, ...]:
     try:
         named = [chip for path in files for chip in chips_from_file(path)]
     except ArgumentError as error:
-        raise ArgumentError(f"in the variable {VARIABLE}: {error}") from None
+        raise ArgumentError(f"in the environment variable {VARIABLE}: {error}") from None
     installed = [chip for each in entry_points(group=GROUP) for chip in _installed(each)]
     return (*installed, *named, *_given(given))
 
@@ -76,5 +76,5 @@ def _installed(entry_point: EntryPoint) -> list[Chip]:
     try:
         return _given(entry_point.load()())
     except Exception as error:
-        _logger.warning("the chips of %s are left out: %s: %s", entry_point.value, type(error).__name__, error)
+        _logger.warning("ignoring the chips of %s: %s: %s", entry_point.value, type(error).__name__, error)
         return []

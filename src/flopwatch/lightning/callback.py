@@ -178,7 +178,9 @@ class FlopWatch(_Callback):
             self._inference = None
             if self.from_environment and stage == "fit":
                 _show_messages()
-                _logger.warning("the variable FLOPWATCH is left aside: the script has a FlopWatch of its own")
+                _logger.warning(
+                    "ignoring the environment variable FLOPWATCH: the FlopWatch in the script takes precedence"
+                )
         elif self._inference is not None:
             _show_messages()
         self._idle = stage != "fit" or trainer.fast_dev_run or yields
@@ -311,7 +313,7 @@ class FlopWatch(_Callback):
             try:
                 path = save_at_the_end(trainer)
             except Exception as error:
-                _logger.warning("no checkpoint could be saved at the budget: %s", in_words(error))
+                _logger.warning("cannot save a checkpoint at the budget: %s", in_words(error))
             else:
                 if path is not None and trainer.is_global_zero:
                     _logger.info("saved %s", path)
@@ -378,14 +380,14 @@ class FlopWatch(_Callback):
         return self._session
 
     def _give_up(self, hook: str, error: Exception) -> None:
-        _logger.warning("flopwatch stopped measuring, training goes on: %s (in %s)", in_words(error, 300), hook)
-        _logger.debug("where it happened", exc_info=error)
+        _logger.warning("flopwatch stopped measuring, training continues: %s (in %s)", in_words(error, 300), hook)
+        _logger.debug("traceback", exc_info=error)
         self._idle = self._failed = True
         try:
             if self._session is not None:
                 self._session.abandon()
         except Exception:
-            _logger.debug("and letting go failed too", exc_info=True)
+            _logger.debug("cleanup failed, too", exc_info=True)
 
     def _yields_to_another(self, trainer: Any) -> bool:
         """Whether a second one is here: the plugin's goes, and of the script's own only the first one works."""

@@ -16,7 +16,7 @@ from flopwatch.hardware.nvml.lookup import Address
 from flopwatch.lightning.counting.precision import Precision
 from flopwatch.run.records import Device
 
-_GIVE_A_NUMBER = "give FlopWatch(peak_flops_per_second=...) a number"
+_GIVE_A_NUMBER = "pass a number as FlopWatch(peak_flops_per_second=...)"
 _GIVE = f"{_GIVE_A_NUMBER}, or 'measured' for a short benchmark"
 UsersPeak = float | Literal["measured"] | None
 # Cloud TPU VMs name themselves by this variable; the number behind the dash counts cores or chips of the whole slice.
@@ -101,8 +101,8 @@ def no_telemetry(device: torch.device) -> str | None:
     """Why nothing is read of an accelerator while it trains; `None` for NVIDIA's, and for a CPU."""
     if device.type == "cpu" or address_of(device) is not None:
         return None
-    kind = "AMD GPUs" if device.type == "cuda" else f"a device of kind {device.type}"
-    return f"clocks, throttling and energy are read of NVIDIA GPUs alone, not of {kind}"
+    kind = "AMD GPUs" if device.type == "cuda" else f"a device of type {device.type}"
+    return f"clocks, throttling and energy are read on NVIDIA GPUs only, not on {kind}"
 
 
 def with_datasheet_peak(device: Device, precision: Precision, chips: Sequence[Chip] = ()) -> Device:
@@ -110,7 +110,7 @@ def with_datasheet_peak(device: Device, precision: Precision, chips: Sequence[Ch
     dtype = precision.dtype
     try:
         if dtype is None:
-            raise UnknownDeviceError(f"the run's precision is not known{precision.note and ': '}{precision.note}")
+            raise UnknownDeviceError(f"the run's precision is unknown{precision.note and ': '}{precision.note}")
         chip, slice_sms = identify(device.name, device.sm_count, chips)
         dtype = _possible(dtype, chip)
         peak = chip.peak_flops_per_second(dtype, slice_sms)

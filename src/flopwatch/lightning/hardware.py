@@ -109,10 +109,10 @@ class HardwareWatch:
             records.append(Hardware(clock.now(), **asdict(hardware)))
         messages = [each.words for each in sampler.troubles() if self._rank == 0 or not each.everywhere]
         if everyone is not None and self._others_are_missing(everyone):
-            messages.append("the GPU of another rank is not read, so clocks and energy of the run are not known")
+            messages.append("another rank's GPU is not being read, so clocks and energy of the run are unknown")
         for message in messages:
-            _logger.warning("%s%s; training goes on", "" if self._rank == 0 else f"rank {self._rank}: ", message)
-            records.append(Event(clock.now(), f"from step {step:,} on: {message}"))
+            _logger.warning("%s%s; training continues", "" if self._rank == 0 else f"rank {self._rank}: ", message)
+            records.append(Event(clock.now(), f"since step {step:,}: {message}"))
         return records
 
     def _others_are_missing(self, everyone: Telemetry) -> bool:

@@ -52,7 +52,7 @@ class InferenceResult:
     def words(self, peak_flops_per_second: float | None) -> str:
         """The same as a line of text."""
         mfu = rates.utilization(self.flops, self.seconds, 1, peak_flops_per_second)
-        parts = [f"{self.stage}: {units.format_si(self.flops, 'FLOPs')} forward of one device"]
+        parts = [f"{self.stage}: {units.format_si(self.flops, 'FLOPs')} forward on one device"]
         parts.append(f"in {units.format_duration(self.seconds)} after the first batch")
         parts.append(f"{units.format_count(rates.per_second(self.samples, self.seconds))} samples/s")
         parts += [f"MFU {units.format_percent(mfu)}"] if mfu is not None else []

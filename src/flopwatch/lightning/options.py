@@ -100,9 +100,9 @@ class Options:
         if self.on_budget not in ("warn", "stop") and not callable(self.on_budget):
             raise ArgumentError(f"expected 'warn', 'stop' or a function for on_budget, got {self.on_budget!r}")
         if self.on_budget != "warn" and not self.budgets:
-            raise ArgumentError(f"on_budget={self.on_budget!r} needs a budget to wait for: give budget=")
+            raise ArgumentError(f"on_budget={self.on_budget!r} needs a budget: pass budget=")
         if self.usd_per_device_hour is None and any(each.unit == "usd" for each in self.budgets):
-            raise ArgumentError("a budget of money needs the price of a device: give usd_per_device_hour=")
+            raise ArgumentError("a cost budget needs a device's price: pass usd_per_device_hour=")
 
 
 def budgets_of(budget: str | Sequence[str] | None) -> tuple[Budget, ...]:

@@ -33,7 +33,7 @@ def callbacks() -> list[FlopWatch]:
     try:
         watch = FlopWatch(**parse_options(text))
     except FlopwatchError as error:
-        raise ArgumentError(f"in the variable {VARIABLE}: {error}") from None
+        raise ArgumentError(f"in the environment variable {VARIABLE}: {error}") from None
     watch.from_environment = True
     return [watch]
 
@@ -51,7 +51,7 @@ def parse_options(text: str) -> dict[str, Any]:
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or name not in _OPTIONS:
             known = ", ".join(_OPTIONS)
-            raise ArgumentError(f"expected 1 or options like 'budget=1.4T tokens', of {known}; got {part!r}")
+            raise ArgumentError(f"expected 1 or options such as 'budget=1.4T tokens', out of {known}; got {part!r}")
         read, expected = _OPTIONS[name]
         try:
             given = read(value)

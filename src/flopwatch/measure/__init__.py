@@ -82,7 +82,7 @@ def _on_meta(module: nn.Module, inputs: Any, named: dict[str, Any], attention: A
     try:
         duplicate = meta_copy(module)
     except Exception as error:
-        raise MeasurementError(f"{type(module).__name__} cannot be copied for measuring: {_short(error)}") from error
+        raise MeasurementError(f"{type(module).__name__} cannot be copied for measurement: {_short(error)}") from error
     _prefer_countable_experts(duplicate)
     counter = MetaCounter(duplicate)
     try:
@@ -115,7 +115,7 @@ def _short(error: BaseException) -> str:
         frame = frame.tb_next
     if _is_a_librarys(name):
         return f"{type(error).__name__}{where}: {text}"
-    _logger.info("a run without data was tried, and ended with %s%s: %s", type(error).__name__, where, text)
+    _logger.info("a trial run without data failed with %s%s: %s", type(error).__name__, where, text)
     return f"{type(error).__name__}{where}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-UNREAD = "the block mask of flex_attention lies on the device and is not waited for: all its pairs count"
+UNREAD = "the block mask of flex_attention is on the device, and flopwatch does not wait for it: all its pairs count"
 # The name under which kernels that are not seen are listed.
 COMPILED = "higher_order.flex_attention"
 # Where the mask stands among the arguments: its lengths, the blocks of each row of queries that are kept in part (how

@@ -34,7 +34,7 @@ def register(operator: Any, formula: Formula) -> None:
         ValueError: If it was given a formula before.
     """
     if operator in FORMULAS and operator not in _SHIPPED:
-        raise ValueError(f"expected an operator without a formula, {operator} has one")
+        raise ValueError(f"expected an operator without a formula, but {operator} has one")
     _SHIPPED.discard(operator)
     FORMULAS[operator] = formula
 

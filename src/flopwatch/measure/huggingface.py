@@ -88,7 +88,7 @@ def _build(values: Mapping[str, Any]) -> torch.nn.Module:
         ) from None
     transformers.logging.set_verbosity_error()
     if values.get("model_type") not in transformers.CONFIG_MAPPING:
-        raise MeasurementError(f"transformers {transformers.__version__} does not know it either")
+        raise MeasurementError(f"transformers {transformers.__version__} does not support it either")
     _check_sizes(values)
     try:
         config = transformers.AutoConfig.for_model(**_without_choices(values))
@@ -139,7 +139,7 @@ def _automatic(transformers: Any, config: Any) -> torch.nn.Module:
         automatic = getattr(transformers, f"AutoModel{name}", None)
         if automatic is not None and type(config) in automatic._model_mapping:
             return automatic.from_config(config)  # type: ignore[no-any-return]
-    raise ValueError(f"it has no class for training {type(config).__name__}")
+    raise ValueError(f"transformers has no class for training {type(config).__name__}")
 
 
 def _inputs(model: Any, batch: Batch) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def _inputs(model: Any, batch: Batch) -> dict[str, Any]:
         channels = getattr(model.config, "num_channels", 3)
         return {"pixel_values": torch.empty(batch.sequences, channels, *size, device=META)}
     if name != "input_ids":
-        raise MeasurementError(f"{type(model).__name__} reads {name!r}, whose shape is not known")
+        raise MeasurementError(f"{type(model).__name__} reads {name!r}, whose shape is unknown")
     if not batch.tokens:
         raise ArgumentError("expected --seq-len, the tokens per sequence, got none")
     tokens = torch.zeros(batch.sequences, batch.seq_len, dtype=torch.long, device=META)

@@ -58,7 +58,7 @@ class MetaCounter(StepCounter):
         if operator is _READ and args[0].is_meta:
             return self._read(args[0])
         if operator.namespace == "c10d" and _holds_data(args):
-            raise MeasurementError("the code waits for other ranks, which a measurement must not")
+            raise MeasurementError("the code waits for other ranks, which a measurement cannot do")
         out = super().__torch_dispatch__(operator, types, args, kwargs)
         self._remember(getattr(operator, "_overloadpacket", operator).__name__, args, out)
         return out
@@ -86,7 +86,7 @@ class MetaCounter(StepCounter):
             raise DataDependentError(
                 "the code reads a tensor's value (.item(), a comparison, a size that depends on data)"
             )
-        self._notes.add(f"a check of all or any values was taken as {'true' if verdict else 'false'}")
+        self._notes.add(f"a check of all or any values was assumed {'true' if verdict else 'false'}")
         return verdict
 
 

@@ -32,12 +32,10 @@ from flopwatch.model.architecture import AttentionConvention
 Phase = Literal["forward", "backward", "recomputed", "optimizer"]
 CAN_WATCH_COMPILED = hasattr(TorchDispatchMode, "ignore_compile_internals")
 _RUNS_AGAIN = (
-    "work with gradients on in the backward pass counts as the model's (double backward); what a Function of the"
-    " script's own recomputes there cannot be told apart"
+    "work with gradients enabled in the backward pass counts as the model's (double backward); recomputation inside"
+    " a custom autograd Function cannot be told apart from it"
 )
-_ALL_PAIRS = (
-    "where a mask is a tensor, or PyTorch takes attention apart (dropout on a CPU), all pairs of attention count"
-)
+_ALL_PAIRS = "all attention pairs count where a mask is a tensor or PyTorch decomposes attention (dropout on a CPU)"
 _SOFTMAX = (torch.ops.aten._softmax, torch.ops.aten._safe_softmax)
 _CHECKPOINT_FILE, _ENGINE_FILE = "torch/utils/checkpoint.py", "torch/autograd/graph.py"
 _RUNS_ANOTHER = ("auto_functionalized", "auto_functionalized_v2", "with_effects", "inductor_compiled_code")
@@ -92,7 +90,7 @@ class StepCounter(TorchDispatchMode):
         try:
             self._compiled.end()
         except Exception as error:
-            self._failed = self._failed or f"gradients could not be looked at ({type(error).__name__})"
+            self._failed = self._failed or f"gradients could not be inspected ({type(error).__name__})"
 
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

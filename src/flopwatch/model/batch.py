@@ -43,7 +43,7 @@ class Batch:
             *self.documents,
         )
         if any(size < 0 for size in sizes):
-            raise ValueError(f"expected a batch of no less than no tokens, got {self.sequences} x {self.seq_len}")
+            raise ValueError(f"expected a batch of zero or more tokens, got {self.sequences} x {self.seq_len}")
         if self.documents and sum(self.documents) != self.tokens:
             raise ValueError(f"expected documents that fill {self.tokens} tokens, got {sum(self.documents)} tokens")
 

@@ -21,13 +21,13 @@ Convention = Literal["model", "full", "palm", "6nd", "chinchilla", "megatron", "
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 DESCRIPTIONS: Mapping[Convention, str] = MappingProxyType(
     {
-        "model": "exact: every matrix multiplication, attention over the pairs that the mask keeps, LM head included",
+        "model": "exact: every matrix multiplication, attention over unmasked pairs only, LM head included",
         "full": "exact, but attention over all pairs, masked or not",
-        "palm": "6 x parameters + 12 x layers x heads x head size x length a token, attention in full",
+        "palm": "6 x parameters + 12 x layers x heads x head size x length per token, full attention",
         "6nd": "rule of thumb: 6 x parameters x tokens, embeddings included, attention left out",
-        "chinchilla": "the paper's appendix F: embeddings and logits as products, softmax, attention in full",
+        "chinchilla": "the paper's appendix F: embeddings and logits as products, softmax, full attention",
         "megatron": "matrix multiplications, attention at half the square, no windows, no router",
-        "torchtitan": "6 x parameters without embeddings, attention in full, no windows",
+        "torchtitan": "6 x parameters without embeddings, full attention, no windows",
         "macs": "multiply-adds, which vision papers call FLOPs: half of the exact count",
     }
 )

@@ -146,7 +146,7 @@ def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Pl
     if tokens is not None and samples is not None:
         raise ArgumentError("expected the run in tokens or in samples, got both")
     if tokens is not None and not one.batch_tokens:
-        raise ArgumentError(f"a {one.model_type} has no tokens; give the run in samples")
+        raise ArgumentError(f"a {one.model_type} has no tokens; pass the run in samples")
     parts = one.batch_tokens if tokens is not None else one.batch.sequences
     amount = tokens if tokens is not None else samples
 
@@ -171,7 +171,7 @@ def _check(architecture: Architecture, batch: Batch) -> None:
     if not batch.sequences or ("tokens" in needs and not batch.seq_len):
         raise ArgumentError(
             f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}: a"
-            f" {architecture.model_type} reads {needs}, so give --seq-len N, the tokens per sequence"
+            f" {architecture.model_type} reads {needs}, so pass --seq-len N, the tokens per sequence"
         )
     if needs in ("source and tokens", "frames and tokens") and not batch.source_len:
         what = "tokens that the encoder reads" if needs == "source and tokens" else "mel frames, 3000 for 30 seconds,"

@@ -49,12 +49,12 @@ MEASURES = (
     Measure("tokens_per_second", "tokens/s", "count", "high"),
     Measure("step_seconds", "step", "seconds", "low"),
     Measure("data_wait", "waiting for data", "share", "low"),
-    Measure("throttled", "clock held down", "share", "low"),
+    Measure("throttled", "throttled", "share", "low"),
     Measure("flops", "model FLOPs", "flops", is_sum=True),
     Measure("tokens", "tokens", "count", is_sum=True),
     Measure("device_hours", "device-hours", "hours", is_sum=True),
     Measure("kwh", "energy, kWh", "kwh", is_sum=True),
-    Measure("usd", "money", "usd", is_sum=True),
+    Measure("usd", "cost", "usd", is_sum=True),
     Measure("wall_seconds", "wall time", "seconds", is_sum=True),
 )
 FACTS = {
@@ -64,7 +64,7 @@ FACTS = {
     "device": "device",
     "devices": "devices",
     "dtype": "precision",
-    "peak": "peak of one device",
+    "peak": "peak per device",
     "peak_source": "peak from",
     "attention": "attention",
     "verification": "verification",

@@ -32,11 +32,11 @@ _LINES = (
     _Planned("tokens", "tokens", "count"),
     _Planned("samples", "samples", "count"),
     _Planned("count", "devices", "plain"),
-    _Planned("peak_flops_per_second", "peak of one device", "rate"),
+    _Planned("peak_flops_per_second", "peak per device", "rate"),
     _Planned("training_flops_per_token", "model FLOPs per token", "flops"),
     _Planned("seconds", "wall time", "duration"),
     _Planned("gpu_hours", "device-hours", "plain"),
-    _Planned("usd", "money", "usd"),
+    _Planned("usd", "cost", "usd"),
 )
 
 
@@ -53,7 +53,7 @@ def read_plan(path: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict) or "training_flops" not in values:
-        raise ArgumentError(f"expected what `flopwatch estimate --json` prints in {path}, found something else")
+        raise ArgumentError(f"expected the output of `flopwatch estimate --json` in {path}, found something else")
     return values
 
 

@@ -21,7 +21,7 @@ from flopwatch.run.run_file import Run, Segment
 
 REPORT_SCHEMA = 1
 _NO_ANOMALIES = Anomalies()
-ReportStatus = Status | Literal["killed", "killed or still running"]
+ReportStatus = Status | Literal["killed", "no end recorded (killed, or still running)"]
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,7 @@ def _peak_at_clock(window: Window, device: Device) -> float | None:
 
 
 def _status(segment: Segment) -> ReportStatus:
-    return segment.end.status if segment.end else "killed or still running"
+    return segment.end.status if segment.end else "no end recorded (killed, or still running)"
 
 
 def _process(segment: Segment, *, followed: bool) -> Process:

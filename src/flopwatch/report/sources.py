@@ -108,7 +108,7 @@ def _from_log(path: Path, tell: Tell) -> Run:
         run_id=facts.run_id or path.stem,
         status=lambda: _status(reader),
     )
-    damaged = f"{reader.damaged} damaged stretch(es) of {path.name} were left out"
+    damaged = f"{reader.damaged} damaged stretch(es) of {path.name} were skipped"
     return Run(run.path, run.segments, (*run.notes, damaged) if reader.damaged else run.notes)
 
 
@@ -142,7 +142,7 @@ def _downloaded(files: list[Any]) -> Run:
         root = Path(folder).resolve()
         for each in files:
             if "\0" in each.name or not (root / each.name).resolve().is_relative_to(root):
-                raise WandbError(f"W&B has a file with a name that leads out of its folder: {each.name[:100]!r}")
+                raise WandbError(f"a file on W&B has a name that points outside its folder: {each.name[:100]!r}")
             with guarded():
                 each.download(root=folder, replace=True)
         newest = max(files, key=lambda each: (each.updated_at or "", each.name))

@@ -29,7 +29,7 @@ class Part:
     """A part of what the devices could have done: FLOPs at their peak, device-seconds, and money where it was paid for.
 
     `kind` is a kind of time or, within training steps: "clock" (below the clock of the peak), "recomputed" (by
-    activation checkpointing), "rest" (kernels, communication, gaps between launches), "padding" (model FLOPs spent on
+    activation checkpointing), "rest" (kernels, communication, launch gaps), "padding" (model FLOPs spent on
     padding), "useful" (model FLOPs of tokens that count). Without known FLOPs "training" is one part.
     """
 

@@ -68,13 +68,13 @@ class AppendedFile:
         there, ours = _status(self.path), os.fstat(self._file.fileno())
         if there is None:
             self._go_on_in(self._make())
-            return "was removed, and is made again with all that was in it"
+            return "was removed; recreated with all its records"
         if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
             return self._go_on_elsewhere(there)
         if ours.st_size < self._end:
             _append(self._file, self._head())
             self._end = self._file.tell()
-            return "was cut short, and goes on with what comes now; what was cut off is lost"
+            return "was truncated; what was cut off is lost, new records are appended"
         return None
 
     def _go_on_elsewhere(self, there: os.stat_result) -> str:
@@ -83,11 +83,11 @@ class AppendedFile:
             other = self.path.open("r+b", buffering=0)
             if self._is_copy(other):
                 self._go_on_in(other)
-                return "was replaced by a copy, in which it goes on"
+                return "was replaced by a copy; new records go there"
             other.close()
         self.path = self._another(self.path)
         self._go_on_in(self._make())
-        return f"was replaced by something else; all of it is in {self.path}"
+        return f"was replaced by something else; all records are in {self.path}"
 
     def _is_copy(self, other: FileIO) -> bool:
         assert self._file is not None

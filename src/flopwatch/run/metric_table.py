@@ -68,15 +68,17 @@ _MFU = Chart("Efficiency", "MFU: of the peak, at the clock, with recomputation",
 _HOURS_LEFT = Chart("Budget", "Hours left, with 80% interval", "hours")
 _CLOCK = Chart("Hardware", "SM clock: mean and lowest of all devices", "MHz")
 _NO_PEAK = (
-    "FLOPs are withheld, or the device or precision has no confirmed peak; the reason is printed once, and stands in"
-    " the report"
+    "FLOPs are withheld, or the device or precision has no confirmed peak; the log gives the reason once, and the"
+    " report repeats it"
 )
-_NO_TOTALS = "an earlier process of the run could not count, or resumed from a checkpoint without flopwatch's totals"
-_NO_TOKENS = "there are no tokens, as with images, or the batch's shape cannot be told"
-_NO_BUDGET = "neither a budget nor a limit of the Trainer"
-_NO_INTERVAL = "too few windows, or paces so different that the interval would be wider than ten times each way"
-_NO_CLOCK = "no NVIDIA GPU, or the driver does not tell; `flopwatch gpus` says what may be read"
-_NO_ENERGY = "the driver gives neither energy nor power, or stopped to; a MIG slice"
+_NO_TOTALS = (
+    "an earlier process of the run could not count, or the run resumed from a checkpoint without flopwatch's totals"
+)
+_NO_TOKENS = "the model has no tokens (images), or the batch's shape is unknown"
+_NO_BUDGET = "neither a budget nor a Trainer limit is set"
+_NO_INTERVAL = "too few windows, or a pace so uneven that the interval would span more than ten times either way"
+_NO_CLOCK = "no NVIDIA GPU, or the driver does not report it; `flopwatch gpus` shows what is readable"
+_NO_ENERGY = "the driver reports neither energy nor power, or stopped reporting; a MIG slice"
 _NEVER = "never"
 
 
@@ -125,7 +127,7 @@ _TABLE = (
     Metric(
         "perf/mfu_at_clock",
         lambda at: metrics.mfu_at_clock(at.window, at.device),
-        meaning="the same against SMs x FLOPs per clock and SM x mean SM clock of the window",
+        meaning="the same against the peak at the window's mean SM clock: SMs x FLOPs per clock per SM x clock",
         absent="as `perf/mfu`, or fewer than three clock readings in the window while the GPU was not idle, no NVIDIA"
         " GPU, or a MIG slice",
         words="MFU at clock",
@@ -137,8 +139,8 @@ _TABLE = (
     Metric(
         "perf/hfu",
         lambda at: metrics.hfu(at.window, at.device),
-        meaning="the same as mfu with hardware FLOPs: with what activation checkpointing recomputes",
-        absent="as `perf/mfu`, or it is not known what activation checkpointing recomputes",
+        meaning="the same with hardware FLOPs, including activation recomputation",
+        absent="as `perf/mfu`, or the FLOPs of activation recomputation are unknown",
         words="HFU",
         heading="HFU",
         form="percent",
@@ -162,18 +164,18 @@ _TABLE = (
         words="goodput",
         heading="goodput",
         form="share",
-        chart=Chart("Where time goes", "Share of wall time in steps that were kept", "0 to 1"),
+        chart=Chart("Where time goes", "Share of wall time in kept steps", "0 to 1"),
     ),
     Metric(
         "perf/device_tflops_per_sec",
         _device_tflops,
         meaning="model TFLOP/s of one device over the window",
         absent="FLOPs are withheld",
-        words="speed of one device",
+        words="speed per device",
         heading="TFLOP/s",
         form="plain",
         unit="TFLOP/s",
-        chart=Chart("Efficiency", "Speed of one device", "TFLOP/s", smoothed=True),
+        chart=Chart("Efficiency", "Speed per device", "TFLOP/s", smoothed=True),
     ),
     Metric(
         "perf/tokens_per_sec",
@@ -190,7 +192,7 @@ _TABLE = (
         "perf/samples_per_sec",
         lambda at: rates.per_second(at.window.samples, at.window.seconds),
         meaning="samples (sequences, images, rows) per second of all devices over the window",
-        absent="the tensors of a batch have no first dimension in common",
+        absent="the tensors of a batch share no first dimension",
         words="samples per second",
         heading="samples/s",
         form="count",
@@ -199,9 +201,9 @@ _TABLE = (
     Metric(
         "perf/step_seconds",
         lambda at: rates.fraction(at.window.seconds, at.window.steps),
-        meaning="seconds per optimizer step over the window, validation and checkpoints left out",
+        meaning="seconds per optimizer step over the window, without validation and checkpoints",
         absent=_NEVER,
-        words="time of a step",
+        words="step time",
         heading="step time",
         form="duration",
         chart=Chart("Where time goes", "Seconds per step", "s", smoothed=True),
@@ -210,7 +212,7 @@ _TABLE = (
     Metric(
         "step/data_wait_frac",
         lambda at: rates.fraction(at.window.data_wait_seconds, at.window.seconds),
-        meaning="share of the window that the training loop waited for the data loader",
+        meaning="share of the window that the training loop spent waiting for the data loader",
         absent=_NEVER,
         words="waiting for data",
         heading="data wait",
@@ -221,7 +223,7 @@ _TABLE = (
     Metric(
         "gpu/sm_clock_mhz",
         lambda at: _megahertz(at, at.window.sm_clock_hz),
-        meaning="mean SM clock of all devices over the window, while they were not idle",
+        meaning="mean SM clock of all devices over the window, idle time left out",
         absent=_NO_CLOCK,
         words="SM clock",
         heading="SM clock",
@@ -244,24 +246,24 @@ _TABLE = (
     Metric(
         "gpu/throttled_frac",
         lambda at: at.window.throttled_frac,
-        meaning="share of the window in which power, heat or another device held the clock down",
+        meaning="share of the window throttled by power, heat or another device",
         absent="as `gpu/sm_clock_mhz`",
-        words="clock held down",
+        words="throttled",
         heading="throttled",
         form="share",
-        chart=Chart("Hardware", "Share of time that the clock was held down", "0 to 1"),
+        chart=Chart("Hardware", "Share of time throttled", "0 to 1"),
         in_lines=True,
     ),
     Metric(
         "gpu/slowest_rank_ratio",
         lambda at: at.window.slowest_rank_ratio,
-        meaning="how many times longer steps take than if the slowest rank were as quick as the mean",
+        meaning="how many times longer steps take than if the slowest rank were as fast as the mean",
         absent="one process, or a rank did not publish",
-        words="slowdown by the slowest rank",
+        words="slowdown caused by the slowest rank",
         heading="slow rank",
         form="plain",
         unit="x",
-        chart=Chart("Hardware", "Slowdown by the slowest rank", "times"),
+        chart=Chart("Hardware", "Slowdown caused by the slowest rank", "times"),
     ),
     Metric(
         "gpu/joules_per_token",
@@ -319,7 +321,7 @@ _TABLE = (
     Metric(
         "budget/kwh",
         _kwh,
-        meaning="energy of the GPUs so far, each once, restarts included",
+        meaning="energy of the GPUs so far, each counted once, restarts included",
         absent=_NO_ENERGY,
         words="energy so far",
         heading="kWh",
@@ -330,17 +332,17 @@ _TABLE = (
     Metric(
         "budget/usd",
         lambda at: None if at.usd_per_device_hour is None else _device_hours(at) * at.usd_per_device_hour,
-        meaning="device_hours x the price that was given",
+        meaning="device_hours x the given price",
         absent="no `usd_per_device_hour`",
-        words="money so far",
-        heading="money",
+        words="cost so far",
+        heading="cost",
         form="usd",
-        chart=Chart("Budget", "Money so far", "USD"),
+        chart=Chart("Budget", "Cost so far", "USD"),
     ),
     Metric(
         "budget/fraction",
         lambda at: at.window.budget_fraction,
-        meaning="share used of the budget that will be reached first",
+        meaning="used share of the budget that runs out first",
         absent=_NO_BUDGET,
         words="share of the budget",
         heading="budget",
@@ -351,7 +353,7 @@ _TABLE = (
     Metric(
         "budget/hours_left",
         lambda at: _hours(at.window.seconds_left),
-        meaning="hours to the budget that will be reached first, validation and checkpoints included",
+        meaning="hours until the first budget runs out, validation and checkpoints included",
         absent=_NO_BUDGET,
         words="time left",
         heading="left",
@@ -364,7 +366,7 @@ _TABLE = (
         lambda at: _hours(at.window.seconds_left_low),
         meaning="lower end of the 80% interval of hours_left",
         absent=f"as `budget/hours_left`, or {_NO_INTERVAL}",
-        words="at least, four times of five",
+        words="80% interval, low",
         heading="from",
         form="hours",
         chart=_HOURS_LEFT,
@@ -374,7 +376,7 @@ _TABLE = (
         lambda at: _hours(at.window.seconds_left_high),
         meaning="upper end of the 80% interval of hours_left",
         absent="as `budget/hours_left_low`",
-        words="at most, four times of five",
+        words="80% interval, high",
         heading="to",
         form="hours",
         chart=_HOURS_LEFT,

@@ -23,7 +23,7 @@ def doubt(value: float | None, device: Device) -> str | None:
     if value is None or value <= 1:
         return None
     return (
-        f"the MFU is above 100%: check the peak ({device.peak_source}), whether matrix multiplications run in"
+        f"MFU is above 100%: check the peak ({device.peak_source}), whether matrix multiplications run in"
         f" {device.dtype}, and the number of devices ({device.count})"
     )
 

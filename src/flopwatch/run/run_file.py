@@ -41,7 +41,7 @@ LONGEST_LINE = 4 * 2**20
 _MOST_EVENTS = 10_000
 _TOLD_EVERY = 1000
 _MOST_UNREADABLE = 10_000
-_MISSING = "its totals are included, means and what was unusual are of the later processes alone"
+_MISSING = "its totals are included; means and anomalies cover the later processes only"
 _CHECKPOINT = b'{"kind":"checkpoint"'  # as `to_json` begins it
 
 
@@ -288,7 +288,7 @@ def find_run_file(path: Path) -> Path:
         if path.is_file():
             return path
     except OSError as error:
-        raise RunFileError(f"cannot look at {str(path)[:200]}: {error.strerror}; check the path") from None
+        raise RunFileError(f"cannot access {str(path)[:200]}: {error.strerror}; check the path") from None
     raise RunFileError(f"expected a run file or its folder, found nothing at {path}")
 
 
@@ -310,7 +310,7 @@ def read_run(path: Path, tell: Tell = no_bar) -> Run:
     while (earlier := segments[0].start.resumed_from) is not None:
         earlier_path = earlier_file(path, earlier)
         if earlier_path is None or earlier_path.resolve() in seen:
-            notes.append(f"the run file that this run was resumed from is gone: {earlier}; {_MISSING}")
+            notes.append(f"the run file that this run was resumed from is missing: {earlier}; {_MISSING}")
             break
         seen.add(earlier_path.resolve())
         try:
@@ -344,7 +344,7 @@ def _read_segment(path: Path, tell: Tell, up_to_step: float = math.inf) -> tuple
     segment = gathered.segment()
     if segment is None:
         raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
-    left_out = f"{dropped.count} unreadable line(s) of {path.name} were left out, first {dropped.first}"
+    left_out = f"{dropped.count} unreadable line(s) of {path.name} were skipped, first {dropped.first}"
     return segment, [left_out] if dropped.count else []
 
 

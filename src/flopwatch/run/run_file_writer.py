@@ -54,7 +54,7 @@ class RunFileWriter:
         self._given = self._written = 0
         self._thread = self._started()
         if self._thread is None:
-            _logger.warning("no thread can be started for the run file; it is written at the end")
+            _logger.warning("cannot start a thread for the run file; it is written at the end")
 
     @property
     def path(self) -> Path:
@@ -97,7 +97,7 @@ class RunFileWriter:
             return None
         if not self.hangs and not self.path.exists():
             missing = self._given
-        why = "the disk does not answer" if self.hangs else self._error or "they could not be written"
+        why = "the disk does not respond" if self.hangs else self._error or "they could not be written"
         return f"{missing} of {self._given} records of the run are not in {self.path}: {why}"
 
     def run(self) -> Run | None:
@@ -161,9 +161,9 @@ class RunFileWriter:
             write()
         except Exception as error:
             self._error = _reason(error)
-            words = "the run file cannot be written: %s: %s; it is tried again, training goes on"
+            words = "cannot write the run file: %s: %s; retrying, training continues"
             if not self._file.is_open:
-                words = "no run file is written: %s: %s; training goes on"
+                words = "no run file: %s: %s; training continues"
             if words not in self._told_of:
                 self._told_of.add(words)
                 _logger.warning(words, self.path, self._error)
@@ -171,7 +171,7 @@ class RunFileWriter:
             if self._error is not None:
                 self._error = None
                 self._told_of.clear()
-                _logger.info("the run file is written again: %s", self.path)
+                _logger.info("writing the run file again: %s", self.path)
 
     def _open(self) -> None:
         if not self._file.is_open:
@@ -197,7 +197,7 @@ class RunFileWriter:
         try:
             return f"{to_json(record)}\n".encode()
         except Exception as error:
-            _logger.warning("a record of kind %s is left out: %s", type(record).__name__, _reason(error))
+            _logger.warning("skipped a record of kind %s: %s", type(record).__name__, _reason(error))
             return None
 
 
@@ -224,7 +224,10 @@ class _ProgressFile:
                 self._write_over(self._opened(progress_path(run_file)), progress)
         except Exception as error:
             self._failed = True
-            words = "no progress is kept beside the run file (%s), so a kill would lose what its last window lacks"
+            words = (
+                "cannot save progress next to the run file (%s); if the process is killed, work since its last"
+                " window is lost"
+            )
             _logger.warning(words, _reason(error))
 
     def forget(self) -> None:

@@ -81,7 +81,9 @@ def show(path: Path) -> None:
         command = [core, "leet", "run", "--no-observability", "--run-file", str(path.resolve()), str(state)]
         code = _run(command, {**os.environ, "WANDB_CONFIG_DIR": str(settings)})
     if code:
-        raise WandbError(f"`wandb leet` ended with code {code}; `flopwatch watch --table` shows the numbers without it")
+        raise WandbError(
+            f"`wandb leet` exited with code {code}; `flopwatch watch --table` prints the numbers without it"
+        )
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -114,7 +114,7 @@ class LogReader:
     def _check_header(self, file: BinaryIO) -> bool:
         header = file.read(len(_FILE_HEADER))
         if not _FILE_HEADER.startswith(header):
-            raise RunFileError(f"expected a .wandb file, {self.path} begins otherwise")
+            raise RunFileError(f"expected a .wandb file, but {self.path} does not start like one")
         if len(header) < len(_FILE_HEADER):
             return False
         self._at = len(header)
@@ -225,7 +225,7 @@ def _decoded(payload: bytes) -> Any:
         from google.protobuf.message import DecodeError
         from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
     except ImportError as error:
-        raise WandbError(f"expected the package wandb to read its file ({error}); run `pip install wandb`") from None
+        raise WandbError(f"reading a .wandb file needs the package wandb ({error}); run `pip install wandb`") from None
     try:
         return Record.FromString(payload)
     except DecodeError:

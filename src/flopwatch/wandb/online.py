@@ -61,7 +61,7 @@ def parse_project(text: str) -> Project:
     """
     entity, slash, name = "/".join(_parts(text)[:2] if _ADDRESS.match(text) else _parts(text)).partition("/")
     if not slash or not _NAME.fullmatch(entity) or not _NAME.fullmatch(name):
-        raise ArgumentError(f"expected ENTITY/PROJECT as in W&B's address of the project, got {text!r}")
+        raise ArgumentError(f"expected ENTITY/PROJECT, as in the project's W&B URL, got {text!r}")
     return Project(entity, name)
 
 
@@ -99,7 +99,7 @@ def connect() -> Any:
         raise WandbError("expected the package wandb; run `pip install 'flopwatch[wandb]'`") from None
     mode = os.environ.get("WANDB_MODE", "online")
     if mode not in ("online", "run", "shared", ""):
-        raise WandbError(f"WANDB_MODE is {mode!r}, and this needs the server: unset it")
+        raise WandbError(f"WANDB_MODE is {mode!r}, but this command needs the server: unset it")
     os.environ.setdefault("WANDB_SILENT", "true")
     with guarded():
         try:
@@ -129,12 +129,12 @@ def _in_words(error: Exception) -> str:
     if "error 401" in text or "WANDB_API_KEY invalid" in text:
         return "W&B refused the API key: run `wandb login --relogin`, or check WANDB_API_KEY and WANDB_BASE_URL"
     if "error 403" in text:
-        return "W&B says that this is not allowed with this API key (403): check the entity and its permissions"
+        return "W&B denied access with this API key (403): check the entity and its permissions"
     if "did not respond in time" in text or "timed out" in text.lower():
-        return "W&B's server cannot be reached: check the network and WANDB_BASE_URL"
+        return "cannot reach the W&B server: check the network and WANDB_BASE_URL"
     if "Could not find" in text:
-        return f"W&B has nothing of that name that this API key can see: {in_one_line(text)}"
-    return f"W&B said: {in_one_line(text, 300)}"
+        return f"W&B has nothing by that name that this API key can see: {in_one_line(text)}"
+    return f"W&B answered: {in_one_line(text, 300)}"
 
 
 def views_of(api: Any, project: Project, kind: str) -> tuple[str | None, list[View]]:
@@ -239,7 +239,7 @@ def ended_runs(api: Any, path: RunPath) -> list[EndedRun]:
         ended = [each for each in (_ended_run(run) for run in found) if each is not None]
     if not ended:
         what = f"run {path.id}" if path.id is not None else "runs"
-        raise WandbError(f"expected {what} of {path.project} that flopwatch watched to the end, found none")
+        raise WandbError(f"expected {what} of {path.project} that ended with flopwatch running, found none")
     return ended
 
 

@@ -21,8 +21,8 @@ _MARK = "perf/step_seconds"
 _MEGA, _TERA = units.SI_PREFIXES["M"], units.SI_PREFIXES["T"]
 _COUNTED: tuple[Verification, ...] = ("verified", "watched", "sampled", "given", "formula only", "measured only")
 _NOTE = (
-    "made from the rows that W&B has, without flopwatch's run file: FLOPs are exact to 15 digits, wall time by kind,"
-    " lost work and each process are not known"
+    "rebuilt from W&B's rows, without flopwatch's run file: FLOPs are exact to 15 digits; wall time by kind, lost"
+    " work and the separate processes are unknown"
 )
 
 
@@ -82,7 +82,7 @@ def rebuild(
         if own is not None:
             made.add(own)
     if made.first is None:
-        raise WandbError(f"expected a run with rows of flopwatch, found none in {path}")
+        raise WandbError(f"expected a run with flopwatch rows, found none in {path}")
     return _run(made, known, path=path, name=name, run_id=run_id, status=status())
 
 

@@ -41,7 +41,7 @@ def test_errors_are_for_good_or_for_now(python, fake_driver, code, expected):
 def test_a_driver_that_is_gone_is_one_known_error(python, fake_driver, code, said):
     fake_driver.set(error__nvmlDeviceGetPowerUsage=code)
     out = python(ASK, "nvmlDeviceGetPowerUsage", environment=fake_driver.environment()).stdout
-    assert out == f"DriverError: the NVIDIA driver stopped answering: {said}\n"
+    assert out == f"DriverError: the NVIDIA driver stopped responding: {said}\n"
 
 
 def test_what_an_old_driver_or_binding_lacks_is_refused_for_good(python, old_driver):
@@ -53,13 +53,13 @@ def test_what_an_old_driver_or_binding_lacks_is_refused_for_good(python, old_dri
 
 
 def test_without_a_driver_it_says_so(python):
-    assert "DriverError: the NVIDIA driver did not answer" in python(ASK, "nvmlDeviceGetName").stdout
+    assert "DriverError: the NVIDIA driver did not respond" in python(ASK, "nvmlDeviceGetName").stdout
 
 
 def test_a_driver_that_does_not_start_says_why(python, fake_driver):
     fake_driver.set(error__nvmlInit=9)
     out = python(ASK, "nvmlDeviceGetName", environment=fake_driver.environment()).stdout
-    assert out == "DriverError: the NVIDIA driver did not answer: Driver Not Loaded\n"
+    assert out == "DriverError: the NVIDIA driver did not respond: Driver Not Loaded\n"
 
 
 def test_another_module_named_pynvml_is_recognised(python, tmp_path):

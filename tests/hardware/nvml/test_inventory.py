@@ -70,10 +70,10 @@ def test_an_old_driver_says_what_it_lacks(gpus, old_driver):
 @pytest.mark.parametrize(
     ("state", "environment", "said"),
     [
-        ({"gpm": 0}, {}, "Hopper and later"),
+        ({"gpm": 0}, {}, "Hopper and newer"),
         ({"error__nvmlGpmSampleGet": 4}, {}, "Insufficient Permissions"),
         ({"error__nvmlGpmSampleGet": 19}, {}, "In use by another client"),
-        ({}, {"NSYS_PROFILING_SESSION_ID": "1"}, "a profiler holds the counters"),
+        ({}, {"NSYS_PROFILING_SESSION_ID": "1"}, "a profiler has claimed the counters"),
     ],
 )
 def test_tensor_counters_are_left_alone_where_they_are_not_to_be_had(gpus, fake_driver, state, environment, said):

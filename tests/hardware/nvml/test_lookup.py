@@ -93,8 +93,8 @@ def test_numbers_in_cudas_own_order_are_a_guess_and_said_to_be(find):
         # An abbreviation that two UUIDs begin with, and one that none does.
         ({}, {"CUDA_VISIBLE_DEVICES": "0,GPU-bb"}, "knows 2 GPUs whose UUID starts with GPU-bb"),
         ({}, {"CUDA_VISIBLE_DEVICES": "0,GPU-ff"}, "knows 0 GPUs whose UUID starts with GPU-ff"),
-        ({}, {"CUDA_VISIBLE_DEVICES": ""}, "does not show which GPU is used"),
-        ({}, {"CUDA_VISIBLE_DEVICES": "0,-1,1"}, "does not show which GPU is used"),
+        ({}, {"CUDA_VISIBLE_DEVICES": ""}, "does not tell which GPU is in use"),
+        ({}, {"CUDA_VISIBLE_DEVICES": "0,-1,1"}, "does not tell which GPU is in use"),
     ],
 )
 def test_a_neighbour_is_never_taken_for_it(find, state, environment, said):

@@ -180,14 +180,14 @@ class TransformerEnginePrecision:
         (TransformerEnginePrecision(), weights(torch.bfloat16), "fp8", "TransformerEngine's"),
         (FullPrecision(), layer("torchao.float8.float8_linear", "Float8Linear"), "fp8", "Float8Linear"),
         (FullPrecision(), layer("torchao.prototype.mx_formats.mx_linear", "MXLinear"), None, "MXLinear"),
-        (FullPrecision(), layer("transformer_engine.pytorch.module.linear", "Linear"), None, "while they run"),
+        (FullPrecision(), layer("transformer_engine.pytorch.module.linear", "Linear"), None, "at run time"),
         (
             FullPrecision(),
             layer("bitsandbytes.nn.modules", "Linear4bit", compute_dtype=torch.bfloat16),
             "bf16",
             "4-bit",
         ),
-        (FullPrecision(), layer("bitsandbytes.nn.modules", "Linear4bit", compute_dtype=None), None, "not known"),
+        (FullPrecision(), layer("bitsandbytes.nn.modules", "Linear4bit", compute_dtype=None), None, "unknown"),
         (FullPrecision(), layer("bitsandbytes.nn.modules", "Linear8bitLt"), None, "8-bit"),
     ],
 )

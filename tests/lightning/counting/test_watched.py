@@ -101,7 +101,7 @@ def test_equal_signatures_cost_the_same_until_one_does_not():
     # The mean of those of its signature: (100 + 300) / 2 and (120 + 300) / 2.
     assert costs.cost(ONE) == Cost(200, 210)
     assert costs.status == "sampled"
-    assert costs.spread() == "3 watched batches ran 100 to 300 FLOPs, 1 others are taken as their mean"
+    assert costs.spread() == "3 watched batches ran 100 to 300 FLOPs, 1 others count as their mean"
 
 
 def test_a_signature_that_was_never_watched_is_the_mean_of_all():
@@ -151,7 +151,7 @@ def test_what_could_not_be_counted_is_named_with_what_to_do(uncounted, says):
 
 
 def test_a_weight_whose_products_were_not_seen_is_named():
-    with pytest.raises(MeasurementError, match=r"net\.up\.weight got a gradient, but torch.compile runs products"):
+    with pytest.raises(MeasurementError, match=r"net\.up\.weight got a gradient, but torch.compile hides its products"):
         cost_of(Measurement(10, 20, 0, "full", unseen=("net.up.weight", "net.down.weight")))
 
 
@@ -210,7 +210,7 @@ def test_a_run_whose_batches_cost_differently_says_how_many_were_guessed(tmp_pat
     assert segment.work.verification == "sampled"
     # Checked are the batches after the ends of windows: 1, 2, 5 and 9, the last one of twice the 2 x 2 x 2 x 36 FLOPs;
     # so the tenth is taken as the mean of the four.
-    words = "4 watched batches ran 288 to 576 FLOPs, 1 others are taken as their mean"
+    words = "4 watched batches ran 288 to 576 FLOPs, 1 others count as their mean"
     assert words in segment.work.note
     assert segment.end.totals.flops == 8 * 288 + 576 + 360
 

@@ -52,7 +52,7 @@ def test_no_fault_of_a_rank_holds_the_job_up(fault):
     assert told["seconds"] < LONGEST_SECONDS
     if why is not None:
         assert told["flops"] is None
-        assert f"the ranks could not be summed: {why}" in said
+        assert f"totals over all ranks are unknown: {why}" in said
     else:
         # A rank raises in its sixth batch, when all have done five steps; one that was stopped goes on.
         done = 5 if fault == "raise" else 9
@@ -80,4 +80,4 @@ def test_a_rank_that_is_slow_to_hear_ends_at_the_same_step_too():
 def test_where_one_rank_cannot_stop_none_does():
     told, said = job(ranks=2, steps=200, sleep=0.01, budget=30, fault="missing")
     assert told["steps"] == [200, 200]
-    assert "training goes on beyond the budget, since not all ranks can be told to stop: rank 1 published noth" in said
+    assert "training continues past the budget, since not all ranks can be told to stop: rank 1 published noth" in said

@@ -86,7 +86,7 @@ def test_a_rank_that_passed_the_step_by_makes_only_that_sum_unknown():
     assert passed.done.is_set()
     assert passed.passed_over
     assert passed.value is None
-    assert passed.why_unknown == "rank 1 has gone on without keeping its work at step 10"
+    assert passed.why_unknown == "rank 1 moved on without recording its work at step 10"
     assert job.ask(29).value is not None
 
 
@@ -94,8 +94,8 @@ def test_a_rank_that_passed_the_step_by_makes_only_that_sum_unknown():
     ("payload", "why"),
     [
         (msgspec.json.encode({"schema": 99, "version": "7.0"}), "rank 1 runs flopwatch 7.0, the first rank 0.2.0"),
-        (b"\x00\xff", "rank 1 published something that is no record of flopwatch"),
-        (b"{}", "rank 1 published something that is no record of flopwatch"),
+        (b"\x00\xff", "rank 1 published something other than a flopwatch record"),
+        (b"{}", "rank 1 published something other than a flopwatch record"),
         (
             msgspec.json.encode({"schema": SCHEMA, "version": "0.2.1", "marks": 7}),
             "rank 1 runs flopwatch 0.2.1, the first rank 0.2.0",

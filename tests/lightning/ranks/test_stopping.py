@@ -101,7 +101,7 @@ def test_a_rank_without_flopwatch_is_named_and_nobody_waits(caplog):
     assert run(ranks, steps=60, paces=(0.005,) * 3) == {None}
     assert time.monotonic() - started < 5
     assert caplog.messages == [
-        "training goes on beyond the budget, since not all ranks can be told to stop: rank 3 published nothing (is"
+        "training continues past the budget, since not all ranks can be told to stop: rank 3 published nothing (is"
         " FlopWatch among its callbacks?)"
     ]
 

@@ -70,7 +70,7 @@ def test_the_waterfall_falls_from_all_of_the_peak_to_what_was_useful(report):
     assert sum(trace["x"][:-1]) == pytest.approx(trace["x"][-1])
     useful = next(part for part in report.parts if part.kind == "useful")
     assert trace["x"][-1] == pytest.approx(useful.flops / sum(part.flops for part in report.parts))
-    assert (trace["y"][0], trace["y"][-1]) == ("all of the peak", "useful")
+    assert (trace["y"][0], trace["y"][-1]) == ("full peak", "useful")
 
 
 def test_the_budget_fans_out_where_the_run_has_not_ended(report):
@@ -113,9 +113,9 @@ def test_what_was_found_is_in_every_form(report):
     flat = " ".join(text.split())
     for shown in (
         "A dip without a known cause costs",
-        "Steps 141 to 150, 2m 48s after the start, were 87.5% slower than the best stretch for 10s, which cost 7",
+        "Steps 141 to 150, 2m 48s after the start, were 87.5% slower than the best stretch for 10s, losing 7",
         "megatron 44%",  # 26,400 / 24,000 x 40%: windows of 10 s at 8 PFLOPs, one of them at 1
-        "kernels, communication, gaps between launches",
+        "kernels, communication, launch gaps",
     ):
         words = shown.replace("megatron 44%", f"megatron {_percent(report.mfu * 1.1)}")
         assert words in flat, words
@@ -132,7 +132,7 @@ def test_text_and_page_show_the_same_cells(report):
     page = Page(RENDERERS["html"](report)).text
     text = RENDERERS["text"](report)
     for section in sections(report):
-        if section.heading == "Time line":  # the page has charts instead
+        if section.heading == "Timeline":  # the page has charts instead
             continue
         for row in section.rows:
             for cell in row:
@@ -142,7 +142,7 @@ def test_text_and_page_show_the_same_cells(report):
 
 def test_a_terminal_has_a_time_line_of_bars(report):
     lines = RENDERERS["text"](report).splitlines()
-    (mfu,) = (line for line in lines[lines.index("Time line") :] if line.startswith("MFU  "))
+    (mfu,) = (line for line in lines[lines.index("Timeline") :] if line.startswith("MFU  "))
     # 28 windows at 8 PFLOPs, and window 15, the fourteenth after warm-up, at one.
     assert mfu.split() == ["MFU", "5%", "40%", "█" * 13 + "▁" + "█" * 14]
 
@@ -211,4 +211,4 @@ def test_many_runs_have_a_line_each(entries):
     lines = comparison.RENDERERS["text"](many).splitlines()
     assert sum(line.startswith("run ") for line in lines) >= 100
     (chart,) = figures(charts.overlay(many)).items()
-    assert (chart[0], len(chart[1])) == ("MFU over time, of the first 12 of 100 runs that have a time line", 12)
+    assert (chart[0], len(chart[1])) == ("MFU over time, for the first 12 of 100 runs with a timeline", 12)

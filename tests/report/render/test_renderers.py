@@ -75,20 +75,20 @@ def test_what_the_gpus_did_is_said_in_words(tmp_path):
     text, page = RENDERERS["text"](report), Page(RENDERERS["html"](report)).text
     for shown in (
         "580.95.05, NVIDIA H100 80GB HBM3",
-        "1600 MHz in the mean, 1500 MHz at least; the peak is for 1830 MHz",
+        "1600 MHz mean, 1500 MHz lowest; the peak assumes 1830 MHz",
         "25.0% of the time (by the driver's counters): power cap 25.0%",
-        "10.0% of the busy time, and the driver gives no reason",
+        "10.0% of busy time, with no reason from the driver",
         # 1,200 W over 35 s are 42,000 J.
-        "0.0117 kWh of the GPUs, by the driver's counter",
-        "1.2 kW of all GPUs",
+        "0.0117 kWh for the GPUs, from the driver's counter",
+        "1.2 kW over all GPUs",
         "3.6 J",
         "1.8 pJ",
-        "55% of cycles (GPM); at the clock that was run that is as much as an MFU of 44%",
+        "55% of cycles (GPM); at the actual clock, equivalent to an MFU of 44%",
         "utilization (Not Supported)",
     ):
         assert shown in text, shown
         assert shown in page, shown
-    assert "SM clock and what held it down" in page
+    assert "SM clock and throttling" in page
 
 
 def test_the_forms_agree(healthy):
@@ -113,7 +113,7 @@ def test_the_forms_agree(healthy):
 def test_a_ratio_never_stands_without_its_peak_precision_and_convention(healthy):
     for form in ("text", "html"):
         page = RENDERERS[form](healthy)
-        for said in ("1 PFLOP/s dense bf16 (datasheet: a sheet)", "causal: only the pairs", "parameters exactly"):
+        for said in ("1 PFLOP/s dense bf16 (datasheet: a sheet)", "causal: unmasked pairs only", "parameters exactly"):
             assert said in page.replace("&#39;", "'"), (form, said)
 
 
@@ -145,7 +145,7 @@ def test_an_mfu_above_one_is_shown_as_it_is(tmp_path):
     report = summarize(read_run(write(tmp_path / "run.jsonl", records)))
     for form in ("text", "html"):
         assert "113%" in RENDERERS[form](report)
-        assert "the MFU is above 100%: check the peak (datasheet: a sheet)" in RENDERERS[form](report)
+        assert "MFU is above 100%: check the peak (datasheet: a sheet)" in RENDERERS[form](report)
 
 
 def test_the_charts_have_a_gap_where_no_process_ran(tmp_path):
@@ -178,9 +178,11 @@ def test_restarts_and_what_they_cost_are_said_in_words(tmp_path):
     report = summarize(read_run(write(tmp_path / "run.jsonl", records)))
     for form in ("text", "html"):
         page = RENDERERS[form](report)
-        assert "6 steps (4.8 PFLOPs) were done again, 8s" in page
-        assert "57.1% of wall time went into steps that were kept" in page  # 20 of 35 s
-        assert "steps 0 to 21 on 2 x NVIDIA H100 80GB HBM3, 4 x 100 tokens, MFU 40% of 1 PFLOP/s each, finished" in page
+        assert "6 steps (4.8 PFLOPs, 8s) were repeated" in page
+        assert "57.1% of wall time went into kept steps" in page  # 20 of 35 s
+        assert (
+            "steps 0 to 21 on 2 x NVIDIA H100 80GB HBM3, 4 x 100 tokens, MFU 40% of 1 PFLOP/s per device, finished"
+        ) in page
 
 
 def test_no_name_moves_a_terminals_cursor_or_turns_text_around(tmp_path):

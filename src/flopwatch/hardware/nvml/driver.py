@@ -77,7 +77,7 @@ def connect() -> Any:
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
-            raise DriverError(f"the NVIDIA driver did not answer: {error}") from None
+            raise DriverError(f"the NVIDIA driver did not respond: {error}") from None
         _initialized_in = os.getpid()
     return pynvml
 
@@ -102,7 +102,7 @@ def ask(function: str, *arguments: Any) -> Answer[Any]:
     except pynvml.NVMLError as error:
         if error.value in _codes(pynvml, _FATAL):
             _initialized_in = None
-            raise DriverError(f"the NVIDIA driver stopped answering: {error}") from None
+            raise DriverError(f"the NVIDIA driver stopped responding: {error}") from None
         return refusal(pynvml, error.value)
 
 

@@ -71,7 +71,9 @@ def _possible(answer: Answer[Any], factor: float, most: float, words: Callable[[
     value = answer.value * factor
     if value <= most:
         return Answer(value)
-    return Answer(error=f"the driver says {words(value)}, and more than {words(most)} cannot be", impossible=True)
+    return Answer(
+        error=(f"the driver reports {words(value)}, but more than {words(most)} is impossible"), impossible=True
+    )
 
 
 def _watts(value: float) -> str:
@@ -84,7 +86,7 @@ def event_reasons(gpu: Any) -> Answer[int]:
     if answer.value is None and answer.permanent:
         answer = ask("nvmlDeviceGetCurrentClocksThrottleReasons", gpu)
     if answer.value == _ALL_BITS:
-        return Answer(error="the driver names every reason there could be", impossible=True)
+        return Answer(error="the driver reports every possible reason at once", impossible=True)
     return answer
 
 
@@ -190,12 +192,12 @@ class TensorGauge:
         if self._earlier is not None:
             return None
         if any(name in os.environ for name in _PROFILERS):
-            return Answer(error="a profiler holds the counters", permanent=True)
+            return Answer(error="a profiler has claimed the counters", permanent=True)
         support = ask("nvmlGpmQueryDeviceSupport", self._whole)
         if support.value is None:
             return support
         if not support.value.isSupportedDevice:
-            return Answer(error="this GPU has none of the counters (Hopper and later have)", permanent=True)
+            return Answer(error="this GPU has no such counters (Hopper and newer do)", permanent=True)
         return None if self._device is self._whole else self._slice_unknown()
 
     def _slice_unknown(self) -> Answer[float] | None:

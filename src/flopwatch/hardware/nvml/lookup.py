@@ -69,7 +69,7 @@ def find_gpu(address: Address) -> FoundGpu:
 def _found(handle: Any, doubt: str | None = None) -> FoundGpu:
     whole = ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle).value if is_slice(handle) else handle
     if whole is None:
-        raise DriverError("the NVIDIA driver does not say which GPU this MIG slice is a part of")
+        raise DriverError("the NVIDIA driver does not say which GPU this MIG slice belongs to")
     return FoundGpu(handle, whole, whole is not handle, doubt)
 
 
@@ -89,7 +89,7 @@ def _by_number(address: Address, environment: Mapping[str, str]) -> FoundGpu:
     """For torch before 2.5, which gives neither UUID nor bus id: as CUDA reads its environment."""
     entry = visible_entry(address.cuda_index or 0, environment.get("CUDA_VISIBLE_DEVICES"))
     if entry is None:
-        raise DriverError("CUDA_VISIBLE_DEVICES does not show which GPU is used")
+        raise DriverError("CUDA_VISIBLE_DEVICES does not tell which GPU is in use")
     if not entry.isdecimal():
         return _found(_by_prefix(entry))
     handles = _all_handles()
@@ -97,14 +97,14 @@ def _by_number(address: Address, environment: Mapping[str, str]) -> FoundGpu:
     in_pci_order = environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
     if int(entry) >= len(handles) or not (in_pci_order or len(set(names)) == 1):
         raise DriverError(
-            f"device {entry} may be any of {', '.join(map(str, names))}; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or use a"
-            " torch that knows UUIDs (2.5 and later)"
+            f"device {entry} may be any of {', '.join(map(str, names))}; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or use"
+            " torch 2.5 or newer, which reports UUIDs"
         )
     if names[int(entry)] != address.name or _is_partitioned(handles[int(entry)]):
         raise DriverError(f"CUDA's {address.name} is not the driver's GPU {entry}, a {names[int(entry)]}")
-    doubt = f"this torch gives no UUID: GPU {entry} was found by its number"
+    doubt = f"this version of torch reports no UUID: GPU {entry} was found by its number"
     if not in_pci_order and len(handles) > 1:
-        doubt += ", which CUDA and the driver may count differently; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
+        doubt += ", but CUDA and the driver may number GPUs differently; set CUDA_DEVICE_ORDER=PCI_BUS_ID"
     return _found(handles[int(entry)], doubt)
 
 

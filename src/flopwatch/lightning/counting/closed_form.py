@@ -22,10 +22,10 @@ from flopwatch.model.components import Product
 from flopwatch.run.meter import Amounts
 from flopwatch.run.records import Verification, Work
 
-_NO_SHAPE = "a batch came whose shape cannot be told; FLOPs and tokens are unknown from here on"
+_NO_SHAPE = "the shape of a batch is unknown; FLOPs and tokens are unknown from here on"
 _OWN_MASK = (
-    "the batch says for every pair, or by cu_seqlens alone, which ones are attended, and that is not read, so all pairs"
-    " of masks given as tensors count"
+    "the batch masks attention pair by pair, or by cu_seqlens alone, which flopwatch does not read, so all pairs of"
+    " mask tensors count"
 )
 # Their classes in Hugging Face do not read from position ids where a document begins.
 _NO_DOCUMENTS = frozenset(
@@ -156,9 +156,9 @@ class ClosedFormCounter:
                 self._checkpointing = None
                 self._forms.clear()
             self._packed = self._packed and not _keeps_documents_back(batch, look)
-            self.work = self._described(training, shape, "verified", f"{note}; a watched batch agrees to the FLOP")
+            self.work = self._described(training, shape, "verified", f"{note}; equal to a watched batch, to the FLOP")
         else:
-            why = f"no batch could be watched to check: {look or 'it was not watched'}"
+            why = f"no batch could be watched as a check: {look or 'it was not watched'}"
             self._refuse_unless_sure(batch, why)
             self.work = self._described(training, shape, "formula only", f"{note}; {why}")
 
@@ -191,12 +191,12 @@ class ClosedFormCounter:
             raise ConfigError(_OWN_MASK)
         stated = self._shape(batch)
         if stated is None or stated.empty:
-            raise ConfigError("no tensor that the model is fed was found in the batch; pass FlopWatch(batch_shape=...)")
+            raise ConfigError("found no model input in the batch; pass FlopWatch(batch_shape=...)")
         return stated
 
     def _refuse_unless_sure(self, batch: Any, why: str) -> None:
         if not self._subject.reader.is_sure(batch):
-            raise ConfigError(f"{why}, and it is not sure that the model is fed what the batch holds")
+            raise ConfigError(f"{why}, and the batch may not be what the model receives")
 
     def _shape_that_fits(self, form: ClosedForm, stated: Batch, seen: Seen, alone: bool) -> Batch:
         """The batch's shape, or one token less where the last one is only a target."""
@@ -206,8 +206,8 @@ class ClosedFormCounter:
             if form.as_it_runs(shape, forward_only=alone)[0] == cost_of_seen:
                 return shape
         raise ConfigError(
-            f"the step ran {seen.all_pairs.forward_flops + seen.all_pairs.backward_flops:,} FLOPs over all pairs of"
-            f" attention, where the closed form of {form.architecture.model_type} gives"
+            f"the step ran {seen.all_pairs.forward_flops + seen.all_pairs.backward_flops:,} FLOPs with all attention"
+            f" pairs, but the closed form of {form.architecture.model_type} gives"
             f" {form.as_it_runs(stated, forward_only=alone)[0]:,}"
         )
 
@@ -236,13 +236,11 @@ class ClosedFormCounter:
             return known
         form, shape, alone = self._form(training), self._shape(batch), self._is_forward_only(training)
         if shape is None:
-            self._subject.warnings.say(
-                "a batch came whose shape cannot be told; FLOPs and tokens are unknown from here on"
-            )
+            self._subject.warnings.say("the shape of a batch is unknown; FLOPs and tokens are unknown from here on")
             return UNKNOWN._replace(samples=samples_of(batch))
         if shape.empty:
             self._subject.warnings.say(
-                f"a batch without tokens came ({shape.sequences} x {shape.seq_len}); it counts as no work"
+                f"a batch without tokens ({shape.sequences} x {shape.seq_len}) counts as no work"
             )
             return Amounts(samples=shape.sequences)
         amounts = self._subject.late.amounts(
@@ -287,7 +285,7 @@ class ClosedFormCounter:
         if seen.all_pairs.complete and seen.all_pairs.training_flops == expected:
             return None
         ran = seen.all_pairs.forward_flops + seen.all_pairs.backward_flops
-        return f"the step no longer runs what its closed form says: {ran:,} FLOPs, not {expected:,}"
+        return f"the step no longer matches its closed form: {ran:,} FLOPs, not {expected:,}"
 
     def at_the_end(self) -> Work:
         """As it was at first."""

@@ -96,15 +96,15 @@ def trainable_of(found: FoundModel) -> Trainable:
     unknown = [name for name in _weight_names(found.architecture) if name not in own]
     if unknown:
         raise ConfigError(
-            f"some parameters are frozen, and {unknown[0]} is not among the names of the module's, so it cannot be told"
-            " which parts they belong to"
+            f"some parameters are frozen, but the module has no {unknown[0]}, so the model parts they belong to are"
+            " unknown"
         )
     known = _all_names(found.architecture)
     parts = {name: name if name in known else _NUMBER.sub("", name) for name in own}
     told = {id(each) for name, each in own.items() if parts[name] in known}
     strange = next((name for name, each in own.items() if not each.requires_grad and id(each) not in told), None)
     if strange is not None:
-        raise ConfigError(f"{strange} is frozen, and it cannot be told which part of the model it belongs to")
+        raise ConfigError(f"{strange} is frozen, but the part of the model it belongs to is unknown")
     train = {parts[name] for name, each in own.items() if each.requires_grad}
     return Trainable(frozenset(parts.values()) - train, adapters, _inputs_that_require_grad(found))
 
@@ -140,7 +140,7 @@ def _adapters(named: Mapping[str, nn.Parameter], wrappers: Mapping[str, Any]) ->
             continue
         up = named.get(name.replace(".lora_A.", ".lora_B."))
         if up is None or up.requires_grad != down.requires_grad:
-            raise ConfigError(f"the adapter {name} has no second half that trains as it does")
+            raise ConfigError(f"the adapter {name} has no second half that trains like the first")
         around = name[: match.start()]
         path, wrapper = _plain(around), wrappers.get(around)
         adapter = Adapter(int(down.shape[0]), down.requires_grad, into_weight=wrapper is not None)
@@ -200,7 +200,7 @@ def matches(found: FoundModel, module: nn.Module, strategy: str) -> tuple[bool, 
         True and how it was checked, or False and why the count would be wrong.
     """
     if has_head(found) is False:
-        return False, f"the {type(found.module).__name__} has no head, which the config's count includes"
+        return False, f"the {type(found.module).__name__} has no head, but the config's count includes one"
     expected = found.architecture.parameters()
     if is_sharded(module, strategy):
         return True, f"formula from {found.where} only: {strategy} shards parameters, so they cannot be counted"
@@ -208,16 +208,16 @@ def matches(found: FoundModel, module: nn.Module, strategy: str) -> tuple[bool, 
     added = adapter_parameters(found)
     if own - added != expected:
         return False, (
-            f"the {found.architecture.model_type} config from {found.where} describes {expected:,} parameters, the"
-            f" module has {own - added:,}; pass the config of what is trained"
+            f"the {found.architecture.model_type} config from {found.where} describes {expected:,} parameters, but"
+            f" the module has {own - added:,}; pass the config of the model that is trained"
         )
     if all_of_module != own:
         return False, (
-            f"the LightningModule has {all_of_module - own:,} parameters outside of the model that {found.where}"
-            " describes, whose work would be left out"
+            f"the LightningModule has {all_of_module - own:,} parameters outside the model that {found.where}"
+            " describes, and their work would not count"
         )
     beside = f" beside {added:,} of adapters" if added else ""
-    return True, f"the config from {found.where} gives the live module's {expected:,} parameters exactly{beside}"
+    return True, f"the config from {found.where} matches the module's {expected:,} parameters exactly{beside}"
 
 
 def has_head(found: FoundModel) -> bool | None:

@@ -32,9 +32,9 @@ class GivenCounter:
     def __init__(self, subject: Subject, given: FlopsPerBatch, batch: Any, look: Look) -> None:
         self._given, self._contents, self._warnings = given, Contents(subject, batch), subject.warnings
         flops = self._flops(batch)
-        beside = "no batch was watched beside it"
+        beside = "no batch was watched as a check"
         if isinstance(look, Seen):
-            beside = f"a watched batch ran {look.flops:,} FLOPs, it gives {flops:,}"
+            beside = f"a watched batch ran {look.flops:,} FLOPs, the function returned {flops:,}"
         self.work = replace(
             self._contents.described(batch, Cost(flops, None)),
             verification="given",

@@ -152,7 +152,7 @@ class Counting:
         try:
             return counter.count(batch, look, training)
         except ConfigError as error:
-            self._warnings.say(f"the FLOPs of a batch are not known, and the next one is watched: {error}")
+            self._warnings.say(f"the FLOPs of a batch are unknown; watching the next one: {error}")
             self._found, self._note = None, str(error)
             self._counter = WithheldCounter(self._subject, batch, self._note, MeasurementError("it was not watched"))
             self._checked.clear()
@@ -174,7 +174,7 @@ class Counting:
     def skip(self) -> None:
         """The batch was skipped by training: it is no training work."""
         self._watcher.take(self._subject.attention)
-        self._warnings.say("training_step returned None: batches that it skips count as no work")
+        self._warnings.say("training_step returned None: skipped batches count as no work")
 
     def _denied(self, counter: Counter, batch: Any, seen: Seen, training: Pattern) -> bool:
         """Whether what was seen speaks against the way of counting, and another one was picked."""
@@ -206,7 +206,7 @@ class Counting:
             try:
                 return GivenCounter(self._subject, self._given, batch, look)
             except ConfigError as error:
-                _logger.warning("%s; it is not used", error)
+                _logger.warning("%s; ignoring it", error)
                 self._given = None
         if self._found is not None:
             try:

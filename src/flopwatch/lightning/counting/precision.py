@@ -25,7 +25,7 @@ _logger = logging.getLogger("flopwatch")
 _MOST_OF_THE_WEIGHTS, _FEW_OF_THE_WEIGHTS = 0.5, 0.05
 _NEARLY_ALL_WEIGHTS = 0.95
 _MOST_LAYERS = 8
-_SAY = "say it with FlopWatch(dtype=...)"
+_SAY = "pass FlopWatch(dtype=...)"
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,20 @@ def _of_layers(plugin: Any, module: nn.Module) -> Precision | None:
     if "TransformerEngine" in type(plugin).__name__:
         return _of_recipe(getattr(plugin, "recipe", None))
     if "Float8Linear" in names:
-        return Precision("fp8", "its layers are torchao's Float8Linear; the others run in a higher precision")
+        return Precision("fp8", "its linear layers are torchao's Float8Linear; other layers run in a higher precision")
     if layers and by_engine:
-        return Precision(None, f"whether TransformerEngine's layers run in FP8 is decided while they run; {_SAY}")
+        return Precision(None, f"TransformerEngine decides at run time whether its layers run in FP8; {_SAY}")
     if any("Linear" in name for name in names):
-        return Precision(None, f"the precision of torchao's {', '.join(sorted(names))} is not known; {_SAY}")
+        return Precision(None, f"the precision of torchao's {', '.join(sorted(names))} is unknown; {_SAY}")
     if any(type(each.data).__module__.startswith("torchao") for each in module.parameters()):
-        return Precision(None, f"the precision of torchao's quantized weights is not known; {_SAY}")
+        return Precision(None, f"the precision of torchao's quantized weights is unknown; {_SAY}")
     return _of_bitsandbytes(module)
 
 
 def _of_recipe(recipe: Any) -> Precision:
     name = type(recipe).__name__
     dtype: Dtype = "fp4" if "FP4" in name.upper() else "fp8"
-    return Precision(dtype, "its linear layers are TransformerEngine's; the others run in a higher precision")
+    return Precision(dtype, "its linear layers are TransformerEngine's; other layers run in a higher precision")
 
 
 def _of_bitsandbytes(module: nn.Module) -> Precision | None:
@@ -97,7 +97,7 @@ def _of_bitsandbytes(module: nn.Module) -> Precision | None:
         return None
     dtype = dtypes.pop() if len(dtypes) == 1 else None
     if not isinstance(dtype, torch.dtype):
-        return Precision(None, f"the compute dtype of bitsandbytes' layers is not known; {_SAY}")
+        return Precision(None, f"the compute dtype of bitsandbytes' layers is unknown; {_SAY}")
     return Precision(_NAMES.get(dtype), "4-bit weights are multiplied in their compute dtype")
 
 
@@ -106,7 +106,7 @@ def _of_plugin(plugin: Any) -> Precision | None:
         return None
     mode = str(getattr(plugin, "mode", ""))
     if "int8" in mode or not isinstance(getattr(plugin, "dtype", None), torch.dtype):
-        return Precision(None, f"the precision of bitsandbytes' {mode} is not one; {_SAY}")
+        return Precision(None, f"bitsandbytes' {mode} names no single precision; {_SAY}")
     return Precision(_NAMES.get(plugin.dtype), "4-bit weights are multiplied in their compute dtype")
 
 
@@ -145,14 +145,14 @@ def _of_weights(module: nn.Module, on_cuda: bool) -> Precision:
     dtype, size = next(iter(sizes.most_common(1)), (torch.float32, 0))
     if size < _NEARLY_ALL_WEIGHTS * sizes.total() or not size:
         found = ", ".join(str(each).removeprefix("torch.") for each in sizes) or "no matrices"
-        return Precision(None, f"the weights are of more than one dtype ({found}); {_SAY}")
+        return Precision(None, f"the weights have more than one dtype ({found}); {_SAY}")
     return _of_dtype(dtype, on_cuda, module)
 
 
 def _of_dtype(dtype: torch.dtype, on_cuda: bool, module: nn.Module) -> Precision:
     name = _NAMES.get(dtype)
     if name is None:
-        return Precision(None, f"{dtype} is no precision that matrices are multiplied in here; {_SAY}")
+        return Precision(None, f"no matrix multiplication here runs in {dtype}; {_SAY}")
     return _of_float32(module) if name == "fp32" and on_cuda else Precision(name)
 
 
@@ -243,7 +243,7 @@ class AutocastProbe:
         if not self._seen or assumed.by_layers or assumed.dtype in seen or (not seen and not assumed.by_autocast):
             return assumed
         if not seen:
-            return Precision(None, f"the Trainer's autocast is switched off around the layers; {_SAY}")
+            return Precision(None, f"the layers run with the Trainer's autocast switched off; {_SAY}")
         if without or len(seen) > 1:
             return Precision(None, f"some layers run under an autocast in training_step, others do not; {_SAY}")
         return Precision(seen.pop(), "an autocast in training_step")
@@ -253,7 +253,7 @@ class AutocastProbe:
             enabled = torch.is_autocast_enabled(self._device_type)
             self._seen.add(torch.get_autocast_dtype(self._device_type) if enabled else None)
         except Exception:  # this runs inside the user's forward pass
-            _logger.debug("autocast of %s could not be looked at", self._device_type, exc_info=True)
+            _logger.debug("cannot inspect the autocast of %s", self._device_type, exc_info=True)
 
 
 def _first_layers(module: nn.Module) -> Iterable[nn.Module]:

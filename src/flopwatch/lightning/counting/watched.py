@@ -71,7 +71,7 @@ class WatchedCosts:
         """How far the costs of watched batches lie apart, in words."""
         return (
             f"{self._all.batches:,} watched batches ran {self._all.least:,} to {self._all.most:,} FLOPs,"
-            f" {self._guessed:,} others are taken as their mean"
+            f" {self._guessed:,} others count as their mean"
         )
 
     def knows(self, batch: Any, training: Hashable = 0) -> bool:
@@ -128,15 +128,15 @@ def cost_of(measured: Measurement) -> Cost:
         modules = sorted({each.rpartition(".")[0] for each in lost.parameters})
         where = f", with weights of {modules[0] or 'the module'}" if modules else ""
         raise MeasurementError(
-            f"{lost.operator} ran {lost.calls} times{where} and has no formula; flopwatch.measure.register gives it one"
+            f"{lost.operator} ran {lost.calls} times{where} and has no formula; add one with flopwatch.measure.register"
         )
     if measured.unseen:
         raise MeasurementError(
-            f"{measured.unseen[0]} got a gradient, but torch.compile runs products of it, or of one of its shape, where"
-            " they cannot be seen (Triton templates, CUDA graphs); its default mode shows them"
+            f"{measured.unseen[0]} got a gradient, but torch.compile hides its products, or those of a weight of its"
+            " shape (Triton templates, CUDA graphs); the default compile mode shows them"
         )
     if not measured.training_flops:
-        raise MeasurementError("no matrix product was seen in the batch; pass FlopWatch(config=...) if there are some")
+        raise MeasurementError("no matrix product was seen in the batch; if there are any, pass FlopWatch(config=...)")
     return Cost(measured.training_flops, measured.hardware_flops, measured.forward_flops)
 
 
@@ -187,7 +187,7 @@ class WatchedCounter:
                 raise MeasurementError("it had no backward pass, and none like it was watched")
             return self._costs.cost(batch, training)
         except MeasurementError as error:
-            self._warnings.say(f"a batch could not be counted: {error}; its FLOPs are not known")
+            self._warnings.say(f"a batch could not be counted: {error}; its FLOPs are unknown")
             return None
 
     def _learn(self, batch: Any, cost: Cost, training: Pattern) -> None:
@@ -214,7 +214,7 @@ class WatchedCounter:
 
 
 def _notes(seen: Measurement, why: str) -> list[str]:
-    notes = [f"counted as it ran, since {why}", *seen.assumptions]
+    notes = [f"counted as it ran, because {why}", *seen.assumptions]
     if seen.uncounted:
-        notes.append(f"without a formula and left out: {', '.join(each.operator for each in seen.uncounted)}")
+        notes.append(f"not counted, without a formula: {', '.join(each.operator for each in seen.uncounted)}")
     return notes

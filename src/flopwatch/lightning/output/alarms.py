@@ -58,7 +58,7 @@ class LowMfu:
         if lasted is None:
             return None
         low, bound = units.format_percent(mfu), units.format_percent(self._bound)
-        return f"the MFU has been below {bound} for {units.format_duration(lasted)}; it is {low} now"
+        return f"MFU has been below {bound} for {units.format_duration(lasted)}; it is {low} now"
 
 
 class Heat:
@@ -81,8 +81,8 @@ class Heat:
         if lasted is None:
             return None
         return (
-            f"the GPUs' clock has been held down for {units.format_duration(lasted)} by {REASONS[reason]}"
-            f" ({units.format_share(share)} of the last window); look at their cooling and power"
+            f"the GPUs have been throttled for {units.format_duration(lasted)} by {REASONS[reason]}"
+            f" ({units.format_share(share)} of the last window); check their cooling and power"
         )
 
 

@@ -128,15 +128,14 @@ class Bounds:
             elif self._spending.parameters:
                 yield Budget(int(budget.amount * self._spending.parameters), "tokens")
             elif self._speaks:
-                _logger.warning("the budget of %s is left out: it is not known how many there are", budget)
+                _logger.warning("ignoring the budget of %s: the number of parameters is unknown", budget)
 
     def _tell_unknown_length(self) -> None:
         budget = next((each for each in self.budgets if each.unit == "epochs"), None)
         if budget is not None and self.epochs.length is None and self._speaks:
             _logger.log(
                 logging.WARNING if self.are_users else logging.INFO,
-                "the data loader does not say how long an epoch is: what is used of %s is known from the end of the"
-                " first one on",
+                "the data loader does not report its length: the share of %s that is used is known after the first epoch",
                 budget,
             )
 

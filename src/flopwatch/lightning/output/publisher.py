@@ -155,7 +155,7 @@ class Publisher:
         try:
             function(self._trainer, budget)
         except Exception as error:
-            _logger.warning("on_budget failed: %s; training goes on", in_words(error))
+            _logger.warning("on_budget failed: %s; training continues", in_words(error))
 
     def _say(self, message: str, title: str) -> None:
         """Tell whoever watches: the log, the run file, and W&B's alerts."""

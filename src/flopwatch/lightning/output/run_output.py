@@ -60,7 +60,7 @@ class Output:
             _logger.warning("no FLOPs and no MFU: %s", work.note)
         else:
             _logger.info("%s, %s: %s", work_words(work), work.verification, work.note)
-            _logger.info("what a step is made of\n%s", component_table(work, _MOST_COMPONENTS))
+            _logger.info("FLOPs of a step by component\n%s", component_table(work, _MOST_COMPONENTS))
         self.loggers.log_facts(facts.hyperparameters(work, device, budgets, driver))
 
     def finish(self, *, report: bool) -> None:
@@ -72,12 +72,12 @@ class Output:
         try:
             self._conclude(report)
         except Exception as error:
-            words = "no report was made (%s); `flopwatch report %s` makes it"
+            words = "no report was written (%s); `flopwatch report %s` writes it"
             _logger.warning(words, in_words(error), self.file.path)
 
     def abandon(self, last: Progress | None) -> None:
         """Close the run file after an error of our own, with what was counted up to it."""
-        self.file.write(Event(clock.now(), "flopwatch failed here; nothing was measured from here on"))
+        self.file.write(Event(clock.now(), "flopwatch failed here and measured nothing after this point"))
         if last is not None:
             self.file.write(End("measuring stopped", last.time, last.step, last.totals, {}))
         self.file.close()
@@ -104,13 +104,13 @@ class Output:
         """Write the report's page; on a disk that does not answer nobody waits for it."""
         path = runfile.report_path(self.file.path, "html")
         if self.file.hangs:
-            _logger.warning("no report is written: %s: the disk does not answer", path)
+            _logger.warning("no report was written: %s: the disk does not respond", path)
             return None
         try:
             files.replace_text(path, RENDERERS["html"](result))
         except OSError as error:
-            again = "" if self.file.shortfall() else f"; `flopwatch report {self.file.path} -o FILE` makes it"
-            _logger.warning("no report is written: %s: %s%s", path, error.strerror or error, again)
+            again = "" if self.file.shortfall() else f"; `flopwatch report {self.file.path} -o FILE` writes it"
+            _logger.warning("no report was written: %s: %s%s", path, error.strerror or error, again)
             return None
         return path
 

@@ -69,13 +69,13 @@ class LoggerSink:
                 self._failures[index] = 0
             except Exception as error:
                 self._failures[index] += 1
-                self._tell(index, f"failed ({in_words(error)}); training goes on")
+                self._tell(index, f"failed ({in_words(error)}); training continues")
                 if self._failures[index] == _MOST_FAILURES:
-                    words = "%s failed %d times in a row and gets nothing more from flopwatch"
+                    words = "%s failed %d times in a row; flopwatch stops logging to it"
                     _logger.warning(words, type(logger).__name__, _MOST_FAILURES)
             took = time.monotonic() - began
             if took > _SLOW_SECONDS:
-                self._tell(index, f"took {took:.1f} s {what}, in which training waited; is its server slow?")
+                self._tell(index, f"took {took:.1f} s {what} while training waited; is its server slow?")
 
     def _tell(self, index: int, words: str) -> None:
         """Say the first trouble with a logger."""

@@ -85,7 +85,7 @@ def _what_it_is(payload: bytes, version: str) -> str:
     try:
         heading = _heading.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return "published something that is no record of flopwatch"
+        return "published something other than a flopwatch record"
     return f"runs flopwatch {heading.version[:20]}, the first rank {version}"
 
 

@@ -27,7 +27,7 @@ _RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 60.0
 _GROWTH, _ROUNDS_APART = 1.5, 10
 _EXIT_SECONDS = 0.5
 _NEVER = 2**62
-_NO_STORE = "this strategy has no process group whose store could be read"
+_NO_STORE = "this strategy has no process group with a readable store"
 _sessions = itertools.count()
 _logger = logging.getLogger("flopwatch")
 
@@ -71,13 +71,13 @@ class Ranks:
         store = jobs_store() if self.per_replica else None
         if store is None:
             if self.rank == 0:
-                _logger.warning("%s; totals of all ranks are not known", _NO_STORE)
+                _logger.warning("%s; totals over all ranks are unknown", _NO_STORE)
             return
         try:
             self._side = _SideThread(store, self._base, self.rank, self.world_size, read, stops=stops)
         except RuntimeError as error:
-            self._why_no_sum = f"rank {self.rank} publishes nothing: {error}"
-            _logger.warning("%s; totals of all ranks are not known", self._why_no_sum)
+            self._why_no_sum = f"rank {self.rank} cannot publish: {error}"
+            _logger.warning("%s; totals over all ranks are unknown", self._why_no_sum)
 
     def note(self, step: int, mark: Mark, own_seconds: float) -> None:
         """Note this rank's work up to a step that it has done, and the time that it spent by itself."""
@@ -232,7 +232,7 @@ class _SideThread:
         self.record.touch()
         if not self._told:
             self._told = True
-            _logger.warning("%s; totals of all ranks are not known until it can", words)
+            _logger.warning("%s; totals over all ranks are unknown until it can", words)
 
     def _until_next(self) -> float | None:
         """Seconds until there is something to look at again; `None` for until the thread is woken."""

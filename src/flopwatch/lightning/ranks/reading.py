@@ -162,7 +162,7 @@ class Reader:
                 self._silent.discard(rank)
             elif newest > each.step and rank not in each.found:
                 each.passed_over = True
-                each.settle(None, f"rank {rank} has gone on without keeping its work at step {each.step:,}")
+                each.settle(None, f"rank {rank} moved on without recording its work at step {each.step:,}")
 
     def _settle(self, pending: PendingSum) -> None:
         if pending.done.is_set():

@@ -185,4 +185,4 @@ class Chair:
         self._state = "refused"
         if not self._told:
             self._told = True
-            _logger.warning("training goes on beyond the budget, since not all ranks can be told to stop: %s", why_not)
+            _logger.warning("training continues past the budget, since not all ranks can be told to stop: %s", why_not)

@@ -58,7 +58,7 @@ class Ledger:
         if step:
             self.initial = Totals(flops=None, tokens=None, samples=None)
             self.capacity_before = None
-            _logger.info("the checkpoint holds no totals of flopwatch; FLOPs and tokens of the whole run are unknown")
+            _logger.info("the checkpoint has no flopwatch totals; FLOPs and tokens of the whole run are unknown")
         return Restart(self.initial)
 
     def totals(

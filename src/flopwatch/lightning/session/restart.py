@@ -45,8 +45,8 @@ def restart_from(state: Mapping[str, Any], step: int, own_file: Path) -> Restart
     last = None if before is None else runfile.last_sign(before)
     if last is None:
         words = (
-            f"the run file {named} of the process before is gone or cannot be read: what it did after the checkpoint is"
-            " not known; keep run files beside checkpoints"
+            f"the run file {named} of the previous process is missing or unreadable, so its work after the"
+            " checkpoint is unknown; keep run files next to checkpoints"
         )
         return Restart(replace(kept, lost_steps=None, lost_flops=None), (), words)
     siblings = runfile.lost_siblings(Path(named), step, own_file)
@@ -91,4 +91,4 @@ def _words(kept: Totals, totals: Totals) -> str | None:
         return None
     steps = totals.lost_steps - kept.lost_steps
     done = f"{steps:,} step{'' if steps == 1 else 's'} after the checkpoint"
-    return f"lost with the process before: {done}, {units.format_duration(seconds)} of its time"
+    return f"lost work of the previous process: {done}, {units.format_duration(seconds)}"

@@ -410,7 +410,7 @@ class Session:
         if closed.total is None and not self._unsummed:
             self._unsummed = True
             reason = closed.boundary.sum.why_unknown
-            _logger.warning("the ranks could not be summed: %s; what all did together is not known", reason)
+            _logger.warning("totals over all ranks are unknown: %s", reason)
 
     def _pass_on_news(self, everyone: Telemetry | None = None) -> None:
         for record in self._hardware.news(self._last_step, everyone):

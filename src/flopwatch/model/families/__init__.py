@@ -101,18 +101,23 @@ def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError
     parts = [name for name in values if name.endswith("_config") and isinstance(values[name], Mapping)]
     if isinstance(inner, Mapping) and inner.get("model_type") in ARCHITECTURES:
         return UnknownModelError(
-            f"model_type {quoted(model_type)} joins several models in a way that has no closed form; to count the text"
-            f" model alone, pass its 'text_config' ({inner['model_type']})",
+            f"model_type {quoted(model_type)} combines several models in a way that has no closed form; to count the"
+            f" text model only, pass its 'text_config' ({inner['model_type']})",
             measurable=False,
         )
     if len(parts) > 1:
         return UnknownModelError(
-            f"model_type {quoted(model_type)} joins several models ({', '.join(parts)[:_LONGEST_LIST]}) in a way that"
+            f"model_type {quoted(model_type)} combines several models ({', '.join(parts)[:_LONGEST_LIST]}) in a way"
+            " that"
             " has no closed form",
             measurable=False,
         )
     close = difflib.get_close_matches(model_type, ARCHITECTURES, n=3)
-    known = f"did you mean {' or '.join(close)}?" if close else f"the {len(ARCHITECTURES)} known are in docs/models.md"
+    known = (
+        f"did you mean {' or '.join(close)}?"
+        if close
+        else (f"docs/models.md lists the {len(ARCHITECTURES)} known ones")
+    )
     return UnknownModelError(f"no closed form for model_type {quoted(model_type)}; {known}")
 
 
@@ -121,5 +126,5 @@ def _check_task(model_type: str, values: Mapping[str, object], endings: tuple[st
     if isinstance(classes, (list, tuple)) and classes and endings and not str(classes[0]).endswith(endings):
         raise ConfigError(
             f"the {model_type} config is for {str(classes[0])[:_LONGEST_LIST]}, which has no closed form;"
-            f" to count the class that ends in {' or '.join(endings)} instead, take 'architectures' out of the config"
+            f" to count the class that ends in {' or '.join(endings)} instead, remove 'architectures' from the config"
         )

@@ -55,8 +55,8 @@ class Fields:
             return self.size(present)
         if default is None:
             raise ConfigError(
-                f"the {self.model_type} config lacks {' or '.join(map(repr, names))}, which its FLOPs depend on; add it"
-                " to the config"
+                f"the {self.model_type} config lacks {' or '.join(map(repr, names))}, which its FLOPs depend on; add"
+                " it to the config"
             )
         return default
 

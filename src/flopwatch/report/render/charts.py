@@ -45,7 +45,7 @@ def charts(report: Report) -> list[tuple[str, str]]:
         ("Where the peak went", _waterfall(report)),
         ("MFU over time", _mfu(report)),
         ("Tokens per second", _tokens(report)),
-        ("SM clock and what held it down", _clock(report)),
+        ("SM clock and throttling", _clock(report)),
         ("FLOPs so far", _flops(report)),
         ("The budget", _budget(report)),
     )
@@ -65,7 +65,7 @@ def overlay(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     axis = {"title": {"text": "MFU"}, "tickformat": ".1~%", "rangemode": "tozero"}
     heading = "MFU over time"
     if len(entries) > len(shown):
-        heading += f", of the first {len(shown)} of {len(entries)} runs that have a time line"
+        heading += f", for the first {len(shown)} of {len(entries)} runs with a timeline"
     return [(heading, _chart(longest, lines, axis))] if lines else []
 
 
@@ -93,7 +93,7 @@ def _waterfall(report: Report) -> str | None:
     lowest = min(0.0, useful, *(1 - each for each in itertools.accumulate(shares)))
     highest = max(1.0, *(1 - each for each in itertools.accumulate(shares)))
     names = [
-        "all of the peak",
+        "full peak",
         *(part_words(part.kind, short=True) for part in kinds),
         part_words("useful", short=True),
     ]
@@ -151,12 +151,12 @@ def _clock(report: Report) -> str | None:
     boost = report.device.boost_clock_hz
     if boost is not None:
         ends = [(clocks[0][0], boost), (clocks[-1][0], boost)]
-        lines.append(_line("clock of the peak", _COLOURS["budget"], ends, "%{y:.4s}Hz<extra>clock of the peak</extra>"))
+        lines.append(_line("the peak's clock", _COLOURS["budget"], ends, "%{y:.4s}Hz<extra>the peak's clock</extra>"))
     throttled = _steady(report, "throttled_frac")
     if throttled:
-        share = _line("held down", _COLOURS["throttled"], throttled, "%{y:.1%}<extra>of the time held down</extra>")
+        share = _line("throttled", _COLOURS["throttled"], throttled, "%{y:.1%}<extra>of the time throttled</extra>")
         lines.append({**share, "yaxis": "y2"})
-    second = {"title": {"text": "of the time held down"}, "tickformat": ".0%", "dtick": 0.25, "range": [0, 1.02]}
+    second = {"title": {"text": "of the time throttled"}, "tickformat": ".0%", "dtick": 0.25, "range": [0, 1.02]}
     axes = {"title": {"text": "SM clock"}, "exponentformat": "SI", "ticksuffix": "Hz", "rangemode": "tozero"}
     return _chart(_longest(report), lines, axes, second if throttled else None)
 

@@ -29,9 +29,9 @@ _FORMS: Mapping[Form, Callable[[float | None], str]] = MappingProxyType(
     }
 )
 _EXPLAINED = (
-    f"{BEST} is the best of all. MFU: model FLOPs / seconds in the training loop / devices / peak, without warm-up."
-    " Run MFU: model FLOPs that were kept / all wall time / devices / peak. Compare MFU only against the same peak, and"
-    " of models that are counted in the same way."
+    f"{BEST} marks the best run. MFU: model FLOPs / seconds in the training loop / devices / peak, without warm-up."
+    " Run MFU: kept model FLOPs / all wall time / devices / peak. Compare MFU only against the same peak, and only"
+    " between models counted the same way."
 )
 
 
@@ -39,9 +39,9 @@ def sections(entries: Sequence[Entry]) -> list[Section]:
     """The comparison; many runs have a line each."""
     made = [
         _numbers(entries),
-        Section("All together", rows=tuple(_sums(entries))),
+        Section("Totals", rows=tuple(_sums(entries))),
         _table("Where the peak went", entries, _parts(entries)),
-        _table("What was counted, and against what", entries, _facts(entries)),
+        _table("How each run was counted", entries, _facts(entries)),
         Section("How to read it", sentences=(_EXPLAINED,)),
     ]
     return [section for section in made if section.rows or section.sentences]

@@ -27,21 +27,21 @@ _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
         "usd": units.format_usd,
     }
 )
-WHAT_TO_DO, TIME_LINE = "What to do", "Time line"
+WHAT_TO_DO, TIME_LINE = "What to do", "Timeline"
 _STRETCHES = 60
 _IN_TIME: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("MFU", "mfu", units.format_percent),
     ("MFU at clock", "mfu_at_clock", units.format_percent),
     ("tokens/s", "tokens_per_second", units.format_count),
     ("SM clock", "sm_clock_hz", units.format_clock),
-    ("clock held down", "throttled_frac", units.format_share),
+    ("throttled", "throttled_frac", units.format_share),
 )
-_NOTHING_TO_DO = "Nothing was found that would give back 2% of anything."
-_NOTHING_KNOWN = "Nothing was found in the training loop; where time went outside of it is not known."
+_NOTHING_TO_DO = "No change was found that would recover 2% or more."
+_NOTHING_KNOWN = "Nothing was found in the training loop; where time went outside it is unknown."
 _MOST_LINES = 200
-_BETWEEN = "The time between processes is in it, and nothing is counted as paid for it."
+_BETWEEN = "The total includes downtime, which is not billed."
 _DEFINITION = (
-    "MFU is model FLOPs (forward and backward, no recomputation) / seconds / devices / dense peak of one device (PaLM,"
+    "MFU is model FLOPs (forward and backward, no recomputation) / seconds / devices / dense peak per device (PaLM,"
     " arXiv 2204.02311, appendix B). Unknown values read n/a; nothing is clamped."
 )
 
@@ -72,10 +72,10 @@ def sections(report: Report) -> list[Section]:
         _waterfall(report),
         _wall_time(report),
         _time_line(report),
-        Section("What was unusual", sentences=tuple(efficiency.unusual_lines(report))),
+        Section("Anomalies", sentences=tuple(efficiency.unusual_lines(report))),
         Section("Restarts", tuple(facts.restart_lines(report))),
-        Section("What the GPUs did", tuple(facts.hardware_lines(report))),
-        Section("How the work was counted", tuple(facts.work_lines(report.work))),
+        Section("GPUs", tuple(facts.hardware_lines(report))),
+        Section("How FLOPs were counted", tuple(facts.work_lines(report.work))),
         _conventions(report),
         _components(report),
         Section("Notes", sentences=_some((*report.notes, *(event.message for event in report.events)))),
@@ -105,7 +105,7 @@ def _plan(report: Report) -> Section:
         for each in report.plan
         for form in (_FORMS[each.form],)
     )
-    return Section("Against the plan", rows, ("", "planned", "actual", "actual of planned"))
+    return Section("Against the plan", rows, ("", "planned", "actual", "actual / planned"))
 
 
 def _ratio(actual: float, planned: float) -> str:
@@ -124,9 +124,9 @@ def _waterfall(report: Report) -> Section:
     if rows:
         flops, money = sum(part.flops or 0 for part in report.parts), sum(part.usd or 0.0 for part in report.parts)
         whole = Part("", flops, total, money)
-        rows.append(_part_row("all together", 1.0, whole, counted, paid))
+        rows.append(_part_row("total", 1.0, whole, counted, paid))
         shares.append(None)
-    columns = ("", "share", *(["FLOPs"] if counted else []), "device-hours", *(["money"] if paid else []))
+    columns = ("", "share", *(["FLOPs"] if counted else []), "device-hours", *(["cost"] if paid else []))
     between = any(part.kind == INTERRUPTION for part in report.parts)
     return Section("Where the peak went", tuple(rows), columns, tuple(shares), (_BETWEEN,) if between else ())
 
@@ -168,9 +168,9 @@ def _conventions(report: Report) -> Section:
         for each in report.conventions
     )
     return Section(
-        "The same run as others count, by its first batch",
+        "MFU under other conventions, by the first batch",
         rows,
-        ("convention", "MFU", "FLOPs, ours = 1", "what it counts"),
+        ("convention", "MFU", "relative FLOPs", "what it counts"),
     )
 
 
@@ -179,4 +179,4 @@ def _components(report: Report) -> Section:
         (name, f"{parameters:,}", units.format_si(flops, "FLOPs"), units.format_share(share))
         for name, parameters, flops, share in facts.component_lines(report.work)[:_MOST_LINES]
     )
-    return Section("The model, on one device's first batch", rows, ("component", "parameters", "forward", "share"))
+    return Section("Model: first batch on one device", rows, ("component", "parameters", "forward", "share"))

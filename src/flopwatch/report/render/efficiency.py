@@ -13,12 +13,12 @@ from flopwatch.run.time_kinds import CLOCK, RECOMPUTED, TIME_KINDS
 # What costs a share of what besides time, and what may be done.
 _OTHERS = {
     "slow rank": (
-        "rank {detail} is mostly the slowest and costs {share} of a step",
-        "look at its machine and its data",
+        "rank {detail} is usually the slowest and costs {share} of step time",
+        "check that node and its data",
     ),
     "dips": (
-        "{detail} dips without a known cause cost {share} of the training loop's time",
-        "look at what else uses the machine, its storage and its network at those times",
+        "{detail} dips without a known cause cost {share} of training-loop time",
+        "check what else used the node, its storage and its network at those times",
     ),
 }
 
@@ -75,25 +75,25 @@ def _dip_words(dip: Dip, started_at: float) -> str:
     words = f"{steps}, {after} after the start, were {units.format_share(dip.slower)} slower than the best stretch"
     words += f" for {units.format_duration(dip.seconds)}"
     if dip.lost_flops is not None:
-        words += f", which cost {units.format_si(dip.lost_flops, 'FLOPs')}"
+        words += f", losing {units.format_si(dip.lost_flops, 'FLOPs')}"
     return f"{words}; {_cause_words(dip)}."
 
 
 def _cause_words(dip: Dip) -> str:
     known = sum(each.share for each in dip.causes)
     if dip.causes and (len(dip.causes) > 1 or known < _WHOLE):
-        shares = [f"{units.format_percent(round(each.share, 2))} of it {_share_words(each)}" for each in dip.causes]
+        shares = [f"{units.format_percent(round(each.share, 2))} from {_share_words(each)}" for each in dip.causes]
         return ", ".join(shares) + (", the rest unknown" if known < _WHOLE else "")
     if dip.cause == "data":
-        return "they waited for data"
+        return "waiting for data"
     if dip.cause == "clock":
         reason = REASONS.get(dip.detail or "")
         return f"the clock was lower{f' ({reason})' if reason else ''}"
     if dip.cause == "slow rank":
         return f"rank {dip.detail} was slow"
     if dip.cause == "pause":
-        return f"there was a {dip.detail} in it"
-    return "the cause is not known"
+        return f"it includes a {dip.detail}"
+    return "cause unknown"
 
 
 def _share_words(each: CauseShare) -> str:
@@ -102,21 +102,21 @@ def _share_words(each: CauseShare) -> str:
     if each.cause == "clock":
         reason = REASONS.get(each.detail or "")
         return f"a lower clock{f' ({reason})' if reason else ''}"
-    return f"rank {each.detail}, which was slow"
+    return f"slow rank {each.detail}"
 
 
 def _drift_words(drift: Drift) -> str:
     before, after = units.format_percent(drift.before), units.format_percent(drift.after)
     change = "slower" if drift.after < drift.before else "faster"
     return (
-        f"Steps {drift.first_step:,} to {drift.last_step:,} became {change}: from {before} of their median pace in the"
+        f"Steps {drift.first_step:,} to {drift.last_step:,} got {change}: from {before} of the median pace in the"
         f" first fifth to {after} in the last."
     )
 
 
 def _slow_rank_words(slow: SlowRank) -> str:
     longer, often = units.format_share(slow.ratio - 1), units.format_share(slow.share)
-    return f"Rank {slow.rank} was the slowest in {often} of the windows; steps took {longer} longer for it."
+    return f"Rank {slow.rank} was the slowest in {often} of windows; steps took {longer} longer because of it."
 
 
 def known_words(known: Known | None) -> str | None:
@@ -126,6 +126,6 @@ def known_words(known: Known | None) -> str | None:
     sizes = f"{units.format_count(known.smallest)} to {units.format_count(known.largest)} parameters"
     return (
         f"{known.runs} published runs of {sizes} on this chip reached {units.format_percent(known.low)} to"
-        f" {units.format_percent(known.high)}, as their authors count ({'; '.join(known.counting)}):"
+        f" {units.format_percent(known.high)}, as counted by their authors ({'; '.join(known.counting)}):"
         f" {'; '.join(known.sources)}."
     )

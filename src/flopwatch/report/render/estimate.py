@@ -14,7 +14,7 @@ from flopwatch.model.architecture import ComponentRow
 from flopwatch.model.batch import Batch
 from flopwatch.model.estimate import Estimate, PlannedRun
 
-_ATTENTION = {"causal": "causal, the pairs that masks and windows keep", "full": "full, all pairs"}
+_ATTENTION = {"causal": "causal, unmasked pairs only", "full": "full, all pairs"}
 
 
 def render_json(result: Estimate) -> str:
@@ -77,13 +77,13 @@ def _lines(result: Estimate) -> list[tuple[str, str]]:
         ("training", _training_words(result)),
     ]
     if result.method == "measured":
-        lines.insert(1, ("counted", "measured on the meta device, since there is no closed form for this model"))
+        lines.insert(1, ("counted", "measured on the meta device: this model has no closed form"))
     if result.convention == "model":
         lines.insert(2, ("attention", _ATTENTION[result.attention]))
     if result.hardware_flops != result.training_flops:
         again = result.hardware_flops / result.training_flops - 1
         lines.append(
-            ("hardware FLOPs", f"{result.hardware_flops:,}, {again:+.1%} by {result.checkpointing} checkpointing")
+            ("hardware FLOPs", f"{result.hardware_flops:,}, {again:+.1%} with {result.checkpointing} checkpointing")
         )
     if result.total_training_flops is not None:
         lines.append(("whole run", f"{result.total_training_flops:.4g} {_unit(result)} for {_run_words(result)}"))
@@ -114,19 +114,21 @@ def _run_words(result: Estimate) -> str:
 
 def _batch_words(batch: Batch) -> str:
     parts = [f"{batch.seq_len} tokens"] if batch.seq_len else []
-    parts += [f"{batch.source_len} of the source"] if batch.source_len else []
+    parts += [f"{batch.source_len} source positions"] if batch.source_len else []
     if batch.image_size:
         parts += ["{} x {} pixels".format(*batch.image_size)]
-    return f"{batch.sequences} x {' and '.join(parts) or 'images of the size in the config'}"
+    if not parts:
+        return f"{batch.sequences} image{'' if batch.sequences == 1 else 's'} at the config's size"
+    return f"{batch.sequences} x {' and '.join(parts)}"
 
 
 def _plan_lines(planned: PlannedRun, *, whole_run: bool) -> list[tuple[str, str]]:
     peak = units.format_si(planned.peak_flops_per_second, "FLOP/s")
-    money = units.format_usd(planned.usd) if planned.usd is not None else "n/a (give --usd-per-gpu-hour)"
+    money = units.format_usd(planned.usd) if planned.usd is not None else "n/a (pass --usd-per-gpu-hour)"
     return [
         ("hardware", f"{planned.count:,} x {planned.gpu} at {units.format_percent(planned.mfu)} MFU"),
-        ("peak", f"{peak} dense {planned.dtype} each ({planned.peak_source})"),
+        ("peak", f"{peak} dense {planned.dtype} per GPU ({planned.peak_source})"),
         ("time" if whole_run else "time of one batch", units.format_duration(planned.seconds)),
         ("GPU-hours", f"{planned.gpu_hours:,.0f}" if planned.gpu_hours >= 100 else f"{planned.gpu_hours:.3g}"),
-        ("money", money),
+        ("cost", money),
     ]

@@ -14,11 +14,11 @@ from flopwatch.run.records import Device, Work
 
 Line = tuple[str, str]
 VERIFICATION = {
-    "verified": "verified: a training batch that was watched agrees to the FLOP",
-    "watched": "watched: counted from the operators of training batches as they ran",
-    "sampled": "sampled: batches cost differently, and those that were not watched are taken as the mean",
+    "verified": "verified: equal to a watched training batch, to the FLOP",
+    "watched": "watched: counted from the operators that training batches ran",
+    "sampled": "sampled: batches cost differently; those not watched count as the mean",
     "given": "given by the user",
-    "formula only": "formula only: no training batch could be watched to check",
+    "formula only": "formula only: no training batch could be watched as a check",
     "measured only": "measured on a copy of the model, without a closed form",
     "parameters equal": "its parameter count equals the live model's",
     "disagree": "withheld: closed form and measurement disagree",
@@ -26,10 +26,10 @@ VERIFICATION = {
 }
 _NEARLY_ALL = 0.95
 _SHOWN = 0.0005  # of the time; less would read 0.0%
-_OTHER_PEAKS = "; earlier processes had other peaks, and each is held against its own"
+_OTHER_PEAKS = "; earlier processes had different peaks, and each is measured against its own"
 WITHHELD = ("withheld", "disagree")
-_NO_WORK = "the run ended before its first batch did"
-_UNREADABLE_WORK = "the record of how the work was counted is unreadable"
+_NO_WORK = "the run ended before its first batch finished"
+_UNREADABLE_WORK = "the record of how FLOPs were counted is unreadable"
 
 
 def headline(report: Report) -> list[Line]:
@@ -50,10 +50,10 @@ def headline_basis(report: Report) -> str:
     if reason is not None:
         return f"No MFU: {reason}."
     if report.work is None:
-        return f"MFU is against a peak of {peak_text(report.device)} per device; {_UNREADABLE_WORK}."
+        return f"MFU is relative to a peak of {peak_text(report.device)} per device; {_UNREADABLE_WORK}."
     others = _OTHER_PEAKS if _peaks_differ(report) else ""
     return (
-        f"MFU is against a peak of {peak_text(report.device)} per device{others}; FLOPs are of the"
+        f"MFU is relative to a peak of {peak_text(report.device)} per device{others}; FLOPs are those of"
         f" {report.work.model_type}{_attention_words(report.work)}"
         f" ({VERIFICATION[report.work.verification]})."
     )
@@ -67,17 +67,15 @@ def run_lines(report: Report) -> list[Line]:
         ("started", _date(report.started_at)),
         ("devices", f"{report.device.count} x {report.device.name}"),
         ("precision", report.precision or units.UNKNOWN),
-        ("peak of one device", f"{peak_text(report.device)}{_OTHER_PEAKS if _peaks_differ(report) else ''}"),
+        ("peak per device", f"{peak_text(report.device)}{_OTHER_PEAKS if _peaks_differ(report) else ''}"),
         ("strategy", report.strategy or units.UNKNOWN),
     ]
     if (report.device.peak_source or "").startswith("measured"):
-        lines.append(
-            ("note", "a measured peak differs from start to start; compare tokens/s of two runs, not their MFU")
-        )
+        lines.append(("note", "a measured peak varies from start to start; compare runs by tokens/s, not by MFU"))
     if report.device.driver and report.hardware is None:
         lines.append(("driver", report.device.driver))
     if report.processes > 1:
-        lines.append(("processes", f"{report.processes}, each resumed from the one before"))
+        lines.append(("processes", f"{report.processes}, each resumed from the previous one"))
     return lines
 
 
@@ -116,26 +114,26 @@ def no_mfu_reason(report: Report) -> str | None:
 def _no_window_reason(report: Report) -> str:
     steady = [point for point in report.points if not point.first]
     if not steady and report.step > report.each_process[-1].first_step + 1:
-        return f"no window ended after the first step, which is warm-up, though {report.step:,} steps were done"
+        return f"no window ended after the first step (warm-up), although {report.step:,} steps were done"
     if not steady:
-        return "no step was finished after the first one, which is warm-up"
+        return "no step finished after the first one (warm-up)"
     unknown = sum(point.mfu is None for point in steady)
-    return f"the FLOPs or the time of {unknown:,} of {len(steady):,} windows are not known"
+    return f"the FLOPs or the duration of {unknown:,} of {len(steady):,} windows are unknown"
 
 
 def work_lines(work: Work | None) -> list[Line]:
     """How the work was counted."""
     if work is None:
-        return [("counted", "no record of it: the run ended before its first batch did, or the record is unreadable")]
+        return [("counted", "no record: the run ended before its first batch finished, or the record is unreadable")]
     if work.verification in WITHHELD:
-        return [("counted", "no FLOPs, for the reason above")]
+        return [("counted", "no FLOPs; the reason is above")]
     lines = [
         ("model", _model_words(work)),
         ("FLOPs counted", _METHOD["measured" if work.method == "measured" else "config"]),
         ("attention convention", _attention_convention(work)),
         ("status", VERIFICATION[work.verification]),
         ("checked", work.note),
-        ("first batch", f"{_batch_words(work)} on each device"),
+        ("first batch", f"{_batch_words(work)} per device"),
     ]
     per_token = work.training_flops_per_token
     if per_token is not None:
@@ -163,7 +161,7 @@ def _model_words(work: Work) -> str:
 
 def _batch_words(work: Work) -> str:
     sizes = [f"{work.seq_len} tokens"] if work.seq_len else []
-    sizes += [f"{work.source_len} of the source"] if work.source_len else []
+    sizes += [f"{work.source_len} source positions"] if work.source_len else []
     sizes += [" x ".join(map(str, work.image_size)) + " pixels"] if work.image_size else []
     if not sizes:
         return f"{work.sequences or units.UNKNOWN} samples"
@@ -184,14 +182,14 @@ def _attention_words(work: Work) -> str:
 
 
 _ATTENTION = {
-    "causal": "only the pairs that the model's masks and windows keep",
+    "causal": "unmasked pairs only",
     "full": "all pairs, as PaLM and nanoGPT count",
 }
 
 
 def _attention_convention(work: Work) -> str:
     if work.method == "measured" and work.attention == "causal":
-        return "as the code runs it, without what PyTorch's attention is told to mask"
+        return "as the code runs it, minus what PyTorch's attention masks"
     return f"{work.attention}: {_ATTENTION.get(work.attention or '', '')}"
 
 
@@ -205,7 +203,7 @@ def speed_lines(report: Report) -> list[Line]:
     if report.hfu is not None and report.hfu != report.mfu:
         lines.append(("HFU", f"{units.format_percent(report.hfu)} (with recomputed FLOPs)"))
     if report.mfu_at_clock is not None:
-        lines.append(("MFU at clock", f"{units.format_percent(report.mfu_at_clock)} (at the SM clock that was run)"))
+        lines.append(("MFU at clock", f"{units.format_percent(report.mfu_at_clock)} (at the actual SM clock)"))
     lines += [
         ("tokens/s", _in_loop(units.format_count(report.tokens_per_second))),
         ("step", _in_loop(units.format_duration(report.step_seconds))),
@@ -215,7 +213,7 @@ def speed_lines(report: Report) -> list[Line]:
         ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
     ]
     if report.usd is not None:
-        lines.append(("money", units.format_usd(report.usd)))
+        lines.append(("cost", units.format_usd(report.usd)))
     lines += [(f"budget of {each.text}", f"{units.format_share(each.fraction)} used") for each in report.budgets]
     return lines
 
@@ -229,10 +227,10 @@ def restart_lines(report: Report) -> list[Line]:
     if totals.lost_seconds:
         steps = "an unknown number of" if totals.lost_steps is None else f"{totals.lost_steps:,}"
         flops = units.format_si(totals.lost_flops, "FLOPs")
-        lost = f"{steps} steps ({flops}) were done again, {units.format_duration(totals.lost_seconds)}"
-        lines.append(("lost work", f"{lost}; totals are without it, device-hours, energy and money with it"))
+        lost = f"{steps} steps ({flops}, {units.format_duration(totals.lost_seconds)}) were repeated"
+        lines.append(("lost work", f"{lost}; they count in device-hours, energy and cost, but not in other totals"))
     if report.goodput is not None:
-        lines.append(("goodput", f"{units.format_share(report.goodput)} of wall time went into steps that were kept"))
+        lines.append(("goodput", f"{units.format_share(report.goodput)} of wall time went into kept steps"))
     return lines
 
 
@@ -243,7 +241,7 @@ def _process_words(process: Process) -> str:
         words += f", {process.sequences} x {process.seq_len} tokens"
     if process.mfu is not None:
         peak = units.format_si(process.device.peak_flops_per_second, "FLOP/s")
-        words += f", MFU {units.format_percent(process.mfu)} of {peak} each"
+        words += f", MFU {units.format_percent(process.mfu)} of {peak} per device"
     return f"{words}, {process.status}"
 
 
@@ -263,22 +261,20 @@ def hardware_lines(report: Report) -> list[Line]:
 def _clock_lines(report: Report) -> list[Line]:
     if report.sm_clock_hz is None:
         return [("SM clock", units.UNKNOWN)]
-    clock = (
-        f"{units.format_clock(report.sm_clock_hz)} in the mean, {units.format_clock(report.sm_clock_hz_min)} at least"
-    )
+    clock = f"{units.format_clock(report.sm_clock_hz)} mean, {units.format_clock(report.sm_clock_hz_min)} lowest"
     if report.device.boost_clock_hz is not None:
-        clock += f"; the peak is for {units.format_clock(report.device.boost_clock_hz)}"
+        clock += f"; the peak assumes {units.format_clock(report.device.boost_clock_hz)}"
     lines = [("SM clock", clock)]
     if report.throttled_frac is not None:
         how = "the driver's counters" if report.throttle_counted else "samples"
         lines.append(
-            ("held down", f"{units.format_share(report.throttled_frac)} of the time (by {how}){_reasons(report)}")
+            ("throttled", f"{units.format_share(report.throttled_frac)} of the time (by {how}){_reasons(report)}")
         )
     if report.slow_clock_frac:
-        slow = f"{units.format_share(report.slow_clock_frac)} of the busy time, and the driver gives no reason"
+        slow = f"{units.format_share(report.slow_clock_frac)} of busy time, with no reason from the driver"
         lines.append(("below that clock", slow))
     if report.telemetry_coverage is not None and report.telemetry_coverage < _NEARLY_ALL:
-        lines.append(("read", f"in {units.format_share(report.telemetry_coverage)} of the time alone"))
+        lines.append(("coverage", f"readings cover only {units.format_share(report.telemetry_coverage)} of the time"))
     return lines
 
 
@@ -293,16 +289,16 @@ def _energy_lines(report: Report) -> list[Line]:
     if report.totals.joules is None:
         return [("energy", units.UNKNOWN)]
     source = report.hardware.energy_source or units.UNKNOWN
-    energy = f"{units.format_plain(report.totals.joules / units.JOULES_PER_KWH)} kWh of the GPUs, by {source}"
+    energy = f"{units.format_plain(report.totals.joules / units.JOULES_PER_KWH)} kWh for the GPUs, from {source}"
     lines = [("energy", energy)]
     if report.kg_co2 is not None:
-        lines.append(("CO2", f"{units.format_plain(report.kg_co2)} kg of that energy, at the factor that was given"))
+        lines.append(("CO2", f"{units.format_plain(report.kg_co2)} kg from that energy, at the given factor"))
     if report.power_watts is not None:
-        lines.append(("mean power", f"{units.format_si(report.power_watts, 'W')} of all GPUs"))
+        lines.append(("mean power", f"{units.format_si(report.power_watts, 'W')} over all GPUs"))
     if report.joules_per_token is not None:
-        lines.append(("energy of a token", f"{units.format_plain(report.joules_per_token)} J"))
+        lines.append(("energy per token", f"{units.format_plain(report.joules_per_token)} J"))
     if report.joules_per_flop is not None:
-        lines.append(("energy of a model FLOP", f"{units.format_plain(report.joules_per_flop * 1e12)} pJ"))
+        lines.append(("energy per model FLOP", f"{units.format_plain(report.joules_per_flop * 1e12)} pJ"))
     return lines
 
 
@@ -311,7 +307,7 @@ def _tensor_lines(report: Report) -> list[Line]:
         return []
     words = f"{units.format_percent(report.tensor_active)} of cycles (GPM)"
     if report.tensor_mfu is not None:
-        words += f"; at the clock that was run that is as much as an MFU of {units.format_percent(report.tensor_mfu)}"
+        words += f"; at the actual clock, equivalent to an MFU of {units.format_percent(report.tensor_mfu)}"
     return [("tensor cores active", words)]
 
 
@@ -324,7 +320,7 @@ def _tokens(report: Report) -> str:
 
 
 def _in_loop(value: str) -> str:
-    return value if value == units.UNKNOWN else f"{value} (training loop, warm-up left out)"
+    return value if value == units.UNKNOWN else f"{value} (training loop, without warm-up)"
 
 
 def time_lines(report: Report) -> list[tuple[str, float, float | None]]:

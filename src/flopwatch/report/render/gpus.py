@@ -17,8 +17,8 @@ from flopwatch.hardware.nvml.inventory import Gpu, Slice
 from flopwatch.hardware.telemetry import REASONS
 
 Facts = dict[str, Any]
-_NO_TELEMETRY = "flopwatch reads clocks, throttling and energy of NVIDIA GPUs alone"
-_OTHER_REASONS = {"idle": "idle", "clock_setting": "a clock that was set"}
+_NO_TELEMETRY = "flopwatch reads clocks, throttling and energy on NVIDIA GPUs only"
+_OTHER_REASONS = {"idle": "idle", "clock_setting": "user-set clock"}
 
 
 def gpu_facts(gpu: Gpu, dtype: Dtype | None, chips: Sequence[Chip] = ()) -> Facts:
@@ -100,7 +100,7 @@ def _plain(lines: Iterable[tuple[str, str]]) -> str:
 
 
 def _device_table(rows: list[Facts]) -> str:
-    headers = ("GPU", "name", "SMs", "SM clock, MHz", "power, W", "held down by", "peak, TFLOP/s", "UUID")
+    headers = ("GPU", "name", "SMs", "SM clock, MHz", "power, W", "throttled by", "peak, TFLOP/s", "UUID")
     lines: list[tuple[str, ...]] = []
     for row in rows:
         lines.append((str(row["index"]), *_cells(row)))
@@ -156,8 +156,8 @@ def _peak_lines(row: Facts) -> list[tuple[str, str]]:
     peaks = "  ".join(f"{dtype} {_tera(peak)}" for dtype, peak in row["peaks"].items())
     lines.append((f"peak {row['dtype']}", f"{units.format_si(row['peak_flops_per_second'], 'FLOP/s')} dense"))
     if row["boost_clock_hz"]:
-        lines.append(("at a clock of", units.format_clock(row["boost_clock_hz"])))
-    lines += [("all, TFLOP/s", peaks), ("source", f"{row['source']} ({row['confidence']} confidence)")]
+        lines.append(("at clock", units.format_clock(row["boost_clock_hz"])))
+    lines += [("all peaks, TFLOP/s", peaks), ("source", f"{row['source']} ({row['confidence']} confidence)")]
     return [*lines, ("note", row["notes"])] if row["notes"] else lines
 
 
@@ -170,7 +170,7 @@ def _readable_parts(rows: list[Facts]) -> list[str]:
     parts = []
     for answers, indices in groups.items():
         who = "all GPUs" if len(groups) == 1 else f"GPU {', '.join(indices)}"
-        title = f"what may be read of {who}" + (f" (driver {driver})" if driver else "")
+        title = f"what can be read on {who}" + (f" (driver {driver})" if driver else "")
         lines = [(what, "yes" if answer == READ else f"no: {answer}") for what, answer in answers]
         parts.append(f"{title}\n{_plain(lines)}")
     return parts

@@ -56,7 +56,7 @@ def screen(rows: Sequence[Mapping[str, Any]], title: str, columns: int = 150, li
         lines: Its height; what does not fit is left out from the end.
     """
     if not rows:
-        return f"{title[-columns:]}\nno window of flopwatch yet\n"
+        return f"{title[-columns:]}\nno flopwatch window yet\n"
     cells = [_cells(rows, metric) for key, metric in METRICS.items() if any(key in row for row in rows)]
     places = (0, 1, 4) if columns < _WIDE else (0, 1, 2, 3, 4)
     headers = [("", "now", "lowest", "highest", "last windows")[place] for place in places]
