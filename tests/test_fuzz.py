@@ -7,8 +7,10 @@ import contextlib
 import copy
 import io
 import json
+import math
 import os
 import random
+import re
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -20,9 +22,12 @@ from flopwatch.errors import FlopwatchError, QuantityError
 from flopwatch.hardware.chips import read_chips
 from flopwatch.model.batch import Batch
 from flopwatch.model.families import architecture_of
-from flopwatch.report.render import RENDERERS
+from flopwatch.report.comparison import entry_of
+from flopwatch.report.render import RENDERERS, live
+from flopwatch.report.render.comparison import RENDERERS as COMPARISONS
 from flopwatch.report.report import summarize
 from flopwatch.report.sources import open_run
+from flopwatch.report.tail import follow
 from flopwatch.run.budget import parse_budget
 from flopwatch.run.records import from_json, to_json
 from flopwatch.run.run_file import read_run
@@ -124,7 +129,7 @@ def test_a_run_file_is_reported_or_refused(tmp_path, chance, data):
             with contextlib.suppress(ValueError, AttributeError, TypeError):
                 lines[place] = mutated(lines[place], chance, data)
         elif change < 0.8:
-            lines[place] = lines[place][: chance.randrange(len(lines[place]))]
+            lines[place] = lines[place][: chance.randrange(len(lines[place]) + 1)]
         elif change < 0.9:
             lines.insert(place, data.draw(st.text(max_size=30)))
         else:
@@ -241,3 +246,85 @@ def test_noise_is_no_run(tmp_path, seed):
         (tmp_path / name).write_bytes(noise)
         with pytest.raises(FlopwatchError):
             open_run(str(tmp_path / name))
+
+
+def number_paths(value, path=()):
+    """Where in a record a number stands."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from number_paths(each, (*path, key))
+    elif isinstance(value, list):
+        for key, each in enumerate(value):
+            yield from number_paths(each, (*path, key))
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield path
+
+
+SPECIAL = [0, -1, 1, 10**59, 10**61, 10**400, 0.0, -0.0, 5e-324, 1e-320, 1e-61, -5e-324, -3.5, 1e59, 1e308, -1e308]
+SPECIAL += [float("nan"), float("inf"), float("-inf")]
+NO_NUMBER = re.compile(r"\b(?:inf|nan|infinity)\b", re.IGNORECASE)
+RUN = [to_json(each) for each in (*samples.healthy_run()[:-1], samples.HARDWARE, samples.end())]
+SLOTS = [(place, path) for place, line in enumerate(RUN) for path in number_paths(json.loads(line))]
+
+
+def changed_numbers(data, most=4):
+    """A run file's text in which a few numbers are no amounts of a run."""
+    records = [json.loads(line) for line in RUN]
+    for place, path in data.draw(st.lists(st.sampled_from(SLOTS), min_size=1, max_size=most)):
+        holder = records[place]
+        for key in path[:-1]:
+            holder = holder[key]
+        holder[path[-1]] = data.draw(st.sampled_from(SPECIAL))
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+@fuzz
+@given(st.data())
+def test_no_number_in_a_run_file_makes_a_report_of_nonsense(tmp_path, data):
+    path = tmp_path / "run.jsonl"
+    path.write_text(changed_numbers(data))
+    try:
+        report = summarize(read_run(path))
+    except FlopwatchError as error:
+        check(error)
+        return
+    for name, render in RENDERERS.items():
+        page = render(report)
+        if name != "html":
+            assert not NO_NUMBER.search(page), page
+    for name, render in COMPARISONS.items():
+        page = render([entry_of(report), entry_of(report)])
+        if name != "html":
+            assert not NO_NUMBER.search(page), page
+    assert all(math.isfinite(share) and share >= 0 for share in (report.mfu, report.hfu) if share is not None)
+    assert report.mfu is None or report.hfu is None or report.mfu <= report.hfu
+
+
+@fuzz
+@given(st.data())
+def test_no_number_in_a_run_file_makes_watching_show_nonsense(tmp_path, data):
+    path = tmp_path / "run.jsonl"
+    path.write_text(changed_numbers(data))
+    try:
+        rows = list(follow(path).rows())
+    except FlopwatchError as error:
+        check(error)
+        return
+    shown = live.screen(rows, "a run") + "".join(live.line(row, live.columns_of(row)) for row in rows)
+    assert not NO_NUMBER.search(shown), shown
+
+
+@fuzz
+@given(st.data())
+def test_no_number_of_a_plan_makes_an_estimate_of_nonsense(tmp_path, data):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "gpt2", **FAMILIES["gpt2"][2]}))
+    numbers = st.sampled_from([repr(each) for each in SPECIAL if each != 10**400] + ["0.4", "1", "9" * 60, "1e59"])
+    flags = ["--mfu", "--usd-per-gpu-hour", "--count", "--tokens", "--batch", "--seq-len"]
+    words = [f"{flag}={data.draw(numbers)}" for flag in data.draw(st.lists(st.sampled_from(flags), unique=True))]
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        status = main(["estimate", str(path), "--seq-len=8", "--gpu", "NVIDIA H200", "--mfu=0.4", *words])
+    assert status in (0, 1)
+    assert not NO_NUMBER.search(out.getvalue())
+    assert status == 0 or errors.getvalue().count("\n") == 1

@@ -45,3 +45,20 @@ class DriverError(FlopwatchError):
 
 class WandbError(FlopwatchError):
     """W&B is not installed, cannot be reached or refuses, or a run of it holds nothing of flopwatch."""
+
+
+def in_words(error: Exception, most: int = 200) -> str:
+    """An error's kind and text in one line, whatever it is made of; a long one is cut between words."""
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        text = "which cannot say why"
+    line = in_one_line(text, most)
+    return line if line.startswith(kind) else f"{kind}: {line}".removesuffix(": ")
+
+
+def in_one_line(text: str, most: int = 200) -> str:
+    """A text without line breaks and what moves a cursor; a long one is cut between words."""
+    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    return line if len(line) <= most else f"{line[: most + 1].rpartition(' ')[0] or line[:most]} ..."

@@ -7,9 +7,13 @@ import errno
 import os
 from pathlib import Path
 
+from flopwatch.errors import ArgumentError
+
 
 def read_text(path: Path, most_bytes: int) -> str:
-    """The text of a plain file of so many bytes at most; devices and pipes, which never end, are refused.
+    """The text of a plain file of so many bytes at most, without a byte-order mark, as Windows' editors write one.
+
+    Devices and pipes, which never end, are refused.
 
     Raises:
         OSError: If there is no such file, it is no plain file, too large, or cannot be read.
@@ -21,7 +25,19 @@ def read_text(path: Path, most_bytes: int) -> str:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {most_bytes:,} bytes")
-    return data.decode("utf-8")
+    return data.decode("utf-8-sig")
+
+
+def here() -> Path:
+    """The working directory.
+
+    Raises:
+        ArgumentError: If it was removed meanwhile.
+    """
+    try:
+        return Path.cwd()
+    except OSError:
+        raise ArgumentError("the working directory was removed; change to one that exists") from None
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -31,6 +31,7 @@ _NUMBER = re.compile(
 _LONGEST_NUMBER = 60
 _LONGEST_QUANTITY, _LONGEST_QUOTED = 200, 100
 LARGEST = 1e60  # no quantity of a training run is larger
+SMALLEST = 1e-60  # or, where it is above zero, smaller; quotients of the two are numbers still
 
 
 def printable(text: str, *, lines: bool = False) -> str:
@@ -52,7 +53,18 @@ def number(value: object) -> float | None:
     """A number that came from outside: finite, of a size that occurs, and neither a word nor a truth value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < LARGEST:
         return None
-    return float(value)
+    return float(value) if value == 0 or abs(value) >= SMALLEST else None
+
+
+def amount(value: object) -> float | None:
+    """A number that came from outside and is of something that there cannot be less than nothing of."""
+    found = number(value)
+    return None if found is None or found < 0 else found
+
+
+def is_positive(value: float) -> bool:
+    """Whether a number is above zero, and of a size that occurs."""
+    return SMALLEST <= value < LARGEST
 
 
 def split_number(text: str) -> tuple[Fraction, str]:

@@ -39,7 +39,7 @@ from flopwatch.hardware.nvml.lookup import Address
 from flopwatch.lightning import devices
 from flopwatch.lightning.session import session
 from flopwatch.report.report import summarize
-from flopwatch.run import run_file as runfile
+from flopwatch.run import appending
 from flopwatch.run.records import Device
 from flopwatch.run.run_file import read_run
 from tests.conftest import FakeDriver, compile_driver
@@ -86,7 +86,7 @@ class World:
 
     def install(self):
         """The wall clock jumps, the disk is slow, and the fake driver's GPU is the device."""
-        real_time, append = time.time, runfile._append
+        real_time, append = time.time, appending.AppendedFile.append
         time.time = lambda: real_time() + self.offset
 
         def slow_append(file, line):
@@ -94,7 +94,7 @@ class World:
                 time.sleep(0.5)
             append(file, line)
 
-        runfile._append = slow_append
+        appending.AppendedFile.append = slow_append
         devices.describe_device = lambda device, count, precision, chips=(): devices.with_datasheet_peak(
             Device(H100, count, sm_count=132, uuid="cafe"), devices.Precision("bf16"), chips
         )

@@ -257,7 +257,9 @@ Return nvmlDeviceGetCurrentClocksEventReasons(Gpu *gpu, Wide *out) { OF_WHOLE; *
 Return nvmlDeviceGetTotalEnergyConsumption(Gpu *gpu, Wide *out) {
     OF_WHOLE;
     integrate(gpu->index);
-    Wide total = number("energy_start_mj", gpu->index, 123456789) + (Wide)energy_mj[gpu->index];
+    static double kept_mj[MOST_GPUS];
+    if (!number("energy_still", gpu->index, 0)) kept_mj[gpu->index] = energy_mj[gpu->index];
+    Wide total = number("energy_start_mj", gpu->index, 123456789) + (Wide)kept_mj[gpu->index];
     *out = number("energy_bits", gpu->index, 64) == 32 ? total & 0xFFFFFFFFull : total;
     return SUCCESS;
 }

@@ -243,3 +243,47 @@ def test_validation_is_not_the_training_loop(sample):
     stretches, *_ = sample(then)
     assert stretches[0]["sm_clock_hz_min"] == 1980e6
     assert stretches[1]["sm_clock_hz_min"] in (None, 1980e6)
+
+
+IMPOSSIBLE = [
+    (
+        "sm_clock=2**32 - 1",
+        "sm_clock_hz",
+        "SM clock is left out: the driver says 4294967295 MHz, and more than 1995 MHz",
+    ),
+    # The GPU's own maximum is 1,980 MHz, and clocks go by steps of 15.
+    ("sm_clock=9000", "sm_clock_hz", "SM clock is left out: the driver says 9000 MHz, and more than 1995 MHz"),
+    ("tensor_percent=250", "tensor_active", "tensor activity is left out: the driver says 250%, and more than 101%"),
+    ("utilization=2**32 - 1", None, "utilization is left out: the driver says 4.29e+09%, and more than 100%"),
+    ("reasons=2**64 - 1", "throttled_frac", "throttle reasons are left out: the driver names every reason there"),
+    ("energy_start_mj=10**12", "joules", "energy is not known: the energy counter went backwards, or further than"),
+]
+
+
+@pytest.mark.parametrize(("change", "field", "said"), IMPOSSIBLE)
+def test_a_reading_that_cannot_be_is_none_and_said_once(sample, change, field, said):
+    (before, between, last), *_ = sample(f"stretch(0.4); state({change}); time.sleep(0.1); stretch(0); stretch(0.4)")
+    normal = {"sm_clock_hz": 1980e6, "throttled_frac": 0.0, "tensor_active": 0.4}
+    assert {name: before[name] for name in normal} == {name: pytest.approx(value) for name, value in normal.items()}
+    assert before["joules"] > 0
+    (words,) = (*before["troubles"], *between["troubles"], *last["troubles"])
+    assert words.startswith(said)
+    # Counters of time still tell what held the clock down where the bits do not.
+    assert field in (None, "throttled_frac") or last[field] is None
+
+
+def test_power_that_cannot_be_is_no_power(sample):
+    # 0xFFFFFFFF mW are 4.29 MW; three times the limit of 700 W is the most for a moment.
+    no_counter = "error__nvmlDeviceGetTotalEnergyConsumption=3"
+    then = f"stretch(0.4); state({no_counter}, power_mw=2**32 - 1); time.sleep(0.1); stretch(0); stretch(0.4)"
+    (before, between, last), *_ = sample(then, {"error__nvmlDeviceGetTotalEnergyConsumption": 3})
+    assert before["power_watts"] == pytest.approx(700)
+    assert last["power_watts"] is None
+    told = "power is left out: the driver says 4.29 MW, and more than 2.1 kW cannot be"
+    assert [*before["troubles"], *between["troubles"], *last["troubles"]] == [told]
+
+
+def test_an_energy_counter_that_stands_still_gives_no_energy(sample):
+    (only,), _, _, _, joules, _ = sample("stretch(1.6)", {"energy_still": 1})
+    assert only["power_watts"] is None
+    assert joules is None

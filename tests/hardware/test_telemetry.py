@@ -224,3 +224,41 @@ def test_what_one_device_does_not_know_the_run_does_not_know():
 def test_the_power_of_a_gpu_that_two_ranks_share_is_given_once():
     one = Telemetry(power_watts=700.0)
     assert over_devices([one, one], [700.0]).power_watts == 700.0
+
+
+def test_more_energy_than_a_gpu_draws_is_not_known():
+    # 2,100 W at most are 4,200 J in a second and the second that the counter may lag; 1e9 J are none.
+    tally = Tally()
+    tally.most_watts = 2100.0
+    for at, joules in ((0, 5000.0), (1, 5700.0), (2, 9900.0)):
+        tally.add(Reading(at, joules=joules))
+    assert tally.take_joules() == 4900
+    tally.add(Reading(3, joules=1e9))
+    assert tally.take_joules() is None
+    assert tally.energy_lost == "the energy counter went backwards, or further than the GPU can draw"
+
+
+def test_a_counter_that_stands_still_while_the_gpu_works_is_none():
+    tally = Tally()
+    for at in range(5):
+        tally.add(Reading(at, sm_clock_hz=1e9, reasons=frozenset(), utilization=1.0))
+        tally.add(Reading(at, joules=5000.0))
+    # Nothing is booked as drawn meanwhile, not even zero.
+    assert tally.take().power_watts is None
+    assert (tally.energy_lost, tally.energy_stands_still) == (None, True)
+    tally.add(Reading(5, joules=5000.0))
+    assert tally.energy_lost == "the energy counter stands still while the GPU works"
+    assert tally.take_joules() is None
+
+
+def test_a_counter_that_moves_by_steps_or_of_a_gpu_at_rest_is_one():
+    tally = Tally()
+    for at, joules in ((0, 5000.0), (1, 5000.0), (2, 6400.0)):
+        tally.add(Reading(at, sm_clock_hz=1e9, reasons=frozenset(), utilization=1.0))
+        tally.add(Reading(at, joules=joules))
+    assert tally.take().power_watts == 700
+    at_rest = Tally()
+    for at in range(20):
+        at_rest.add(Reading(at, sm_clock_hz=2e8, reasons=frozenset(), idle=True, utilization=0.0))
+        at_rest.add(Reading(at, joules=5000.0))
+    assert at_rest.energy_lost is None

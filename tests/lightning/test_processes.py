@@ -105,6 +105,7 @@ def test_all_together_do_what_one_does(train, strategy, devices, replicas):
     assert (totals.samples, totals.tokens) == (sequences, sequences * SEQ_LEN)
     assert totals.flops == sequences * FLOPS_PER_SEQUENCE
     assert (totals.steps, segment.start.device.count) == (6, devices)
+    assert segment.work.verification == "verified", segment.work.note
     for window in segment.windows:
         assert window.flops == window.samples * FLOPS_PER_SEQUENCE
 

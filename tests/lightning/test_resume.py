@@ -11,7 +11,9 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from flopwatch import FlopWatch
+from flopwatch.lightning.session import restart
 from flopwatch.report.report import summarize
+from flopwatch.run.records import Totals
 from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH, MemoryLogger, TinyGPT, loader, trainer
 
@@ -117,3 +119,11 @@ def test_totals_are_unknown_after_an_error_of_ours(tmp_path, monkeypatch):
         trainer(tmp_path, FlopWatch(), saving, enable_checkpointing=True, max_steps=5).fit(TinyGPT(), loader())
     trainer(tmp_path / "b", FlopWatch(), max_steps=8).fit(TinyGPT(), loader(), ckpt_path=tmp_path / "step=5.ckpt")
     assert read_run(tmp_path / "b").segments[-1].end.totals.flops is None
+
+
+def test_a_moment_that_was_lost_is_no_zero():
+    kept = Totals(lost_steps=2, lost_seconds=10.0)
+    lost = Totals(lost_steps=3, lost_seconds=10.3)
+    # 10.3 - 10.0 s.
+    words = "lost with the process before: 1 step after the checkpoint, 0.3s of its time"
+    assert restart._words(kept, lost) == words

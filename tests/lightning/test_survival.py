@@ -5,16 +5,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from flopwatch import FlopWatch
+from flopwatch.hardware.nvml.lookup import Address
 from flopwatch.lightning.output import run_output as output_module
 from flopwatch.lightning.output.publisher import Publisher
 from flopwatch.lightning.output.sinks import LoggerSink
+from flopwatch.lightning.session import session
 from flopwatch.lightning.session.session import Session
 from flopwatch.report.render import RENDERERS
+from flopwatch.report.report import summarize
 from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, MemoryLogger, TinyGPT, loader, trainer
 
@@ -67,6 +71,11 @@ def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch,
     (segment,) = read_run(tmp_path).segments
     assert segment.windows[-1].totals.flops == (10 if broken == "report" else 5) * FLOPS_PER_BATCH
     assert (f"`flopwatch report {tmp_path}" in caplog.text) == (broken == "report")
+    if broken == "counter":
+        # Five steps were counted and told; the fit went on to ten, of which nothing is claimed.
+        report = summarize(read_run(tmp_path))
+        assert (report.status, report.step) == ("measuring stopped", 5)
+        assert report.totals.flops == 5 * FLOPS_PER_BATCH
     # What came after an error is not in the totals, so there are none; a report that failed changes no total.
     totals = watch.state_dict().get("totals", {})
     assert totals.get("flops") == (10 * FLOPS_PER_BATCH if broken == "report" else None)
@@ -143,10 +152,66 @@ def test_an_exception_before_training_leaves_nothing_behind(tmp_path, caplog):
 
 
 def test_a_folder_that_cannot_be_written_costs_the_files_alone(tmp_path, caplog):
+    caplog.set_level("INFO")
     (tmp_path / "taken").write_text("")
     logger = MemoryLogger()
     watch = FlopWatch(dirpath=tmp_path / "taken", every_n_steps=1)
     trainer(tmp_path, watch, logger=logger).fit(TinyGPT(), loader())
+    assert len(logger.ours()) == 9
+    assert caplog.text.count("no run file is written") == 1
+    assert not any(message.startswith("writing") for message in caplog.messages)
+    # What the files would have said stands in the terminal: 10 steps, and that there is no page.
+    assert sum(message.startswith("wall time:") for message in caplog.messages) == 1
+    assert any(" 10 steps in " in message for message in caplog.messages)
+    assert caplog.text.count("no report is written") == 1
+    assert not any(message.startswith("written:") for message in caplog.messages)
+
+
+def test_a_disk_that_hangs_at_the_end_costs_what_is_said(tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    monkeypatch.setattr("flopwatch.run.run_file_writer._CLOSE_SECONDS", 0.5)
+    release = threading.Event()
+    monkeypatch.setattr("flopwatch.run.appending.AppendedFile.append", lambda self, line: release.wait(60))
+    watch = FlopWatch(dirpath=tmp_path, every_n_steps=1)
+    fit = trainer(tmp_path, watch)
+    fit.fit(TinyGPT(), loader())
+    release.set()
+    assert fit.global_step == 10
+    assert caplog.text.count("the disk does not answer") == 2  # of the run file and of the report
+    assert any(" 10 steps in " in message for message in caplog.messages)
+    assert list(tmp_path.glob("report*")) == []
+
+
+def test_without_threads_training_is_counted_all_the_same(tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    start = threading.Thread.start
+
+    def refused(self):
+        if self.name.startswith("flopwatch"):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    monkeypatch.setattr(session, "address_of", lambda device: Address("NVIDIA H100 80GB HBM3", uuid="cafe"))
+    trainer(tmp_path, FlopWatch(dirpath=tmp_path, every_n_steps=1)).fit(TinyGPT(), loader())
+    assert "stopped measuring" not in caplog.text
+    assert caplog.text.count("no thread can be started for the run file; it is written at the end") == 1
+    assert caplog.text.count("the GPU is not read any more: can't start new thread") == 1
+    report = summarize(read_run(tmp_path))
+    assert report.totals.flops == 10 * FLOPS_PER_BATCH
+    assert report.totals.joules is None
+    assert (tmp_path / "report.html").exists()
+
+
+def test_a_working_directory_that_is_removed_costs_nothing_of_the_run(tmp_path, caplog, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    logger = MemoryLogger()
+    fit = trainer(tmp_path, FlopWatch(dirpath="runs", every_n_steps=1), logger=logger, enable_checkpointing=True)
+    gone.rmdir()
+    fit.fit(TinyGPT(), loader())
+    assert "stopped measuring" not in caplog.text
     assert len(logger.ours()) == 9
     assert caplog.text.count("no run file is written") == 1
 
@@ -205,3 +270,37 @@ def test_no_thread_is_left_behind(tmp_path):
     trainer(tmp_path, FlopWatch(every_n_steps=1)).fit(TinyGPT(), loader())
     assert threading.active_count() == before
     assert logging.getLogger("flopwatch") is not None
+
+
+def test_a_fit_that_goes_on_where_flopwatch_stopped_before_its_first_window_says_how_far_it_came(tmp_path, monkeypatch):
+    ended = Session.batch_ended
+
+    def breaks(self, batch, skipped):
+        ended(self, batch, skipped)
+        if self._last_step == 4:
+            break_()
+
+    monkeypatch.setattr(Session, "batch_ended", breaks)
+    trainer(tmp_path, FlopWatch(every_n_seconds=3600)).fit(TinyGPT(), loader())
+    report = summarize(read_run(tmp_path))
+    assert (report.status, report.step, report.totals.flops) == ("measuring stopped", 4, 4 * FLOPS_PER_BATCH)
+
+
+LEVELS = """
+import logging, sys
+sys.path.insert(0, {root!r})
+from flopwatch import FlopWatch
+from tests.lightning.models import TinyGPT, loader, trainer
+logging.getLogger("flopwatch").setLevel({level!r})
+trainer({folder!r}, FlopWatch(every_n_steps=5, report=False)).fit(TinyGPT(), loader())
+print(logging.getLogger("flopwatch").level)
+"""
+
+
+@pytest.mark.parametrize(("level", "kept", "shown"), [("DEBUG", 10, True), ("ERROR", 40, False), ("NOTSET", 20, True)])
+def test_the_users_level_of_messages_stays(tmp_path, level, kept, shown):
+    root = str(__import__("pathlib").Path(__file__).parents[2])
+    script = LEVELS.format(root=root, folder=str(tmp_path), level=level)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.split()[-1] == str(kept)
+    assert ("flopwatch: " in result.stderr) == shown

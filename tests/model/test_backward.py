@@ -20,7 +20,7 @@ from flopwatch.model.backward import (
     training_flops,
 )
 from flopwatch.model.batch import Batch
-from flopwatch.model.components import AttentionCore, Linear
+from flopwatch.model.components import AttentionCore, Experts, Linear
 from flopwatch.model.families import architecture_of
 from tests.model.families.families import FAMILIES
 from tests.model.families.models import batch_of, build, config_of, inputs_of
@@ -131,7 +131,7 @@ def test_lora_by_peft_costs_what_autograd_computes(target, inputs):
     architecture = architecture_of(config_of("llama")).with_full_attention()
     trainable = trainable_of(FoundModel(architecture, "", adapted))
     assert {each.rank for each in trainable.adapters.values()} == {4}
-    assert trainable.inputs == inputs
+    assert trainable.inputs == ({"model.embed_tokens"} if inputs else set())
     for seq_len in (64, 100):
         batch = Batch(2, seq_len)
         measured = measure(adapted, **inputs_of("llama", batch))
@@ -149,6 +149,7 @@ def test_an_adapter_by_hand():
 
 
 CHECKPOINTED = ["llama", "gpt2", "gemma2", "olmo2", "qwen2_moe", "deepseek_v3", "falcon", "opt", "bert", "vit", "t5"]
+CHECKPOINTED += ["mpt", "llama4_text", "deepseek_v32"]
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
@@ -177,6 +178,64 @@ def test_recomputation_by_hand():
     # Flash attention computes the scores, half of the core, once more in the backward: a line of its own.
     with_flash = recomputation(architecture, batch, "none", flash_attention=True)
     assert (with_flash.checkpointing, with_flash.attention) == (0, 2 * core // 2)
+
+
+def test_branches_side_by_side_do_not_read_what_each_other_wrote():
+    # On 3 rows of a constant: the first branch trains, the second reads the constant all the same and is frozen.
+    first = Linear("a", 4, 4), Linear("b", 4, 4)
+    both = Group("", (Group("", first), Group("", (Linear("c", 4, 4),))), side_by_side=True)
+    trainable = Trainable(frozenset({"c.weight", "d.weight"}))
+    architecture = Architecture("m", (both, Linear("d", 4, 4)))
+    product = 2 * 3 * 16
+    # Forward 4; a trains (1), b trains and passes on (2), c nothing, d passes on to the sum (1).
+    assert training_flops(architecture, Batch(1, 3), trainable) == (4 + 1 + 2 + 0 + 1) * product
+    one_after_another = Architecture("m", (*first, Linear("c", 4, 4), Linear("d", 4, 4)))
+    assert training_flops(one_after_another, Batch(1, 3), trainable) == (4 + 1 + 2 + 1 + 1) * product
+
+
+def test_a_layers_inner_values_end_with_it():
+    # The stream of the first tower trains; the second tower's layer has values of the same name, which are constant.
+    def tower(name, stream):
+        layer = Group(
+            "", (Linear("up", 4, 4, reads=(stream,), writes="h"), Linear("down", 4, 4, reads=("h",), writes=stream))
+        )
+        return Stack(name, (layer,), (0,))
+
+    frozen = frozenset({"b.0.up.weight", "b.0.down.weight"})
+    architecture = Architecture("m", (tower("a", "x"), tower("b", "image")))
+    assert training_flops(architecture, Batch(1, 3), Trainable(frozen)) == (4 + 1 + 2) * 2 * 3 * 16
+
+
+def test_recomputation_of_partly_frozen_layers_by_hand():
+    # Two layers of three matrices. In the first only b trains: its input must be kept, and so a is run again, while b
+    # itself and c, which keeps its weight for the gradient that passes it, end the second run before they begin.
+    layer = Group("", tuple(Linear(name, 4, 4) for name in "abc"))
+    architecture = Architecture("m", (Stack("layers", (layer,), (0, 0)),))
+    batch, product = Batch(1, 3), 2 * 3 * 16
+
+    def again(kind, *train):
+        names = {f"layers.{index}.{name}.weight" for index in (0, 1) for name in "abc"}
+        return recomputation(architecture, batch, kind, Trainable(frozenset(names - set(train)))).flops / product
+
+    assert again("non-reentrant", "layers.0.b.weight") == 2 + 2
+    assert again("non-reentrant", "layers.1.b.weight") == 2
+    assert again("non-reentrant", "layers.1.a.weight") == 2
+    assert again("reentrant", "layers.1.a.weight") == 3
+    assert again("non-reentrant") == again("reentrant") == 0
+    # An adapter of rank 1 at the end: down, 2 * 3 * 4, is run again with what stands before it, up is not.
+    names = frozenset(f"layers.{index}.{name}.weight" for index in (0, 1) for name in "abc")
+    trainable = Trainable(names, {"layers.1.c": Adapter(1)})
+    assert recomputation(architecture, batch, "non-reentrant", trainable).flops == 3 * product + 2 * 3 * 4
+
+
+def test_an_adapter_that_goes_into_the_weight_by_hand():
+    # Two experts of 8 -> 6, one of them for each of 5 rows of data: 480 forward, as much for the weight's gradient,
+    # which the adapter needs. Its product, of rank 2 for each expert, is 2 * 6 * 8 * 4 = 384 and has two gradients.
+    architecture = Architecture("a", (Experts("e", 8, 6, 2, 1, reads=("data",), bare=True),))
+    trainable = Trainable(frozenset({"e"}), {"e": Adapter(2 * 2, into_weight=True, reference=2)})
+    assert training_flops(architecture, Batch(1, 5), trainable) == 2 * 480 + 3 * 384
+    assert training_flops(architecture, Batch(1, 5), trainable.as_reference()) == 2 * 480 + 4 * 384
+    assert added_forward_flops(architecture, Batch(1, 5), trainable) == 384
 
 
 def test_newton_schulz_by_running_it():

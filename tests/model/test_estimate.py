@@ -38,10 +38,12 @@ def test_totals_are_whole_numbers_and_scale_with_tokens():
     ("changes", "said"),
     [
         ({"mfu": 0.0}, "expected an MFU above 0"),
+        ({"mfu": 1e-320}, "expected an MFU above 0"),
         ({"mfu": 1.2}, "expected an MFU above 0 and at most 1"),
         ({"mfu": float("nan")}, "expected an MFU"),
         ({"count": 0}, "at least one GPU"),
         ({"usd_per_gpu_hour": -1.0}, "not negative"),
+        ({"usd_per_gpu_hour": 1e308}, "below 1e60"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(changes, said):

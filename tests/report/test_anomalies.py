@@ -1,14 +1,16 @@
 """Dips, drifts and slow ranks in hand-made runs, and what is made of them."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from flopwatch.report.anomalies import Anomalies, Dip, Drift, SlowRank, anomalies
+from flopwatch.report.anomalies import Anomalies, CauseShare, Dip, Drift, SlowRank, anomalies
 from flopwatch.report.findings import MOST, Evidence, Finding, findings
 from flopwatch.report.published_mfu import known_mfu, published_runs
-from flopwatch.report.render.efficiency import finding_words, known_words
+from flopwatch.report.render.efficiency import finding_words, known_words, unusual_lines
+from flopwatch.report.report import summarize
 from flopwatch.report.waterfall import Part
 from flopwatch.run.run_file import Run, Segment
 from tests import samples
@@ -95,6 +97,66 @@ def test_a_rank_that_is_mostly_the_slowest_is_named():
     assert anomalies(run_of(*[slow] * 8, *[other] * 2)).slow_rank == SlowRank(5, pytest.approx(1.2), 0.8)
     assert anomalies(run_of(*[slow] * 5, *[other] * 5)).slow_rank is None
     assert anomalies(run_of(*[other] * 10)).slow_rank is None
+
+
+# Nine tenths of the time are work as a rule, and three tenths here: a third of 8 PFLOPs.
+STARVED = {"flops": 8 * PETA // 3, "data_wait_seconds": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("before", "during", "after"),
+    [(20, 23, 0), (20, 23, 20), (0, 23, 20), (20, 5, 0), (8, 40, 0), (10, 35, 4)],
+)
+def test_a_dip_that_lasts_longer_than_the_rest_is_found_whole(before, during, after):
+    (dip,) = dips_of(*[USUAL] * before, *[STARVED] * during, *[USUAL] * after)
+    assert (dip.first_step, dip.last_step) == (10 * before + 1, 10 * (before + during))
+    assert (dip.slower, dip.cause) == (pytest.approx(2 / 3), "data")
+    assert dip.lost_flops == pytest.approx(during * 16 / 3 * PETA)
+    assert dip.causes == (CauseShare("data", pytest.approx(1.0)),)
+
+
+def test_causes_have_their_shares_and_the_rest_is_unknown():
+    # Of the half that is missing: waiting leaves 0.72 / 0.9 = 0.8 of the pace, so 0.2 of it; of those 0.8 a clock that
+    # is a sixteenth lower takes 0.05. 0.2 / 0.5 is 40%, 0.05 / 0.5 is 10%.
+    change = {**SLOW, "data_wait_seconds": 2.8, "sm_clock_hz": 1.5e9, "throttled": {"power_cap": 0.9}}
+    run = run_of(*[USUAL] * 10, *[change] * 3, *[USUAL] * 10)
+    (dip,) = anomalies(run).dips
+    clock = CauseShare("clock", pytest.approx(0.1), "power_cap")
+    assert dip.causes == (CauseShare("data", pytest.approx(0.4)), clock)
+    assert dip.cause is None
+    (line,) = unusual_lines(summarize(run))
+    assert line.endswith("; 40% of it waiting for data, 10% of it a lower clock (power cap), the rest unknown.")
+    assert "were 50.0% slower than the best stretch" in line
+
+
+def noisy(seed, count, noise, pace=lambda place: 1.0):
+    chance = random.Random(seed)
+    return [{"flops": max(round(8 * PETA * pace(each) * chance.gauss(1, noise)), 1)} for each in range(count)]
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("count", [10, 40, 400])
+def test_a_noisy_but_steady_run_has_no_dips(noise, count):
+    found = [len(dips_of(*noisy(seed, count, noise))) for seed in range(40)]
+    # Of ten windows their noise itself is hardly known.
+    assert sum(found) <= (1 if count > 10 else 4)
+
+
+def test_what_comes_by_and_by_is_a_drift_and_no_dip():
+    for seed in range(20):
+        slower = anomalies(run_of(*noisy(seed, 200, 0.02, lambda place: 1 - 0.4 * place / 200)))
+        assert slower.dips == ()
+        assert len(slower.drifts) == 1
+        warming = anomalies(run_of(*noisy(seed, 200, 0.02, lambda place: min(0.5 + place / 100, 1.0))))
+        assert warming.dips == ()
+
+
+def test_a_dip_of_a_noisy_run_is_found():
+    for seed in range(20):
+        (dip,) = dips_of(*noisy(seed, 100, 0.05, lambda place: 0.5 if 30 <= place < 80 else 1.0))
+        # A window of chance may lie at an edge.
+        assert (dip.first_step, dip.last_step) == (pytest.approx(301, abs=10), pytest.approx(800, abs=10))
+        assert dip.slower == pytest.approx(0.5, abs=0.04)
 
 
 SECONDS = {"setup": 10.0, "training": 700.0, "data_wait": 80.0, "validation": 100.0, "checkpoint": 110.0}

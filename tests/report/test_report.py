@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from flopwatch.report.render import RENDERERS
+from flopwatch.report.render.facts import no_mfu_reason
 from flopwatch.report.report import summarize
 from flopwatch.run.records import BudgetLine, Totals
 from flopwatch.run.run_file import Run, Segment, read_run
@@ -182,3 +184,41 @@ def test_a_clock_that_was_set_back_makes_no_time_negative():
     ended = replace(samples.end(), time=1010.0, totals=replace(samples.end().totals, seconds_by_kind=kinds))
     run = Run(Path("run.jsonl"), (Segment(samples.start(), samples.WORK, (), (), ended),))
     assert summarize(run).seconds == kinds
+
+
+@pytest.mark.parametrize("form", RENDERERS)
+def test_an_end_without_hardware_flops_is_reported(tmp_path, form):
+    end = samples.end()
+    kinds = {"setup": 4.0, "training": 22.0, "data_wait": 3.0, "validation": 4.0, "checkpoint": 1.5, "other": 0.5}
+    totals = replace(end.totals, hardware_flops=0, seconds_by_kind=kinds)
+    report = summarize(
+        read_run(write(tmp_path / "run.jsonl", [*samples.healthy_run()[:-1], replace(end, totals=totals)]))
+    )
+    # 16.8e15 FLOPs are a part of 35 s x 2 devices x 1e15; zero hardware FLOPs contradict them, and are not known then.
+    assert {part.kind: part.flops for part in report.parts}["useful"] == 16_800 * samples.TERA
+    assert "recomputed" not in {part.kind for part in report.parts}
+    assert report.totals.hardware_flops is None
+    assert "16.8" in RENDERERS[form](report) or "16800000000000000" in RENDERERS[form](report)
+
+
+def test_a_run_that_ends_as_it_starts_has_no_shares(tmp_path):
+    # 5e-324 s of wall time: next to nothing, of which nothing is a share.
+    records = [samples.start(time=0.0, started_at=0.0), samples.WORK, samples.end(at=5e-324)]
+    report = summarize(read_run(write(tmp_path / "run.jsonl", records)))
+    assert (report.run_mfu, report.goodput, report.mfu) == (None, None, None)
+    assert "inf" not in RENDERERS["text"](report).split()
+
+
+def test_without_a_window_the_reason_counts_the_steps(tmp_path):
+    def reason(*records):
+        return no_mfu_reason(summarize(read_run(write(tmp_path / f"run-{len(records)}-{id(records)}.jsonl", records))))
+
+    warm_up = samples.healthy_run()[2]
+    late = samples.end(step=150)
+    head = samples.start(), samples.WORK
+    assert reason(*head, warm_up, late) == (
+        "no window ended after the first step, which is warm-up, though 150 steps were done"
+    )
+    assert reason(*head, warm_up) == "no step was finished after the first one, which is warm-up"
+    windows = [samples.window(10, 1010.0), samples.window(20, 1020.0, None)]
+    assert reason(*head, *windows, late) == "the FLOPs or the time of 1 of 2 windows are not known"

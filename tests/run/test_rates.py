@@ -20,3 +20,10 @@ def test_no_time_and_no_whole_give_no_rate():
     assert rates.fraction(5, 0) is None
     assert rates.fraction(None, 3) is None
     assert rates.fraction(1, 4) == 0.25
+
+
+def test_of_less_than_nothing_and_beyond_all_numbers_there_is_no_rate():
+    assert rates.fraction(1, -4) is None
+    assert rates.fraction(4e15, 5e-324) is None
+    assert rates.utilization(4 * 10**15, 2.0, 4, 1e-310) is None
+    assert rates.utilization(4 * 10**15, 2.0, -4, 1e15) is None

@@ -68,6 +68,14 @@ def test_a_newer_schema_is_refused():
         (to_json(samples.window(1, 1.0)).replace('"step":1', '"step":true'), "Expected `int`, got `bool`"),
         (to_json(samples.end()).replace('"finished"', '"dreaming"'), "at `$.status`"),
         (to_json(samples.end()).replace('"setup":4.0', '"setup":"x"'), "at `$.seconds"),
+        (
+            to_json(samples.H100).replace("1000000000000000.0", "5e-324"),
+            "`float` >= 1e-60 - at `$.peak_flops_per_second`",
+        ),
+        (to_json(samples.H100).replace("1000000000000000.0", "0.0"), "`float` >= 1e-60 - at `$.peak_flops_per_second`"),
+        (to_json(samples.start()).replace(":100000000000000000,", ":-1,"), "at `$.budgets[0].amount`"),
+        (to_json(samples.window(10, 1010.0)).replace("1200.0", "-1200.0"), "`float` >= 0.0 - at `$.power_watts`"),
+        (to_json(samples.end()).replace('"step":21', '"step":-21'), "or below 0"),
         (to_json(samples.end()).replace('"setup":4.0', '"setup":1e70'), "at `$.seconds"),
         (to_json(samples.end()).replace('"setup":4.0', '"setup":Infinity'), "not a line of JSON"),
         (to_json(samples.end()).replace('"time":1035.0', '"time":NaN'), "not a line of JSON"),
@@ -93,3 +101,20 @@ def test_every_kind_has_a_sample():
 
 def test_fields_of_a_newer_version_are_left_out():
     assert known_fields(Device, {"name": "CPU", "count": 1, "colour": "red"}) == {"name": "CPU", "count": 1}
+
+
+def test_what_contradicts_the_rest_of_a_record_is_left_out():
+    # Of hardware FLOPs model FLOPs are a part, and of tokens the useful ones.
+    impossible = dataclasses.replace(PROGRESS.totals, hardware_flops=0, useful_tokens=801)
+    totals = dataclasses.replace(PROGRESS.totals, hardware_flops=None, useful_tokens=None)
+    assert from_json(to_json(dataclasses.replace(PROGRESS, totals=impossible))).totals == totals
+    window = samples.window(10, 1010.0, hardware_flops=7_999 * samples.TERA)
+    assert from_json(to_json(window)) == dataclasses.replace(window, hardware_flops=None)
+    work = dataclasses.replace(samples.WORK, hardware_flops=23_999)
+    assert from_json(to_json(work)) == samples.WORK
+    equal = dataclasses.replace(PROGRESS.totals, hardware_flops=1_600, useful_tokens=800)
+    assert from_json(to_json(dataclasses.replace(PROGRESS, totals=equal))).totals == equal
+
+
+def test_a_byte_order_mark_is_no_part_of_a_line():
+    assert from_json(b"\xef\xbb\xbf" + to_json(PROGRESS).encode()) == PROGRESS

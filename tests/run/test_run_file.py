@@ -1,23 +1,19 @@
-import contextlib
 import os
-import subprocess
 import threading
-import time
 
 import pytest
 
 from flopwatch.errors import RunFileError
 from flopwatch.report.report import summarize
-from flopwatch.run import run_file as runfile
 from flopwatch.run.records import Checkpoint, to_json
 from flopwatch.run.run_file import (
-    RunFileWriter,
     find_run_file,
     new_run_file,
     read_run,
     report_path,
     totals_at_checkpoint,
 )
+from flopwatch.run.run_file_writer import RunFileWriter
 from tests import samples
 
 
@@ -128,89 +124,6 @@ def test_a_run_that_says_it_came_from_itself_is_read_once(tmp_path):
     path = tmp_path / "run.jsonl"
     write(path, [samples.start(resumed_from=str(path.resolve()))])
     assert len(read_run(path).segments) == 1
-
-
-def test_a_disk_that_cannot_be_written_costs_the_file_alone(tmp_path, caplog):
-    (tmp_path / "taken").write_text("a file where a folder should be")
-    writer = RunFileWriter(tmp_path / "taken" / "run.jsonl")
-    for _ in range(1000):
-        writer.write(samples.start())
-    assert not writer.close()
-    assert caplog.text.count("no run file is written") == 1
-    assert "training goes on" in caplog.text
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system with room for 64 KiB, of which a filler takes all but a few bytes until it is deleted."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk]).returncode:
-        pytest.skip("a small disk needs the right to mount one")
-    filler = disk / "filler"
-    try:
-        filler.write_bytes(bytes(60 * 1024))
-        yield disk, filler
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
-
-
-def wait_until(true, seconds=10):
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def test_a_disk_that_was_full_for_a_while_costs_no_record(small_disk, caplog, monkeypatch):
-    disk, filler = small_disk
-    caplog.set_level("INFO")
-    monkeypatch.setattr(runfile, "_RETRY_SECONDS", 0.1)
-    writer = RunFileWriter(disk / "run.jsonl")
-    records = [samples.start(), *(samples.window(step, 1000.0 + step) for step in range(1, 41))]
-    for record in records[:20]:
-        writer.write(record)
-    wait_until(lambda: "cannot be written" in caplog.text)
-    # What is there can be read meanwhile: no line is cut.
-    assert (disk / "run.jsonl").read_bytes()[-1:] in (b"", b"\n")
-    for record in records[20:30]:
-        writer.write(record)
-    filler.unlink()
-    wait_until(lambda: "is written again" in caplog.text)
-    for record in records[30:]:
-        writer.write(record)
-    assert writer.close()
-    (segment,) = read_run(disk / "run.jsonl").segments
-    assert [window.step for window in segment.windows] == list(range(1, 41))
-    assert caplog.text.count("the run file cannot be written") == 1
-    assert caplog.text.count("No space left on device; it is tried again, training goes on") == 1
-
-
-def test_a_disk_that_stays_full_costs_the_file_and_no_memory_without_end(small_disk, caplog, monkeypatch):
-    monkeypatch.setattr(runfile, "_MOST_WAITING", 100)
-    disk, _ = small_disk
-    (disk / "more").touch()
-    with contextlib.suppress(OSError), (disk / "more").open("ab", buffering=0) as more:
-        while more.write(b"x"):
-            pass
-    writer = RunFileWriter(disk / "run.jsonl")
-    records = [samples.start(), *(samples.window(step, 1000.0 + step) for step in range(1, 501))]
-    for record in records:
-        writer.write(record)
-    assert not writer.close()
-    assert list(writer._waiting) == [records[0], *records[-99:]]
-    assert caplog.text.count("the run file cannot be written") == 1
-
-
-def test_writing_never_waits_for_the_disk(tmp_path, monkeypatch):
-    release = threading.Event()
-    monkeypatch.setattr(runfile, "to_json", lambda record: release.wait(10) and to_json(record))
-    writer = RunFileWriter(tmp_path / "run.jsonl")
-    for record in samples.healthy_run():
-        writer.write(record)
-    assert not (tmp_path / "run.jsonl").exists() or (tmp_path / "run.jsonl").read_text() == ""
-    release.set()
-    assert writer.close()
 
 
 def test_new_files_never_meet_old_ones(tmp_path):

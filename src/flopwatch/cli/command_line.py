@@ -76,6 +76,9 @@ def main(argv: Sequence[str]) -> int:
         return FAILED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"flopwatch: {units.printable(str(error))}; look at the disk and the working directory", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         return FAILED
     return DONE

@@ -169,7 +169,7 @@ def _number(text: str, where: str) -> float:
         number = float(text)
     except ValueError:
         number = 0.0
-    if not 0 < number < units.LARGEST:
+    if not units.is_positive(number):
         raise ArgumentError(f"{where}: expected a number above zero in base units, like 989.4e12, got {text!r}")
     return number
 

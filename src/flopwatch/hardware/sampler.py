@@ -67,7 +67,7 @@ class _Question(Generic[_T]):
         self._read, self._interval_seconds = read, interval_seconds
         self._took: deque[float] = deque(maxlen=_CALLS_JUDGED)
         self._due = self._failures = 0.0
-        self._answered = False
+        self._answered = self._told_impossible = False
 
     @property
     def failing(self) -> bool:
@@ -108,7 +108,11 @@ class _Question(Generic[_T]):
                 self.troubles.append(Trouble(f"{self.what} cannot be read: {answer.error}", everywhere=True))
             return 0.0
         self._failures += 1
-        if self._failures == _FAILURES_TOLD:
+        if answer.impossible and not self._told_impossible:
+            self._told_impossible = True
+            verb = "are" if self.what.endswith("s") else "is"
+            self.troubles.append(Trouble(f"{self.what} {verb} left out: {answer.error}"))
+        elif not answer.impossible and self._failures == _FAILURES_TOLD:
             words = f"{self.what} cannot be read at the moment: {answer.error}; it is asked from time to time"
             self.troubles.append(Trouble(words))
         return self._interval_seconds * float(min(2**self._failures, _LONGEST_BACKOFF))
@@ -153,7 +157,10 @@ class Sampler:
     def start(self) -> None:
         """Start the thread; the driver is opened inside it."""
         self._answered_at = self._started_at = time.monotonic()
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._die(str(error))
 
     def stop(self) -> None:
         """Read a last time and stop, within a second also if the driver hangs."""
@@ -247,16 +254,18 @@ class Sampler:
     def _begin(self, gpu: FoundGpu) -> None:
         uuid = ask("nvmlDeviceGetUUID", gpu.whole).value
         self.shared_uuid = None if gpu.is_slice or uuid is None else str(uuid)
+        most_hz, most_watts = gauges.max_sm_clock_hz(gpu.whole).value, gauges.most_watts(gpu.whole)
+        self._tally.most_watts = most_watts
         tensor = gauges.TensorGauge(gpu.handle, gpu.whole)
         self._tensor = tensor
         reads: dict[str, Callable[[], Answer[Any]]] = {
-            CLOCK: lambda: gauges.sm_clock_hz(gpu.whole),
+            CLOCK: lambda: gauges.sm_clock_hz(gpu.whole, most_hz),
             REASONS: lambda: gauges.event_reasons(gpu.whole),
             COUNTERS: lambda: gauges.reason_seconds(gpu.whole),
             BUSY: lambda: gauges.utilization(gpu.whole),
             TENSOR: tensor.read,
             ENERGY: lambda: _of_whole(gpu, gauges.energy_joules),
-            POWER: lambda: _of_whole(gpu, gauges.power_watts),
+            POWER: lambda: _of_whole(gpu, lambda whole: gauges.power_watts(whole, most_watts)),
         }
         self._questions = {what: _Question(what, read, self._interval_seconds) for what, read in reads.items()}
         if gpu.doubt is not None:
@@ -278,8 +287,8 @@ class Sampler:
         with self._lock:
             for reading in readings:
                 self._tally.add(reading)
-            if not any(each.joules is not None or each.power_watts is not None for each in readings):
-                self._energy_lost = True
+            unread = not any(each.joules is not None or each.power_watts is not None for each in readings)
+            self._energy_lost = self._energy_lost or unread or self._tally.energy_stands_still
             self._note_troubles()
 
     def _clock_reading(self) -> Reading:

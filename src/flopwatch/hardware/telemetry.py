@@ -25,6 +25,9 @@ _LONGEST_POWER_GAP_SECONDS = 10.0
 # A counter of 32 bits of millijoules, as old drivers have, starts again here; more than a GPU can draw is no wrap.
 _WRAP_JOULES = 2**32 / 1e3
 _MOST_WATTS = 1e4
+_COUNTER_PACE_SECONDS = 1.0  # the energy counter moves by steps
+_STILL_SECONDS = 5.0
+_JUMPED = "the energy counter went backwards, or further than the GPU can draw"
 _MOST_SHARE, _IMPOSSIBLE_SHARE = 1.05, 10.0  # of a stretch too short for the driver's pace, and in a wrong unit
 _NEVER_COUNTED = "hardware_slowdown"  # its counted causes are the two hardware ones
 _SHARE_SEEN, _SHARE_DENIED = 0.5, 0.01
@@ -142,6 +145,9 @@ class Tally:
         self._last_energy: tuple[float, float] | None = None
         self._last_power: tuple[float, float] | None = None
         self._unbooked_joules = 0.0
+        self._still_seconds = 0.0
+        self._at_work = False
+        self.most_watts = _MOST_WATTS
         self.energy_known = False
         self.energy_lost: str | None = None
         self.distrust: str | None = None
@@ -186,9 +192,10 @@ class Tally:
 
     def _add_clock(self, reading: Reading) -> None:
         """Where the driver does not say why the clock is as it is, only utilization tells idling from training."""
-        if reading.sm_clock_hz is None or not reading.in_loop:
+        if reading.busy is None and reading.reasons is None:
             return
-        if reading.busy or (reading.reasons is not None and not reading.idle):
+        self._at_work = reading.busy or (reading.reasons is not None and not reading.idle)
+        if self._at_work and reading.sm_clock_hz is not None and reading.in_loop:
             self._stretch.clocks.append(reading.sm_clock_hz)
 
     def _add_reasons(self, reading: Reading) -> None:
@@ -225,19 +232,36 @@ class Tally:
         if reading.joules is not None:
             if self._last_energy is not None:
                 before_at, before = self._last_energy
-                self._book(_drawn(before, reading.joules, reading.at - before_at), reading.at - before_at)
-            self._last_energy = (reading.at, reading.joules)
+                if reading.joules == before:
+                    self._stand_still(reading.at - before_at)
+                    return
+                seconds = reading.at - before_at
+                most = self.most_watts * (seconds + _COUNTER_PACE_SECONDS)
+                self._book(_drawn(before, reading.joules, most), seconds, _JUMPED)
+            self._last_energy, self._still_seconds = (reading.at, reading.joules), 0.0
         elif reading.power_watts is not None:
             if self._last_power is not None:
                 before_at, watts = self._last_power
                 seconds = reading.at - before_at
                 drawn = (watts + reading.power_watts) / 2 * seconds
-                self._book(drawn if seconds <= _LONGEST_POWER_GAP_SECONDS else None, seconds)
+                known = drawn if seconds <= _LONGEST_POWER_GAP_SECONDS else None
+                self._book(known, seconds, "power was not read for too long")
             self._last_power = (reading.at, reading.power_watts)
 
-    def _book(self, joules: float | None, seconds: float) -> None:
+    @property
+    def energy_stands_still(self) -> bool:
+        """Whether the counter lags behind a GPU at work by more than its pace."""
+        return self._still_seconds > _COUNTER_PACE_SECONDS
+
+    def _stand_still(self, seconds: float) -> None:
+        """Nothing is booked while the counter stands; of a GPU at work it is no counter after a while."""
+        self._still_seconds = seconds if self._at_work else 0.0
+        if self._still_seconds >= _STILL_SECONDS:
+            self.energy_lost = "the energy counter stands still while the GPU works"
+
+    def _book(self, joules: float | None, seconds: float, otherwise: str) -> None:
         if joules is None:
-            self.energy_lost = "the energy counter went backwards, or power was not read for too long"
+            self.energy_lost = self.energy_lost or otherwise
             return
         self.energy_known = True
         self._unbooked_joules += joules
@@ -262,12 +286,11 @@ class Tally:
         return {**(sampled or {_NEVER_COUNTED: 0.0}), **counted}, True
 
 
-def _drawn(before: float, now: float, seconds: float) -> float | None:
+def _drawn(before: float, now: float, most: float) -> float | None:
     """Energy between two readings of the counter, which may have started again at 32 bits; `None` if it cannot be."""
-    if now >= before:
-        return now - before
-    wrapped = now + _WRAP_JOULES - before
-    return wrapped if before < _WRAP_JOULES and wrapped <= _MOST_WATTS * seconds else None
+    wraps = now < before < _WRAP_JOULES
+    drawn = now - before + (_WRAP_JOULES if wraps else 0.0)
+    return drawn if 0 <= drawn <= most else None
 
 
 def _contradiction(counted: Mapping[str, float], sampled: Mapping[str, float] | None) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from flopwatch import files
 from flopwatch.errors import ArgumentError
 from flopwatch.hardware.chips import Chip, read_chips
-from flopwatch.units import quoted
+from flopwatch.units import is_positive, number, quoted
 
 VARIABLE = "FLOPWATCH_CHIPS"
 GROUP = "flopwatch.chips"
@@ -64,6 +64,10 @@ def _given(given: UserChips) -> list[Chip]:
         raise ArgumentError(
             f"expected a CSV file or a list of flopwatch.hardware.chips.Chip for chips, got {quoted(given)}"
         )
+    for chip in chips:
+        for peak in chip.peaks.values():
+            if not is_positive(number(peak) or 0.0):
+                raise ArgumentError(f"expected a peak above zero for the chip {chip.names[0]}, got {quoted(peak)}")
     return chips
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from flopwatch.errors import in_words
 from flopwatch.hardware.chips import Dtype
 from flopwatch.hardware.user_chips import UserChips, user_chips
 from flopwatch.lightning.counting.shapes import BatchShape
@@ -302,7 +303,7 @@ class FlopWatch(_Callback):
             try:
                 path = save_at_the_end(trainer)
             except Exception as error:
-                _logger.warning("no checkpoint could be saved at the budget: %s", str(error)[:200])
+                _logger.warning("no checkpoint could be saved at the budget: %s", in_words(error))
             else:
                 if path is not None and trainer.is_global_zero:
                     _logger.info("saved %s", path)
@@ -369,9 +370,7 @@ class FlopWatch(_Callback):
         return self._session
 
     def _give_up(self, hook: str, error: Exception) -> None:
-        _logger.warning(
-            "flopwatch stopped measuring, training goes on: %s in %s: %s", type(error).__name__, hook, str(error)[:300]
-        )
+        _logger.warning("flopwatch stopped measuring, training goes on: %s (in %s)", in_words(error, 300), hook)
         _logger.debug("where it happened", exc_info=error)
         self._idle = self._failed = True
         try:
@@ -397,5 +396,6 @@ def _show_messages() -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("flopwatch: %(message)s"))
         _logger.addHandler(handler)
-        _logger.setLevel(logging.INFO)
+        if _logger.level == logging.NOTSET:
+            _logger.setLevel(logging.INFO)
         _logger.propagate = False

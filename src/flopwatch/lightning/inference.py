@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flopwatch import units
-from flopwatch.errors import MeasurementError
+from flopwatch.errors import MeasurementError, in_words
 from flopwatch.lightning.counting.precision import Precision, precision_of
 from flopwatch.lightning.counting.shapes import samples_of
 from flopwatch.lightning.counting.watched import WatchedCosts, cost_of
@@ -179,7 +179,7 @@ class Inference:
         self.release()
         self._meter = None
         if not self._failed:
-            _logger.warning("inference is not metered: %s: %s", type(error).__name__, str(error)[:300])
+            _logger.warning("inference is not metered: %s", in_words(error, 300))
         self._failed = True
 
     def _device_of(self, trainer: Any, module: Any) -> Device:

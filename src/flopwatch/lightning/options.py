@@ -15,7 +15,7 @@ from flopwatch.lightning.devices import UsersPeak
 from flopwatch.model.architecture import AttentionConvention
 from flopwatch.model.families import architecture_of
 from flopwatch.run.budget import Budget, parse_budget
-from flopwatch.units import LARGEST
+from flopwatch.units import is_positive
 
 OnBudget = Literal["warn", "stop"] | Callable[[Any, str], None]
 # What is expected of each number.
@@ -133,5 +133,5 @@ def folder_of(dirpath: object) -> Path | None:
 
 def _check_above_zero(name: str, value: Any, expected: str, *, whole: bool = False) -> None:
     kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < LARGEST:
+    if isinstance(value, bool) or not isinstance(value, kinds) or not is_positive(value):
         raise ArgumentError(f"expected {expected} for {name}, got {value!r}")

@@ -39,7 +39,7 @@ _ALL_PAIRS = (
     "where a mask is a tensor, or PyTorch takes attention apart (dropout on a CPU), all pairs of attention count"
 )
 _SOFTMAX = (torch.ops.aten._softmax, torch.ops.aten._safe_softmax)
-_CHECKPOINT_FILE = "torch/utils/checkpoint.py"
+_CHECKPOINT_FILE, _ENGINE_FILE = "torch/utils/checkpoint.py", "torch/autograd/graph.py"
 _RUNS_ANOTHER = ("auto_functionalized", "auto_functionalized_v2", "with_effects", "inductor_compiled_code")
 
 
@@ -178,11 +178,10 @@ class StepCounter(TorchDispatchMode):
     def _phase(self) -> Phase:
         """Autograd is at work, whoever called it; with gradients on it recomputes, or is differentiated itself."""
         if int(torch._C._current_graph_task_id()) != -1:
-            if not torch.is_grad_enabled():
-                return "backward"
-            if _called_from_checkpoint():
+            if called_from_checkpoint():
                 return "recomputed"
-            self._notes.add(_RUNS_AGAIN)
+            if torch.is_grad_enabled():
+                self._notes.add(_RUNS_AGAIN)
             return "backward"
         return "optimizer" if not torch.is_grad_enabled() and _called_from_optimizer() else "forward"
 
@@ -255,12 +254,14 @@ def storage_of(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else id(tensor)
 
 
-def _called_from_checkpoint() -> bool:
-    """Whether activation checkpointing runs a forward again, of either kind."""
-    frame: FrameType | None = sys._getframe(3)
+def called_from_checkpoint() -> bool:
+    """Whether activation checkpointing, of either kind, runs a forward again, and not the engine a backward in it."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.endswith(_CHECKPOINT_FILE):
             return True
+        if frame.f_code.co_filename.endswith(_ENGINE_FILE):
+            return False
         frame = frame.f_back
     return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 from flopwatch.model.batch import Batch
@@ -14,10 +15,14 @@ AttentionConvention = Literal["causal", "full"]
 
 @dataclass(frozen=True)
 class Group:
-    """Parts under one name; an empty name adds no level to paths."""
+    """Parts under one name; an empty name adds no level to paths.
+
+    Parts that stand `side_by_side` all read what was there before the first of them, not what another one wrote.
+    """
 
     name: str
     children: tuple[Component, ...]
+    side_by_side: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,17 @@ def leaves(component: Component) -> Iterator[tuple[Leaf, int, int]]:
             owned = min(times, 1) if component.shared else times
             for leaf, runs, exist in leaves(kind):
                 yield leaf, runs * times, exist * owned
+
+
+@cache
+def taken_in(layer: Group) -> frozenset[str]:
+    """Values that a layer reads before it writes them: those that go on from layer to layer, not its own inner ones."""
+    taken: set[str] = set()
+    made: set[str] = set()
+    for leaf, _, _ in leaves(layer):
+        taken |= set(leaf.reads) - made
+        made.add(leaf.writes)
+    return frozenset(taken)
 
 
 @dataclass(frozen=True)
@@ -151,11 +167,6 @@ class Architecture:
         """The same model with one layer of every kind: what a quick cross-check runs."""
         return replace(self, components=tuple(_shortened(component) for component in self.components))
 
-    def stacks(self) -> Iterator[tuple[str, Stack]]:
-        """Every stack of layers with its path in the module tree."""
-        for component in self.components:
-            yield from _stacks(component, "")
-
     def named_leaves(self) -> Iterator[tuple[str, Leaf]]:
         """Every leaf with its path in the module tree, each layer on its own."""
         for component in self.components:
@@ -201,9 +212,12 @@ def _changed(component: Component, change: Callable[[Leaf], Leaf]) -> Component:
     if isinstance(component, Leaf):
         return change(component)
     if isinstance(component, Group):
-        return Group(component.name, tuple(_changed(child, change) for child in component.children))
-    kinds = (Group(kind.name, tuple(_changed(child, change) for child in kind.children)) for kind in component.kinds)
-    return replace(component, kinds=tuple(kinds))
+        return _regrouped(component, change)
+    return replace(component, kinds=tuple(_regrouped(kind, change) for kind in component.kinds))
+
+
+def _regrouped(group: Group, change: Callable[[Leaf], Leaf]) -> Group:
+    return replace(group, children=tuple(_changed(child, change) for child in group.children))
 
 
 def _unmasked(leaf: Leaf) -> Leaf:
@@ -216,16 +230,8 @@ def _shortened(component: Component) -> Component:
     if isinstance(component, Stack):
         return component.shortened()
     if isinstance(component, Group):
-        return Group(component.name, tuple(_shortened(child) for child in component.children))
+        return replace(component, children=tuple(_shortened(child) for child in component.children))
     return component
-
-
-def _stacks(component: Component, path: str) -> Iterator[tuple[str, Stack]]:
-    if isinstance(component, Stack):
-        yield join(path, component.name), component
-    elif isinstance(component, Group):
-        for child in component.children:
-            yield from _stacks(child, join(path, component.name))
 
 
 def _named(component: Component, path: str) -> Iterator[tuple[str, Leaf]]:

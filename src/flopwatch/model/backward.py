@@ -9,22 +9,29 @@ that read the data itself, which have no input gradient.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from flopwatch.model.architecture import Architecture, Component, Group, Stack, join, leaves
+from flopwatch.model.architecture import Architecture, Component, Group, Stack, join, taken_in
 from flopwatch.model.batch import Batch
-from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear, Product, Vector
+from flopwatch.model.components import AttentionCore, Embedding, Experts, Leaf, Linear, Product, Vector, matmul_flops
 
 Checkpointing = Literal["none", "reentrant", "non-reentrant"]
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A low-rank adapter (LoRA) beside a linear layer: in -> rank -> out (Hu et al., arXiv 2106.09685)."""
+    """A low-rank adapter (LoRA): in -> rank -> out (Hu et al., arXiv 2106.09685).
+
+    It stands beside a linear layer, or goes into the layer's weight in every pass, by `products` of its two matrices.
+    The rank is that of all experts together where there are some. PEFT's own code runs `reference` products.
+    """
 
     rank: int
     trains: bool = True
+    into_weight: bool = False
+    products: int = 1
+    reference: int = 1
 
 
 @dataclass(frozen=True)
@@ -34,18 +41,23 @@ class Trainable:
     Args:
         frozen: Paths of parameters (`....weight`, or a bare parameter's own path) that do not train.
         adapters: Low-rank adapters by the path of the linear layer that they stand beside.
-        inputs: Whether the embeddings' output is made to require a gradient all the same
-            (`enable_input_require_grads`).
+        inputs: Paths of parts whose output is made to require a gradient all the same (`enable_input_require_grads`).
     """
 
     frozen: frozenset[str] = frozenset()
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
-    inputs: bool = False
+    inputs: frozenset[str] = frozenset()
 
     @property
     def everything(self) -> bool:
         """Whether nothing is frozen and nothing added."""
         return not self.frozen and not self.adapters and not self.inputs
+
+    def as_reference(self) -> Trainable:
+        """The same with adapters as PEFT's own code runs them, for cross-checks against that code."""
+        return replace(
+            self, adapters={path: replace(each, products=each.reference) for path, each in self.adapters.items()}
+        )
 
     def weight(self, leaf: Leaf, path: str) -> bool:
         """Whether the matrix of a part trains."""
@@ -77,79 +89,143 @@ def training_flops(architecture: Architecture, batch: Batch, trainable: Trainabl
         batch: The input.
         trainable: Which parameters train; all by default.
     """
-    walk = _Walk(batch, trainable)
-    for component in architecture.components:
-        walk.enter(component, "")
-    return walk.flops
+    return _walked(architecture, batch, trainable).flops
 
 
 def added_forward_flops(architecture: Architecture, batch: Batch, trainable: Trainable) -> int:
     """FLOPs that adapters add to the forward pass."""
-    walk = _Walk(batch, trainable)
+    return _walked(architecture, batch, trainable).added
+
+
+def _walked(
+    architecture: Architecture, batch: Batch, trainable: Trainable, checkpointing: Checkpointing = "none"
+) -> _Walk:
+    walk = _Walk(batch, trainable, checkpointing)
     for component in architecture.components:
         walk.enter(component, "")
-    return walk.added
+    return walk
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One product or other work of a layer: its forward FLOPs, and whether the backward needs something kept of it.
+
+    Of a matrix product that are its two sides, which are there `before` it runs.
+    """
+
+    flops: int
+    keeps: bool
+    before: bool
 
 
 class _Walk:
     """One pass through the model in the order in which it runs, with the set of values that a gradient flows to."""
 
-    def __init__(self, batch: Batch, trainable: Trainable) -> None:
+    def __init__(self, batch: Batch, trainable: Trainable, checkpointing: Checkpointing) -> None:
         self._batch = batch
         self._trainable = trainable
-        self._flowing: frozenset[str] = frozenset({"x"} if trainable.inputs else ())
-        self._settled: dict[tuple[str, int, frozenset[str]], tuple[int, frozenset[str]]] = {}
-        self.flops = self.added = 0
+        self._checkpointing = checkpointing
+        self._flowing: frozenset[str] = frozenset()
+        self._settled: dict[tuple[str, int, frozenset[str]], tuple[int, int, frozenset[str]]] = {}
+        self._runs: list[_Run] = []
+        self.flops = self.added = self.again = 0
 
     def enter(self, component: Component, path: str) -> None:
         """Add a component's forward and backward."""
         if isinstance(component, Leaf):
             self._run(component, join(path, component.name))
         elif isinstance(component, Group):
-            for child in component.children:
-                self.enter(child, join(path, component.name))
+            self._enter_group(component, join(path, component.name))
         else:
             for index, kind in component.positions():
                 self._layer(component, kind, index, path)
+
+    def _enter_group(self, group: Group, path: str) -> None:
+        before = after = self._flowing
+        for child in group.children:
+            if group.side_by_side:
+                self._flowing = before
+            self.enter(child, path)
+            after |= self._flowing
+        self._flowing = after
 
     def _layer(self, stack: Stack, kind: int, index: int, path: str) -> None:
         """One layer; layers of a kind with the same gradients flowing cost the same, so that is worked out once."""
         below = join(path, stack.name)
         known = self._settled.get((below, kind, self._flowing)) if self._trainable.everything else None
         if known is not None:
-            flops, self._flowing = known
+            flops, again, self._flowing = known
             self.flops += flops
+            self.again += again
             return
         before, flowing = self.flops, self._flowing
-        for child in stack.kinds[kind].children:
-            self.enter(child, join(below, str(index)))
-        self._settled[below, kind, flowing] = self.flops - before, self._flowing
+        self._runs = []
+        layer = stack.kinds[kind]
+        self._enter_group(layer, join(below, str(index)))
+        self._flowing = flowing | self._flowing & taken_in(layer)
+        again = _again(self._runs, self._checkpointing)
+        self.again += again
+        self._settled[below, kind, flowing] = self.flops - before, again, self._flowing
 
     def _run(self, leaf: Leaf, path: str) -> None:
-        forward = leaf.forward_flops(self._batch)
-        self.flops += forward
-        if leaf.no_grad:
-            return
-        trains = self._trainable.anything(leaf, path)
+        trains = self._trainable.anything(leaf, path) and not leaf.no_grad
         weight = trains and self._trainable.weight(leaf, path)
-        if forward:
+        flows = not self._flowing.isdisjoint(leaf.reads) and not leaf.no_grad
+        product = isinstance(leaf, Linear | Experts)
+        adapter = self._adapter(leaf, path)
+        adapted = adapter is not None and adapter.trains
+        if adapter is not None and adapter.into_weight and isinstance(leaf, Linear | Experts):
+            self._adapt_weight(leaf, adapter)
+            weight = weight or adapted
+        forward = leaf.forward_flops(self._batch)
+        self._add(leaf, forward, flows, weight)
+        self._runs.append(_Run(forward, keeps=flows or (weight if product else trains), before=product))
+        if adapter is not None and not adapter.into_weight and isinstance(leaf, Linear):
+            self._adapt(leaf, adapter, flows)
+        if trains or flows or adapted or path in self._trainable.inputs:
+            self._flowing |= {leaf.writes}
+
+    def _adapter(self, leaf: Leaf, path: str) -> Adapter | None:
+        """The adapter that runs with a part; it gets no gradient where the part runs outside of autograd."""
+        adapter = self._trainable.adapters.get(path)
+        if adapter is None or (isinstance(leaf, Linear) and not leaf.called and not adapter.into_weight):
+            return None
+        return replace(adapter, trains=False) if leaf.no_grad else adapter
+
+    def _add(self, leaf: Leaf, forward: int, flows: bool, weight: bool) -> None:
+        self.flops += forward
+        if forward and (flows or weight):
             backward = leaf.backward_flops(forward, self._flowing, weight)
             lacking = leaf.lacking_flops(self._batch) if backward and isinstance(leaf, Product) else 0
             self.flops += backward - lacking
-        adapter = self._trainable.adapters.get(path)
-        if adapter is not None and isinstance(leaf, Linear):
-            self._adapt(leaf, adapter)
-            trains = trains or adapter.trains
-        if trains or not self._flowing.isdisjoint(leaf.reads):
-            self._flowing |= {leaf.writes}
 
-    def _adapt(self, leaf: Linear, adapter: Adapter) -> None:
+    def _adapt(self, leaf: Linear, adapter: Adapter, flows: bool) -> None:
         """Two narrow layers: the first's input gradient only where one flows, the second's always."""
         down = Linear("", leaf.in_features, adapter.rank, rows=leaf.rows).forward_flops(self._batch)
         up = Linear("", adapter.rank, leaf.out_features, rows=leaf.rows).forward_flops(self._batch)
-        flows = not self._flowing.isdisjoint(leaf.reads)
+        needed = adapter.trains or flows
         self.added += down + up
-        self.flops += down * (1 + adapter.trains + flows) + up * (1 + adapter.trains + (adapter.trains or flows))
+        self.flops += down * (1 + adapter.trains + flows) + up * (1 + adapter.trains + needed)
+        self._runs += [_Run(down, needed, before=True), _Run(up, needed, before=True)]
+
+    def _adapt_weight(self, leaf: Linear | Experts, adapter: Adapter) -> None:
+        """Products of the narrow matrices, of which one has a gradient for each of them."""
+        product = matmul_flops(leaf.out_features, adapter.rank, leaf.in_features)
+        forward = product * adapter.products
+        self.added += forward
+        self.flops += forward + 2 * product * adapter.trains
+        self._runs.append(_Run(forward, adapter.trains, before=True))
+
+
+def _again(runs: list[_Run], checkpointing: Checkpointing) -> int:
+    """FLOPs of a layer's forward that its backward runs again."""
+    kept = [index for index, run in enumerate(runs) if run.keeps]
+    if checkpointing == "none" or not kept:
+        return 0
+    if checkpointing == "reentrant":
+        return sum(run.flops for run in runs)
+    last = kept[-1]
+    return sum(run.flops for run in runs[: last + (not runs[last].before)])
 
 
 @dataclass(frozen=True)
@@ -166,44 +242,33 @@ class Recomputation:
 
 
 def recomputation(
-    architecture: Architecture, batch: Batch, checkpointing: Checkpointing = "none", *, flash_attention: bool = False
+    architecture: Architecture,
+    batch: Batch,
+    checkpointing: Checkpointing = "none",
+    trainable: Trainable = EVERYTHING,
+    *,
+    flash_attention: bool = False,
 ) -> Recomputation:
     """FLOPs that are recomputed in the backward pass.
 
-    Activation checkpointing of every layer runs each layer's forward again. PyTorch's non-reentrant checkpoint stops
-    as soon as the last activation that the backward needs is there, so that a product at a layer's end, whose result
-    nothing in the layer keeps, is not run again. Flash attention recomputes the scores, half of its forward when keys
-    and values are as wide (Dao et al., arXiv 2205.14135, section 3.1).
+    Activation checkpointing of every layer runs each layer's forward again, where anything in it needs a gradient.
+    PyTorch's non-reentrant checkpoint stops as soon as the last activation that the backward needs is there, so that a
+    product at a layer's end, whose result nothing in the layer keeps, is not run again. Flash attention recomputes the
+    scores, half of its forward when keys and values are as wide (Dao et al., arXiv 2205.14135, section 3.1).
 
     Args:
         architecture: The model, under the attention convention to count with.
         batch: The input.
         checkpointing: How its stacks of layers are checkpointed.
+        trainable: Which parameters train; all by default.
         flash_attention: Whether attention runs in a kernel that recomputes its scores.
     """
-    again = 0
-    if checkpointing != "none":
-        again = sum(_again(stack, batch, checkpointing) for _, stack in architecture.stacks())
+    again = _walked(architecture, batch, trainable, checkpointing).again if checkpointing != "none" else 0
     scores = 0
     if flash_attention:
         cores = ((leaf, runs) for leaf, runs, _ in architecture.leaves() if isinstance(leaf, AttentionCore))
         scores = sum(2 * core.heads * core.key_dim * core.pairs(batch) * runs for core, runs in cores)
     return Recomputation(again, scores)
-
-
-def _again(stack: Stack, batch: Batch, checkpointing: Checkpointing) -> int:
-    total = 0
-    for number, kind in enumerate(stack.kinds):
-        parts = [(leaf, runs) for leaf, runs, _ in leaves(kind)]
-        if checkpointing == "non-reentrant":
-            parts = _until_last_saved(parts)
-        total += stack.times(number) * sum(leaf.forward_flops(batch) * runs for leaf, runs in parts)
-    return total
-
-
-def _until_last_saved(parts: list[tuple[Leaf, int]]) -> list[tuple[Leaf, int]]:
-    """Without the products at the end whose result only goes into the residual sum, which keeps nothing."""
-    return parts[:-1] if parts and isinstance(parts[-1][0], Linear) else parts
 
 
 def newton_schulz_flops(shapes: Iterable[tuple[int, int]], iterations: int = 5) -> int:

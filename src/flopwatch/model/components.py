@@ -70,7 +70,8 @@ class Leaf:
 class Linear(Leaf):
     """A dense layer, or a convolution: `in_features` inputs to each of `out_features` outputs, for every row.
 
-    `tied` is the path of the part whose weight it uses, if it has none of its own.
+    `tied` is the path of the part whose weight it uses, if it has none of its own. One that is not `called` is
+    multiplied with by its weight alone, so that an adapter beside it never runs.
     """
 
     in_features: int
@@ -79,6 +80,7 @@ class Linear(Leaf):
     tied: str | None = None
     rows: Rows = TOKENS
     role: Role = "weight"
+    called: bool = field(default=True, kw_only=True)
 
     def parameters(self) -> int:
         """Weight (in * out) and bias."""

@@ -190,12 +190,12 @@ def planned_run(plan: Plan, flops: int) -> PlannedRun:
         ArgumentError: If the MFU is not above 0 and at most 1, or there is no GPU, or the price is negative.
         UnknownDeviceError: If the GPU has no known peak in this precision.
     """
-    if not 0 < plan.mfu <= 1:
+    if not units.SMALLEST <= plan.mfu <= 1:
         raise ArgumentError(f"expected an MFU above 0 and at most 1, like 0.4, got {plan.mfu:g}")
     if plan.count < 1:
         raise ArgumentError(f"expected at least one GPU, got a count of {plan.count}")
-    if plan.usd_per_gpu_hour is not None and not 0 <= plan.usd_per_gpu_hour < float("inf"):
-        raise ArgumentError(f"expected a price that is not negative, got {plan.usd_per_gpu_hour:g}")
+    if plan.usd_per_gpu_hour is not None and not 0 <= plan.usd_per_gpu_hour < units.LARGEST:
+        raise ArgumentError(f"expected a price that is not negative and below 1e60, got {plan.usd_per_gpu_hour:g}")
     chip = find_chip(plan.gpu, plan.chips)
     peak = chip.peak_flops_per_second(plan.dtype)
     seconds = flops / (plan.count * peak * plan.mfu)

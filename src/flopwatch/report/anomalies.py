@@ -12,27 +12,41 @@ from typing import Literal
 from flopwatch import units
 from flopwatch.run import rates
 from flopwatch.run.records import Window
-from flopwatch.run.run_file import Run, Segment
+from flopwatch.run.run_file import Run
 
 Cause = Literal["data", "clock", "slow rank", "pause"]
-_DIP = 0.15  # as much below the median pace is a dip
+_DIP = 0.15  # as much below the best stretch's pace is a dip
 _EXPLAINS = 0.5  # a cause explains a dip if it explains as much of it
+_TOLD = 0.05  # and is told from this share of it on
 _FEWEST_WINDOWS = 8
+_STRETCHES = 5  # the best stretch is a fifth of a process: no luck of a few windows, and no dip moves it
+_STRIDES = 8
+_AT_EDGE, _SUDDEN = 5, 0.1
 _FEWEST_FOR_DRIFT = 40
 _DRIFT = 0.05
-_SURE = 4.0  # standard errors
+_SURE, _NO_NOISE = 4.0, 5.0  # standard errors; of the lowest of many windows
 _SLOW_RANK, _MOSTLY = 1.05, 0.5
 _MOST_DIPS = 20
 _SIGMA_OF_MAD = 1.4826
 
 
 @dataclass(frozen=True)
+class CauseShare:
+    """A cause and the share of a dip that it explains; `detail` is the rank or the reason of the clock."""
+
+    cause: Cause
+    share: float
+    detail: str | None = None
+
+
+@dataclass(frozen=True)
 class Dip:
-    """Windows in a row that were at least 15% slower than the median of their process.
+    """Windows in a row that were at least 15% slower than the best stretch of their process, and more than noise.
 
     `started_at` is in unix seconds, `seconds` are in the training loop, `slower` is the share of the pace that was
-    missing, `lost_flops` what would have been done at the median pace. `cause` is what explains at least half of it;
-    `detail` is the rank or the reason of the clock.
+    missing, `lost_flops` what would have been done at the best stretch's pace. `cause` is what explains at least half
+    of it; `detail` is the rank or the reason of the clock. `causes` are all that explain some of it, the largest first;
+    what they leave is not known.
     """
 
     started_at: float
@@ -43,6 +57,7 @@ class Dip:
     lost_flops: int | None
     cause: Cause | None
     detail: str | None = None
+    causes: tuple[CauseShare, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,16 +98,15 @@ def anomalies(run: Run) -> Anomalies:
         known = [(window, pace) for window, pace in zip(windows, paces, strict=True) if pace is not None]
         if len(known) < _FEWEST_WINDOWS:
             continue
-        usual = _usual(segment, known)
-        dips += _dips(known, usual)
-        drifts += _drifts(known, usual)
+        dips += _dips(known, _usual(_best_stretch(known)))
+        drifts += _drifts(known, median(pace for _, pace in known))
     dips.sort(key=lambda each: -(each.slower * each.seconds))
     return Anomalies(tuple(dips[:_MOST_DIPS]), tuple(drifts), _slow_rank(run))
 
 
 @dataclass(frozen=True)
 class _Usual:
-    """Medians of a process."""
+    """Medians of a process's best stretch."""
 
     pace: float
     data_wait: float
@@ -109,10 +123,18 @@ def _pace(window: Window) -> float | None:
     return units.number(rates.per_second(amount, window.seconds))
 
 
-def _usual(segment: Segment, known: _Known) -> _Usual:
-    windows = [window for window, _ in known]
+def _best_stretch(known: _Known) -> _Known:
+    """The windows in a row, a fifth of all, whose median pace is the highest."""
+    length = max(len(known) // _STRETCHES, _FEWEST_WINDOWS)
+    places = range(0, len(known) - length + 1, max(length // _STRIDES, 1))
+    stretches = [known[place : place + length] for place in places]
+    return max(stretches, key=lambda stretch: median(pace for _, pace in stretch))
+
+
+def _usual(stretch: _Known) -> _Usual:
+    windows = [window for window, _ in stretch]
     return _Usual(
-        pace=median(pace for _, pace in known),
+        pace=median(pace for _, pace in stretch),
         data_wait=median(_data_wait(window) for window in windows),
         clock_hz=_median(windows, lambda window: window.sm_clock_hz),
         rank_ratio=_median(windows, lambda window: window.slowest_rank_ratio),
@@ -125,15 +147,35 @@ def _median(windows: Sequence[Window], value: Callable[[Window], float | None]) 
 
 
 def _data_wait(window: Window) -> float:
-    return window.data_wait_seconds / window.seconds if window.seconds else 0.0
+    return rates.fraction(window.data_wait_seconds, window.seconds) or 0.0
 
 
 def _dips(known: _Known, usual: _Usual) -> Iterator[Dip]:
     if usual.pace <= 0:
         return
-    for is_low, group in groupby(known, key=lambda pair: pair[1] < (1 - _DIP) * usual.pace):
-        if is_low:
-            yield _dip([window for window, _ in group], usual)
+    paces = [pace / usual.pace for _, pace in known]
+    noise = _noise(paces)
+    place = 0
+    for is_low, group in groupby(paces, key=lambda pace: pace < 1 - _DIP):
+        first, place = place, place + len(list(group))
+        if is_low and _is_sudden(paces, first, place):
+            dip = _dip([window for window, _ in known[first:place]], usual)
+            if dip.slower >= _NO_NOISE * noise / (place - first) ** 0.5:
+                yield dip
+
+
+def _noise(paces: Sequence[float]) -> float:
+    """Standard deviation of a window's pace, by what neighbours differ, which neither dips nor drifts make larger."""
+    apart = [abs(one - other) / (one + other) for one, other in pairwise(paces) if one + other > 0]
+    return 2**0.5 * _SIGMA_OF_MAD * median(apart) if apart else 0.0
+
+
+def _is_sudden(paces: Sequence[float], first: int, last: int) -> bool:
+    """Whether the pace fell, or rose again, at once: what comes and goes by and by is a drift."""
+    inside, before, after = paces[first:last], paces[max(first - _AT_EDGE, 0) : first], paces[last : last + _AT_EDGE]
+    falls = median(before) - median(inside[:_AT_EDGE]) if before else 0.0
+    rises = median(after) - median(inside[-_AT_EDGE:]) if after else 0.0
+    return max(falls, rises) > _SUDDEN
 
 
 def _dip(windows: Sequence[Window], usual: _Usual) -> Dip:
@@ -142,7 +184,8 @@ def _dip(windows: Sequence[Window], usual: _Usual) -> Dip:
     slower = 1 - done / (usual.pace * seconds)
     flops = [window.flops for window in windows]
     by_flops = all(each is not None for each in flops)
-    cause, detail = _cause(windows, usual, slower)
+    causes = tuple(_causes(windows, usual, slower))
+    cause, detail = _main_cause(windows, causes)
     return Dip(
         started_at=windows[0].ended_at - windows[0].wall_seconds,
         seconds=seconds,
@@ -152,6 +195,7 @@ def _dip(windows: Sequence[Window], usual: _Usual) -> Dip:
         lost_flops=round(usual.pace * seconds - done) if by_flops else None,
         cause=cause,
         detail=detail,
+        causes=causes,
     )
 
 
@@ -159,23 +203,32 @@ def _pace_times_seconds(window: Window) -> float:
     return (_pace(window) or 0.0) * window.seconds
 
 
-def _cause(windows: Sequence[Window], usual: _Usual, slower: float) -> tuple[Cause | None, str | None]:
-    """What explains the most of it, if that is at least half."""
-    count = len(windows)
-    explained: list[tuple[float, Cause, str | None]] = [
-        (sum(_data_wait(window) for window in windows) / count - usual.data_wait, "data", None)
-    ]
+def _causes(windows: Sequence[Window], usual: _Usual, slower: float) -> Iterator[CauseShare]:
+    """What explains how much of it, the largest first; where causes overlap, only what is left of it."""
+    working = 1 - sum(_data_wait(window) for window in windows) / len(windows)
+    worked = 1 - usual.data_wait
+    kept = working / worked if worked > 0 else 1.0  # of the pace, if waiting were all
+    explained: list[tuple[float, Cause, str | None]] = [(1 - kept, "data", None)]
     clock = _median(windows, lambda window: window.sm_clock_hz)
     if clock is not None and usual.clock_hz:
-        explained.append((1 - clock / usual.clock_hz, "clock", _reason(windows)))
+        explained.append(((1 - clock / usual.clock_hz) * kept, "clock", _reason(windows)))
     ratio = _median(windows, lambda window: window.slowest_rank_ratio)
-    if ratio is not None and usual.rank_ratio:
+    if ratio and usual.rank_ratio:
         ranks = Counter(window.slowest_rank for window in windows)
         explained.append((1 - usual.rank_ratio / ratio, "slow rank", str(ranks.most_common(1)[0][0])))
-    share, cause, detail = max(explained, key=lambda each: each[0])
-    if share >= _EXPLAINS * slower:
-        return cause, detail
-    if count == 1 and any(windows[0].pause_seconds.values()):
+    left = 1.0
+    for amount, cause, detail in sorted(explained, key=lambda each: -each[0]):
+        share = min(amount / slower, left)
+        if share >= _TOLD:
+            left -= share
+            yield CauseShare(cause, share, detail)
+
+
+def _main_cause(windows: Sequence[Window], causes: Sequence[CauseShare]) -> tuple[Cause | None, str | None]:
+    """What explains the most of it, if that is at least half."""
+    if causes and causes[0].share >= _EXPLAINS:
+        return causes[0].cause, causes[0].detail
+    if len(windows) == 1 and any(windows[0].pause_seconds.values()):
         return "pause", " and ".join(sorted(kind for kind, seconds in windows[0].pause_seconds.items() if seconds))
     return None, None
 
@@ -187,12 +240,12 @@ def _reason(windows: Sequence[Window]) -> str | None:
     return shares.most_common(1)[0][0] if shares else None
 
 
-def _drifts(known: _Known, usual: _Usual) -> Iterator[Drift]:
+def _drifts(known: _Known, middle: float) -> Iterator[Drift]:
     """Medians of the first and the last fifth, where they differ by more than paces vary anyway."""
-    if len(known) < _FEWEST_FOR_DRIFT or usual.pace <= 0:
+    if len(known) < _FEWEST_FOR_DRIFT or middle <= 0:
         return
     fifth = len(known) // 5
-    paces = [pace / usual.pace for _, pace in known]
+    paces = [pace / middle for _, pace in known]
     before, after = median(paces[:fifth]), median(paces[-fifth:])
     spread = _SIGMA_OF_MAD * median(abs(one - other) for one, other in pairwise(paces))
     if abs(after - before) > max(_DRIFT, _SURE * spread / fifth**0.5):

@@ -129,7 +129,7 @@ def entry_of_ended(run: EndedRun) -> Entry:
         "wall_seconds": "wall_seconds",
     }
     config = run.config
-    parameters = units.number(config.get("parameters"))
+    parameters = units.amount(config.get("parameters"))
     facts = {
         "status": _text(run.summary.get("status")),
         "model": _text(config.get("model_type")),
@@ -137,14 +137,14 @@ def entry_of_ended(run: EndedRun) -> Entry:
         "device": _text(config.get("device")),
         "devices": _text(config.get("device_count")),
         "dtype": _text(config.get("dtype")),
-        "peak": _peak(units.number(config.get("peak_flops_per_second"))),
+        "peak": _peak(units.amount(config.get("peak_flops_per_second"))),
         "peak_source": _text(config.get("peak_source")),
         "attention": _text(config.get("attention")),
         "verification": _text(config.get("verification")),
         "budget": _text(config.get("budget")),
         "driver": _text(config.get("driver")),
     }
-    numbers = {name: units.number(run.summary.get(key)) for name, key in names.items()}
+    numbers = {name: units.amount(run.summary.get(key)) for name, key in names.items()}
     return Entry(run.name, _known(numbers), _known(facts), url=run.url)
 
 

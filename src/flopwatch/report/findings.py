@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from flopwatch.report.anomalies import Anomalies
+from flopwatch.report.anomalies import Anomalies, Dip
 from flopwatch.report.waterfall import Part
+from flopwatch.run import rates
 from flopwatch.run.time_kinds import CLOCK, PADDING, RECOMPUTED, TIME_KINDS, TRAINING, USEFUL, kinds_at
 
 MOST = 5
@@ -83,7 +84,11 @@ def _of_run(evidence: Evidence, kind: str) -> float:
     whole = sum(flops.values())
     if whole > 0:
         return flops.get(kind, 0) / whole
-    return evidence.seconds.get(kind, 0.0) / evidence.wall_seconds if evidence.wall_seconds else 0.0
+    return _of_wall(evidence, evidence.seconds.get(kind, 0.0))
+
+
+def _of_wall(evidence: Evidence, seconds: float) -> float:
+    return rates.fraction(seconds, evidence.wall_seconds) or 0.0
 
 
 def _loop_of_run(evidence: Evidence) -> float:
@@ -91,12 +96,12 @@ def _loop_of_run(evidence: Evidence) -> float:
     loop = sum(_of_run(evidence, kind) for kind in _LOOP)
     if loop > 0:
         return min(loop, 1.0)
-    return min(evidence.loop_seconds / evidence.wall_seconds, 1.0) if evidence.wall_seconds else 0.0
+    return min(_of_wall(evidence, evidence.loop_seconds), 1.0)
 
 
 def _of_time(evidence: Evidence) -> Iterator[Finding]:
     for kind in _TIME:
-        share = evidence.seconds.get(kind, 0.0) / evidence.wall_seconds if evidence.wall_seconds else 0.0
+        share = _of_wall(evidence, evidence.seconds.get(kind, 0.0))
         yield Finding(kind, share, None, _gain(evidence.run_mfu, _of_run(evidence, kind)))
 
 
@@ -126,7 +131,7 @@ def _inside(evidence: Evidence) -> Iterator[Finding]:
     loop = training + flops.get("data_wait", 0)
     shares = {
         CLOCK: flops.get(CLOCK, 0) / training,
-        RECOMPUTED: again / (model + again),
+        RECOMPUTED: rates.fraction(again, model + again) or 0.0,
     }
     # What was recomputed ran as fast as the rest, so it took its share of the time of training steps.
     of_loop, of_run = training / loop, training / sum(flops.values())
@@ -144,6 +149,10 @@ def _of_ranks(evidence: Evidence) -> Iterator[Finding]:
 def _of_dips(evidence: Evidence) -> Iterator[Finding]:
     """Dips that nothing else here explains."""
     dips = [each for each in evidence.anomalies.dips if each.cause in (None, "pause")]
-    if dips and evidence.loop_seconds:
-        lost = sum(each.slower * each.seconds for each in dips) / evidence.loop_seconds
+    lost = rates.fraction(sum(_unexplained(each) for each in dips), evidence.loop_seconds)
+    if dips and lost is not None:
         yield _in_loop(evidence, "dips", lost, str(len(dips)))
+
+
+def _unexplained(dip: Dip) -> float:
+    return dip.slower * dip.seconds * (1 - sum(each.share for each in dip.causes))

@@ -15,12 +15,12 @@ from flopwatch.report.published_mfu import Known, known_mfu
 from flopwatch.report.time_book import seconds_by_kind, standing
 from flopwatch.report.waterfall import Part, waterfall
 from flopwatch.run import metrics, rates
-from flopwatch.run.records import Device, Event, Hardware, Start, Totals, Window, Work
+from flopwatch.run.records import Device, Event, Hardware, Start, Status, Totals, Window, Work
 from flopwatch.run.run_file import Run, Segment
 
 REPORT_SCHEMA = 1
 _NO_ANOMALIES = Anomalies()
-ReportStatus = Literal["finished", "interrupted", "failed", "killed", "killed or still running"]
+ReportStatus = Status | Literal["killed", "killed or still running"]
 
 
 @dataclass(frozen=True)
@@ -286,11 +286,13 @@ def _throttled(windows: Sequence[Window]) -> dict[str, float] | None:
         return None
     known = [window for window in windows if window.throttled is not None]
     seconds = sum(window.wall_seconds for window in known)
-    sums = {
-        reason: sum((window.throttled or {}).get(reason, 0.0) * window.wall_seconds for window in known)
+    shares = {
+        reason: rates.fraction(
+            sum((window.throttled or {}).get(reason, 0.0) * window.wall_seconds for window in known), seconds
+        )
         for reason in sorted(reasons)
     }
-    return {reason: amount / seconds for reason, amount in sums.items()} if seconds else None
+    return {reason: share for reason, share in shares.items() if share is not None} or None
 
 
 def _coverage(windows: Sequence[Window]) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from flopwatch import units
 from flopwatch.errors import RunFileError
+from flopwatch.files import here
 from flopwatch.run import metrics
 from flopwatch.run.metric_table import Moment, logger_metrics
 from flopwatch.run.records import Device, End, Record, Start, Window, from_json
@@ -43,7 +44,7 @@ def find(path: Path | None) -> Path:
     Raises:
         RunFileError: If there is none.
     """
-    place = path if path is not None else Path()
+    place = path if path is not None else here()
     if place.is_file():
         return place
     if not place.is_dir():
@@ -51,7 +52,7 @@ def find(path: Path | None) -> Path:
     logs = _newest(_below(place, ("*.wandb", f"wandb/{_WANDB}", _WANDB))) if has_wandb() else None
     files = _newest(_below(place, ("run*.jsonl", _RUN_FILE)))
     if logs is None and files is None:
-        raise RunFileError(f"expected a W&B run or a flopwatch run file in or below {place.resolve()}, found none")
+        raise RunFileError(f"expected a W&B run or a flopwatch run file in or below {place}, found none")
     if logs is None or files is None:
         return (logs or files or ("", place))[1]
     # Both are of the same run where they are of the same time; charts are made from W&B's.
@@ -94,7 +95,7 @@ class WandbFollower:
         for row in self.reader.rows():
             own = own_part(row)
             if own is not None:
-                numbers = ((key, units.number(value)) for key, value in own.items())
+                numbers = ((key, units.amount(value)) for key, value in own.items())
                 yield {key: value for key, value in numbers if value is not None}
 
 

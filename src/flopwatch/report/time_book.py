@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from flopwatch.run import rates
 from flopwatch.run.records import Start, Totals, Window
 from flopwatch.run.run_file import Run, Segment
 from flopwatch.run.time_kinds import INTERRUPTION, LOST, UNKNOWN
@@ -97,8 +98,8 @@ def _before(start: Start) -> Stretch:
     booked = _booked(Totals(), start.totals)
     left = seconds - sum(booked.values())
     return Stretch(
-        rate=None if start.capacity_flops is None else start.capacity_flops / seconds,
-        devices=start.totals.device_seconds / start.totals.seconds if start.totals.seconds else start.device.count,
+        rate=rates.fraction(start.capacity_flops, seconds),
+        devices=rates.fraction(start.totals.device_seconds, start.totals.seconds) or start.device.count,
         boost_clock_hz=None,
         seconds=_with_the_rest(booked, left, between=seconds),
         is_whole=left >= -_MOST_APART_SECONDS,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from flopwatch import units
 from flopwatch.report.time_book import Stretch, standing, time_book
+from flopwatch.run import rates
 from flopwatch.run.records import Totals
 from flopwatch.run.run_file import Run
 from flopwatch.run.time_kinds import (
@@ -88,7 +89,7 @@ def shares(parts: Sequence[Part]) -> list[float | None]:
     flops = [part.flops for part in parts if part.flops is not None]
     amounts = flops if len(flops) == len(parts) and sum(flops) > 0 else [part.device_seconds for part in parts]
     whole = sum(amounts)
-    return [amount / whole if whole else None for amount in amounts]
+    return [rates.fraction(amount, whole) for amount in amounts]
 
 
 def _whole(flops: Mapping[str, float]) -> dict[str, int]:

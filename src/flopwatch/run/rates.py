@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 
 def per_second(amount: float | None, seconds: float | None) -> float | None:
     """An amount per second."""
-    if amount is None or not seconds or seconds < 0:
-        return None
-    return amount / seconds
+    return fraction(amount, seconds)
 
 
 def utilization(
@@ -23,14 +23,12 @@ def utilization(
         devices: Number of devices that shared it.
         peak_flops_per_second: Peak of one device.
     """
-    rate = per_second(flops, seconds)
-    if rate is None or not devices or not peak_flops_per_second:
-        return None
-    return rate / devices / peak_flops_per_second
+    return fraction(fraction(per_second(flops, seconds), devices), peak_flops_per_second)
 
 
 def fraction(part: float | None, whole: float | None) -> float | None:
-    """A share of a whole."""
-    if part is None or not whole:
+    """A share of a whole; none of nothing, of less than nothing, or where it is no number any more."""
+    if part is None or whole is None or whole <= 0:
         return None
-    return part / whole
+    share = part / whole
+    return share if math.isfinite(share) else None

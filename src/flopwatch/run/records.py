@@ -8,6 +8,7 @@ left out or null.
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 import operator
@@ -27,19 +28,13 @@ SCHEMA = 1
 _LONGEST_TEXT = 2_000
 _LARGEST_INT = int(units.LARGEST)
 Float = Annotated[float, msgspec.Meta(gt=-units.LARGEST, lt=units.LARGEST)]
-# "measured only" and "parameters equal" are what flopwatch wrote before it watched batches.
+Amount = Annotated[float, msgspec.Meta(ge=0, lt=units.LARGEST)]
+Positive = Annotated[float, msgspec.Meta(ge=units.SMALLEST, lt=units.LARGEST)]
+_BeforeWatching = Literal["measured only", "parameters equal"]  # what older versions wrote
 Verification = Literal[
-    "verified",
-    "watched",
-    "sampled",
-    "given",
-    "formula only",
-    "disagree",
-    "withheld",
-    "measured only",
-    "parameters equal",
+    "verified", "watched", "sampled", "given", "formula only", "disagree", "withheld", _BeforeWatching
 ]
-Status = Literal["finished", "interrupted", "failed"]
+Status = Literal["finished", "interrupted", "failed", "measuring stopped"]
 
 
 def known_fields(record: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,13 +54,13 @@ class Device:
     name: str
     count: int
     dtype: str | None = None
-    peak_flops_per_second: Float | None = None
+    peak_flops_per_second: Positive | None = None
     peak_source: str | None = None
-    flops_per_clock: Float | None = None
+    flops_per_clock: Positive | None = None
     sm_count: int | None = None
     uuid: str | None = None
     driver: str | None = None
-    boost_clock_hz: Float | None = None
+    boost_clock_hz: Positive | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +76,8 @@ class Hardware:
     uuid: str | None = None
     driver: str | None = None
     is_slice: bool = False
-    max_sm_clock_hz: Float | None = None
-    power_limit_watts: Float | None = None
+    max_sm_clock_hz: Amount | None = None
+    power_limit_watts: Amount | None = None
     energy_source: str | None = None
     readable: Mapping[str, str] = field(default_factory=dict)
 
@@ -103,8 +98,8 @@ class Totals:
     samples: int | None = 0
     batches: int = 0
     steps: int = 0
-    seconds: Float = 0.0
-    device_seconds: Float = 0.0
+    seconds: Amount = 0.0
+    device_seconds: Amount = 0.0
     hardware_flops: int | None = None
     useful_tokens: int | None = None
     joules: int | None = None
@@ -118,7 +113,7 @@ class Totals:
 class BudgetLine:
     """A budget in its base unit."""
 
-    amount: Float
+    amount: Positive
     unit: str
     text: str
 
@@ -144,7 +139,7 @@ class Start:
     budgets: tuple[BudgetLine, ...] = ()
     precision: str | None = None
     strategy: str | None = None
-    usd_per_device_hour: Float | None = None
+    usd_per_device_hour: Amount | None = None
     resumed_from: str | None = None
     lost_files: tuple[str, ...] = ()
     batches_per_epoch: int | None = None
@@ -214,23 +209,23 @@ class Window:
     samples: int | None
     totals: Totals
     first: bool = False
-    sm_clock_hz: Float | None = None
-    sm_clock_hz_min: Float | None = None
+    sm_clock_hz: Amount | None = None
+    sm_clock_hz_min: Amount | None = None
     clock_samples: int = 0
-    budget_fraction: Float | None = None
+    budget_fraction: Amount | None = None
     seconds_left: Float | None = None
     hardware_flops: int | None = None
     useful_tokens: int | None = None
-    throttled: Mapping[str, Float] | None = None
-    throttled_frac: Float | None = None
+    throttled: Mapping[str, Amount] | None = None
+    throttled_frac: Amount | None = None
     throttle_counted: bool = False
-    slow_clock_frac: Float | None = None
-    power_watts: Float | None = None
-    tensor_active: Float | None = None
+    slow_clock_frac: Amount | None = None
+    power_watts: Amount | None = None
+    tensor_active: Amount | None = None
     seconds_left_low: Float | None = None
     seconds_left_high: Float | None = None
     slowest_rank: int | None = None
-    slowest_rank_ratio: Float | None = None
+    slowest_rank_ratio: Amount | None = None
     pause_seconds: Mapping[str, Float] = field(default_factory=dict)
 
 
@@ -334,6 +329,8 @@ def from_json(line: str | bytes) -> Record | None:
     Raises:
         RunFileError: If the line is not a record, or is from a newer schema.
     """
+    if line[:3] == codecs.BOM_UTF8:
+        line = line[3:]
     try:
         heading = _heading.decode(line)
         if heading.kind == "start" and heading.schema > SCHEMA:
@@ -347,8 +344,24 @@ def from_json(line: str | bytes) -> Record | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RunFileError("not a line of JSON") from None
     if record is not None and not _is_of_this_world(record):
-        raise RunFileError(f"not a record of a run file: it holds an amount above {_LARGEST_INT:.0e}")
+        raise RunFileError(f"not a record of a run file: it holds an amount above {_LARGEST_INT:.0e} or below 0")
+    record = _believable(record)
     return typing.cast("Record | None", record if isinstance(record, Window) else _shortened(record))
+
+
+def _believable(record: Any) -> Any:
+    """A record without what contradicts it: hardware FLOPs below model FLOPs, more useful tokens than tokens."""
+    changes: dict[str, Any] = {}
+    if isinstance(record, (Start, Window, Progress, Checkpoint, End)):
+        totals = _believable(record.totals)
+        changes = {} if totals is record.totals else {"totals": totals}
+    if isinstance(record, (Totals, Window, Work)):
+        flops = record.training_flops if isinstance(record, Work) else record.flops
+        if flops is not None and record.hardware_flops is not None and record.hardware_flops < flops:
+            changes["hardware_flops"] = None
+    if isinstance(record, (Totals, Window)) and (record.useful_tokens or 0) > (record.tokens or 0):
+        changes["useful_tokens"] = None
+    return dataclasses.replace(record, **changes) if changes else record
 
 
 def _shortened(record: Any) -> Any:
@@ -363,10 +376,10 @@ def _shortened(record: Any) -> Any:
 
 
 def _is_of_this_world(record: Any) -> bool:
-    """Whether all integers are such that floats can be made of them; floats are checked as they are read."""
+    """Whether no integer is negative or too large for a float; floats are checked as they are read."""
     more = (*record.conventions.values(), *(record.image_size or ())) if isinstance(record, Work) else ()
     for amount in (*_integers(typing.cast(Any, type(record)))(record), *more):
-        if amount is not None and not -_LARGEST_INT < amount < _LARGEST_INT:
+        if amount is not None and not 0 <= amount < _LARGEST_INT:
             return False
     rows = record.components if isinstance(record, Work) else ()
     return all(_is_of_this_world(row) for row in rows)

@@ -1,23 +1,19 @@
-"""The run file: JSON lines, written by a thread of its own so that no disk can hold up training, and read back."""
+"""The run file: where it is, and what its JSON lines say when they are read back."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import math
 import os
-import queue
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from io import RawIOBase
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from flopwatch.errors import RunFileError
 from flopwatch.run.reading_bar import no_bar
@@ -34,148 +30,22 @@ from flopwatch.run.records import (
     Window,
     Work,
     from_json,
-    to_json,
 )
-from flopwatch.run.window_list import WindowList
+from flopwatch.run.window_list import MOST_WINDOWS, WindowList
 
 FILE_NAME = "run.jsonl"
-_PROGRESS_SECONDS = 0.25
 _STILL_ALIVE_SECONDS = 5.0
 _TAIL_BYTES = 2**16
 _MOST_SIBLINGS = 1000
-_CLOSE_SECONDS = 10.0
-_RETRY_SECONDS = 5.0
-_MOST_WAITING = 10_000
 LONGEST_LINE = 4 * 2**20
 _MOST_EVENTS = 10_000
 _TOLD_EVERY = 1000
 _MOST_UNREADABLE = 10_000
 _MISSING = "its totals are included, means and what was unusual are of the later processes alone"
-_logger = logging.getLogger("flopwatch")
 _CHECKPOINT = b'{"kind":"checkpoint"'  # as `to_json` begins it
-_NOTHING = Event(0.0, "nothing was queued")
 
 
 Tell = Callable[[str, int, int], None]
-
-
-def _no_progress() -> Progress | None:
-    return None
-
-
-class RunFileWriter:
-    """Appends records to a file from a daemon thread; whatever goes wrong there is logged once and survived.
-
-    Where the disk is full, or gone for a while, records wait in memory until it takes them. As long as the file is
-    open, a second one beside it holds how far the run has come, so that a killed process leaves behind what it had done
-    after its last window.
-
-    Args:
-        path: The file, made anew with its folders.
-        progress: Gives the present progress; called on the writing thread, a few times a second.
-    """
-
-    def __init__(self, path: Path, progress: Callable[[], Progress | None] = _no_progress) -> None:
-        self.path = path
-        self._error: OSError | None = None
-        self._progress = progress
-        self._progress_failed = False
-        self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
-        self._waiting: deque[Record] = deque()
-        self._thread = threading.Thread(target=self._write_all, name="flopwatch-runfile", daemon=True)
-        self._thread.start()
-
-    def write(self, record: Record) -> None:
-        """Queue a record; returns at once."""
-        if self._thread.is_alive():
-            self._queue.put(record)
-
-    def close(self) -> bool:
-        """Write what is queued and close the file; tells whether everything is on disk."""
-        self._queue.put(None)
-        self._thread.join(_CLOSE_SECONDS)
-        return self._error is None and not self._thread.is_alive()
-
-    def _write_all(self) -> None:
-        beside = progress_path(self.path)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            beside.unlink(missing_ok=True)  # it may be a link to something else
-            with self.path.open("xb", buffering=0) as file, beside.open("x", encoding="utf-8") as progress_file:
-                self._write_until_closed(file, progress_file)
-            beside.unlink(missing_ok=True)
-        except OSError as error:
-            self._error = error
-            _logger.warning("no run file is written: %s: %s; training goes on", self.path, error.strerror or error)
-
-    def _write_until_closed(self, file: RawIOBase, progress_file: TextIO) -> None:
-        record: Record | None = _NOTHING
-        retry_at = time.monotonic()
-        due = retry_at + _PROGRESS_SECONDS
-        while record is not None:
-            record = self._next(max(due - time.monotonic(), 0.0))
-            if record is not None and record is not _NOTHING:
-                self._keep(record)
-            if self._waiting and (record is None or time.monotonic() >= retry_at):
-                self._write_waiting(file)
-                retry_at = time.monotonic() + (_RETRY_SECONDS if self._error else 0.0)
-            if time.monotonic() >= due:
-                self._write_progress(progress_file)
-                due = time.monotonic() + _PROGRESS_SECONDS
-
-    def _keep(self, record: Record) -> None:
-        self._waiting.append(record)
-        if len(self._waiting) > _MOST_WAITING:
-            del self._waiting[1]  # the first may be the start, without which no file can be read
-
-    def _write_waiting(self, file: RawIOBase) -> None:
-        try:
-            while self._waiting:
-                _append(file, (to_json(self._waiting[0]) + "\n").encode())
-                self._waiting.popleft()
-        except OSError as error:
-            if self._error is None:
-                words = "the run file cannot be written: %s: %s; it is tried again, training goes on"
-                _logger.warning(words, self.path, error.strerror or error)
-            self._error = error
-            return
-        if self._error is not None:
-            self._error = None
-            _logger.info("the run file is written again: %s", self.path)
-
-    def _next(self, patience_seconds: float) -> Record | None:
-        try:
-            return self._queue.get(timeout=patience_seconds)
-        except queue.Empty:
-            return _NOTHING
-
-    def _write_progress(self, file: TextIO) -> None:
-        progress = None if self._progress_failed else self._progress()
-        if progress is None:
-            return
-        try:
-            self._write_over(file, progress)
-        except OSError as error:
-            self._progress_failed = True
-            _logger.debug("no progress is written: %s", error)
-
-    def _write_over(self, file: TextIO, progress: Progress) -> None:
-        file.seek(0)
-        file.write(to_json(progress) + "\n")
-        file.truncate()
-        file.flush()
-
-
-def _append(file: RawIOBase, line: bytes) -> None:
-    """Write a line as a whole or not at all."""
-    end = file.seek(0, os.SEEK_END)
-    try:
-        written = 0
-        while written < len(line):
-            written += file.write(line[written:]) or 0
-    except OSError:
-        file.truncate(end)
-        raise
 
 
 def progress_path(run_file: Path) -> Path:
@@ -313,10 +183,10 @@ def new_run_file(dirpath: Path | None, root: Path) -> Path:
     """A path that does not exist yet: in the user's folder, or in a new one below `root`, named by the time of day."""
     if dirpath is not None:
         names = (f"run{suffix}.jsonl" for suffix in _suffixes())
-        return next(path for name in names if not (path := dirpath / name).exists())
+        return next(path for name in names if not os.path.lexists(path := dirpath / name))
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     folders = (root / "flopwatch" / f"{now}{suffix}" for suffix in _suffixes())
-    return next(folder for folder in folders if not folder.exists()) / FILE_NAME
+    return next(folder for folder in folders if not os.path.lexists(folder)) / FILE_NAME
 
 
 def _suffixes() -> Iterator[str]:
@@ -339,6 +209,51 @@ class Segment:
     events: tuple[Event, ...]
     end: End | None
     hardware: Hardware | None = None
+
+
+class Gathered:
+    """Gathers the records of a process: of most kinds the latest, windows and events in order.
+
+    Args:
+        most_windows: How many windows are kept before neighbours are merged.
+    """
+
+    def __init__(self, most_windows: int = MOST_WINDOWS) -> None:
+        self._windows, self._events = WindowList(most_windows), deque[Event](maxlen=_MOST_EVENTS)
+        self._latest: dict[type[Record], Any] = {}
+
+    def add(self, record: Record) -> None:
+        """Add a record."""
+        if isinstance(record, Window):
+            self._windows.add(record)
+        elif isinstance(record, Event):
+            self._events.append(record)
+        else:
+            self._latest[type(record)] = record
+
+    @property
+    def has_start(self) -> bool:
+        """Whether the start is among them."""
+        return Start in self._latest
+
+    def head(self) -> list[Record]:
+        """Of what is said once about a process, the latest; the start first."""
+        return [self._latest[kind] for kind in (Start, Device, Hardware, Work) if kind in self._latest]
+
+    def segment(self) -> Segment | None:
+        """What the process wrote; `None` without a start."""
+        latest = self._latest
+        if Start not in latest:
+            return None
+        start = replace(latest[Start], device=latest.get(Device, latest[Start].device))
+        return Segment(
+            start,
+            latest.get(Work),
+            self._windows.windows(),
+            tuple(self._events),
+            latest.get(End),
+            latest.get(Hardware),
+        )
 
 
 @dataclass(frozen=True)
@@ -420,32 +335,17 @@ def earlier_file(path: Path, earlier: str) -> Path | None:
 
 def _read_segment(path: Path, tell: Tell, up_to_step: float = math.inf) -> tuple[Segment, list[str]]:
     """What a process wrote; windows after a step that a later one did again are left out."""
-    start: Start | None = None
-    windows, events = WindowList(), deque[Event](maxlen=_MOST_EVENTS)
-    latest: dict[type[Record], Any] = {}
-    dropped = Dropped()
+    gathered, dropped = Gathered(), Dropped()
     for number, record in _records(path, dropped, tell):
-        if isinstance(record, Window):
-            if record.step <= up_to_step:
-                windows.add(record)
-        elif isinstance(record, Start):
-            if start is not None:
-                raise RunFileError(f"expected one run in {path}, found a second start in line {number}")
-            start = record
-        elif isinstance(record, Event):
-            events.append(record)
-        else:
-            latest[type(record)] = record
-    if start is None:
+        if isinstance(record, Start) and gathered.has_start:
+            raise RunFileError(f"expected one run in {path}, found a second start in line {number}")
+        if not isinstance(record, Window) or record.step <= up_to_step:
+            gathered.add(record)
+    segment = gathered.segment()
+    if segment is None:
         raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
-    start = replace(start, device=latest.get(Device, start.device))
-    notes = (
-        [f"{dropped.count} unreadable line(s) of {path.name} were left out, first {dropped.first}"]
-        if dropped.count
-        else []
-    )
-    segment = Segment(start, latest.get(Work), windows.windows(), tuple(events), latest.get(End), latest.get(Hardware))
-    return segment, notes
+    left_out = f"{dropped.count} unreadable line(s) of {path.name} were left out, first {dropped.first}"
+    return segment, [left_out] if dropped.count else []
 
 
 @dataclass

@@ -66,7 +66,7 @@ def write_summary(logger: Any, values: Mapping[str, float | str | None]) -> None
             summary[f"{SUMMARY}/{name}"] = value
 
 
-def attach(logger: Any, tables: Mapping[str, Table], page: Path | None, run_file: Path) -> None:
+def attach(logger: Any, tables: Mapping[str, Table], page: Path | None, run_file: Path | None) -> None:
     """Attach tables, the report's page and the run file to a run that ends; takes a tenth of a second.
 
     The run file is named by its folder, too, so that those of a run's processes do not replace each other, and copied,
@@ -83,6 +83,8 @@ def attach(logger: Any, tables: Mapping[str, Table], page: Path | None, run_file
             media[f"{SUMMARY}/report"] = wandb.Html(file, inject=False)
     run = logger.experiment
     run.log(media)
+    if run_file is None:
+        return
     copy = Path(run.dir) / run_file.resolve().parent.name / run_file.name
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run_file, copy)

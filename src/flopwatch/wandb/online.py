@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from flopwatch.errors import ArgumentError, WandbError
+from flopwatch.errors import ArgumentError, WandbError, in_one_line
 from flopwatch.wandb.live import SUMMARY
 
 _TIMEOUT_SECONDS = 10
@@ -133,8 +133,8 @@ def _in_words(error: Exception) -> str:
     if "did not respond in time" in text or "timed out" in text.lower():
         return "W&B's server cannot be reached: check the network and WANDB_BASE_URL"
     if "Could not find" in text:
-        return f"W&B has nothing of that name that this API key can see: {text[:200]}"
-    return f"W&B said: {text[:300]}"
+        return f"W&B has nothing of that name that this API key can see: {in_one_line(text)}"
+    return f"W&B said: {in_one_line(text, 300)}"
 
 
 def views_of(api: Any, project: Project, kind: str) -> tuple[str | None, list[View]]:

@@ -181,7 +181,11 @@ def _amount(rate: float | None, factor: float) -> int | None:
 
 
 def _number(values: Mapping[str, Any], name: str) -> float | None:
-    return units.number(values.get(name))
+    return units.amount(values.get(name))
+
+
+def _positive(values: Mapping[str, Any], name: str) -> float | None:
+    return _number(values, name) or None
 
 
 def _whole(values: Mapping[str, Any], name: str) -> int | None:
@@ -199,11 +203,11 @@ def _device(facts: Mapping[str, Any]) -> Device:
         name=_text(facts, "device") or "unknown device",
         count=max(_whole(facts, "device_count") or 1, 1),
         dtype=_text(facts, "dtype"),
-        peak_flops_per_second=_number(facts, "peak_flops_per_second"),
+        peak_flops_per_second=_positive(facts, "peak_flops_per_second"),
         peak_source=_text(facts, "peak_source"),
-        flops_per_clock=_number(facts, "flops_per_clock"),
+        flops_per_clock=_positive(facts, "flops_per_clock"),
         driver=_text(facts, "driver"),
-        boost_clock_hz=_number(facts, "boost_clock_hz"),
+        boost_clock_hz=_positive(facts, "boost_clock_hz"),
     )
 
 

@@ -213,3 +213,36 @@ def test_a_run_whose_batches_cost_differently_says_how_many_were_guessed(tmp_pat
     words = "4 watched batches ran 288 to 576 FLOPs, 1 others are taken as their mean"
     assert words in segment.work.note
     assert segment.end.totals.flops == 8 * 288 + 576 + 360
+
+
+class SharpnessAware(torch.optim.SGD):
+    """Runs its closure twice, at the weights and beside them."""
+
+    def step(self, closure):
+        with torch.enable_grad():
+            loss = closure()
+        weights = [each for group in self.param_groups for each in group["params"]]
+        before = [each.detach().clone() for each in weights]
+        with torch.no_grad():
+            for each in weights:
+                each.add_(each.grad, alpha=0.05)
+        with torch.enable_grad():
+            closure()
+        with torch.no_grad():
+            for each, kept in zip(weights, before, strict=True):
+                each.copy_(kept)
+        super().step()
+        return loss
+
+
+def test_a_closure_that_runs_twice_counts_twice(tmp_path):
+    class Aware(Odd):
+        def configure_optimizers(self):
+            return SharpnessAware(self.parameters(), 0.1)
+
+    data = DataLoader(torch.utils.data.TensorDataset(torch.randn(20, 6)), batch_size=2)
+    trainer(tmp_path, FlopWatch(every_n_steps=4)).fit(Aware(), data)
+    (segment,) = read_run(tmp_path).segments
+    # Two passes of 2 rows x 36 multiply-adds, forward and for the weights, in each of ten steps.
+    assert segment.end.totals.flops == 10 * 2 * 2 * (2 * 2 * 36)
+    assert segment.work.verification == "watched"

@@ -95,7 +95,7 @@ def test_events_and_dips_are_marks_with_their_words(report):
     # The event after 100 s; the dip in window 15, which began after 14 x 12 s.
     assert marks["x"] == pytest.approx([100 / 60, 168 / 60])
     assert html.unescape(marks["text"][0]) == "look <here>"
-    assert "were 87.5% slower than usual" in marks["text"][1]
+    assert "were 87.5% slower than the best stretch" in marks["text"][1]
 
 
 def test_validations_and_checkpoints_are_ticks(tmp_path):
@@ -113,7 +113,7 @@ def test_what_was_found_is_in_every_form(report):
     flat = " ".join(text.split())
     for shown in (
         "A dip without a known cause costs",
-        "Steps 141 to 150, 2m 48s after the start, were 87.5% slower than usual for 10s, which cost 7 PFLOPs",
+        "Steps 141 to 150, 2m 48s after the start, were 87.5% slower than the best stretch for 10s, which cost 7",
         "megatron 44%",  # 26,400 / 24,000 x 40%: windows of 10 s at 8 PFLOPs, one of them at 1
         "kernels, communication, gaps between launches",
     ):

@@ -35,11 +35,15 @@ _initialized_in: int | None = None
 
 @dataclass(frozen=True)
 class Answer(Generic[_T]):
-    """A value, or why there is none: for good (`permanent`: asking again makes no sense), or this time."""
+    """A value, or why there is none: for good (`permanent`: asking again makes no sense), or this time.
+
+    `impossible` says that the driver answered what cannot be.
+    """
 
     value: _T | None = None
     error: str | None = None
     permanent: bool = False
+    impossible: bool = False
 
 
 def binding() -> Any:

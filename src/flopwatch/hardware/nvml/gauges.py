@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from flopwatch import units
 from flopwatch.hardware.nvml.driver import Answer, ask, binding, refusal
 
 # Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h, nvmlClocksEventReasons).
@@ -35,31 +36,55 @@ _COUNTERS: Mapping[str, int] = MappingProxyType(
         "hardware_power_brake": 271,
     }
 )
-_NANOSECONDS, _MILLI, _MEGA = 1e-9, 1e-3, 1e6
+_NANOSECONDS, _MILLI, _MEGA, _PERCENT = 1e-9, 1e-3, 1e6, 1e-2
+# NVML says 0xFFFFFFFF for what it does not know, and no GPU is as quick or hungry as these.
+MOST_HZ, MOST_WATTS = 1e10, 1e4
+_CLOCK_STEP_HZ = 15e6
+_OVER_LIMIT = 3  # moments of a GPU's power are above its limit, which holds in the mean
+_MOST_SHARE = 1.01  # of cycles, counted between two samples
+_ALL_BITS = 2**64 - 1
 _ANY_TENSOR_UTIL = 5  # nvml.h, NVML_GPM_METRIC_ANY_TENSOR_UTIL: percent
 SHORTEST_GPM_SECONDS = 0.1  # nvml.h, nvmlGpmSampleGet
 _PROFILERS = ("NSYS_PROFILING_SESSION_ID", "CUDA_INJECTION64_PATH", "NV_COMPUTE_PROFILER_PERFWORKS_DIR")
 
 
-def sm_clock_hz(gpu: Any) -> Answer[float]:
-    """Current SM clock; an idle GPU's can read zero, which is no clock."""
+def sm_clock_hz(gpu: Any, most_hz: float | None = None) -> Answer[float]:
+    """Current SM clock, at most as high as the driver allows; an idle GPU's can read zero, which is no clock."""
     answer = ask("nvmlDeviceGetClockInfo", gpu, binding().NVML_CLOCK_SM)
     if answer.value == 0:
         return Answer()
-    return answer if answer.value is None else Answer(answer.value * _MEGA)
+    return _possible(answer, _MEGA, MOST_HZ if most_hz is None else most_hz + _CLOCK_STEP_HZ, units.format_clock)
 
 
 def max_sm_clock_hz(gpu: Any) -> Answer[float]:
     """Highest SM clock that the driver allows."""
     answer = ask("nvmlDeviceGetMaxClockInfo", gpu, binding().NVML_CLOCK_SM)
-    return Answer(answer.value * _MEGA) if answer.value else Answer(error=answer.error or "reads zero", permanent=True)
+    if not answer.value:
+        return Answer(error=answer.error or "reads zero", permanent=True)
+    return _possible(answer, _MEGA, MOST_HZ, units.format_clock)
+
+
+def _possible(answer: Answer[Any], factor: float, most: float, words: Callable[[float], str]) -> Answer[float]:
+    """A reading in base units; more than there can be is none."""
+    if answer.value is None:
+        return answer
+    value = answer.value * factor
+    if value <= most:
+        return Answer(value)
+    return Answer(error=f"the driver says {words(value)}, and more than {words(most)} cannot be", impossible=True)
+
+
+def _watts(value: float) -> str:
+    return units.format_si(value, "W")
 
 
 def event_reasons(gpu: Any) -> Answer[int]:
     """Bits of what decides the clock at this moment; older drivers know the call by an older name."""
     answer = ask("nvmlDeviceGetCurrentClocksEventReasons", gpu)
     if answer.value is None and answer.permanent:
-        return ask("nvmlDeviceGetCurrentClocksThrottleReasons", gpu)
+        answer = ask("nvmlDeviceGetCurrentClocksThrottleReasons", gpu)
+    if answer.value == _ALL_BITS:
+        return Answer(error="the driver names every reason there could be", impossible=True)
     return answer
 
 
@@ -105,22 +130,28 @@ def energy_joules(gpu: Any) -> Answer[float]:
     return answer if answer.value is None else Answer(answer.value * _MILLI)
 
 
-def power_watts(gpu: Any) -> Answer[float]:
+def power_watts(gpu: Any, most_watts: float = MOST_WATTS) -> Answer[float]:
     """Power that the GPU draws; on most GPUs a mean over the last second."""
-    answer = ask("nvmlDeviceGetPowerUsage", gpu)
-    return answer if answer.value is None else Answer(answer.value * _MILLI)
+    return _possible(ask("nvmlDeviceGetPowerUsage", gpu), _MILLI, most_watts, _watts)
 
 
 def power_limit_watts(gpu: Any) -> Answer[float]:
     """The power limit that is enforced."""
-    answer = ask("nvmlDeviceGetEnforcedPowerLimit", gpu)
-    return answer if answer.value is None else Answer(answer.value * _MILLI)
+    return _possible(ask("nvmlDeviceGetEnforcedPowerLimit", gpu), _MILLI, MOST_WATTS, _watts)
+
+
+def most_watts(gpu: Any) -> float:
+    """What the GPU can draw at any moment."""
+    limit = power_limit_watts(gpu).value
+    return _OVER_LIMIT * limit if limit else MOST_WATTS
 
 
 def utilization(gpu: Any) -> Answer[float]:
     """Share of the driver's last sampling period (up to a second) in which a kernel ran."""
     answer = ask("nvmlDeviceGetUtilizationRates", gpu)
-    return answer if answer.value is None else Answer(answer.value.gpu / 100)
+    if answer.value is None:
+        return answer
+    return _possible(Answer(answer.value.gpu), _PERCENT, 1.0, units.format_percent)
 
 
 class TensorGauge:
@@ -202,7 +233,9 @@ class TensorGauge:
         if metric.nvmlReturn != 0:
             return refusal(pynvml, metric.nvmlReturn)
         # Two samples without a cycle between them give no number.
-        return Answer(metric.value / 100) if math.isfinite(metric.value) else Answer()
+        if not math.isfinite(metric.value):
+            return Answer()
+        return _possible(Answer(metric.value), _PERCENT, _MOST_SHARE, units.format_percent)
 
     def close(self) -> None:
         """Give the samples' memory back."""

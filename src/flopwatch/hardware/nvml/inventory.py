@@ -83,6 +83,7 @@ def _describe(index: int, handle: Any) -> Gpu:
     pci = ask("nvmlDeviceGetPciInfo", handle).value
     bits = gauges.event_reasons(handle).value
     memory = ask("nvmlDeviceGetMemoryInfo", handle).value
+    most_hz = gauges.max_sm_clock_hz(handle).value
     return Gpu(
         index=index,
         name=ask("nvmlDeviceGetName", handle).value or "unknown",
@@ -90,9 +91,9 @@ def _describe(index: int, handle: Any) -> Gpu:
         driver=driver_version(),
         pci_bus_id=None if pci is None else str(pci.busId),
         sm_count=sm_count(handle),
-        sm_clock_hz=gauges.sm_clock_hz(handle).value,
-        max_sm_clock_hz=gauges.max_sm_clock_hz(handle).value,
-        power_watts=gauges.power_watts(handle).value,
+        sm_clock_hz=gauges.sm_clock_hz(handle, most_hz).value,
+        max_sm_clock_hz=most_hz,
+        power_watts=gauges.power_watts(handle, gauges.most_watts(handle)).value,
         power_limit_watts=gauges.power_limit_watts(handle).value,
         temperature_celsius=ask("nvmlDeviceGetTemperature", handle, 0).value,
         memory_bytes=None if memory is None else int(memory.total),

@@ -55,8 +55,8 @@ class ClosedForm:
     ) -> None:
         self.architecture = architecture.counted_with(attention)
         self._as_it_runs = architecture.as_reference().with_full_attention()
-        self.trainable = trainable
-        self.checkpointing = checkpointing if trainable.everything or checkpointing == "none" else None
+        self.trainable, self._trainable_as_it_runs = trainable, trainable.as_reference()
+        self.checkpointing = checkpointing
         self.packs = (
             architecture.inputs == "tokens"
             and architecture.model_type not in _NO_DOCUMENTS
@@ -78,17 +78,19 @@ class ClosedForm:
             flops = backward.training_flops(self.architecture, shape, self.trainable)
             hardware = None
             if self.checkpointing is not None:
-                hardware = flops + backward.recomputation(self.architecture, shape, self.checkpointing).flops
+                again = backward.recomputation(self.architecture, shape, self.checkpointing, self.trainable)
+                hardware = flops + again.flops
             cost = self._costs[shape] = Cost(flops, hardware)
         return cost
 
     def as_it_runs(self, shape: Batch) -> tuple[int, int | None]:
         """FLOPs and recomputed FLOPs as the model's code runs them, over all pairs: what a watched batch shows."""
         plain = replace(shape, documents=())
-        flops = backward.training_flops(self._as_it_runs, plain, self.trainable)
+        flops = backward.training_flops(self._as_it_runs, plain, self._trainable_as_it_runs)
         if self.checkpointing is None:
             return flops, None
-        return flops, backward.recomputation(self._as_it_runs, plain, self.checkpointing).flops
+        again = backward.recomputation(self._as_it_runs, plain, self.checkpointing, self._trainable_as_it_runs)
+        return flops, again.flops
 
     def forward_flops(self, shape: Batch) -> int:
         """Forward FLOPs, adapters included."""

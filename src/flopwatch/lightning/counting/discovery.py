@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -17,6 +17,8 @@ from flopwatch.model.components import Experts, Linear
 from flopwatch.model.families import architecture_of
 
 SHARDING_STRATEGIES = ("FSDPStrategy", "DeepSpeedStrategy")
+_NUMBER = re.compile(r"\.\d+(?=\.\w+$)")
+_INPUTS_HOOK = "make_inputs_require_grad"
 _ADAPTER = re.compile(r"\.lora_([AB])\.[^.]+\.weight$")
 
 
@@ -87,7 +89,7 @@ def trainable_of(found: FoundModel) -> Trainable:
         ConfigError: If something is frozen or adapted and the names are not those that the architecture has.
     """
     named = dict(_named_parameters(found.module))
-    adapters = _adapters(named)
+    adapters = _adapters(named, _adapted_parameters(found.module))
     own = {name: each for name, each in named.items() if not _ADAPTER.search(name)}
     if not adapters and all(each.requires_grad for each in own.values()):
         return Trainable()
@@ -98,26 +100,40 @@ def trainable_of(found: FoundModel) -> Trainable:
             " which parts they belong to"
         )
     known = _all_names(found.architecture)
-    told = {id(each) for name, each in own.items() if name in known}
+    parts = {name: name if name in known else _NUMBER.sub("", name) for name in own}
+    told = {id(each) for name, each in own.items() if parts[name] in known}
     strange = next((name for name, each in own.items() if not each.requires_grad and id(each) not in told), None)
     if strange is not None:
         raise ConfigError(f"{strange} is frozen, and it cannot be told which part of the model it belongs to")
-    frozen = frozenset(name for name, each in own.items() if not each.requires_grad)
-    return Trainable(frozen, adapters, inputs=_inputs_require_grad(found.module))
+    train = {parts[name] for name, each in own.items() if each.requires_grad}
+    return Trainable(frozenset(parts.values()) - train, adapters, _inputs_that_require_grad(found))
 
 
 def _named_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Under the names that they have without PEFT's and torch.compile's levels; tied ones under each of their names."""
-    names = []
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        plain = name.replace("_orig_mod.", "").removeprefix("base_model.model.").replace(".base_layer.", ".")
-        names.append((plain, parameter))
-    return names
+    """Under their plain names, adapters under PEFT's; tied ones under each of their names."""
+    parameters = module.named_parameters(remove_duplicate=False)
+    return [(_plain(name) if not _ADAPTER.search(name) else _outer(name), each) for name, each in parameters]
 
 
-def _adapters(named: Mapping[str, nn.Parameter]) -> dict[str, Adapter]:
-    """LoRA's narrow layers by the path of the layer that they stand beside."""
-    adapters = {}
+def _outer(name: str) -> str:
+    """A name without the levels that PEFT and torch.compile put around the whole model."""
+    return name.replace("_orig_mod.", "").removeprefix("base_model.model.")
+
+
+def _plain(name: str) -> str:
+    """A name without the levels that PEFT and torch.compile add."""
+    return re.sub(r"\.base_layer(?=\.|$)", "", _outer(name))
+
+
+def _adapted_parameters(module: nn.Module) -> dict[str, Any]:
+    """PEFT's modules, by their names, that add an adapter to a parameter itself."""
+    named = module.named_modules(remove_duplicate=False)
+    return {_outer(name): each for name, each in named if type(each).__name__ == "ParamWrapper"}
+
+
+def _adapters(named: Mapping[str, nn.Parameter], wrappers: Mapping[str, Any]) -> dict[str, Adapter]:
+    """LoRA's narrow layers by the path of the part that they adapt."""
+    adapters: dict[str, Adapter] = {}
     for name, down in named.items():
         match = _ADAPTER.search(name)
         if match is None or match.group(1) != "A":
@@ -125,9 +141,18 @@ def _adapters(named: Mapping[str, nn.Parameter]) -> dict[str, Adapter]:
         up = named.get(name.replace(".lora_A.", ".lora_B."))
         if up is None or up.requires_grad != down.requires_grad:
             raise ConfigError(f"the adapter {name} has no second half that trains as it does")
-        if name[: match.start()] in adapters:
-            raise ConfigError(f"{name[: match.start()]} has several adapters")
-        adapters[name[: match.start()]] = Adapter(int(down.shape[0]), down.requires_grad)
+        around = name[: match.start()]
+        path, wrapper = _plain(around), wrappers.get(around)
+        adapter = Adapter(int(down.shape[0]), down.requires_grad, into_weight=wrapper is not None)
+        if wrapper is not None:
+            path = f"{path}.{wrapper.parameter_name}".removesuffix(".weight")
+            # Where PEFT keeps the factors of several experts apart, PyTorch multiplies them once more to check itself.
+            adapter = replace(
+                adapter, reference=1 + (wrapper.num_experts > 1 and hasattr(wrapper, "get_delta_factors"))
+            )
+        if path in adapters:
+            raise ConfigError(f"{path} has several adapters")
+        adapters[path] = adapter
     return adapters
 
 
@@ -146,9 +171,14 @@ def _all_names(architecture: Architecture) -> frozenset[str]:
     return frozenset(names)
 
 
-def _inputs_require_grad(module: nn.Module) -> bool:
-    """Whether Hugging Face's `enable_input_require_grads` is on."""
-    return any(getattr(each, "_require_grads_hook", None) is not None for each in module.modules())
+def _inputs_that_require_grad(found: FoundModel) -> frozenset[str]:
+    """The parts on which Hugging Face's or PEFT's `enable_input_require_grads` is on."""
+    hooked = tuple(
+        f"{_plain(name)}."
+        for name, each in found.module.named_modules(remove_duplicate=False)
+        if any(getattr(hook, "__name__", "").startswith(_INPUTS_HOOK) for hook in each._forward_hooks.values())
+    )
+    return frozenset(path for path, _ in found.architecture.named_leaves() if f"{path}.".startswith(hooked))
 
 
 def adapter_parameters(found: FoundModel) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from flopwatch.errors import in_words
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output.alarms import Heat, LowMfu, MissedGoals, ReachedBudgets
 from flopwatch.lightning.output.fit_budgets import Bounds
@@ -128,7 +129,7 @@ class Publisher:
         try:
             function(self._trainer, budget)
         except Exception as error:
-            _logger.warning("on_budget failed: %s: %s; training goes on", type(error).__name__, str(error)[:200])
+            _logger.warning("on_budget failed: %s; training goes on", in_words(error))
 
     def _say(self, message: str, title: str) -> None:
         """Tell whoever watches: the log, the run file, and W&B's alerts."""

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from flopwatch import files, units
+from flopwatch.errors import in_words
 from flopwatch.lightning.output import run_facts as facts
 from flopwatch.lightning.output.sinks import LoggerSink, ProgressSink
 from flopwatch.report.render import RENDERERS
 from flopwatch.report.render.facts import WITHHELD, work_words
 from flopwatch.report.render.text import component_table, summary_lines
-from flopwatch.report.report import summarize
+from flopwatch.report.report import Report, summarize
+from flopwatch.run import clock
 from flopwatch.run import run_file as runfile
 from flopwatch.run.budget import Budget, Projection
-from flopwatch.run.records import Device, Progress, Work
+from flopwatch.run.records import Device, End, Event, Progress, Work
+from flopwatch.run.run_file_writer import RunFileWriter
 
 _logger = logging.getLogger("flopwatch")
 _MOST_COMPONENTS = 16
@@ -34,7 +37,14 @@ class Output:
     def __init__(self, trainer: Any, path: Path, progress: Callable[[], Progress | None]) -> None:
         self.loggers = LoggerSink(trainer.loggers)
         self.progress = ProgressSink(trainer.progress_bar_callback)
-        self.file = runfile.RunFileWriter(path, progress)
+        self.file = RunFileWriter(path, progress)
+
+    def run_file(self) -> str:
+        """The run file's whole path, for the process that goes on from here."""
+        try:
+            return str(self.file.path.resolve())
+        except OSError:  # the working directory is gone
+            return str(self.file.path)
 
     def describe_work(self, work: Work, device: Device, budgets: tuple[Budget, ...], driver: str | None) -> None:
         """Tell file, log and loggers how batches are counted.
@@ -54,26 +64,55 @@ class Output:
         self.loggers.log_facts(facts.hyperparameters(work, device, budgets, driver))
 
     def finish(self, *, report: bool) -> None:
-        """Close the run file, make the report from it and say where both are; a report can be made later, too."""
-        path = self.file.path
-        if not self.file.close():
-            return
-        try:
-            self._conclude(path, report)
-        except Exception as error:
-            _logger.warning("no report was made (%s); `flopwatch report %s` makes it", str(error)[:200], path)
+        """Close the run file, make the report and say where both are; a report can be made later, too.
 
-    def _conclude(self, path: Path, report: bool) -> None:
-        result = summarize(runfile.read_run(path))
+        What is not on the disk is told from memory, and said to be missing there.
+        """
+        self.file.close()
+        try:
+            self._conclude(report)
+        except Exception as error:
+            words = "no report was made (%s); `flopwatch report %s` makes it"
+            _logger.warning(words, in_words(error), self.file.path)
+
+    def abandon(self, last: Progress | None) -> None:
+        """Close the run file after an error of our own, with what was counted up to it."""
+        self.file.write(Event(clock.now(), "flopwatch failed here; nothing was measured from here on"))
+        if last is not None:
+            self.file.write(End("measuring stopped", last.time, last.step, last.totals, {}))
+        self.file.close()
+
+    def _conclude(self, report: bool) -> None:
+        path, shortfall = self.file.path, self.file.shortfall()
+        run = self.file.run() if shortfall is not None else runfile.read_run(path)
+        if shortfall is not None and not self.file.never_opened:
+            _logger.warning("%s", shortfall)
+        if run is None:
+            return
+        result = summarize(run)
         self.loggers.log_summary(facts.summary(result))
-        written, page = [path], None
-        if report:
-            page = runfile.report_path(path, "html")
-            files.replace_text(page, RENDERERS["html"](result))
-            written.append(page)
-        self.loggers.attach(facts.tables(result), page, path)
-        for line in (*summary_lines(result), *(f"written: {each}" for each in written)):
+        page = self._page(result) if report else None
+        whole = path if shortfall is None else None
+        self.loggers.attach(facts.tables(result), page, whole)
+        for line in summary_lines(result):
             _logger.info("%s", line)
+        for each in (whole, page):
+            if each is not None:
+                _logger.info("written: %s", each)
+
+    def _page(self, result: Report) -> Path | None:
+        """Write the report's page; on a disk that does not answer nobody waits for it."""
+        path = runfile.report_path(self.file.path, "html")
+        if self.file.hangs:
+            _logger.warning("no report is written: %s: the disk does not answer", path)
+            return None
+        try:
+            files.replace_text(path, RENDERERS["html"](result))
+        except OSError as error:
+            again = "" if self.file.shortfall() else f"; `flopwatch report {self.file.path} -o FILE` makes it"
+            _logger.warning("no report is written: %s: %s%s", path, error.strerror or error, again)
+            return None
+        return path
 
 
 def run_file_for(dirpath: Path | None, root: Any) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flopwatch.errors import in_words
 from flopwatch.lightning.patch import Patch
 from flopwatch.wandb import live
 
@@ -45,7 +46,7 @@ class LoggerSink:
         """Put totals and means into W&B's summary; other loggers have none."""
         self._each_wandb("for the summary", lambda logger: live.write_summary(logger, values))
 
-    def attach(self, tables: Mapping[str, live.Table], page: Path | None, run_file: Path) -> None:
+    def attach(self, tables: Mapping[str, live.Table], page: Path | None, run_file: Path | None) -> None:
         """Attach tables and files to a run that ends, where W&B is among the loggers."""
         self._each_wandb("to take the report", lambda logger: live.attach(logger, tables, page, run_file))
 
@@ -68,7 +69,10 @@ class LoggerSink:
                 self._failures[index] = 0
             except Exception as error:
                 self._failures[index] += 1
-                self._tell(index, f"failed ({_in_words(error)}); training goes on, and the run file keeps every row")
+                self._tell(index, f"failed ({in_words(error)}); training goes on")
+                if self._failures[index] == _MOST_FAILURES:
+                    words = "%s failed %d times in a row and gets nothing more from flopwatch"
+                    _logger.warning(words, type(logger).__name__, _MOST_FAILURES)
             took = time.monotonic() - began
             if took > _SLOW_SECONDS:
                 self._tell(index, f"took {took:.1f} s {what}, in which training waited; is its server slow?")
@@ -78,15 +82,6 @@ class LoggerSink:
         level = logging.DEBUG if self._told[index] else logging.WARNING
         self._told[index] = True
         _logger.log(level, "%s %s", type(self._loggers[index]).__name__, words)
-
-
-def _in_words(error: Exception) -> str:
-    """An error in one line, whatever it is made of."""
-    try:
-        text = "".join(each if each.isprintable() else " " for each in str(error))
-    except Exception:
-        text = "which cannot say why"
-    return f"{type(error).__name__}: {' '.join(text.split())}"[:200]
 
 
 class ProgressSink:

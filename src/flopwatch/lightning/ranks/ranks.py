@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
+from flopwatch.errors import in_words
 from flopwatch.lightning.ranks.marks import ends_window, step_mark
 from flopwatch.lightning.ranks.publishing import OwnRecord, RankReading
 from flopwatch.lightning.ranks.reading import PendingSum, Reader, Sum
@@ -55,6 +56,7 @@ class Ranks:
         self._read: Callable[[bool], RankReading] = lambda _: RankReading()
         self._side: _SideThread | None = None
         self._stop_at = _NEVER
+        self._why_no_sum = _NO_STORE
 
     def start(self, read: Callable[[bool], RankReading], *, stops: bool) -> None:
         """Begin to publish, and on the first rank to read.
@@ -71,7 +73,11 @@ class Ranks:
             if self.rank == 0:
                 _logger.warning("%s; totals of all ranks are not known", _NO_STORE)
             return
-        self._side = _SideThread(store, self._base, self.rank, self.world_size, read, stops=stops)
+        try:
+            self._side = _SideThread(store, self._base, self.rank, self.world_size, read, stops=stops)
+        except RuntimeError as error:
+            self._why_no_sum = f"rank {self.rank} publishes nothing: {error}"
+            _logger.warning("%s; totals of all ranks are not known", self._why_no_sum)
 
     def note(self, step: int, mark: Mark, own_seconds: float) -> None:
         """Note this rank's work up to a step that it has done, and the time that it spent by itself."""
@@ -90,7 +96,7 @@ class Ranks:
         if self.world_size == 1:
             return _alone(self._read, mark, window=window)
         if self._side is None:
-            return PendingSum(step, window).settle(None, _NO_STORE)
+            return PendingSum(step, window).settle(None, self._why_no_sum)
         self._side.record.keep(step, window=window)
         pending = None
         if self._side.reader is not None:
@@ -109,7 +115,7 @@ class Ranks:
         if self._side is not None and self._side.reader is not None:
             self._side.reader.give_up(pending)
         else:
-            pending.settle(None, _NO_STORE)
+            pending.settle(None, self._why_no_sum)
 
     @property
     def aims_to_stop(self) -> bool:
@@ -220,7 +226,7 @@ class _SideThread:
         """Try again after a while; what is waited for is not known."""
         self._retry_at = time.monotonic() + self._retry_seconds
         self._retry_seconds = min(2 * self._retry_seconds, _LONGEST_RETRY_SECONDS)
-        words = f"the job's store cannot be reached ({type(error).__name__}: {str(error)[:120]})".replace("\n", " ")
+        words = f"the job's store cannot be reached ({in_words(error, 120)})"
         if self.reader is not None:
             self.reader.fail_all(words)
         self.record.touch()

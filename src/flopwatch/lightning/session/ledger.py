@@ -101,7 +101,7 @@ class Ledger:
         """What the run's devices could have done at their peak in all wall time so far."""
         return metrics.capacity_flops(self.capacity_before, clock.now() - self.process_started_at, self.device)
 
-    def state(self, totals: Totals, run_file: Path | None, *, totals_in_run_file: bool) -> dict[str, Any]:
+    def state(self, totals: Totals, run_file: str | None, *, totals_in_run_file: bool) -> dict[str, Any]:
         """What a resumed run needs.
 
         Args:
@@ -116,5 +116,5 @@ class Ledger:
             "time": clock.now(),
             "capacity_flops": self.capacity_flops(),
             "device": asdict(self.device),
-            "run_file": None if run_file is None else str(run_file.resolve()),
+            "run_file": run_file,
         }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from flopwatch import units
 from flopwatch.errors import RunFileError
 from flopwatch.run import run_file as runfile
 from flopwatch.run.meter import totals_from
@@ -89,4 +90,5 @@ def _words(kept: Totals, totals: Totals) -> str | None:
     if totals.lost_steps is None or kept.lost_steps is None or not seconds:
         return None
     steps = totals.lost_steps - kept.lost_steps
-    return f"{steps:,} steps after the checkpoint were lost with the process before, and {seconds:.0f} s of its time"
+    done = f"{steps:,} step{'' if steps == 1 else 's'} after the checkpoint"
+    return f"lost with the process before: {done}, {units.format_duration(seconds)} of its time"

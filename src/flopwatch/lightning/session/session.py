@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -156,7 +157,6 @@ class Session:
             self._output.file.write(Event(clock.now(), restart.words))
         if ledger.device.peak_flops_per_second is None:
             _logger.info("no MFU: %s", ledger.device.peak_source)
-        _logger.info("writing %s", path)
 
     def batch_started(self, batch: Any) -> None:
         """A training batch is about to run."""
@@ -257,7 +257,7 @@ class Session:
         file.
         """
         totals = self._final_totals or self._totals_at_checkpoint()
-        path = None if self._output is None else self._output.file.path
+        path = None if self._output is None else self._output.run_file()
         follows = self._final_totals is None and self._ranks.world_size > 1
         return self._ledger.state(totals, path, totals_in_run_file=follows)
 
@@ -329,13 +329,15 @@ class Session:
 
     def abandon(self) -> None:
         """Let go of everything after an error of our own; what was measured stays."""
+        last = None
+        with contextlib.suppress(Exception):
+            last = self._progress()
         try:
             self._release()
         finally:
             self._ranks.leave()
         if self._output is not None:
-            self._output.file.write(Event(clock.now(), "flopwatch failed here; nothing was measured from here on"))
-            self._output.file.close()
+            self._output.abandon(last)
 
     def _release(self) -> None:
         self.phase = Phase.ENDED

@@ -184,6 +184,11 @@ def plain_mlp(
     )
 
 
+def side_by_side(*branches: tuple[Component, ...]) -> Group:
+    """Branches that all read the hidden state as it was before them, and whose results are added up."""
+    return Group("", tuple(Group("", branch) for branch in branches), side_by_side=True)
+
+
 def routed(
     hidden_size: int,
     intermediate_size: int,
@@ -201,7 +206,7 @@ def routed(
     last = Experts("down_proj", intermediate_size, hidden_size, experts, active, bias, reads=("h",), bare=True)
     return (
         Linear(router, hidden_size, experts, bias=router_bias, role="router", writes="route"),
-        Group("experts", (first, last, Leaf("weighted_sum", reads=("route",)))),
+        Group("experts", (first, last, Leaf("weighted_sum", reads=("route", "x")))),
     )
 
 

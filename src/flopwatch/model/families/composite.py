@@ -38,8 +38,8 @@ def gemma3(fields: Fields) -> Architecture:
     path = "model.multi_modal_projector"
     hidden = text.size("hidden_size")
     projector = (
-        Norm(f"{path}.mm_soft_emb_norm", seen, reads=("v",), writes="v"),
-        Linear(f"{path}.mm_input_projection_weight", seen, hidden, rows=PerImage(tokens), reads=("v",), bare=True),
+        Norm(f"{path}.mm_soft_emb_norm", seen, reads=("image",), writes="image"),
+        Linear(f"{path}.mm_input_projection_weight", seen, hidden, rows=PerImage(tokens), reads=("image",), bare=True),
     )
     encoder = tuple(_unread(part, (".head",)) for part in siglip_vision(vision, "model.vision_tower"))
     return _joined(fields, language, (*encoder, *projector))
@@ -65,8 +65,8 @@ def llava(fields: Fields) -> Architecture:
     bias = fields.flag("multimodal_projector_bias", True)
     path = "model.multi_modal_projector"
     projector = (
-        Linear(f"{path}.linear_1", seen, hidden, bias, None, rows, reads=("v",), writes="v"),
-        Linear(f"{path}.linear_2", hidden, hidden, bias, None, rows, reads=("v",)),
+        Linear(f"{path}.linear_1", seen, hidden, bias, None, rows, reads=("image",), writes="image"),
+        Linear(f"{path}.linear_2", hidden, hidden, bias, None, rows, reads=("image",)),
     )
     encoder = _features(clip_vision(vision, "model.vision_tower"), _feature_layer(fields, vision))
     return _joined(fields, language, (*encoder, *projector))
@@ -113,7 +113,7 @@ def _unread(part: Component, endings: tuple[str, ...]) -> Component:
     if isinstance(part, Leaf):
         return replace(part, no_grad=True)
     assert isinstance(part, Group)
-    return Group(part.name, tuple(_unread(child, ("",)) for child in part.children))
+    return replace(part, children=tuple(_unread(child, ("",)) for child in part.children))
 
 
 def _joined(fields: Fields, language: Architecture, images: tuple[Component, ...]) -> Architecture:

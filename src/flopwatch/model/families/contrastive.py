@@ -25,9 +25,9 @@ def clip(fields: Fields) -> Architecture:
             *_text_tower(text, hidden, causal=True, positions=77),
             Norm("text_model.final_layer_norm", hidden, bias=True),
             *clip_vision(vision, "vision_model"),
-            Linear("visual_projection", seen, width, False, None, PerImage(), "head", reads=("v",), writes="v"),
+            Linear("visual_projection", seen, width, False, None, PerImage(), "head", reads=("image",), writes="image"),
             Linear("text_projection", hidden, width, False, None, PER_SEQUENCE, "head"),
-            Contrast("logits", width, reads=("x", "v"), writes="logits"),
+            Contrast("logits", width, reads=("x", "image"), writes="logits"),
         ),
         max_seq_len=text.size("max_position_embeddings", 77),
         inputs="images and tokens",
@@ -36,39 +36,39 @@ def clip(fields: Fields) -> Architecture:
 
 
 def clip_vision(fields: Fields, path: str) -> tuple[Component, ...]:
-    """CLIP's image encoder up to its pooled class token; it reads pixels and writes the stream "v"."""
+    """CLIP's image encoder up to its pooled class token; it reads pixels and writes the stream "image"."""
     hidden, fields = fields.size("hidden_size", 768), with_patch(fields, 32)
     grid = patches(fields, 1)
     return (
-        Vector(f"{path}.embeddings.class_embedding", hidden, bare=True, reads=(), writes="v"),
-        projection(fields, f"{path}.embeddings.patch_embedding", hidden, grid, bias=False, stream="v"),
+        Vector(f"{path}.embeddings.class_embedding", hidden, bare=True, reads=(), writes="image"),
+        projection(fields, f"{path}.embeddings.patch_embedding", hidden, grid, bias=False, stream="image"),
         _position_table(fields, f"{path}.embeddings", hidden, 1),
         _stream_norm(f"{path}.pre_layrnorm", hidden),
-        _tower(fields, path, hidden, grid, "v"),
+        _tower(fields, path, hidden, grid, "image"),
         _stream_norm(f"{path}.post_layernorm", hidden),
     )
 
 
 def siglip_vision(fields: Fields, path: str) -> tuple[Component, ...]:
-    """SigLIP's image encoder, with its pooling head where it has one; it reads pixels and writes the stream "v"."""
+    """SigLIP's image encoder, with its pooling head where it has one; it reads pixels and writes the stream "image"."""
     hidden = fields.size("hidden_size", 768)
     grid = patches(fields)
     pooled = fields.flag("vision_use_head", True)
     return (
-        projection(fields, f"{path}.embeddings.patch_embedding", hidden, grid, stream="v"),
+        projection(fields, f"{path}.embeddings.patch_embedding", hidden, grid, stream="image"),
         _position_table(fields, f"{path}.embeddings", hidden, 0),
-        _tower(fields, path, hidden, grid, "v"),
+        _tower(fields, path, hidden, grid, "image"),
         _stream_norm(f"{path}.post_layernorm", hidden),
         *([Group(f"{path}.head", _pooling(fields, f"{path}.head", hidden, grid))] if pooled else []),
     )
 
 
 def _position_table(fields: Fields, path: str, hidden: int, extra: int) -> Embedding:
-    return Embedding(f"{path}.position_embedding", positions(fields, extra), hidden, reads=(), writes="v")
+    return Embedding(f"{path}.position_embedding", positions(fields, extra), hidden, reads=(), writes="image")
 
 
 def _stream_norm(name: str, features: int) -> Norm:
-    return Norm(name, features, bias=True, reads=("v",), writes="v")
+    return Norm(name, features, bias=True, reads=("image",), writes="image")
 
 
 def _text_tower(fields: Fields, hidden: int, *, causal: bool, positions: int) -> tuple[Component, ...]:
@@ -117,7 +117,7 @@ def siglip(fields: Fields) -> Architecture:
             Norm("text_model.final_layer_norm", hidden, bias=True),
             Linear("text_model.head", hidden, width, True, None, PER_SEQUENCE, "head"),
             *siglip_vision(vision, "vision_model"),
-            Contrast("logits", width, reads=("x", "v"), writes="logits"),
+            Contrast("logits", width, reads=("x", "image"), writes="logits"),
         ),
         max_seq_len=text.size("max_position_embeddings", 64),
         inputs="images and tokens",
@@ -147,7 +147,7 @@ def _pooling(fields: Fields, path: str, hidden: int, grid: Rows) -> tuple[Compon
         False,
         f"{path}.attention.in_proj_weight",
         grid,
-        reads=("v",),
+        reads=("image",),
         writes="kv",
         bare=True,
     )
@@ -160,11 +160,13 @@ def _pooling(fields: Fields, path: str, hidden: int, grid: Rows) -> tuple[Compon
         query,
         keys,
         core,
-        Linear("out_proj", hidden, hidden, True, None, PerImage(), reads=("o",), writes="v"),
+        Linear("out_proj", hidden, hidden, True, None, PerImage(), reads=("o",), writes="image", called=False),
     )
     return (
         Vector("probe", hidden, bare=True, reads=(), writes="probe"),
         Group("attention", inside),
-        Norm("layernorm", hidden, bias=True, reads=("v",), writes="v"),
-        blocks.plain_mlp(hidden, fields.size("intermediate_size"), names=("fc1", "fc2"), rows=PerImage(), stream="v"),
+        Norm("layernorm", hidden, bias=True, reads=("image",), writes="image"),
+        blocks.plain_mlp(
+            hidden, fields.size("intermediate_size"), names=("fc1", "fc2"), rows=PerImage(), stream="image"
+        ),
     )

@@ -32,14 +32,18 @@ def attention(
     width, source = heads * head_dim, key_stream or stream
     query, key, value, output = names
     key_rows = keys or rows
+    q, k, v, o = "qkvo" if keys is None else ("cross_q", "cross_k", "cross_v", "cross_o")
+    products = AttentionCore(
+        core, heads, head_dim, head_dim, causal=causal, rows=rows, keys=keys, reads=(q, k, v), writes=o
+    )
     return Group(
         name,
         (
-            Linear(query, hidden, width, bias[0], None, rows, reads=(stream,), writes="q"),
-            Linear(key, hidden, width, bias[1], None, key_rows, reads=(source,), writes="k"),
-            Linear(value, hidden, width, bias[2], None, key_rows, reads=(source,), writes="v"),
-            AttentionCore(core, heads, head_dim, head_dim, causal=causal, rows=rows, keys=keys),
-            Linear(output, width, hidden, bias[3], None, rows, reads=("o",), writes=stream),
+            Linear(query, hidden, width, bias[0], None, rows, reads=(stream,), writes=q),
+            Linear(key, hidden, width, bias[1], None, key_rows, reads=(source,), writes=k),
+            Linear(value, hidden, width, bias[2], None, key_rows, reads=(source,), writes=v),
+            products,
+            Linear(output, width, hidden, bias[3], None, rows, reads=(o,), writes=stream),
         ),
     )
 

@@ -9,13 +9,12 @@ from flopwatch.model.families import blocks
 from flopwatch.model.families.config import Fields
 
 _OPT_POSITION_OFFSET = 2
-_DROPOUT = Leaf("dropout")
 
 
-def dropout(fields: Fields, name: str, default: float) -> tuple[Leaf, ...]:
+def dropout(fields: Fields, name: str, default: float, stream: str = "x") -> tuple[Leaf, ...]:
     """What drops out at a layer's end, and so keeps a mask of its last product."""
     value = fields.values.get(name)
-    return (_DROPOUT,) if (default if value is None else value) else ()
+    return (Leaf("dropout", reads=(stream,), writes=stream),) if (default if value is None else value) else ()
 
 
 def gpt2(fields: Fields) -> Architecture:
@@ -67,8 +66,8 @@ def gpt_neox(fields: Fields) -> Architecture:
     """GPT-NeoX and Pythia (Black et al., arXiv 2204.06745): rotary positions, untied head."""
     hidden, heads = fields.size("hidden_size"), fields.size("num_attention_heads")
     bias = fields.flag("attention_bias", True)
-    layer: tuple[Component, ...] = (
-        *blocks.norms("input_layernorm", "post_attention_layernorm", features=hidden, bias=True),
+    attends: tuple[Component, ...] = (
+        *blocks.norms("input_layernorm", features=hidden, bias=True),
         blocks.attention(
             hidden,
             heads,
@@ -80,9 +79,14 @@ def gpt_neox(fields: Fields) -> Architecture:
             qkv_bias=bias,
             output_bias=bias,
         ),
+    )
+    mlp: tuple[Component, ...] = (
+        *blocks.norms("post_attention_layernorm", features=hidden, bias=True),
         blocks.plain_mlp(hidden, fields.size("intermediate_size"), names=("dense_h_to_4h", "dense_4h_to_h")),
         *dropout(fields, "hidden_dropout", 0.0),
     )
+    parallel = fields.flag("use_parallel_residual", True)
+    layer = (blocks.side_by_side(attends, mlp),) if parallel else (*attends, *mlp)
     return blocks.language_model(
         fields,
         hidden,
@@ -105,19 +109,19 @@ def codegen(fields: Fields) -> Architecture:
 
 def _gptj(fields: Fields, fused: str | None) -> Architecture:
     hidden, heads = fields.size("n_embd"), fields.size("n_head")
+    attention = blocks.attention(
+        hidden,
+        heads,
+        heads,
+        blocks.split_heads(fields, hidden, heads),
+        name="attn",
+        names=("q_proj", "k_proj", "v_proj", "out_proj"),
+        fused=fused,
+    )
+    mlp = blocks.plain_mlp(hidden, fields.optional_size("n_inner") or 4 * hidden, names=("fc_in", "fc_out"))
     layer: tuple[Component, ...] = (
         *blocks.norms("ln_1", features=hidden, bias=True),
-        blocks.attention(
-            hidden,
-            heads,
-            heads,
-            blocks.split_heads(fields, hidden, heads),
-            name="attn",
-            names=("q_proj", "k_proj", "v_proj", "out_proj"),
-            fused=fused,
-        ),
-        blocks.plain_mlp(hidden, fields.optional_size("n_inner") or 4 * hidden, names=("fc_in", "fc_out")),
-        *dropout(fields, "resid_pdrop", 0.0),
+        blocks.side_by_side((attention,), (mlp, *dropout(fields, "resid_pdrop", 0.0))),
     )
     if fields.flag("tie_word_embeddings", False):
         raise fields.unusable("tie_word_embeddings", "false")

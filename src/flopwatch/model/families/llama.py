@@ -21,7 +21,8 @@ class Decoder:
     """How a Llama-like decoder differs from Llama.
 
     `kinds` is the kind of every layer, full attention by default, and `window` that of the sliding ones. Norms before
-    attention, after it, before the MLP and after it are named where they exist.
+    attention, after it, before the MLP and after it are named where they exist. In a `parallel` layer the MLP reads
+    what attention reads, after one norm.
     """
 
     head_dim: int
@@ -42,6 +43,7 @@ class Decoder:
     norm_affine: bool = True
     tied_default: bool = False
     dropout: bool = False
+    parallel: bool = False
 
 
 def decoder(fields: Fields, form: Decoder) -> Architecture:
@@ -88,6 +90,9 @@ def _layer(fields: Fields, form: Decoder, kind: str) -> tuple[Component, ...]:
         fields.size("hidden_size"), fields.size("intermediate_size"), fused=form.fused_mlp, bias=form.mlp_bias
     )
     dropout = (Leaf("dropout"),) if form.dropout else ()
+    if form.parallel:
+        both = blocks.side_by_side((attention_of(fields, form, kind),), (mlp, *dropout))
+        return (*_norm(fields, form, form.before_attention), both)
     return (*around_attention(fields, form, kind), mlp, *dropout, *_norm(fields, form, form.after_mlp))
 
 
@@ -191,8 +196,8 @@ def stablelm(fields: Fields) -> Architecture:
         qkv_bias=fields.flag("use_qkv_bias", False),
         head_norms=norms,
         norm_bias=True,
-        before_mlp=None if fields.flag("use_parallel_residual", False) else "post_attention_layernorm",
         dropout=bool(fields.values.get("hidden_dropout")),
+        parallel=fields.flag("use_parallel_residual", False),
     )
     return decoder(fields, form)
 
@@ -273,8 +278,8 @@ def _cohere(
         qkv_bias=bias,
         output_bias=bias,
         head_norms=norms,
-        before_mlp=None,
         tied_default=True,
+        parallel=True,
     )
 
 

@@ -110,17 +110,15 @@ def qwen_mixture(fields: Fields) -> Group:
     """Qwen's mixture with a gated shared expert."""
     hidden = fields.size("hidden_size")
     experts = fields.size_of("num_experts", "num_local_experts")
-    return Group(
-        "mlp",
-        (
-            blocks.gated_mlp(hidden, fields.size("shared_expert_intermediate_size"), name="shared_expert"),
-            *blocks.routed(
-                hidden, fields.size("moe_intermediate_size"), experts, blocks.active_experts(fields, experts)
-            ),
-            Linear("shared_expert_gate", hidden, 1, role="router", writes="gate"),
-            Leaf("weighted_sum", reads=("gate",)),
-        ),
+    shared = blocks.gated_mlp(hidden, fields.size("shared_expert_intermediate_size"), name="shared_expert")
+    routed = blocks.routed(
+        hidden, fields.size("moe_intermediate_size"), experts, blocks.active_experts(fields, experts)
     )
+    gate = (
+        Linear("shared_expert_gate", hidden, 1, role="router", writes="gate"),
+        Leaf("weighted_sum", reads=("gate",)),
+    )
+    return Group("mlp", (blocks.side_by_side((shared,), routed, gate),))
 
 
 def qwen3_moe(fields: Fields) -> Architecture:
@@ -193,7 +191,8 @@ def shared_mixture(fields: Fields, hidden: int, shared_by_default: int, bias: bo
     experts, inner = fields.size("n_routed_experts"), fields.size("moe_intermediate_size")
     shared = fields.size("n_shared_experts", shared_by_default) * inner
     routed = blocks.routed(hidden, inner, experts, blocks.active_experts(fields, experts))
-    return Group("mlp", (*routed, blocks.gated_mlp(hidden, shared, name="shared_experts", bias=bias)))
+    mlp = blocks.gated_mlp(hidden, shared, name="shared_experts", bias=bias)
+    return Group("mlp", (blocks.side_by_side(routed, (mlp,)),))
 
 
 def ernie4_5_moe(fields: Fields) -> Architecture:
@@ -208,15 +207,16 @@ def ernie4_5_moe(fields: Fields) -> Architecture:
     if not isinstance(last, int):
         raise fields.needed("moe_layer_end_index", "a layer's number, -1 for the last")
     end = layers - 1 if last == -1 else last
-    parts: list[Component] = [
+    routed = (
         Vector("gate.moe_statics.e_score_correction_bias", experts, bare=True, reads=(), writes="route", trains=False),
         *blocks.routed(hidden, inner, experts, blocks.active_experts(fields, experts, "moe_k")),
-    ]
+    )
+    shared: tuple[Component, ...] = ()
     if fields.values.get("moe_num_shared_experts", 2):
-        shared = fields.size("moe_num_shared_experts", 2) * inner
-        parts.append(blocks.gated_mlp(hidden, shared, name="shared_experts", bias=bias))
+        width = fields.size("moe_num_shared_experts", 2) * inner
+        shared = (blocks.gated_mlp(hidden, width, name="shared_experts", bias=bias),)
     sparse = [(layer + 1) % interval == 0 and first <= layer <= end for layer in range(layers)]
-    mlps = dense_or_sparse(fields, sparse, Group("mlp", tuple(parts)), bias=bias)
+    mlps = dense_or_sparse(fields, sparse, Group("mlp", (blocks.side_by_side(shared, routed),)), bias=bias)
     return _decoder(fields, form, mlps, head_bias=bias)
 
 
@@ -309,4 +309,4 @@ def _llama4_mixture(fields: Fields, hidden: int) -> Group:
         weighted,
     )
     shared = blocks.gated_mlp(hidden, inner, name="shared_expert")
-    return Group("feed_forward", (router, shared, Group("experts", parts)))
+    return Group("feed_forward", (blocks.side_by_side((router, Group("experts", parts)), (shared,)),))

@@ -76,7 +76,7 @@ def mpt(fields: Fields) -> Architecture:
         ),
         *blocks.norms("norm_2", features=hidden),
         blocks.plain_mlp(hidden, ratio * hidden, name="ffn", bias=False),
-        Leaf("dropout"),
+        *([Leaf("dropout")] if options.get("attn_pdrop") else []),
     )
     return blocks.language_model(
         fields,
@@ -100,31 +100,33 @@ def falcon(fields: Fields) -> Architecture:
         groups = 1
     if heads % groups:
         raise fields.unusable("num_kv_heads", f"a divisor of the {heads} attention heads")
-    two_norms = new and fields.size("num_ln_in_parallel_attn", 2) == 2
-    names = ("ln_attn", "ln_mlp") if two_norms else ("input_layernorm",)
-    between = () if parallel or two_norms else blocks.norms("post_attention_layernorm", features=hidden, bias=True)
-    layer = (
-        *blocks.norms(*names, features=hidden, bias=True),
-        blocks.attention(
-            hidden,
-            heads,
-            groups,
-            blocks.split_heads(fields, hidden, heads),
-            name="self_attention",
-            names=("", "", "", "dense"),
-            fused="query_key_value",
-            qkv_bias=bias,
-            output_bias=bias,
-        ),
-        *between,
-        blocks.plain_mlp(
-            hidden,
-            fields.size("ffn_hidden_size", 4 * hidden),
-            names=("dense_h_to_4h", "dense_4h_to_h"),
-            bias=bias,
-        ),
+    attention = blocks.attention(
+        hidden,
+        heads,
+        groups,
+        blocks.split_heads(fields, hidden, heads),
+        name="self_attention",
+        names=("", "", "", "dense"),
+        fused="query_key_value",
+        qkv_bias=bias,
+        output_bias=bias,
+    )
+    inner = fields.size("ffn_hidden_size", 4 * hidden)
+    mlp: tuple[Component, ...] = (
+        blocks.plain_mlp(hidden, inner, names=("dense_h_to_4h", "dense_4h_to_h"), bias=bias),
         *dropout(fields, "hidden_dropout", 0.0),
     )
+
+    def norm(name: str) -> tuple[Component, ...]:
+        return blocks.norms(name, features=hidden, bias=True)
+
+    layer: tuple[Component, ...]
+    if new and fields.size("num_ln_in_parallel_attn", 2) == 2:
+        layer = (blocks.side_by_side((*norm("ln_attn"), attention), (*norm("ln_mlp"), *mlp)),)
+    elif parallel:
+        layer = (*norm("input_layernorm"), blocks.side_by_side((attention,), mlp))
+    else:
+        layer = (*norm("input_layernorm"), attention, *norm("post_attention_layernorm"), *mlp)
     return blocks.language_model(
         fields,
         hidden,
@@ -142,20 +144,20 @@ def phi(fields: Fields) -> Architecture:
     head_dim = blocks.head_dim(fields, hidden, heads)
     normed = fields.flag("qk_layernorm", False)
     head_norms = blocks.head_norms(blocks.split_heads(fields, hidden, heads), ("q_layernorm", "k_layernorm"), bias=True)
+    attention = blocks.attention(
+        hidden,
+        heads,
+        blocks.key_value_heads(fields, heads),
+        head_dim,
+        names=("q_proj", "k_proj", "v_proj", "dense"),
+        qkv_bias=True,
+        output_bias=True,
+        norms=head_norms if normed else (),
+    )
+    mlp = blocks.plain_mlp(hidden, fields.size("intermediate_size"), names=("fc1", "fc2"))
     layer: tuple[Component, ...] = (
         *blocks.norms("input_layernorm", features=hidden, bias=True),
-        blocks.attention(
-            hidden,
-            heads,
-            blocks.key_value_heads(fields, heads),
-            head_dim,
-            names=("q_proj", "k_proj", "v_proj", "dense"),
-            qkv_bias=True,
-            output_bias=True,
-            norms=head_norms if normed else (),
-        ),
-        blocks.plain_mlp(hidden, fields.size("intermediate_size"), names=("fc1", "fc2")),
-        *dropout(fields, "resid_pdrop", 0.0),
+        blocks.side_by_side((attention,), (mlp, *dropout(fields, "resid_pdrop", 0.0))),
     )
     return blocks.language_model(
         fields,

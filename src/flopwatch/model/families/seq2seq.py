@@ -51,7 +51,7 @@ def t5(fields: Fields) -> Architecture:
                 ),
             ]
         last = 2 if cross else 1
-        dropped = dropout(fields, "dropout_rate", 0.1)
+        dropped = dropout(fields, "dropout_rate", 0.1, stream)
         return (*parts, _norm(f"layer.{last}.layer_norm", hidden, stream), mlp(last, rows, stream), *dropped)
 
     def stack(name: str, layers: int, rows: Rows, stream: str, cross: bool) -> tuple[Component, ...]:
@@ -171,7 +171,7 @@ def _sided_layers(fields: Fields, name: str, rows: Rows, stream: str, *, norm_fi
         norm = _norm(norm_name, hidden, stream, bias=True)
         layer += [norm, part] if norm_first else [part, norm]
     if norm_first:
-        layer += dropout(fields, "dropout", 0.1)
+        layer += dropout(fields, "dropout", 0.1, stream)
     return blocks.stack(f"model.{name}.layers", [("", tuple(layer))] * fields.size(f"{name}_layers"))
 
 

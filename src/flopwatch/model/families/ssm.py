@@ -58,7 +58,7 @@ def mamba_mixer(
             causal_convolution("conv1d", inner, kernel, bias=conv_bias),
             Linear("x_proj", inner, rank + 2 * state, reads=("s",), writes="dt"),
             *small,
-            Linear("dt_proj", rank, inner, bias=True, reads=("dt",), writes="dt"),
+            Linear("dt_proj", rank, inner, bias=True, reads=("dt",), writes="dt", called=False),
             Vector("A_log", inner * state, bare=True, reads=("s",), writes="s"),
             Vector("D", inner, bare=True, reads=("s",), writes="s"),
             replace(scan, reference=replace(scan, per_row=2 * inner * state)),
@@ -274,8 +274,7 @@ def falcon_h1(fields: Fields) -> Architecture:
     form = Decoder(*standard_heads(fields), qkv_bias=bias, output_bias=bias)
     layer = (
         *blocks.norms("input_layernorm", features=hidden),
-        _mamba2_of(fields, hidden),
-        attention_of(fields, form, FULL),
+        blocks.side_by_side((_mamba2_of(fields, hidden),), (attention_of(fields, form, FULL),)),
         *blocks.norms("pre_ff_layernorm", features=hidden),
         blocks.gated_mlp(
             hidden, fields.size("intermediate_size"), name="feed_forward", bias=fields.flag("mlp_bias", False)
@@ -300,10 +299,7 @@ def granitemoehybrid(fields: Fields) -> Architecture:
         active = blocks.active_experts(fields, count)
         inner = fields.size("intermediate_size")
         mixture = (Group("block_sparse_moe", blocks.routed(hidden, inner, count, active, router="router")),)
-    parts = (
-        *mixture,
-        blocks.gated_mlp(hidden, shared, name="shared_mlp", names=("", "", "output_linear"), fused="input_linear"),
-    )
+    mlp = blocks.gated_mlp(hidden, shared, name="shared_mlp", names=("", "", "output_linear"), fused="input_linear")
     stack = [
         (
             kind,
@@ -311,7 +307,7 @@ def granitemoehybrid(fields: Fields) -> Architecture:
                 *blocks.norms("input_layernorm", features=hidden),
                 attention if kind == ATTENTION else mixer,
                 *blocks.norms("post_attention_layernorm", features=hidden),
-                *parts,
+                blocks.side_by_side(mixture, (mlp,)),
             ),
         )
         for kind in kinds
@@ -390,12 +386,13 @@ def _nemotron_moe(fields: Fields, hidden: int) -> Group:
         first, last, weighted = routed.children
         assert isinstance(first, Experts)
         assert isinstance(last, Experts)
+        assert isinstance(weighted, Leaf)
         narrow = Group(
             "experts",
             (
                 replace(first, in_features=latent, reads=("l",)),
                 replace(last, out_features=latent, writes="l"),
-                weighted,
+                replace(weighted, reads=("route", "l"), writes="l"),
             ),
         )
         parts = (
@@ -404,4 +401,5 @@ def _nemotron_moe(fields: Fields, hidden: int) -> Group:
             narrow,
             Linear("fc2_latent_proj", latent, hidden, bias=bias, reads=("l",)),
         )
-    return Group("mixer", (*parts, blocks.plain_mlp(hidden, shared, name="shared_experts", bias=bias)))
+    mlp = blocks.plain_mlp(hidden, shared, name="shared_experts", bias=bias)
+    return Group("mixer", (blocks.side_by_side(parts, (mlp,)),))

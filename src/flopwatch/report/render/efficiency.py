@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flopwatch import units
 from flopwatch.hardware.telemetry import REASONS
-from flopwatch.report.anomalies import Dip, Drift, SlowRank
+from flopwatch.report.anomalies import CauseShare, Dip, Drift, SlowRank
 from flopwatch.report.findings import Finding
 from flopwatch.report.published_mfu import Known
 from flopwatch.report.report import Report
@@ -21,6 +21,9 @@ _OTHERS = {
         "look at what else uses the machine, its storage and its network at those times",
     ),
 }
+
+
+_WHOLE = 0.95  # of a dip; what is left is rounding
 
 
 def part_words(kind: str, *, short: bool = False) -> str:
@@ -69,7 +72,7 @@ def _dip_words(dip: Dip, started_at: float) -> str:
         else f"Step {dip.last_step:,}"
     )
     after = units.format_duration(max(dip.started_at - started_at, 0.0))
-    words = f"{steps}, {after} after the start, were {units.format_share(dip.slower)} slower than usual"
+    words = f"{steps}, {after} after the start, were {units.format_share(dip.slower)} slower than the best stretch"
     words += f" for {units.format_duration(dip.seconds)}"
     if dip.lost_flops is not None:
         words += f", which cost {units.format_si(dip.lost_flops, 'FLOPs')}"
@@ -77,6 +80,10 @@ def _dip_words(dip: Dip, started_at: float) -> str:
 
 
 def _cause_words(dip: Dip) -> str:
+    known = sum(each.share for each in dip.causes)
+    if dip.causes and (len(dip.causes) > 1 or known < _WHOLE):
+        shares = [f"{units.format_percent(round(each.share, 2))} of it {_share_words(each)}" for each in dip.causes]
+        return ", ".join(shares) + (", the rest unknown" if known < _WHOLE else "")
     if dip.cause == "data":
         return "they waited for data"
     if dip.cause == "clock":
@@ -87,6 +94,15 @@ def _cause_words(dip: Dip) -> str:
     if dip.cause == "pause":
         return f"there was a {dip.detail} in it"
     return "the cause is not known"
+
+
+def _share_words(each: CauseShare) -> str:
+    if each.cause == "data":
+        return "waiting for data"
+    if each.cause == "clock":
+        reason = REASONS.get(each.detail or "")
+        return f"a lower clock{f' ({reason})' if reason else ''}"
+    return f"rank {each.detail}, which was slow"
 
 
 def _drift_words(drift: Drift) -> str:

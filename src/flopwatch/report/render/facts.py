@@ -9,6 +9,7 @@ from flopwatch.hardware.nvml.driver import READ
 from flopwatch.hardware.telemetry import REASONS
 from flopwatch.report.render.efficiency import part_words
 from flopwatch.report.report import Process, Report
+from flopwatch.run import rates
 from flopwatch.run.records import Device, Work
 
 Line = tuple[str, str]
@@ -109,7 +110,17 @@ def no_mfu_reason(report: Report) -> str | None:
         return report.work.note
     if report.device.peak_flops_per_second is None:
         return report.device.peak_source
-    return "no step was finished after the first one, which is warm-up"
+    return _no_window_reason(report)
+
+
+def _no_window_reason(report: Report) -> str:
+    steady = [point for point in report.points if not point.first]
+    if not steady and report.step > report.each_process[-1].first_step + 1:
+        return f"no window ended after the first step, which is warm-up, though {report.step:,} steps were done"
+    if not steady:
+        return "no step was finished after the first one, which is warm-up"
+    unknown = sum(point.mfu is None for point in steady)
+    return f"the FLOPs or the time of {unknown:,} of {len(steady):,} windows are not known"
 
 
 def work_lines(work: Work | None) -> list[Line]:
@@ -117,7 +128,7 @@ def work_lines(work: Work | None) -> list[Line]:
     if work is None:
         return [("counted", "no record of it: the run ended before its first batch did, or the record is unreadable")]
     if work.verification in WITHHELD:
-        return [("counted", f"no FLOPs: {work.note}")]
+        return [("counted", "no FLOPs, for the reason above")]
     lines = [
         ("model", _model_words(work)),
         ("FLOPs counted", _METHOD["measured" if work.method == "measured" else "config"]),
@@ -318,9 +329,9 @@ def time_lines(report: Report) -> list[tuple[str, float, float | None]]:
     """Where wall time went: what, seconds, share."""
     total = sum(report.seconds.values())
     return [
-        (part_words(kind), seconds, seconds / total if total else None)
+        (part_words(kind), seconds, share)
         for kind, seconds in sorted(report.seconds.items(), key=lambda item: -item[1])
-        if not total or seconds / total >= _SHOWN
+        if (share := rates.fraction(seconds, total)) is None or share >= _SHOWN
     ]
 
 
@@ -330,6 +341,6 @@ def component_lines(work: Work | None) -> list[tuple[str, int, int, float | None
         return []
     total = sum(row.forward_flops for row in work.components)
     return [
-        (row.name, row.parameters, row.forward_flops, row.forward_flops / total if total else None)
+        (row.name, row.parameters, row.forward_flops, rates.fraction(row.forward_flops, total))
         for row in work.components
     ]
