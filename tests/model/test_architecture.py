@@ -2,7 +2,7 @@
 
 import pytest
 
-from flopwatch.model.architecture import Architecture, ComponentRow, Group, Stack, join, leaves
+from flopwatch.model.architecture import Architecture, ComponentRow, Group, Stack, join, leaves, taken_in
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import AttentionCore, Embedding, Experts, Linear, Norm
 
@@ -75,8 +75,18 @@ def test_a_shortened_model_keeps_the_first_layer_of_every_kind_at_its_place():
     stack = Stack("layers", (MIX, MLP), (1, 1, 0, 1)).shortened()
     assert (stack.pattern, stack.indices) == ((1, 0), (0, 2))
     assert (stack.times(0), stack.times(1)) == (1, 1)
-    ((path, short),) = Architecture("toy", (Group("model", (STACK,)),)).shortened().stacks()
-    assert (path, short.pattern) == ("model.layers", (0, 1))
+    short = Architecture("toy", (Group("model", (STACK,), side_by_side=True),)).shortened()
+    assert [path for path, _ in short.named_leaves()] == [
+        *("model.layers.0.norm", "model.layers.0.attn.q", "model.layers.0.attn.core"),
+        *("model.layers.1.norm", "model.layers.1.mlp.up", "model.layers.1.mlp.down"),
+    ]
+    assert short.components[0].side_by_side
+
+
+def test_a_layer_takes_in_what_it_reads_before_it_writes_it():
+    # The core reads q, which the layer made, and k and v, which it did not.
+    layer = Group("", (Linear("q", 4, 16, writes="q"), CORE, Linear("o", 16, 4, reads=("o",))))
+    assert taken_in(layer) == {"x", "k", "v"}
 
 
 def test_every_layer_has_its_own_paths():

@@ -5,8 +5,6 @@ import json
 import pytest
 
 from flopwatch.cli.command_line import main
-from flopwatch.errors import ArgumentError
-from flopwatch.wandb.online import Project, RunPath, parse_run
 from tests.wandb.server import ENTITY
 
 FACTS = {"device": "NVIDIA H100 80GB HBM3", "device_count": 8, "peak_flops_per_second": 989.4e12, "dtype": "bf16"}
@@ -100,23 +98,3 @@ def test_what_cannot_be_reported_is_said_in_one_line(runs, arguments, said, caps
     assert printed.startswith(f"flopwatch: {said}")
     assert printed.count("\n") == 1
     assert not runs.state.views
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a/b/c", RunPath(Project("a", "b"), "c")),
-        ("https://wandb.ai/a/b/runs/c?nw=nwusera", RunPath(Project("a", "b"), "c")),
-        ("https://wandb.ai/a/b/runs/c/overview", RunPath(Project("a", "b"), "c")),
-        ("a/b", RunPath(Project("a", "b"))),
-        ("https://wandb.ai/a/b/workspace", RunPath(Project("a", "b"))),
-        ("a/b/c/d", None),
-        ("a/b/c:d", None),
-    ],
-)
-def test_a_run_is_named_by_its_path_or_its_address(text, expected):
-    if expected is None:
-        with pytest.raises(ArgumentError, match="expected ENTITY/PROJECT/RUN_ID"):
-            parse_run(text)
-    else:
-        assert parse_run(text) == expected

@@ -49,6 +49,39 @@ def test_a_clock_that_reads_zero_is_none(driver):
     assert gauges.max_sm_clock_hz(GPU) == Answer(error="reads zero", permanent=True)
 
 
+UNKNOWN = 0xFFFFFFFF  # what NVML says where it does not know
+
+
+@pytest.mark.parametrize(
+    ("gauge", "function", "raw", "said"),
+    [
+        (gauges.sm_clock_hz, "nvmlDeviceGetClockInfo", UNKNOWN, "more than 10000 MHz cannot be"),
+        (gauges.max_sm_clock_hz, "nvmlDeviceGetMaxClockInfo", UNKNOWN, "more than 10000 MHz cannot be"),
+        (gauges.power_watts, "nvmlDeviceGetPowerUsage", UNKNOWN, "the driver says 4.29 MW, and more than 10 kW cannot"),
+        (gauges.power_limit_watts, "nvmlDeviceGetEnforcedPowerLimit", UNKNOWN, "more than 10 kW cannot be"),
+        (gauges.utilization, "nvmlDeviceGetUtilizationRates", SimpleNamespace(gpu=250), "the driver says 250%"),
+        (gauges.event_reasons, "nvmlDeviceGetCurrentClocksEventReasons", 2**64 - 1, "every reason there could be"),
+    ],
+)
+def test_what_cannot_be_is_no_reading(driver, gauge, function, raw, said):
+    driver.answers[function] = Answer(raw)
+    answer = gauge(GPU)
+    assert (answer.value, answer.permanent, answer.impossible) == (None, False, True)
+    assert said in answer.error
+
+
+def test_no_clock_is_more_than_a_step_above_the_highest(driver):
+    for megahertz, value in ((1995, 1.995e9), (1996, None)):
+        driver.answers["nvmlDeviceGetClockInfo"] = Answer(megahertz)
+        assert gauges.sm_clock_hz(GPU, 1.98e9).value == value
+
+
+def test_a_moment_may_draw_three_times_the_limit(driver):
+    assert gauges.most_watts(GPU) == 10_000.0
+    driver.answers["nvmlDeviceGetEnforcedPowerLimit"] = Answer(700_000)
+    assert gauges.most_watts(GPU) == 2100.0
+
+
 def test_energy_and_power_of_zero_are_numbers(driver):
     driver.answers["nvmlDeviceGetTotalEnergyConsumption"] = driver.answers["nvmlDeviceGetPowerUsage"] = Answer(0)
     assert (gauges.energy_joules(GPU).value, gauges.power_watts(GPU).value) == (0.0, 0.0)
@@ -163,6 +196,13 @@ def test_a_share_that_is_no_number_is_none(gpm):
     gauge.read()
     gpm.now += 1.0
     assert gauge.read() == Answer()
+
+
+def test_no_share_of_cycles_is_above_all_of_them(gpm):
+    gauge, gpm.share = gauges.TensorGauge(GPU, GPU), 120.0
+    gauge.read()
+    gpm.now += 1.0
+    assert gauge.read().impossible
 
 
 def test_a_metric_that_is_refused_says_why(gpm):
