@@ -13,7 +13,6 @@ import pytest
 from flopwatch import FlopWatch
 from flopwatch.hardware.nvml.lookup import Address
 from flopwatch.lightning.output import run_output as output_module
-from flopwatch.lightning.output.sinks import LoggerSink
 from flopwatch.lightning.session import session
 from flopwatch.lightning.session.session import Session
 from flopwatch.report.render import RENDERERS
@@ -89,31 +88,6 @@ def test_a_broken_logger_is_left_alone_and_the_others_get_everything(tmp_path, c
 class Unspeakable(Exception):
     def __str__(self):
         raise ValueError("it cannot say")
-
-
-def test_troubles_with_loggers_are_told_once_each(caplog):
-    class Slow(MemoryLogger):
-        def log_metrics(self, metrics, step=None):
-            time.sleep(1.1)
-
-    class Mute(MemoryLogger):
-        def log_metrics(self, metrics, step=None):
-            raise Unspeakable
-
-    sink = LoggerSink([Slow(), Mute(), BrokenLogger()])
-    for step in range(5):
-        sink.log_metrics({}, step)
-        sink.alert("of no concern", "to loggers that are not W&B's")
-        if step == 1:
-            break
-    for step in range(4):
-        sink._loggers[0] = MemoryLogger()
-        sink.log_metrics({}, step)
-        sink.alert("of no concern", "to loggers that are not W&B's")
-    assert caplog.text.count("Slow took 1.1 s for a window while training waited") == 1
-    assert caplog.text.count("Mute failed (Unspeakable: which cannot say why)") == 1
-    # A message to others does not count as a success.
-    assert sink._loggers[2].calls == 3
 
 
 def test_the_users_exception_is_the_users(tmp_path):
