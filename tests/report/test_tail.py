@@ -147,6 +147,14 @@ def test_the_table_has_the_newest_value_and_its_range():
     assert live.screen(rows, "a run").startswith("a run, step 11\n")
 
 
+def test_several_budgets_have_a_line_each_below_the_table():
+    both = [("budget of 8 steps", "25.0% used"), ("budget of 1h 00m", "50.0% used, 30m 00s left")]
+    shown = live.screen([ROW], "a run", budgets=both).splitlines()
+    assert shown[-3:] == ["", "budget of 8 steps: 25.0% used", "budget of 1h 00m: 50.0% used, 30m 00s left"]
+    assert len(live.screen([ROW], "a run", 80, 12, both).splitlines()) < 12
+    assert "budget of" not in live.screen([ROW], "a run", budgets=both[:1])
+
+
 def test_every_metric_has_a_form():
     assert all(live.shown(metric, 0.5) for metric in METRICS.values())
 

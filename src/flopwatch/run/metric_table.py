@@ -319,7 +319,7 @@ _TABLE = (
     Metric(
         "budget/fraction",
         lambda at: at.window.budget_fraction,
-        meaning="share used of the budget that will be reached first",
+        meaning="share used of the budget that will end the run first; another takes its place only for sure",
         absent=_NO_BUDGET,
         words="share of the budget",
         heading="budget",
@@ -330,7 +330,7 @@ _TABLE = (
     Metric(
         "budget/hours_left",
         lambda at: _hours(at.window.seconds_left),
-        meaning="hours to the budget that will be reached first, validation and checkpoints included",
+        meaning="hours to the budget of budget/fraction, validation and checkpoints included",
         absent=_NO_BUDGET,
         words="time left",
         heading="left",
