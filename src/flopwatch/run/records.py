@@ -118,6 +118,16 @@ class BudgetLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class BudgetShare:
+    """What is used of a budget, and the time left with its 80% interval; `None` for what is not known."""
+
+    fraction: Float | None = None
+    seconds_left: Float | None = None
+    seconds_left_low: Float | None = None
+    seconds_left_high: Float | None = None
+
+
 @dataclass(frozen=True)
 class Start:
     """The first record of a process: what is about to run, on what, and from which totals it goes on.
@@ -126,7 +136,6 @@ class Start:
     `capacity_flops` is what the run's devices could have done at their peak before this process started, the time
     between processes included. `resumed_from` is the run file of the process whose checkpoint this one goes on from;
     `lost_files` are those of processes that went on from the same one and ended before they saved another.
-    `batches_per_epoch` is in files of before windows had `epochs`.
     """
 
     run_id: str
@@ -144,7 +153,7 @@ class Start:
     kg_co2_per_kwh: Amount | None = None
     resumed_from: str | None = None
     lost_files: tuple[str, ...] = ()
-    batches_per_epoch: int | None = None
+    batches_per_epoch: int | None = None  # of older files, whose windows have no epochs
     host: str | None = None
     pid: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -195,8 +204,8 @@ class Window:
     `telemetry.Telemetry`'s, to within a second: means over all devices, but `clock_samples` is the fewest of any,
     `sm_clock_hz_min` the lowest, `power_watts` all devices'. `slowest_rank_ratio` is how many times longer a step
     takes than if the slowest rank's own part of it (waiting for data, callbacks and, with DDP, the forward pass)
-    were as short as the mean rank's. `pause_seconds` are those of validation and checkpoints in it; the time left
-    lies between `seconds_left_low` and `seconds_left_high` four times out of five; `epochs` are those done.
+    were as short as the mean rank's. `pause_seconds` are those of validation and checkpoints in it; `epochs` are done.
+    `budget_fraction` and the time left are of the budget that will end the run; `budgets` are all of the start's.
     """
 
     step: int
@@ -230,6 +239,7 @@ class Window:
     slowest_rank_ratio: Amount | None = None
     pause_seconds: Mapping[str, Float] = field(default_factory=dict)
     epochs: Float | None = None
+    budgets: tuple[BudgetShare, ...] = ()
 
 
 @dataclass(frozen=True)
