@@ -126,4 +126,6 @@ def test_a_moment_that_was_lost_is_no_zero():
     lost = Totals(lost_steps=3, lost_seconds=10.3)
     # 10.3 - 10.0 s.
     words = "lost with the process before: 1 step after the checkpoint, 0.3s of its time"
-    assert restart._words(kept, lost) == words
+    assert restart._words(kept, lost, 1) == words
+    words = "lost with 2 processes before: 1 step after the checkpoint, 0.3s of their time"
+    assert restart._words(kept, lost, 2) == words

@@ -12,7 +12,7 @@ from flopwatch.model.conventions import CONVENTIONS, DESCRIPTIONS
 from flopwatch.report.anomalies import Anomalies, anomalies
 from flopwatch.report.findings import Evidence, Finding, findings
 from flopwatch.report.published_mfu import Known, known_mfu
-from flopwatch.report.time_book import seconds_by_kind, standing
+from flopwatch.report.time_book import clock_words, seconds_by_kind, standing
 from flopwatch.report.waterfall import Part, waterfall
 from flopwatch.run import metrics, rates
 from flopwatch.run.records import Device, Event, Hardware, Start, Status, Totals, Window, Work
@@ -234,7 +234,7 @@ def summarize(run: Run) -> Report:
         seconds=seconds,
         points=tuple(_points(run, first.start.started_at)),
         events=tuple(event for segment in run.segments for event in segment.events),
-        notes=(*run.notes, doubt) if doubt else run.notes,
+        notes=(*run.notes, *(words for words in (clock_words(run), doubt) if words)),
         versions=start.versions,
         goodput=metrics.goodput(totals, wall_seconds),
         each_process=tuple(_process(segment, followed=segment is not last) for segment in run.segments),

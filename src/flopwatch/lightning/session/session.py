@@ -132,7 +132,7 @@ class Session:
         ledger, trainer = self._ledger, self._trainer
         self._output = Output(trainer, path, self._progress)
         self._output.loggers.announce(name(key, self._options.prefix) for key in METRICS)
-        self._publisher = Publisher(self._options, trainer, self._output, bounds, self._ranks, ledger.started_at)
+        self._publisher = Publisher(self._options, trainer, self._output, bounds, self._ranks, ledger.began_at)
         self._output.file.write(
             facts.start_record(
                 trainer,
@@ -148,6 +148,7 @@ class Session:
                 kg_co2_per_kwh=self._options.kg_co2_per_kwh,
                 resumed_from=resumed_from,
                 lost_files=restart.lost_files,
+                set_back_seconds=ledger.set_back_seconds,
                 batches_per_epoch=bounds.batches_per_epoch,
             )
         )
@@ -175,22 +176,22 @@ class Session:
             self._ledger.meter.add(Amounts())
         else:
             self._count(batch)
+        self._settle()
         step: int = self._trainer.global_step
         if step != self._last_step:
             self._ledger.meter.step(step - self._last_step)
             self._last_step = step
             self._step_ended(step)
+        self._reached = step, self._ledger.meter.mark()
         self._stopwatch.become("callbacks")
 
     def _step_ended(self, step: int) -> None:
         if self._options.optimizer_flops:
             self._ledger.meter.add(Amounts(hardware_flops=self._options.optimizer_flops), batches=0)
-        self._settle()
         self._axis = logging_step(self._trainer)
         self._latest = self._ledger.meter.mark()
         last_step = None if self._bounds is None else self._bounds.last_step
         due = self._window_clock.is_due(step, self._latest.steps, last_step)
-        self._reached = step, self._latest
         if self._ranks.world_size > 1:
             self._ranks.note(step, self._latest, self._stopwatch.own_seconds())
         if due:
@@ -288,7 +289,8 @@ class Session:
 
     def _progress(self) -> Progress | None:
         """How far the run is, for its file; called on another thread, so it only looks."""
-        return self._ledger.progress(*self._reached) if self.phase in (Phase.TRAINING, Phase.STOPPING) else None
+        runs = self.phase in (Phase.TRAINING, Phase.STOPPING)
+        return self._ledger.progress(*self._reached, self._hardware.joules()) if runs else None
 
     def finish(self, status: Status) -> None:
         """Close everything: the last window, files, threads; then write the report and say where it is."""
@@ -321,8 +323,7 @@ class Session:
                 self._ranks.wait_for(pending, until)
         self._publish_complete()
         total = None if last is None else last.value
-        own, seconds = self._ledger.meter.mark(), self._stopwatch.elapsed_seconds()
-        self._final_totals = self._ledger.totals(own, total, seconds)
+        self._final_totals = self._ledger.totals(self._ledger.meter.mark(), total, self._stopwatch.elapsed_seconds())
         self._ranks.finish()
         changed = self._counting.at_the_end()
         if changed is not None and self._output is not None:
