@@ -22,12 +22,12 @@ def totals_of(folder):
     return read_start(path).totals, sign.progress.totals
 
 
-def check(done, totals, kept_steps, accumulate=1):
+def check(done, totals, kept_steps, kept_batches):
     """Kept and lost are all that was done; `done` are the attempts as their diaries have them."""
     batches = sum(each.batches for each in done)
     steps = sum(each.until - each.since for each in done)
-    assert (totals.steps, totals.batches) == (kept_steps, kept_steps * accumulate)
-    assert totals.flops == kept_steps * accumulate * FLOPS_PER_BATCH
+    assert (totals.steps, totals.batches) == (kept_steps, kept_batches)
+    assert totals.flops == kept_batches * FLOPS_PER_BATCH
     assert totals.steps + totals.lost_steps == steps
     assert totals.flops + totals.lost_flops == batches * FLOPS_PER_BATCH
     # Each process's time is all of it, but for what comes before its set-up and, at a kill, after its last sign.
@@ -54,7 +54,7 @@ def test_a_branch_that_is_rolled_back_twice_is_lost_with_its_checkpoints(tmp_pat
     began, totals = totals_of(tmp_path)
     # 8 - 3, 7, 4, 4 and 2.
     assert began.lost_steps == totals.lost_steps == 5 + 7 + 4 + 4 + 2
-    check(done, totals, STEPS)
+    check(done, totals, STEPS, STEPS)
     report = summarize(read_run(tmp_path / "flopwatch"))
     assert 0 < report.goodput < 1
     assert report.run_mfu > 0
@@ -64,6 +64,7 @@ def test_a_branch_that_is_rolled_back_twice_is_lost_with_its_checkpoints(tmp_pat
 
 def test_micro_batches_of_an_unfinished_step_are_lost(tmp_path):
     # Of three batches a step: 4 steps and 2 batches, killed; from step 3 again 1 step and 1 batch, failed; then all.
+    # At its first batch the second saves step 3 anew, without the gradients of that batch, but to go on after it.
     plan = [
         Attempt(None, 14, accumulate=3),
         Attempt(3, 4, "raise", accumulate=3),
@@ -71,14 +72,15 @@ def test_micro_batches_of_an_unfinished_step_are_lost(tmp_path):
     ]
     done = run(tmp_path, plan)
     _, totals = totals_of(tmp_path)
-    # 14 - 9 and 4 batches.
-    assert (totals.lost_steps, totals.lost_flops) == (1 + 1, 9 * FLOPS_PER_BATCH)
-    check(done, totals, 6, accumulate=3)
+    # 14 - 9 and 4 batches. Of the 18 of 6 steps, the third one did 8.
+    assert (totals.lost_steps, totals.lost_flops) == (1 + 1, (5 + 4) * FLOPS_PER_BATCH)
+    assert [each.batches for each in done] == [14, 4, 8]
+    check(done, totals, 6, 9 + 8)
 
 
 def test_branches_at_random_are_exact(tmp_path):
     done, _, totals = rounds(tmp_path, 5, random.Random(7405))
-    check(done, totals, STEPS)
+    check(done, totals, STEPS, STEPS)
 
 
 def rounds(folder, count, chance):

@@ -22,7 +22,7 @@ from flopwatch.lightning.output.run_output import Output, run_file_for
 from flopwatch.lightning.output.windows import Boundary, Closed, Windows
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.ranks.reading import PendingSum
-from flopwatch.lightning.session.checkpoint_totals import CheckpointTotals, SavedAt
+from flopwatch.lightning.session.checkpoint_totals import CheckpointTotals, SavedAt, kept_work
 from flopwatch.lightning.session.ledger import Ledger
 from flopwatch.lightning.session.restart import Restart
 from flopwatch.lightning.session.run_device import RunDevice
@@ -191,10 +191,9 @@ class Session:
         self._axis = logging_step(self._trainer)
         self._latest = self._ledger.meter.mark()
         last_step = None if self._bounds is None else self._bounds.last_step
-        due = self._window_clock.is_due(step, self._latest.steps, last_step)
         if self._ranks.world_size > 1:
             self._ranks.note(step, self._latest, self._stopwatch.own_seconds())
-        if due:
+        if self._window_clock.is_due(step, self._latest.steps, last_step):
             self._close_window()
         self._publish_complete()
         self._stop_if_due(step)
@@ -266,8 +265,8 @@ class Session:
     def _totals_at_checkpoint(self) -> Totals:
         """The run's totals at the last step as far as they are known at once; the rest is noted to be written later."""
         self._settle()
-        own, seconds = self._ledger.meter.mark(), self._stopwatch.elapsed_seconds()
-        pending = self._sum_here(own)
+        own = kept_work(self._ledger.meter.mark(), self._latest, self._trainer.accumulate_grad_batches)
+        pending, seconds = self._sum_here(own), self._stopwatch.elapsed_seconds()
         if pending is not None:
             kinds = self._stopwatch.seconds_by_kind()
             self._checkpoints.wait_for(SavedAt(self._last_step, own, seconds, kinds, pending))
