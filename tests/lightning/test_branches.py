@@ -6,35 +6,11 @@ import shutil
 import pytest
 
 from flopwatch.report.report import summarize
-from flopwatch.run.lineage import last_sign
-from flopwatch.run.run_file import find_run_file, read_run, read_start
-from tests.lightning.attempts import Attempt, run
+from flopwatch.run.run_file import read_run
+from tests.lightning.attempts import Attempt, check, rounds, run, totals_of
 from tests.lightning.models import FLOPS_PER_BATCH
 
 STEPS = 24
-
-
-def totals_of(folder):
-    """The totals at the end of the last attempt, and in its start record those that it went on from."""
-    path = find_run_file(folder / "flopwatch")
-    sign = last_sign(path)
-    assert sign.ended
-    return read_start(path).totals, sign.progress.totals
-
-
-def check(done, totals, kept_steps, kept_batches):
-    """Kept and lost are all that was done; `done` are the attempts as their diaries have them."""
-    batches = sum(each.batches for each in done)
-    steps = sum(each.until - each.since for each in done)
-    assert (totals.steps, totals.batches) == (kept_steps, kept_batches)
-    assert totals.flops == kept_batches * FLOPS_PER_BATCH
-    assert totals.steps + totals.lost_steps == steps
-    assert totals.flops + totals.lost_flops == batches * FLOPS_PER_BATCH
-    # Each process's time is all of it, but for what comes before its set-up and, at a kill, after its last sign.
-    seconds = sum(each.seconds for each in done)
-    assert seconds - 0.6 * len(done) < totals.seconds <= seconds
-    assert totals.device_seconds == pytest.approx(totals.seconds)
-    assert sum(totals.seconds_by_kind.values()) + totals.lost_seconds == pytest.approx(totals.seconds, abs=0.1)
 
 
 def test_a_branch_that_is_rolled_back_twice_is_lost_with_its_checkpoints(tmp_path):
@@ -79,20 +55,8 @@ def test_micro_batches_of_an_unfinished_step_are_lost(tmp_path):
 
 
 def test_branches_at_random_are_exact(tmp_path):
-    done, _, totals = rounds(tmp_path, 5, random.Random(7405))
+    done, _, totals = rounds(tmp_path, 5, STEPS, random.Random(7405))
     check(done, totals, STEPS, STEPS)
-
-
-def rounds(folder, count, chance):
-    """So many attempts from any checkpoint that there is, each killed, failed or stopped, and one to the end."""
-    plan, checkpoints = [Attempt(None, 5, steps=STEPS)], [3]
-    for _ in range(count - 1):
-        since, batches = chance.choice(checkpoints), chance.randint(1, 8)
-        end = chance.choice(["kill", "kill", "raise", "stop"])
-        plan.append(Attempt(since, min(batches, STEPS - since - 1), end, STEPS))
-        checkpoints += [step for step in range(since + 1, since + plan[-1].batches + 1) if step % 3 == 0]
-    plan.append(Attempt(chance.choice(checkpoints[:3]), None, "end", STEPS))
-    return run(folder, plan), *totals_of(folder)
 
 
 def test_a_file_in_between_that_is_gone_makes_the_loss_unknown(tmp_path):
