@@ -138,7 +138,7 @@ class RunFileFollower:
             device=device,
             totals=window.totals,
             capacity_flops=metrics.capacity_flops(self._start.capacity_flops, seconds, device),
-            wall_seconds=window.ended_at - self._start.started_at,
+            wall_seconds=window.ended_at + self._start.set_back_seconds - self._start.started_at,
             usd_per_device_hour=self._start.usd_per_device_hour,
             kg_co2_per_kwh=self._start.kg_co2_per_kwh,
         )

@@ -1,9 +1,8 @@
 """What a run writes down: frozen records, one JSON object each, that later versions can still read.
 
-A run file is a list of such objects: one `start`, one `work` once the first batch has been counted, a `window` about
-every ten seconds, an `end`; in between `hardware` as soon as the driver has answered, `event`s, and a `device` where
-the first batch showed that the start's was not right. All amounts are in base units (FLOPs, seconds, Hz, J); unknown is
-left out or null.
+A run file holds one `start`, one `work` once the first batch is counted, a `window` about every ten seconds, an `end`;
+in between `hardware` once the driver has answered, `event`s, and a `device` where the first batch showed that the
+start's was not right. All amounts are in base units (FLOPs, seconds, Hz, J); unknown is left out or null.
 """
 
 from __future__ import annotations
@@ -89,8 +88,8 @@ class Totals:
     Work is what was kept: steps that were done again after a restart are counted once, and what was done in vain is in
     `lost_steps`, `lost_flops` and `lost_seconds`. What was spent is all that was spent: `seconds` is wall time of the
     run's processes, without the time between them, `device_seconds` is it times devices, `joules` the energy of the
-    GPUs, each once. `hardware_flops` are `flops` with what activation checkpointing recomputes; `useful_tokens` are
-    `tokens` without padding; `seconds_by_kind` is kept time. Unknown in files that were written without them.
+    GPUs, each once. `hardware_flops` are `flops` with what activation checkpointing recomputes, `useful_tokens` are
+    `tokens` without padding, `seconds_by_kind` is kept time.
     """
 
     flops: int | None = 0
@@ -132,10 +131,10 @@ class BudgetShare:
 class Start:
     """The first record of a process: what is about to run, on what, and from which totals it goes on.
 
-    `started_at` is when the run first started, restarts included; `time` is when this process did (unix seconds).
-    `capacity_flops` is what the run's devices could have done at their peak before this process started, the time
-    between processes included. `resumed_from` is the run file of the process whose checkpoint this one goes on from;
-    `lost_files` are those of processes that went on from the same one and ended before they saved another.
+    `started_at` is when the run first started, `time` when this process did (unix seconds). `capacity_flops` is what
+    the run's devices could have done at their peak until then. `resumed_from` is the run file of the process whose
+    checkpoint this one goes on from, `lost_files` those of processes whose work it was the first to count as lost. By
+    `set_back_seconds` its clock is behind the run's first one, as far as it shows.
     """
 
     run_id: str
@@ -153,6 +152,7 @@ class Start:
     kg_co2_per_kwh: Amount | None = None
     resumed_from: str | None = None
     lost_files: tuple[str, ...] = ()
+    set_back_seconds: Amount = 0.0
     batches_per_epoch: int | None = None  # of older files, whose windows have no epochs
     host: str | None = None
     pid: int | None = None

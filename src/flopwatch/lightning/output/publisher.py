@@ -33,7 +33,7 @@ class Publisher:
         output: Where numbers go.
         bounds: The budgets.
         ranks: The run's processes, which end at the same step where the user wants a budget to end training.
-        started_at: When the run first started (unix seconds).
+        started_at: When the run first started (unix seconds, by this process's clock).
     """
 
     def __init__(
