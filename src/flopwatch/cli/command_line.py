@@ -56,7 +56,7 @@ def run() -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a command.
+    """Run a command and return its exit code.
 
     Args:
         argv: Arguments without the program's name.

@@ -118,7 +118,7 @@ def _without_choices(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_sizes(values: Mapping[str, Any]) -> None:
-    """Refuse what would take hours and all memory to build.
+    """Refuse a config that would take hours and all memory to build.
 
     Raises:
         MeasurementError: If there are more layers or labels than any model has.

@@ -93,7 +93,7 @@ class ClosedForm:
         return flops, again.flops
 
     def forward_flops(self, shape: Batch) -> int:
-        """Forward FLOPs, adapters included."""
+        """Return the forward FLOPs, adapters included."""
         added = backward.added_forward_flops(self.architecture, shape, self.trainable)
         return self.architecture.forward_flops(shape) + added
 
@@ -104,7 +104,7 @@ class ClosedForm:
         return conventions.by_convention(self.architecture, shape)
 
     def rows(self, shape: Batch) -> tuple[ComponentRow, ...]:
-        """The per-component table, with a line for adapters."""
+        """Return the per-component table, with a row for adapters."""
         rows = self.architecture.rows(shape)
         added = backward.added_forward_flops(self.architecture, shape, self.trainable)
         if added:
@@ -174,7 +174,7 @@ class ClosedFormCounter:
         )
 
     def _form(self, training: int) -> ClosedForm:
-        """The closed form with what trains at the moment.
+        """Return the closed form for the parameters that train now.
 
         Raises:
             ConfigError: If that cannot be told from the parameters' names.
@@ -219,7 +219,7 @@ class ClosedFormCounter:
         return Amounts(cost.flops, tokens, shape.sequences, cost.hardware_flops, lengths.useful_tokens)
 
     def _shape(self, batch: Any) -> Batch | None:
-        """The shape of a batch as the model sees it."""
+        """Return the shape of a batch as the model sees it."""
         try:
             stated = self._subject.reader.shape(batch)
         except UnreadableBatchError as error:
@@ -250,7 +250,7 @@ class ClosedFormCounter:
         return f"the step no longer matches its closed form: {ran:,} FLOPs, not {expected:,}"
 
     def at_the_end(self) -> Work:
-        """As it was at first."""
+        """Return the description of the first batch, unchanged."""
         return self.work
 
     def _described(self, training: int, shape: Batch, verification: Verification, note: str) -> Work:

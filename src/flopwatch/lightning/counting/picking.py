@@ -34,11 +34,11 @@ class WithheldCounter:
         self.work = Work("withheld", f"{why}; and {error}")
 
     def count(self, batch: Any, look: Look, training: int) -> Amounts:
-        """Everything but FLOPs."""
+        """Count everything except FLOPs."""
         return self._contents.amounts(batch, None, None)
 
     def knows(self, batch: Any, training: int) -> bool:
-        """Nothing is known of any batch."""
+        """Return `False`: no batch's cost is known."""
         return False
 
     def objection(self, batch: Any, seen: Seen, training: int) -> str | None:
@@ -46,7 +46,7 @@ class WithheldCounter:
         return self._why
 
     def at_the_end(self) -> Work:
-        """As it was at first."""
+        """Return the description of the first batch, unchanged."""
         return self.work
 
 
@@ -104,7 +104,7 @@ class Counting:
         self._training.list_again()
 
     def plan(self, batch: Any) -> None:
-        """Decide whether the batch that comes is watched."""
+        """Decide whether to watch the next batch."""
         training = self._training.now()
         known = self._counter is None or self._counter.knows(batch, training)
         self._watcher.plan(due=training not in self._checked, known=known)
@@ -116,11 +116,11 @@ class Counting:
         self._watcher.start()
 
     def batch_ends(self) -> None:
-        """It has been run, or was given up."""
+        """Note that the batch has run or was aborted."""
         self._watcher.stop()
 
     def release(self) -> None:
-        """Stop looking, whatever happens."""
+        """Stop watching, whatever happens."""
         self._watcher.stop()
 
     def count(self, batch: Any) -> Amounts:

@@ -28,7 +28,7 @@ class Known:
     most: int = 0
 
     def learn(self, cost: Cost) -> None:
-        """Another batch."""
+        """Add a batch."""
         self.least = min(self.least, cost.flops) if self.batches else cost.flops
         self.most = max(self.most, cost.flops)
         self.last = cost
@@ -37,7 +37,7 @@ class Known:
         self.hardware_flops = add(self.hardware_flops, cost.hardware_flops)
 
     def mean(self) -> Cost:
-        """The mean batch.
+        """Return the mean cost of the batches.
 
         Raises:
             MeasurementError: If there was none.
@@ -63,7 +63,7 @@ class WatchedCosts:
 
     @property
     def status(self) -> Literal["watched", "sampled"]:
-        """Whether each batch was watched, or is like one that was."""
+        """Return the status: whether every batch was watched, or resembles a watched one."""
         return "sampled" if self._guessed else "watched"
 
     def spread(self) -> str:
@@ -78,7 +78,7 @@ class WatchedCosts:
         return not self._varies and self._like(batch, training) in self._known
 
     def learn(self, batch: Any, cost: Cost, training: int = 0) -> None:
-        """Keep what a watched batch cost."""
+        """Store what a watched batch cost."""
         signature = self._like(batch, training)
         known = self._known.get(signature)
         if known is None:
@@ -90,7 +90,7 @@ class WatchedCosts:
             each.learn(cost)
 
     def cost(self, batch: Any, training: int = 0) -> Cost:
-        """What a batch that was not watched is taken to cost.
+        """Return the assumed cost of an unwatched batch.
 
         Raises:
             MeasurementError: If none was watched yet.
@@ -106,7 +106,7 @@ class WatchedCosts:
 
 
 def cost_of(measured: Measurement) -> Cost:
-    """The cost of a batch that was watched.
+    """Return the cost of a watched batch.
 
     Raises:
         MeasurementError: If something could not be counted into which weights went, or that is known for heavy work,
@@ -130,7 +130,7 @@ def cost_of(measured: Measurement) -> Cost:
 
 
 class WatchedCounter:
-    """Counts batches by what watched ones cost.
+    """Counts batches by the cost of watched ones.
 
     Args:
         subject: What is counted.
@@ -158,7 +158,7 @@ class WatchedCounter:
         )
 
     def count(self, batch: Any, look: Look, training: int) -> Amounts:
-        """What the batch cost, or like ones did."""
+        """Return what the batch, or a similar watched one, cost."""
         cost = self._cost(batch, look, training)
         flops, hardware_flops = (None, None) if cost is None else (cost.flops, cost.hardware_flops)
         return self._contents.amounts(batch, flops, hardware_flops)
@@ -180,7 +180,7 @@ class WatchedCounter:
         return self._costs.knows(batch, training)
 
     def objection(self, batch: Any, seen: Seen, training: int) -> str | None:
-        """None: what is seen is what counts."""
+        """Return `None`: the watched count is the count."""
         return None
 
     def at_the_end(self) -> Work:
