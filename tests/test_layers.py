@@ -24,7 +24,7 @@ PACKAGES = [
 INSIDE = {
     "model": ["batch", "components", "architecture", "backward", "conventions", "families", "estimate"],
     "lightning": [
-        *("trainer", "patch", "counting", "timing", "ranks", "devices"),
+        *("trainer", "patch", "apart", "counting", "timing", "ranks", "devices"),
         *("options", "hardware", "output", "session", "last_checkpoint", "inference", "callback", "plugin"),
     ],
 }

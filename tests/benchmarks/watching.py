@@ -23,7 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from flopwatch import FlopWatch
-from flopwatch.lightning import watching
+from flopwatch.lightning.counting import watcher as watching
 from flopwatch.measure.watching import StepCounter
 
 

@@ -29,18 +29,18 @@ TOOLS = (
     "tensorboard>=2.14",
 )
 TESTS = (
-    *("tests/test_*.py", "tests/nvml", "tests/render", "tests/lightning/test_callback.py"),
-    *("tests/lightning/test_loggers.py", "tests/lightning/test_resume.py", "tests/lightning/test_timing.py"),
+    *("tests/test_*.py", "tests/hardware", "tests/run", "tests/report", "tests/lightning/test_callback.py"),
+    *("tests/lightning/test_loggers.py", "tests/lightning/test_resume.py", "tests/lightning/timing/test_stopwatch.py"),
     *("tests/lightning/test_plugin.py", "tests/lightning/test_processes.py", "tests/wandb/test_log.py"),
 )
 NEEDS_HUGGING_FACE = (
-    "tests/test_backward.py",
-    "tests/test_conventions.py",
+    "tests/model/test_backward.py",
+    "tests/model/test_conventions.py",
     "tests/test_examples.py",
     "tests/test_fuzz.py",
 )
 # Written down once and only right for the versions that CI pins.
-PINNED_BY_CI = ("tests/test_docs.py", "tests/test_security.py", "tests/test_layers.py", "tests/test_following.py")
+PINNED_BY_CI = ("tests/test_docs.py", "tests/test_security.py", "tests/test_layers.py", "tests/report/test_tail.py")
 
 
 @dataclass(frozen=True)

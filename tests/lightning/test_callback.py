@@ -543,10 +543,10 @@ def test_budgets(tmp_path, clock, budget, fraction):
 
 def test_the_trainers_own_limits_are_the_default_budget(tmp_path):
     run = fit(tmp_path / "epochs", FlopWatch(), data=loader(6), max_steps=-1, max_epochs=2, accumulate_grad_batches=3)
-    assert [(line.amount, line.unit) for line in run.start.budgets] == [(4, "steps")]
+    assert [(line.amount, line.unit) for line in run.start.budgets] == [(2, "epochs")]
     run = fit(tmp_path / "time", FlopWatch(), max_steps=-1, max_epochs=1, data=loader(5), max_time={"hours": 2})
     budgets = [(line.amount, line.unit) for line in run.start.budgets]
-    assert budgets[0] == (5, "steps")
+    assert budgets[0] == (1, "epochs")
     assert budgets[1] == (pytest.approx(7200, abs=1), "seconds")
 
 

@@ -197,11 +197,3 @@ def test_ranks_that_share_a_batch_are_told_by_the_strategy():
     itself = SimpleNamespace(world_size=4, global_rank=0)
     stated = DeepSpeedStrategy.distributed_sampler_kwargs.fget(itself)
     assert ranks_per_replica(SimpleNamespace(distributed_sampler_kwargs=stated), 4) == 1
-
-
-@pytest.mark.parametrize(("stated", "expected"), [(4, 1), (2, 2), (1, 4), (3, 0), (None, 1)])
-def test_an_answer_that_is_no_divisor_is_no_answer(stated, expected):
-    strategy = (
-        SimpleNamespace() if stated is None else SimpleNamespace(distributed_sampler_kwargs={"num_replicas": stated})
-    )
-    assert ranks_per_replica(strategy, 4) == expected

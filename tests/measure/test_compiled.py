@@ -216,3 +216,15 @@ def test_sharded_weights_are_told_by_their_whole_shapes_and_local_gradients(one_
     for _ in range(2):  # gradients add up
         assert watched(model, lambda: model(torch.randn(12, 24)).sum().backward()).unseen == unseen
     assert watched(model, lambda: None).unseen == ()
+
+
+def test_compiled_attention_counts_its_backward():
+    query, key, value = (torch.randn(1, 2, 6, 16, requires_grad=True) for _ in range(3))
+
+    def step(query, key, value):
+        return nn.functional.scaled_dot_product_attention(query * 1, key * 1, value * 1).sum()
+
+    compiled = torch.compile(step, backend="aot_eager")
+    expected = 2 * 2 * 36 * (16 + 16)
+    measured = watched(nn.Module(), lambda: compiled(query, key, value).backward())
+    assert (measured.forward_flops, measured.backward_flops) == (expected, 2 * expected)

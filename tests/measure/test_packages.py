@@ -1,15 +1,11 @@
 """Operators of other packages and flex_attention: every number by hand, over a real step, without the packages."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
-from torch._higher_order_ops.flex_attention import flex_attention as flex_operator
-from torch.nn.attention.flex_attention import _identity, create_block_mask, flex_attention
 
-from flopwatch.measure import flex, packages, register
-from flopwatch.measure.formulas import FORMULAS, FREE, HEAVY
+from flopwatch.measure import packages, register
+from flopwatch.measure.formulas import FORMULAS
 from flopwatch.measure.watching import StepCounter
 
 
@@ -320,107 +316,3 @@ def test_a_formula_of_the_users_goes_before_a_shipped_one(operators):
         assert [watched(step, attention=each).forward_flops for each in ("full", "causal")] == [7, 7]
     finally:
         del FORMULAS[attend]
-
-
-def test_no_operator_is_both_free_and_counted():
-    assert not set(packages.RULES) & FREE
-    assert not HEAVY & FREE
-
-
-BLOCKS = create_block_mask(lambda b, h, q, k: q >= k, None, None, 250, 250, device="cpu", BLOCK_SIZE=64)
-# Of blocks of 64: in the first three rows of blocks 1 + 2 + 3 of 64 x 64; in the last one 58 queries and all 250 keys.
-KEPT = (1 + 2 + 3) * 64 * 64 + 58 * 250
-PAIR = 2 * 2 * (16 + 16)  # two heads, two products of width 16
-
-
-def heads(length=250, **options):
-    torch.manual_seed(0)
-    return tuple(torch.randn(1, 2, length, 16, **options) for _ in range(3))
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-def test_flex_attention_counts_the_blocks_that_are_kept(compiled):
-    torch._dynamo.reset()
-    attend = torch.compile(flex_attention, backend="aot_eager") if compiled else flex_attention
-    measured = {
-        (convention, mask is None): watched(lambda mask=mask: attend(*heads(), block_mask=mask), attention=convention)
-        for convention in ("full", "causal")
-        for mask in (None, BLOCKS)
-    }
-    flops = {key: each.forward_flops for key, each in measured.items()}
-    pairs = 250 * 250
-    assert flops == {
-        ("full", True): pairs * PAIR,
-        ("full", False): pairs * PAIR,
-        ("causal", True): pairs * PAIR,
-        ("causal", False): KEPT * PAIR,
-    }
-    assert all(each.complete and each.assumptions == () for each in measured.values())
-
-
-def flex_gradients(compiled, counter=None):
-    torch._dynamo.reset()
-    # The operator itself: on a CPU the function in front of it takes no tensor that needs a gradient.
-    step = lambda q, k, v: flex_operator(q, k, v, _identity, BLOCKS.as_tuple(), 1.0, {})[0].pow(2).sum()  # noqa: E731
-    tensors = heads(requires_grad=True)
-    if counter is not None:
-        counter.start()
-    (torch.compile(step, backend="aot_eager") if compiled else step)(*tensors).backward()
-    if counter is not None:
-        counter.stop()
-    return [each.grad for each in tensors]
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-def test_flex_attentions_backward_is_four_products_and_stays_as_it_is(compiled):
-    counter = StepCounter(nn.Module())
-    with_ours, without = flex_gradients(compiled, counter), flex_gradients(compiled)
-    assert all(torch.equal(one, other) for one, other in zip(with_ours, without, strict=True))
-    assert two(counter.result("causal")) == (KEPT * PAIR, 2 * KEPT * PAIR)
-    assert two(counter.result("full")) == (250 * 250 * PAIR, 2 * 250 * 250 * PAIR)
-
-
-def test_a_block_mask_on_a_device_is_not_read_which_is_said(monkeypatch):
-    monkeypatch.setattr(flex, "kept_pairs", lambda operator, args: None)
-    measured = watched(lambda: flex_attention(*heads(), block_mask=BLOCKS), attention="causal")
-    assert measured.forward_flops == 250 * 250 * PAIR
-    assert measured.assumptions == (flex.UNREAD,)
-    monkeypatch.undo()
-    mask = [each.to("meta") if isinstance(each, torch.Tensor) else each for each in BLOCKS.as_tuple()]
-    assert flex.kept_pairs(flex_operator, (*heads(), None, mask)) is None
-
-
-def test_a_compiled_kernel_of_flex_attention_is_not_seen_and_withholds(monkeypatch):
-    from torch._inductor.codecache import PyCodeCache
-
-    linear = nn.Linear(4, 4)
-    step = lambda: linear(torch.ones(2, 4))  # noqa: E731
-    monkeypatch.setattr(PyCodeCache, "modules", [SimpleNamespace(cpp_fused_add_0=None)])
-    assert watched(step, linear).complete
-    monkeypatch.setattr(PyCodeCache, "modules", [SimpleNamespace(triton_tem_fused_flex_attention_0=None)])
-    assert [each.operator for each in watched(step, linear).missing] == ["higher_order.flex_attention"]
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 3), (2, 3)])
-def test_block_masks_of_each_sequence_or_head(shape):
-    mask = create_block_mask(lambda b, h, q, k: q >= k + 64 * (b + h), *shape, 256, 256, device="cpu", BLOCK_SIZE=64)
-    q = torch.empty(2, 3, 256, 16)
-    blocks = mask.to_dense().expand(2, 3, -1, -1).sum().item()
-    assert flex.kept_pairs(flex_operator, (q, q, q, None, mask.as_tuple())) == blocks * 64 * 64
-
-
-def test_other_operators_that_are_given_functions_run_and_withhold():
-    x = torch.randn(3, 3)
-    step = lambda: torch.cond(x.sum() > 0, lambda x: x @ x, lambda x: x + x, (x,))  # noqa: E731
-    assert [each.operator for each in watched(step).missing] == ["higher_order.cond"]
-
-
-def test_compiled_attention_counts_its_backward():
-    query, key, value = heads(6, requires_grad=True)
-
-    def step(query, key, value):
-        return nn.functional.scaled_dot_product_attention(query * 1, key * 1, value * 1).sum()
-
-    compiled = torch.compile(step, backend="aot_eager")
-    expected = 2 * 2 * 36 * (16 + 16)
-    assert two(watched(lambda: compiled(query, key, value).backward())) == (expected, 2 * expected)

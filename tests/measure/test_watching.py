@@ -127,53 +127,6 @@ def test_fused_attention_shows_its_mask_also_inside_of_pytorchs_layers():
     assert backward[0] - backward[1] == 2 * 45 * pair
 
 
-def test_more_keys_than_queries_are_masked_from_the_first_ones_on():
-    query, key = torch.randn(1, 1, 3, 8), torch.randn(1, 1, 5, 8)
-    step = lambda: functional.scaled_dot_product_attention(query, key, key, is_causal=True)  # noqa: E731
-    # Of 3 x 5 pairs 1 + 2 + 3 are kept.
-    assert watched(nn.Module(), step).forward_flops == 6 * 4 * 8
-
-
-def test_gradients_that_nobody_asked_for_do_not_count_though_the_kernel_computes_them():
-    query, key, value = (torch.randn(1, 2, 6, 8) for _ in range(3))
-    query.requires_grad_()
-    step = lambda: functional.scaled_dot_product_attention(query, key, value).sum().backward()  # noqa: E731
-    product = 2 * 2 * 6 * 6 * 8
-    # Of four products: the gradient of the scores and that of the queries.
-    assert watched(nn.Module(), step).backward_flops == 2 * product
-
-
-@pytest.mark.parametrize("layout", ["coo", "csr"])
-def test_a_sparse_matrix_counts_what_is_stored(layout):
-    dense = torch.zeros(6, 6)
-    dense[0, 1] = dense[2, 3] = dense[5, 0] = 1.0
-    sparse = dense.to_sparse() if layout == "coo" else dense.to_sparse_csr()
-    step = lambda: torch.sparse.mm(sparse, torch.randn(6, 4))  # noqa: E731
-    assert watched(nn.Module(), step).forward_flops == 2 * 3 * 4
-
-
-def test_complex_products_are_four_times_real_ones():
-    a = torch.randn(3, 4, dtype=torch.complex64)
-    assert watched(nn.Module(), lambda: a @ a.T).forward_flops == 8 * 3 * 4 * 3
-
-
-def test_fourier_transforms_by_the_usual_count():
-    # 5 n log2 n of a complex transform of 16: 320; half of it where one side is real.
-    assert watched(nn.Module(), lambda: torch.fft.fft(torch.randn(2, 16, dtype=torch.complex64))).forward_flops == 640
-    assert watched(nn.Module(), lambda: torch.fft.rfft(torch.randn(2, 16))).forward_flops == 320
-    spectrum = torch.fft.rfft(torch.randn(2, 16))
-    assert watched(nn.Module(), lambda: torch.fft.irfft(spectrum)).forward_flops == 320
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_fused_lstm_counts_both_of_its_weights_at_every_step(bidirectional):
-    lstm = nn.LSTM(6, 8, batch_first=True, bidirectional=bidirectional)
-    directions = 2 if bidirectional else 1
-    forward = directions * 2 * (3 * 5) * (4 * 8 * 6 + 4 * 8 * 8)
-    measured = watched(lstm, lambda: lstm(torch.randn(3, 5, 6))[0].sum().backward())
-    assert three(measured) == (forward, 2 * forward, 0)
-
-
 def test_inference_mode_is_taken_apart(layers):
     convolution, query = nn.Conv2d(3, 4, 3), torch.randn(1, 2, 6, 8)
 

@@ -1,17 +1,13 @@
 """Dips, drifts and slow ranks in hand-made runs, and what is made of them."""
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flopwatch.report.anomalies import Anomalies, CauseShare, Dip, Drift, SlowRank, anomalies
-from flopwatch.report.findings import MOST, Evidence, Finding, findings
-from flopwatch.report.published_mfu import known_mfu, published_runs
-from flopwatch.report.render.efficiency import finding_words, known_words, unusual_lines
+from flopwatch.report.render.efficiency import unusual_lines
 from flopwatch.report.report import summarize
-from flopwatch.report.waterfall import Part
 from flopwatch.run.run_file import Run, Segment
 from tests import samples
 
@@ -157,100 +153,3 @@ def test_a_dip_of_a_noisy_run_is_found():
         # A window of chance may lie at an edge.
         assert (dip.first_step, dip.last_step) == (pytest.approx(301, abs=10), pytest.approx(800, abs=10))
         assert dip.slower == pytest.approx(0.5, abs=0.04)
-
-
-SECONDS = {"setup": 10.0, "training": 700.0, "data_wait": 80.0, "validation": 100.0, "checkpoint": 110.0}
-NOTHING = Evidence(SECONDS, 1000.0, None, (), Anomalies(), 0.4, 0.3, 800.0)
-
-
-def test_what_time_would_give_back_by_hand():
-    found = findings(NOTHING)
-    # 110 of 1,000 s: without them the same work takes 890 s, 0.3 / 0.89 = 0.33708.
-    assert found[0] == Finding("checkpoint", 0.11, None, pytest.approx(0.3 / 0.89 - 0.3))
-    assert [each.kind for each in found] == ["checkpoint", "validation"]
-
-
-def test_waiting_for_data_is_worth_points_of_both():
-    (data, *_) = findings(replace(NOTHING, data_wait_fraction=0.2, seconds={"training": 800.0}, wall_seconds=810.0))
-    # A fifth of the loop: 0.4 / 0.8 = 0.5. Of 810 s it is 160 s: 0.3 x 810 / 650.
-    assert data == Finding("data_wait", 0.2, pytest.approx(0.1), pytest.approx(0.3 * 810 / 650 - 0.3))
-    assert finding_words(data) == (
-        "Waiting for data takes 20.0% of the training loop, worth 10.0 points of MFU and 7.4 points of run MFU: add"
-        " data loader workers, prefetch more, or make transforms cheaper."
-    )
-
-
-def test_inside_training_clock_recomputation_and_padding_are_found():
-    parts = [
-        Part(kind, flops, 1.0, None)
-        for kind, flops in (("clock", 10), ("recomputed", 20), ("rest", 110), ("padding", 6), ("useful", 54))
-    ]
-    found = {each.kind: each for each in findings(replace(NOTHING, parts=parts, seconds={"training": 800.0}))}
-    assert found["clock"].share == 10 / 200
-    assert found["recomputed"].share == 20 / 80
-    # Training steps are all of the loop and of the run: a twentieth by the clock, a quarter of the time recomputing.
-    assert found["clock"].mfu_gain == pytest.approx(0.4 / (1 - 10 / 200) - 0.4)
-    assert found["recomputed"].run_mfu_gain == pytest.approx(0.3 / (1 - 20 / 80) - 0.3)
-    # Less padding makes more of the FLOPs useful, not the MFU higher.
-    assert found["padding"] == Finding("padding", 0.1, None, None)
-
-
-def test_on_other_devices_a_second_is_worth_what_they_could_have_done():
-    """Validation took a tenth of the time on eight times the devices: 8 of 17 of what could have been done."""
-    parts = [Part("validation", 800, 8.0, None), Part("useful", 900, 9.0, None)]
-    evidence = replace(NOTHING, parts=parts, seconds={"validation": 10.0, "training": 90.0}, wall_seconds=100.0)
-    (found,) = findings(evidence)
-    assert (found.share, found.run_mfu_gain) == (0.1, pytest.approx(0.3 / (1 - 8 / 17) - 0.3))
-
-
-def test_an_mfu_above_one_has_no_findings():
-    assert findings(replace(NOTHING, mfu=1.2)) == ()
-
-
-def test_without_an_mfu_shares_decide_and_no_gain_is_claimed():
-    found = findings(replace(NOTHING, mfu=None, run_mfu=None, data_wait_fraction=0.5))
-    assert [(each.kind, each.mfu_gain, each.run_mfu_gain) for each in found] == [
-        ("data_wait", None, None),
-        ("checkpoint", None, None),
-        ("validation", None, None),
-    ]
-    assert finding_words(found[1]) == "Saving checkpoints takes 11.0% of wall time: save less often, or asynchronously."
-
-
-def test_there_are_five_at_most_and_none_where_there_is_nothing_to_say():
-    kinds = ("setup", "validation", "checkpoint", "callbacks", "other", "lost", "interruption")
-    assert len(findings(replace(NOTHING, seconds=dict.fromkeys(kinds, 100.0)))) == MOST
-    assert findings(replace(NOTHING, seconds={"training": 990.0, "validation": 10.0})) == ()
-
-
-def test_a_dip_and_a_slow_rank_are_findings_too():
-    dip = Dip(0.0, 100.0, 1, 10, 0.4, None, None)
-    unusual = Anomalies((dip, replace(dip, cause="data")), (), SlowRank(3, 1.25, 0.8))
-    found = {each.kind: each for each in findings(replace(NOTHING, anomalies=unusual))}
-    # One of the dips is explained by data. 40 of 800 s; in 80% of the windows a fifth of a step of 1.25 is too much.
-    assert (found["dips"].share, found["dips"].detail) == (0.05, "1")
-    assert (found["slow rank"].share, found["slow rank"].detail) == (pytest.approx(0.16), "3")
-    assert finding_words(found["dips"]).startswith("A dip without a known cause costs 5.0% of training-loop time")
-
-
-def test_published_runs_of_about_the_size_on_the_chip_are_known():
-    known = known_mfu(replace(samples.H100, dtype="bf16"), 8_030_261_248)
-    # By hand from the table: 3.2B to 20B parameters on the H100.
-    rows = [run for run in published_runs() if "H100" in run.device and 3.3e9 < run.parameters < 2e10]
-    assert (known.low, known.high, known.runs) == (min(r.mfu for r in rows), max(r.mfu for r in rows), len(rows))
-    assert 0.3 < known.low < known.high == 0.49
-    assert "Megatron-LM README" in known_words(known)
-
-
-@pytest.mark.parametrize(
-    ("change", "parameters"),
-    [
-        ({"name": "NVIDIA L4"}, 8e9),
-        ({"dtype": "fp8"}, 8e9),
-        ({}, 1000),
-        ({}, None),
-        ({"name": "NVIDIA H100 PCIe"}, 8e9),
-    ],
-)
-def test_of_other_chips_precisions_and_sizes_nothing_is_known(change, parameters):
-    assert known_mfu(replace(samples.H100, **change), parameters) is None

@@ -1,6 +1,5 @@
-"""A run against its plan, and the bar of a long read."""
+"""A run against its plan."""
 
-import io
 import json
 
 import pytest
@@ -9,7 +8,6 @@ from flopwatch.cli.command_line import main
 from flopwatch.errors import ArgumentError
 from flopwatch.report.plan import against, read_plan
 from flopwatch.report.report import PlanLine, summarize
-from flopwatch.run.reading_bar import ReadingBar
 from flopwatch.run.run_file import read_run
 from tests import samples
 from tests.run.test_run_file import write
@@ -65,43 +63,3 @@ def test_several_runs_have_no_plan(run_file, tmp_path, capsys):
     assert "expected one RUN with --plan" in capsys.readouterr().err
     assert main(["report", str(run_file), "--plan", str(tmp_path / "no")]) == 1
     assert "cannot read the plan" in capsys.readouterr().err
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_a_bar_is_drawn_where_reading_takes_long(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("flopwatch.run.reading_bar.time.monotonic", lambda: now[0])
-    terminal = Terminal()
-    bar = ReadingBar(terminal)
-    bar("run.jsonl", 100, 1000)
-    assert terminal.getvalue() == ""
-    now[0] = 2.0
-    bar("run.jsonl", 250, 1000)
-    # A quarter took two seconds: the rest takes six.
-    assert terminal.getvalue().endswith("25%, 6s left")
-    bar.clear()
-    assert terminal.getvalue().endswith("\r\x1b[K")
-
-
-def test_nothing_is_drawn_on_anything_but_a_terminal(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("flopwatch.run.reading_bar.time.monotonic", lambda: now[0])
-    pipe = io.StringIO()
-    bar = ReadingBar(pipe)
-    now[0] = 100.0
-    bar("run.jsonl", 500, 1000)
-    bar.clear()
-    assert pipe.getvalue() == ""
-
-
-def test_reading_tells_how_far_it_is(tmp_path):
-    windows = [samples.window(10 * place, 1000.0 + 12 * place) for place in range(1, 3000)]
-    path, told = write(tmp_path / "run.jsonl", [samples.start(), *windows]), []
-    read_run(path, lambda *words: told.append(words))
-    assert len(told) == 3
-    assert all(name == "run.jsonl" and size == path.stat().st_size for name, _, size in told)
-    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)

@@ -13,12 +13,8 @@ from flopwatch.cli import command_line as cli
 from flopwatch.cli.command_line import main
 from flopwatch.errors import RunFileError
 from flopwatch.report import tail as following
-from flopwatch.report.render import live
 from flopwatch.report.tail import find, follow
-from flopwatch.run.metric_table import METRICS
 from flopwatch.run.records import to_json
-from flopwatch.wandb import leet
-from flopwatch.wandb.live import own_part
 from tests import samples
 
 MAIN = "import sys; from flopwatch.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -137,73 +133,6 @@ def test_a_silent_run_is_told_once(tmp_path, monkeypatch, capsys):
 def test_a_senseless_pace_is_refused(run_file, every, capsys):
     assert main(["watch", str(run_file), "--every", every]) == 1
     assert "expected a number of seconds above 0 and at most 3600 for --every" in capsys.readouterr().err
-
-
-def test_the_table_has_the_newest_value_and_its_range():
-    rows = [{**ROW, "perf/mfu": 0.2}, {**ROW, "perf/mfu": 0.3}, ROW]
-    (line,) = (line for line in live.screen(rows, "a run").splitlines() if line.startswith("MFU "))
-    assert line.split() == ["MFU", "40%", "20%", "40%", "▁▄█"]
-    assert live.screen([], "a run") == "a run\nno flopwatch window yet\n"
-    assert live.screen(rows, "a run").startswith("a run, step 11\n")
-
-
-def test_every_metric_has_a_form():
-    assert all(live.shown(metric, 0.5) for metric in METRICS.values())
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "NaN", None, True, [1], {}, 10**400])
-def test_what_is_no_number_is_not_shown(value):
-    keys = ["perf/mfu", "budget/hours_left", "perf/step_seconds", "trainer/global_step"]
-    row = {**ROW, **dict.fromkeys(keys, value)}
-    assert live.line(row, keys[:3]).split() == ["n/a"] * 4
-    assert "step n/a" in live.screen([ROW, row], "a run")
-
-
-def test_now_is_the_newest_window_and_not_the_last_known_value():
-    rows = [{**ROW, "budget/hours_left": 1.0}, ROW]
-    (line,) = (line for line in live.screen(rows, "a run").splitlines() if line.startswith("time left"))
-    assert line.split()[2:5] == ["n/a", "1h", "00m"]
-
-
-@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (100, 30), (150, 50), (40, 10)])
-def test_the_table_fits_the_terminal(columns, lines):
-    rows = [dict.fromkeys([*METRICS, "trainer/global_step"], 0.1 * place) for place in range(50)]
-    shown = live.screen(rows, "runs/wandb/offline-run-20260101_000000-abcdefgh/run-abcdefgh.wandb", columns, lines)
-    assert all(len(line) <= columns for line in shown.splitlines())
-    assert len(shown.splitlines()) < lines
-    assert "MFU" in shown
-
-
-@pytest.mark.parametrize(
-    ("size", "rows", "in_a_row", "first"),
-    [((150, 46), 4, 3, "perf|"), ((120, 36), 3, 3, "/mfu$"), ((80, 24), 2, 2, "/mfu$"), ((20, 5), 1, 1, "/mfu$")],
-)
-def test_charts_are_as_many_as_the_terminal_has_room_for(size, rows, in_a_row, first):
-    assert leet.layout(*size)[:2] == (rows, in_a_row)
-    assert leet.layout(*size)[2].startswith(first)
-
-
-OTHERS = [{"myperf/step_seconds": 1.0, "mybudget/device_hours": 1.0}, {"perf/step_seconds": 1.0}, {"loss": 1.0}, {}]
-
-
-@pytest.mark.parametrize("row", OTHERS)
-def test_rows_of_others_are_left_out(row):
-    assert own_part(row) is None
-
-
-@pytest.mark.parametrize("prefix", ["", "exp1-", "mine/", "exp1-mine/"])
-def test_our_rows_are_known_by_two_keys_under_one_prefix(prefix):
-    row = {f"{prefix}{key}" if key != "trainer/global_step" else key: value for key, value in ROW.items()}
-    assert own_part(row) == ROW
-
-
-def test_a_row_from_tensorboard_has_its_own_axis():
-    row = {key: value for key, value in ROW.items() if key != "trainer/global_step"}
-    assert own_part({**row, "global_step": 7})["trainer/global_step"] == 7
-
-
-def test_sparklines_need_a_change():
-    assert live.sparkline([1.0, 1.0]) == ""
 
 
 def test_a_run_that_ended_without_rows_of_ours_says_so(tmp_path, capsys):

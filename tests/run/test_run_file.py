@@ -186,3 +186,12 @@ def test_totals_at_a_checkpoint_are_those_of_its_step_and_the_last_ones(tmp_path
     assert totals_at_checkpoint(path, 3) is None
     assert totals_at_checkpoint(tmp_path / "none.jsonl", 4) is None
     assert read_run(path).segments[0].end is not None
+
+
+def test_reading_tells_how_far_it_is(tmp_path):
+    windows = [samples.window(10 * place, 1000.0 + 12 * place) for place in range(1, 3000)]
+    path, told = write(tmp_path / "run.jsonl", [samples.start(), *windows]), []
+    read_run(path, lambda *words: told.append(words))
+    assert len(told) == 3
+    assert all(name == "run.jsonl" and size == path.stat().st_size for name, _, size in told)
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)

@@ -5,8 +5,6 @@ import json
 import pytest
 
 from flopwatch.cli.command_line import main
-from flopwatch.errors import ArgumentError
-from flopwatch.wandb.online import Project, RunPath, parse_run
 from flopwatch.wandb.panels import SECTIONS
 from tests.wandb.server import ENTITY
 
@@ -103,23 +101,3 @@ def test_what_cannot_be_reported_is_said_in_one_line(runs, arguments, said, caps
     assert printed.startswith(f"flopwatch: {said}")
     assert printed.count("\n") == 1
     assert not runs.state.views
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a/b/c", RunPath(Project("a", "b"), "c")),
-        ("https://wandb.ai/a/b/runs/c?nw=nwusera", RunPath(Project("a", "b"), "c")),
-        ("https://wandb.ai/a/b/runs/c/overview", RunPath(Project("a", "b"), "c")),
-        ("a/b", RunPath(Project("a", "b"))),
-        ("https://wandb.ai/a/b/workspace", RunPath(Project("a", "b"))),
-        ("a/b/c/d", None),
-        ("a/b/c:d", None),
-    ],
-)
-def test_a_run_is_named_by_its_path_or_its_address(text, expected):
-    if expected is None:
-        with pytest.raises(ArgumentError, match="expected ENTITY/PROJECT/RUN_ID"):
-            parse_run(text)
-    else:
-        assert parse_run(text) == expected

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from flopwatch.cli.command_line import main
-from flopwatch.errors import RunFileError
 from flopwatch.report.report import summarize
 from flopwatch.report.sources import open_run
 from tests import samples
@@ -79,16 +78,6 @@ def test_a_w_and_b_file_cut_off_anywhere_never_changes_what_is_left(trained, tmp
         if main(["report", str(path), "-o", str(tmp_path / "report.json")]) == 0:
             points = json.loads((tmp_path / "report.json").read_text())["points"]
             assert [point["total_flops"] for point in points] == whole[: len(points)]
-
-
-def test_a_run_file_cut_off_anywhere_never_changes_what_is_left(tmp_path, capsys):
-    windows = [samples.window(10 * place, 1000.0 + 12 * place) for place in range(1, 30)]
-    path = write(tmp_path / "run.jsonl", [samples.start(), samples.WORK, *windows, samples.end(300, 1400.0)])
-    data, whole = path.read_bytes(), summarize(open_run(str(path))).points
-    for size in range(1000, len(data), 1000):
-        path.write_bytes(data[:size])
-        points = summarize(open_run(str(path))).points
-        assert points == whole[: len(points)]
 
 
 def row(step, at, **more):
@@ -176,60 +165,3 @@ def test_what_is_not_there_is_said_in_one_line(server, run, said, capsys):
     printed = capsys.readouterr().err
     assert said in printed
     assert printed.count("\n") == 1
-
-
-@pytest.mark.parametrize("text", ["runs/missing", "runs/flopwatch/missing", "/nowhere/at/all"])
-def test_a_misspelt_path_is_not_asked_for_at_w_and_b(tmp_path, monkeypatch, text, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()
-    assert main(["report", text]) == 1
-    assert f"found nothing at {text}" in capsys.readouterr().err
-
-
-def test_an_empty_folder_is_said(tmp_path):
-    with pytest.raises(RunFileError, match="found none, and no W&B run"):
-        open_run(str(tmp_path))
-
-
-@pytest.mark.parametrize("name", ["run.jsonl", "run.wandb", "plan.json"])
-def test_what_is_no_file_is_refused_at_once(tmp_path, name, capsys):
-    os.mkfifo(tmp_path / name)
-    good = write(tmp_path / "good" / "run.jsonl", samples.healthy_run())
-    arguments = [str(good), "--plan", str(tmp_path / name)] if name == "plan.json" else [str(tmp_path / name)]
-    assert main(["report", *arguments]) == 1
-    assert "expected a file" in capsys.readouterr().err
-
-
-def test_a_run_and_its_continuation_are_one_run_of_a_comparison(tmp_path, capsys):
-    first = write(tmp_path / "a" / "run.jsonl", samples.healthy_run())
-    start = samples.start(time=1100.0, step=21, resumed_from=str(first))
-    second = write(tmp_path / "b" / "run.jsonl", [start, *samples.healthy_run()[1:]])
-    other = write(tmp_path / "c" / "run.jsonl", samples.healthy_run())
-    arguments = [str(first), str(second), str(other), str(other), "--format", "json"]
-    assert main(["report", *arguments]) == 0
-    printed = capsys.readouterr()
-    assert len(json.loads(printed.out)["runs"]) == 2
-    assert "skipped" in printed.err
-
-
-HOSTILE = {
-    "noise": bytes(range(256)) * 4096,
-    "deep": b'{"kind":' + b"[" * 2_000_000,
-    "long": b"x" * 20_000_000,
-    "zeros": bytes(5_000_000),
-    "huge record": b":W&B\xe1\xbe\x00" + b"\x00\x00\x00\x00\xff\xff\x02" * 100_000,
-    "empty": b"",
-    "zip": b"PK\x03\x04" + bytes(1000),
-}
-
-
-@pytest.mark.parametrize("ending", ["jsonl", "wandb"])
-@pytest.mark.parametrize("content", HOSTILE)
-def test_foreign_and_hostile_files_are_one_clear_line(tmp_path, content, ending, capsys):
-    path = tmp_path / f"run.{ending}"
-    path.write_bytes(HOSTILE[content])
-    assert main(["report", str(path)]) == 1
-    printed = capsys.readouterr().err
-    assert printed.startswith("flopwatch: expected")
-    assert printed.count("\n") == 1
-    assert len(printed) < 1000

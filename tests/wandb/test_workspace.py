@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from flopwatch.cli.command_line import main
-from flopwatch.errors import ArgumentError
 from flopwatch.run.metric_table import METRICS
-from flopwatch.wandb.online import Project, parse_project
+from flopwatch.wandb.online import Project
 from flopwatch.wandb.panels import SECTIONS, Panel, PanelSection
 from flopwatch.wandb.workspace import specification
 from tests.wandb.server import ENTITY, KEY
@@ -144,26 +143,3 @@ def test_without_the_extra_the_command_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "wandb_workspaces.workspaces", None)
     assert main(["dashboard", f"{ENTITY}/p", "--json"]) == 1
     assert "pip install 'flopwatch[dashboard]'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a/b", Project("a", "b")),
-        ("https://wandb.ai/a/b", Project("a", "b")),
-        ("https://wandb.ai/a/b/workspace?nw=xyz", Project("a", "b")),
-        ("http://localhost:8080/a/b-c.d/", Project("a", "b-c.d")),
-        ("wandb.ai/a/b", Project("a", "b")),
-        ("https://wandb.ai/a/b/sweeps/x?nw=y", Project("a", "b")),
-        ("https://wandb.ai/a/b%20c", Project("a", "b c")),
-        ("a/b c (2) & d+e", Project("a", "b c (2) & d+e")),
-    ],
-)
-def test_a_project_is_named_by_its_path_or_its_address(text, expected):
-    assert parse_project(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "a", "a/", "/b", "a/b/c/d", "a/b:c", "a/b?c#d%"])
-def test_anything_else_is_no_project(text):
-    with pytest.raises(ArgumentError, match="expected ENTITY/PROJECT"):
-        parse_project(text)

@@ -218,6 +218,11 @@ class FlopWatch(_Callback):
         self._live.epoch_started()
 
     @_survives
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Note that an epoch has ended."""
+        self._live.epoch_ended()
+
+    @_survives
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Note that training time begins."""
         self._live.batch_started(batch)
@@ -225,7 +230,7 @@ class FlopWatch(_Callback):
     @_survives
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
         """Note that a forward pass has ended."""
-        self._live.forward_ended()
+        self._live.forward_ended(loss)
 
     @_survives
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

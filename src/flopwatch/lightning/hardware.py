@@ -6,10 +6,12 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import TypeVar
 
 from flopwatch.hardware.nvml.lookup import Address
 from flopwatch.hardware.sampler import Sampler
 from flopwatch.hardware.telemetry import FEWEST_SAMPLES, Telemetry
+from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.ranks.publishing import RankReading
 from flopwatch.run import clock
 from flopwatch.run.meter import add
@@ -18,6 +20,7 @@ from flopwatch.run.records import Event, Hardware
 _logger = logging.getLogger("flopwatch")
 _WINDOWS_IN_A_ROW = 2
 _NOTHING_READ = Telemetry()
+_T = TypeVar("_T")
 
 
 class HardwareWatch:
@@ -37,7 +40,8 @@ class HardwareWatch:
         in_loop: Callable[[], bool],
         rank: int,
     ) -> None:
-        self._sampler = None if address is None else Sampler(address, boost_clock_hz, in_loop)
+        self._apart = Apart()
+        self._sampler = None if address is None else self._ask(Sampler, address, boost_clock_hz, in_loop)
         self._rank = rank
         self._windows_without_others, self._others_missing = 0, False
         self._joules: int | None = 0
@@ -47,18 +51,18 @@ class HardwareWatch:
     def start(self) -> None:
         """Start reading."""
         if self._sampler is not None:
-            self._sampler.start()
+            self._ask(self._sampler.start)
 
     def stop(self) -> None:
         """Read a last time; takes a second at most."""
         if self._sampler is not None:
-            self._sampler.stop()
+            self._ask(self._sampler.stop)
 
     def read(self, whole_window: bool) -> RankReading:
         """What the GPU did, on the thread that publishes it; over a window where that is at its end."""
         telemetry = _NOTHING_READ
         if whole_window and self._sampler is not None:
-            telemetry = self._sampler.take()
+            telemetry = self._ask(self._sampler.take) or _NOTHING_READ
         if whole_window:
             self._last_window = telemetry
         return RankReading(telemetry, self.joules(), self.gpu())
@@ -66,9 +70,9 @@ class HardwareWatch:
     def joules(self) -> int | None:
         """Energy so far, in whole joules; unknown while the driver is silent, and for good once some of it is."""
         with self._lock:
-            if self._sampler is not None and self._sampler.is_silent():
+            if self._sampler is not None and self._ask(self._sampler.is_silent) is not False:
                 return None
-            self._joules = add(self._joules, None if self._sampler is None else self._sampler.take_joules())
+            self._joules = add(self._joules, None if self._sampler is None else self._ask(self._sampler.take_joules))
             return self._joules
 
     def gpu(self) -> str | None:
@@ -78,11 +82,14 @@ class HardwareWatch:
     def set_boost_clock(self, boost_clock_hz: float | None) -> None:
         """Hold the GPU against another clock from now on, as for another precision."""
         if self._sampler is not None:
-            self._sampler.set_boost_clock(boost_clock_hz)
+            self._ask(self._sampler.set_boost_clock, boost_clock_hz)
 
     def driver(self) -> str | None:
         """The driver's version, once it has answered."""
-        return None if self._sampler is None else self._sampler.driver()
+        return None if self._sampler is None else self._ask(self._sampler.driver)
+
+    def _ask(self, function: Callable[..., _T], *arguments: object) -> _T | None:
+        return self._apart.run("reading the GPU", function, *arguments)
 
     def news(self, step: int, everyone: Telemetry | None) -> list[Hardware | Event]:
         """What the run file should hold of it since the last call; every trouble is logged once.
@@ -93,11 +100,14 @@ class HardwareWatch:
         """
         if self._sampler is None:
             return []
+        return self._ask(self._news, self._sampler, step, everyone) or []
+
+    def _news(self, sampler: Sampler, step: int, everyone: Telemetry | None) -> list[Hardware | Event]:
         records: list[Hardware | Event] = []
-        hardware = self._sampler.hardware()
+        hardware = sampler.hardware()
         if hardware is not None:
             records.append(Hardware(clock.now(), **asdict(hardware)))
-        messages = [each.words for each in self._sampler.troubles() if self._rank == 0 or not each.everywhere]
+        messages = [each.words for each in sampler.troubles() if self._rank == 0 or not each.everywhere]
         if everyone is not None and self._others_are_missing(everyone):
             messages.append("another rank's GPU is not being read, so clocks and energy of the run are unknown")
         for message in messages:

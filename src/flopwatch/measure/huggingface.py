@@ -49,7 +49,7 @@ def estimate_of(
     parameters = sum(each.numel() for each in model.parameters())
     measured = measure(model, attention=attention, **_inputs(model, batch))
     if measured.training_flops is None or measured.hardware_flops is None:
-        lost = ", ".join(each.operator for each in measured.uncounted if each.parameters)
+        lost = ", ".join((*(each.operator for each in measured.missing), *measured.unseen))
         raise MeasurementError(f"{type(model).__name__} uses operators that cannot be counted: {lost}")
     return Estimate(
         model_type=str(values["model_type"]),

@@ -12,10 +12,11 @@ from flopwatch.model.conventions import CONVENTIONS, DESCRIPTIONS
 from flopwatch.report.anomalies import Anomalies, anomalies
 from flopwatch.report.findings import Evidence, Finding, findings
 from flopwatch.report.published_mfu import Known, known_mfu
+from flopwatch.report.standings import BudgetStanding, SecondsLeft, seconds_left, standings
 from flopwatch.report.time_book import seconds_by_kind, standing
 from flopwatch.report.waterfall import Part, waterfall
 from flopwatch.run import metrics, rates
-from flopwatch.run.records import Device, Event, Hardware, Start, Status, Totals, Window, Work
+from flopwatch.run.records import Device, Event, Hardware, Status, Totals, Window, Work
 from flopwatch.run.run_file import Run, Segment
 
 REPORT_SCHEMA = 1
@@ -41,15 +42,6 @@ class Point:
 
 
 @dataclass(frozen=True)
-class SecondsLeft:
-    """The projection of a run that has not ended: to its nearest budget, from its last window on."""
-
-    middle: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
 class PlanLine:
     """What was planned and what came; `form` says what kind of number it is."""
 
@@ -57,16 +49,6 @@ class PlanLine:
     form: str
     planned: float
     actual: float
-
-
-@dataclass(frozen=True)
-class BudgetStanding:
-    """A budget and how much of it is used."""
-
-    text: str
-    amount: float
-    unit: str
-    fraction: float | None
 
 
 @dataclass(frozen=True)
@@ -227,10 +209,7 @@ def summarize(run: Run) -> Report:
         hardware=next((each.hardware for each in reversed(run.segments) if each.hardware is not None), None),
         usd=None if price is None else device_hours * price,
         kg_co2=_kg_co2(totals, start.kg_co2_per_kwh),
-        budgets=tuple(
-            BudgetStanding(each.text, each.amount, each.unit, _used(each.unit, each.amount, totals, step, start))
-            for each in start.budgets
-        ),
+        budgets=standings(last),
         seconds=seconds,
         points=tuple(_points(run, first.start.started_at)),
         events=tuple(event for segment in run.segments for event in segment.events),
@@ -254,7 +233,7 @@ def summarize(run: Run) -> Report:
         ),
         known=known_mfu(start.device, (work.active_parameters or work.parameters) if work and work.tokens else None),
         conventions=tuple(_conventions(work, mfu)),
-        seconds_left=_seconds_left(last),
+        seconds_left=seconds_left(last),
     )
 
 
@@ -262,13 +241,6 @@ def _kg_co2(totals: Totals, kg_co2_per_kwh: float | None) -> float | None:
     if totals.joules is None or kg_co2_per_kwh is None:
         return None
     return totals.joules / units.JOULES_PER_KWH * kg_co2_per_kwh
-
-
-def _seconds_left(last: Segment) -> SecondsLeft | None:
-    window = last.windows[-1] if last.windows else None
-    if window is None or window.seconds_left is None or (last.end is not None and last.end.status == "finished"):
-        return None
-    return SecondsLeft(window.seconds_left, window.seconds_left_low, window.seconds_left_high)
 
 
 def _conventions(work: Work | None, mfu: float | None) -> Iterator[Counted]:
@@ -373,12 +345,6 @@ def _process(segment: Segment, *, followed: bool) -> Process:
         sequences=segment.work.sequences if segment.work else None,
         seq_len=segment.work.seq_len if segment.work else None,
     )
-
-
-def _used(unit: str, amount: float, totals: Totals, step: int, start: Start) -> float | None:
-    epochs = rates.fraction(totals.batches, start.batches_per_epoch)
-    used = metrics.used(totals, step, epochs=epochs, usd_per_device_hour=start.usd_per_device_hour)
-    return rates.fraction(used.get(unit), amount)
 
 
 def _points(run: Run, started_at: float) -> Iterable[Point]:

@@ -33,7 +33,7 @@ class ReadingBar:
         self._next, self._drawn = now + _EVERY_SECONDS, True
         share = min(done_bytes / all_bytes, 1.0)
         bar = "█" * round(share * _BAR)
-        left = (now - self._began) * (1 - share) / share if share else 0.0
+        left = (now - self._began) * (1 - share) / share if share else None
         words = f"{bar:·<{_BAR}} {units.format_percent(share)}, {units.format_duration(left)} left"
         print(f"\r\x1b[Kreading {units.printable(name)} {words}", end="", file=self._stream, flush=True)
 

@@ -126,6 +126,7 @@ class Start:
     `capacity_flops` is what the run's devices could have done at their peak before this process started, the time
     between processes included. `resumed_from` is the run file of the process whose checkpoint this one goes on from;
     `lost_files` are those of processes that went on from the same one and ended before they saved another.
+    `batches_per_epoch` is in files of before windows had `epochs`.
     """
 
     run_id: str
@@ -195,7 +196,7 @@ class Window:
     `sm_clock_hz_min` the lowest, `power_watts` all devices'. `slowest_rank_ratio` is how many times longer a step
     takes than if the slowest rank's own part of it (waiting for data, callbacks and, with DDP, the forward pass)
     were as short as the mean rank's. `pause_seconds` are those of validation and checkpoints in it; the time left
-    lies between `seconds_left_low` and `seconds_left_high` four times out of five.
+    lies between `seconds_left_low` and `seconds_left_high` four times out of five; `epochs` are those done.
     """
 
     step: int
@@ -228,6 +229,7 @@ class Window:
     slowest_rank: int | None = None
     slowest_rank_ratio: Amount | None = None
     pause_seconds: Mapping[str, Float] = field(default_factory=dict)
+    epochs: Float | None = None
 
 
 @dataclass(frozen=True)
@@ -249,13 +251,14 @@ class Event:
 
 @dataclass(frozen=True)
 class End:
-    """The last record of a process: how it ended, the run's totals and this process's seconds by kind."""
+    """The last record of a process: how it ended, the run's totals and epochs, and this process's seconds by kind."""
 
     status: Status
     time: Float
     step: int
     totals: Totals
     seconds: Mapping[str, Float]
+    epochs: Float | None = None
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ def merged(windows: Sequence[Window]) -> Window:
         slowest_rank=_costliest_rank(windows),
         slowest_rank_ratio=_mean([window.slowest_rank_ratio for window in windows], walls),
         pause_seconds=_sums([window.pause_seconds for window in windows]),
+        epochs=last.epochs,
     )
 
 

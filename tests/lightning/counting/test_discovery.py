@@ -1,39 +1,9 @@
 import pytest
-import torch
 import transformers
 from torch import nn
 
 from flopwatch.lightning.counting.discovery import find_model, has_head
-from flopwatch.lightning.counting.shapes import is_plain, shape_of
-from flopwatch.model.batch import Batch
 from tests.lightning.models import TinyGPT
-
-LONG = torch.zeros(3, 8, dtype=torch.long)
-
-
-@pytest.mark.parametrize(
-    ("batch", "expected"),
-    [
-        ({"input_ids": LONG, "labels": LONG}, (Batch(3, 8), True)),
-        ((LONG, LONG), (Batch(3, 8), True)),
-        ([LONG, LONG], (Batch(3, 8), True)),
-        ((LONG, LONG[:, :1]), (Batch(3, 8), False)),
-        (LONG, (Batch(3, 8), False)),
-        (LONG.int(), (Batch(3, 8), False)),
-        (LONG.float(), (None, False)),
-        (LONG.bool(), (None, False)),
-        (LONG[0], (None, False)),
-        (LONG[:0], (Batch(0, 8), False)),
-        ({"pixel_values": LONG}, (None, False)),
-        ((), (None, False)),
-        (None, (None, False)),
-        ("text", (None, False)),
-        (7, (None, False)),
-    ],
-    ids=str,
-)
-def test_shapes_of_batches(batch, expected):
-    assert (shape_of(batch), is_plain(batch)) == expected
 
 
 def without_its_layer():

@@ -102,6 +102,17 @@ def test_a_tensor_on_the_cpu_is_read_at_once(counter):
     assert counter.count(BATCH) == COUNTED
 
 
+def test_lengths_that_cannot_be_read_cost_what_depends_on_them(counter, monkeypatch, caplog):
+    def fail(reading):
+        raise RuntimeError("no values")
+
+    monkeypatch.setattr(LengthReading, "lengths", fail)
+    for _ in range(2):
+        amounts = counter.count({"input_ids": TOKENS, "attention_mask": torch.ones(2, 16)})
+        assert amounts == Amounts(None, 32, 2, None, None)
+    assert caplog.text.count("reading the lengths in a batch failed") == 1
+
+
 def test_a_device_that_cannot_be_asked_without_waiting_is_not_read():
     tokens = torch.zeros(2, 16, dtype=torch.long, device="meta")
     assert reading_of({"input_ids": tokens, "attention_mask": tokens}, packed=False) is None

@@ -9,84 +9,12 @@ from torch.utils.data import DataLoader
 from flopwatch import FlopWatch
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting.counter import Cost
-from flopwatch.lightning.counting.shapes import Signatures
 from flopwatch.lightning.counting.watched import WatchedCosts, cost_of
-from flopwatch.lightning.counting.watcher import Watcher
 from flopwatch.measure.results import Measurement, Uncounted
 from flopwatch.run.run_file import read_run
 from tests.lightning.models import trainer
 
 ONE, TWO = torch.zeros(2, 3), torch.zeros(4, 3)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-def run(watcher, clock, watched_seconds, seconds, *, due=False, known=True):
-    """One batch; whether it was watched."""
-    watcher.plan(due=due, known=known)
-    wanted = watcher._wanted
-    watcher.start()
-    clock.now += watched_seconds if wanted else seconds
-    watcher.stop()
-    return wanted
-
-
-def test_watching_costs_no_more_than_its_share_of_the_time():
-    clock = Clock()
-    watcher = Watcher(nn.Linear(3, 3), several_ranks=False, clock=clock)
-    seen = [run(watcher, clock, 0.030, 0.020) for _ in range(50_000)]
-    # Ten milliseconds more each: a quarter of a second is free, then 0.3% of the time.
-    assert watcher.extra_seconds() == pytest.approx(0.25 + 0.003 * clock.now, rel=0.05)
-    assert all(seen[:10])
-    assert sum(seen) * 0.010 == pytest.approx(watcher.extra_seconds(), rel=0.05)
-
-
-def test_what_is_not_known_may_cost_more():
-    clock = Clock()
-    watcher = Watcher(nn.Linear(3, 3), several_ranks=False, clock=clock)
-    for _ in range(50_000):
-        run(watcher, clock, 0.030, 0.020, known=False)
-    assert watcher.extra_seconds() == pytest.approx(2.0 + 0.02 * clock.now, rel=0.05)
-
-
-def test_a_check_that_is_due_is_made_whatever_it_costs():
-    clock = Clock()
-    watcher = Watcher(nn.Linear(3, 3), several_ranks=False, clock=clock)
-    for _ in range(100):
-        run(watcher, clock, 10.0, 0.001)
-    assert not run(watcher, clock, 10.0, 0.001)
-    assert run(watcher, clock, 10.0, 0.001, due=True)
-
-
-def test_ranks_that_wait_for_each_other_watch_the_same_batches():
-    seen = []
-    for pace in (0.020, 0.035):
-        clock = Clock()
-        watcher = Watcher(nn.Linear(3, 3), several_ranks=True, clock=clock)
-        seen.append([run(watcher, clock, 1.01 * pace, pace, known=False) for _ in range(1000)])
-    assert seen[0] == seen[1]
-    assert [number + 1 for number, each in enumerate(seen[0]) if each] == [*range(1, 17), *range(64, 1001, 64)]
-
-
-def test_a_signature_is_shapes_types_and_what_takes_few_values():
-    signatures = Signatures()
-    assert signatures.of((ONE, "left", 1)) == signatures.of((torch.ones(2, 3), "left", 1))
-    first = signatures.of({"x": ONE, "task": "a"})
-    assert first != signatures.of({"x": TWO, "task": "a"})
-    assert first != signatures.of({"x": ONE.half(), "task": "a"})
-    assert first != signatures.of({"x": ONE, "task": "b"})
-
-
-def test_a_number_that_keeps_changing_is_no_part_of_a_signature():
-    signatures = Signatures()
-    seen = [signatures.of({"x": ONE, "number": number}) for number in range(20)]
-    assert len(set(seen[:8])) == 8
-    assert len(set(seen[8:])) == 1
 
 
 def test_equal_signatures_cost_the_same_until_one_does_not():

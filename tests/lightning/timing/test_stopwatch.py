@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flopwatch.lightning.timing.device_time import HostTimer
-from flopwatch.lightning.timing.profiler_tap import ProfilerTap
 from flopwatch.lightning.timing.stopwatch import Kind, Lap, Stopwatch
 from flopwatch.run.time_kinds import TIME_KINDS, kinds_at
 
@@ -110,40 +109,6 @@ def test_the_kinds_always_add_up_to_the_wall(steps):
         clock.now += seconds
         watch.lap() if move == "lap" else getattr(watch, move)(kind)
     assert sum(watch.seconds_by_kind().values()) == watch.elapsed_seconds()
-
-
-class Profiler:
-    def __init__(self):
-        self.actions = []
-
-    def start(self, action_name):
-        self.actions.append(("start", action_name))
-
-    def stop(self, action_name):
-        self.actions.append(("stop", action_name))
-
-
-FOLLOWED = ("save_checkpoint", "[_TrainingEpochLoop].train_dataloader_next", "run_training_batch")
-IGNORED = ("[Callback]EarlyStopping.on_save_checkpoint", "[LightningModule]GPT.on_save_checkpoint")
-
-
-def test_the_tap_listens_and_the_users_profiler_works_on(clock):
-    profiler, watch = Profiler(), Stopwatch(clock)
-    batches = []
-    tap = ProfilerTap(profiler, watch, lambda: batches.append("begins"), lambda: batches.append("ends"))
-    for name in (*FOLLOWED, *IGNORED):
-        profiler.start(name)
-        clock.now += 1
-        profiler.stop(name)
-    # A fetched batch has yet to be moved, so waiting for data goes on; after a batch come its callbacks.
-    assert watch.seconds_by_kind() == {"checkpoint": 1, "data_wait": 1, "training": 1, "callbacks": 2}
-    assert batches == ["begins", "ends"]
-    tap.remove()
-    profiler.start("save_checkpoint")
-    assert "checkpoint" not in watch._kinds
-    assert profiler.actions == [(move, name) for name in (*FOLLOWED, *IGNORED) for move in ("start", "stop")] + [
-        ("start", "save_checkpoint")
-    ]
 
 
 class Queue:

@@ -3,15 +3,13 @@
 import dataclasses
 import html
 import json
-import re
 
 import pytest
 
-from flopwatch.report.comparison import MEASURES, best_of, entry_of, total_of
-from flopwatch.report.render import RENDERERS, charts, comparison
+from flopwatch.report.render import RENDERERS, charts
 from flopwatch.report.render.document import sections
 from flopwatch.report.report import summarize
-from flopwatch.run.records import BudgetLine, Event
+from flopwatch.run.records import Event
 from flopwatch.run.run_file import read_run
 from tests import samples
 from tests.report.render.test_renderers import Page
@@ -151,64 +149,3 @@ def test_the_page_starts_as_a_page_and_stays_small(report):
     page = RENDERERS["html"](report)
     assert page.startswith("<!doctype html>")
     assert len(page) < 6 * 2**20
-
-
-def test_a_pull_request_cannot_be_taken_over_by_a_name(tmp_path):
-    evil = "</details><script>alert(1)</script> | **bold** [link](http://x) `code`"
-    records = rich_run(name=evil, budgets=(BudgetLine(10, "steps", evil),))
-    markdown = RENDERERS["md"](summarize(read_run(write(tmp_path / "run.jsonl", records))))
-    assert "<script>" not in markdown
-    assert re.search(r"(?<!\\)\|[^|\n]*bold", markdown) is None or "\\| \\*\\*bold" in markdown
-    assert "[link](" not in markdown
-
-
-@pytest.fixture
-def entries(tmp_path, report):
-    slower = rich_run(name="b", run_id="two")
-    slower[2:-2] = [
-        dataclasses.replace(each, flops=each.flops // 2, first=False, throttled_frac=0.5) for each in slower[2:-2]
-    ]
-    other = summarize(read_run(write(tmp_path / "two" / "run.jsonl", slower)))
-    return [entry_of(report), entry_of(other)]
-
-
-def test_the_best_of_each_measure_is_found(entries):
-    by_name = {measure.name: measure for measure in MEASURES}
-    first, second = entries
-    assert best_of(by_name["mfu"], entries) == first.numbers["mfu"] > second.numbers["mfu"]
-    assert best_of(by_name["throttled"], entries) == first.numbers["throttled"] < second.numbers["throttled"]
-    assert best_of(by_name["flops"], entries) is None
-    assert best_of(by_name["tokens_per_second"], [first, first]) is None
-
-
-def test_what_all_spent_together_is_known_where_each_says_it(entries):
-    by_name = {measure.name: measure for measure in MEASURES}
-    first, second = entries
-    # 400 s on two devices, twice, at $2 an hour.
-    assert total_of(by_name["device_hours"], entries) == pytest.approx(1600 / 3600)
-    assert total_of(by_name["usd"], entries) == pytest.approx(2 * 1600 / 3600)
-    silent = dataclasses.replace(second, numbers={})
-    assert total_of(by_name["usd"], [first, silent]) is None
-    assert total_of(by_name["mfu"], entries) is None
-
-
-@pytest.mark.parametrize("form", comparison.RENDERERS)
-def test_every_form_compares(entries, form):
-    page = comparison.RENDERERS[form](entries)
-    shown = Page(page).text if form == "html" else page
-    if form == "json":
-        values = json.loads(page)
-        assert [run["numbers"]["mfu"] for run in values["runs"]] == [entry.numbers["mfu"] for entry in entries]
-        assert values["totals"]["flops"] == 2 * 16_800 * 10**12
-        return
-    assert f"★ {_percent(entries[0].numbers['mfu'])}" in shown
-    assert "33.6 PFLOPs" in shown
-    assert "None" not in shown
-
-
-def test_many_runs_have_a_line_each(entries):
-    many = [dataclasses.replace(entries[0], name=f"run {place}") for place in range(100)]
-    lines = comparison.RENDERERS["text"](many).splitlines()
-    assert sum(line.startswith("run ") for line in lines) >= 100
-    (chart,) = figures(charts.overlay(many)).items()
-    assert (chart[0], len(chart[1])) == ("MFU over time, for the first 12 of 100 runs with a timeline", 12)

@@ -10,7 +10,7 @@ import torch
 from flopwatch.errors import ConfigError
 from flopwatch.lightning.counting import discovery
 from flopwatch.lightning.counting.batches import UnreadableBatchError
-from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject
+from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
 from flopwatch.lightning.counting.discovery import FoundModel
 from flopwatch.lightning.counting.lengths import UNKNOWN, Lengths, reading_of
 from flopwatch.lightning.counting.shapes import has_pairs_of_its_own, samples_of
@@ -83,9 +83,18 @@ class ClosedForm:
             cost = self._costs[shape] = Cost(flops, hardware)
         return cost
 
-    def as_it_runs(self, shape: Batch) -> tuple[int, int | None]:
+    def forward_cost(self, shape: Batch) -> Cost:
+        """What a forward pass without a backward costs."""
+        shapes = [Batch(1, length) for length in shape.documents] or [shape]
+        flops = sum(self.forward_flops(each) for each in shapes)
+        return Cost(flops, flops)
+
+    def as_it_runs(self, shape: Batch, *, forward_only: bool = False) -> tuple[int, int | None]:
         """FLOPs and recomputed FLOPs as the model's code runs them, over all pairs: what a watched batch shows."""
         plain = replace(shape, documents=())
+        if forward_only:
+            added = backward.added_forward_flops(self._as_it_runs, plain, self.trainable)
+            return self._as_it_runs.forward_flops(plain) + added, 0
         flops = backward.training_flops(self._as_it_runs, plain, self._trainable_as_it_runs)
         if self.checkpointing is None:
             return flops, None
@@ -121,25 +130,29 @@ class ClosedFormCounter:
         note: How the two were held against each other.
         batch: The first batch.
         look: What was seen of it.
-        training: Which parameters trained, as a number.
+        training: How it trained.
 
     Raises:
         ConfigError: If what was seen is something else, or it is not sure what the model is fed.
     """
 
-    def __init__(self, subject: Subject, found: FoundModel, note: str, batch: Any, look: Look, training: int) -> None:
+    def __init__(
+        self, subject: Subject, found: FoundModel, note: str, batch: Any, look: Look, training: Pattern
+    ) -> None:
         self._subject, self._found = subject, found
         self._checkpointing = discovery.checkpointing_of(found.module)
         self._forms: dict[int, ClosedForm] = {}
         self._known: dict[Any, Amounts] = {}
         self._shorter_by = 0
+        self._full_at = self._whole_step(training, look)
         stated = self._stated_at_first(batch)
         form = self._form(training)
-        shape = stated if not isinstance(look, Seen) else self._shape_that_fits(form, stated, look)
+        alone = self._is_forward_only(training)
+        shape = stated if not isinstance(look, Seen) else self._shape_that_fits(form, stated, look, alone)
         self._shorter_by = stated.seq_len - shape.seq_len
         self._packed = form.packs
         if isinstance(look, Seen):
-            if look.all_pairs.recomputed_flops != form.as_it_runs(shape)[1]:
+            if look.all_pairs.recomputed_flops != form.as_it_runs(shape, forward_only=alone)[1]:
                 self._checkpointing = None
                 self._forms.clear()
             self._packed = self._packed and not _keeps_documents_back(batch, look)
@@ -148,6 +161,30 @@ class ClosedFormCounter:
             why = f"no batch could be watched as a check: {look or 'it was not watched'}"
             self._refuse_unless_sure(batch, why)
             self.work = self._described(training, shape, "formula only", f"{note}; {why}")
+
+    def _whole_step(self, training: Pattern, look: Look) -> int:
+        """How many backward passes are told of a step that is a forward and a backward: one, or none by hooks.
+
+        Raises:
+            ConfigError: If nothing was seen that would tell.
+        """
+        if not training.backwards and isinstance(look, Seen):
+            return 0 if look.all_pairs.backward_flops else 1
+        if training.backwards or self._subject.tells_forward_only(training):
+            return 1
+        raise ConfigError("nothing tells whether a backward pass ran")
+
+    def _is_forward_only(self, training: Pattern) -> bool:
+        """Whether a batch had no backward pass.
+
+        Raises:
+            ConfigError: If it had another number of them than the closed form is for, as far as that is told.
+        """
+        if training.backwards == self._full_at:
+            return False
+        if self._subject.tells_forward_only(training):
+            return True
+        raise ConfigError(f"a batch had {training.backwards} backward passes, its closed form is for {self._full_at}")
 
     def _stated_at_first(self, batch: Any) -> Batch:
         if self._subject.attention == "causal" and has_pairs_of_its_own(batch):
@@ -161,32 +198,33 @@ class ClosedFormCounter:
         if not self._subject.reader.is_sure(batch):
             raise ConfigError(f"{why}, and the batch may not be what the model receives")
 
-    def _shape_that_fits(self, form: ClosedForm, stated: Batch, seen: Seen) -> Batch:
+    def _shape_that_fits(self, form: ClosedForm, stated: Batch, seen: Seen, alone: bool) -> Batch:
         """The batch's shape, or one token less where the last one is only a target."""
         cost_of_seen = seen.all_pairs.training_flops if seen.all_pairs.complete else None
         shapes = [stated, replace(stated, seq_len=stated.seq_len - 1)] if stated.seq_len > 1 else [stated]
         for shape in shapes:
-            if form.as_it_runs(shape)[0] == cost_of_seen:
+            if form.as_it_runs(shape, forward_only=alone)[0] == cost_of_seen:
                 return shape
         raise ConfigError(
             f"the step ran {seen.all_pairs.forward_flops + seen.all_pairs.backward_flops:,} FLOPs with all attention"
-            f" pairs, but the closed form of {form.architecture.model_type} gives {form.as_it_runs(stated)[0]:,}"
+            f" pairs, but the closed form of {form.architecture.model_type} gives"
+            f" {form.as_it_runs(stated, forward_only=alone)[0]:,}"
         )
 
-    def _form(self, training: int) -> ClosedForm:
+    def _form(self, training: Pattern) -> ClosedForm:
         """Return the closed form for the parameters that train now.
 
         Raises:
             ConfigError: If that cannot be told from the parameters' names.
         """
-        form = self._forms.get(training)
+        form = self._forms.get(training.parameters)
         if form is None:
             trainable = discovery.trainable_of(self._found)
             form = ClosedForm(self._found.architecture, self._subject.attention, trainable, self._checkpointing)
-            self._forms[training] = form
+            self._forms[training.parameters] = form
         return form
 
-    def count(self, batch: Any, look: Look, training: int) -> Amounts:
+    def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
         """What a batch of its shape costs; a dictionary look-up where batches are pairs of tensors.
 
         Raises:
@@ -196,7 +234,7 @@ class ClosedFormCounter:
         known = self._known.get(like) if like is not None else None
         if known is not None:
             return known
-        form, shape = self._form(training), self._shape(batch)
+        form, shape, alone = self._form(training), self._shape(batch), self._is_forward_only(training)
         if shape is None:
             self._subject.warnings.say("the shape of a batch is unknown; FLOPs and tokens are unknown from here on")
             return UNKNOWN._replace(samples=samples_of(batch))
@@ -206,16 +244,16 @@ class ClosedFormCounter:
             )
             return Amounts(samples=shape.sequences)
         amounts = self._subject.late.amounts(
-            batch, lambda lengths: self._amounts(form, shape, lengths), packed=self._packed
+            batch, lambda lengths: self._amounts(form, shape, lengths, alone), packed=self._packed
         )
         if like is not None:
             self._known[like] = amounts
         return amounts
 
-    def _amounts(self, form: ClosedForm, shape: Batch, lengths: Lengths) -> Amounts:
+    def _amounts(self, form: ClosedForm, shape: Batch, lengths: Lengths, alone: bool) -> Amounts:
         if lengths.documents is not None and sum(lengths.documents) == shape.tokens:
             shape = Batch(shape.sequences, shape.seq_len, documents=lengths.documents)
-        tokens, cost = form.architecture.tokens(shape) or None, form.cost(shape)
+        tokens, cost = form.architecture.tokens(shape) or None, form.forward_cost(shape) if alone else form.cost(shape)
         return Amounts(cost.flops, tokens, shape.sequences, cost.hardware_flops, lengths.useful_tokens)
 
     def _shape(self, batch: Any) -> Batch | None:
@@ -229,11 +267,11 @@ class ClosedFormCounter:
             return stated
         return replace(stated, seq_len=max(stated.seq_len - self._shorter_by, 0))
 
-    def knows(self, batch: Any, training: int) -> bool:
+    def knows(self, batch: Any, training: Pattern) -> bool:
         """Whether the closed form was made for what trains; it holds for all batches."""
-        return training in self._forms
+        return training.parameters in self._forms
 
-    def objection(self, batch: Any, seen: Seen, training: int) -> str | None:
+    def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """What a later batch ran where the closed form gives something else.
 
         Raises:
@@ -243,7 +281,7 @@ class ClosedFormCounter:
         if shape is None or shape.empty:
             return None
         self._packed = self._packed and not _keeps_documents_back(batch, seen)
-        expected = self._form(training).as_it_runs(shape)[0]
+        expected = self._form(training).as_it_runs(shape, forward_only=self._is_forward_only(training))[0]
         if seen.all_pairs.complete and seen.all_pairs.training_flops == expected:
             return None
         ran = seen.all_pairs.forward_flops + seen.all_pairs.backward_flops
@@ -253,7 +291,7 @@ class ClosedFormCounter:
         """Return the description of the first batch, unchanged."""
         return self.work
 
-    def _described(self, training: int, shape: Batch, verification: Verification, note: str) -> Work:
+    def _described(self, training: Pattern, shape: Batch, verification: Verification, note: str) -> Work:
         form = self._form(training)
         architecture, cost = form.architecture, form.cost(shape)
         return Work(
@@ -278,7 +316,7 @@ class ClosedFormCounter:
         )
 
 
-def _like(batch: Any, training: int) -> Any:
+def _like(batch: Any, training: Pattern) -> Any:
     """What batches have in common that cost the same, where that is plain at first sight; else nothing."""
     if type(batch) not in (list, tuple) or not batch:
         return None

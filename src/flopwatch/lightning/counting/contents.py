@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.counting.batches import UnreadableBatchError
 from flopwatch.lightning.counting.counter import Cost, Subject
 from flopwatch.lightning.counting.lengths import Lengths
@@ -11,6 +12,8 @@ from flopwatch.lightning.counting.shapes import samples_of
 from flopwatch.model.batch import Batch
 from flopwatch.run.meter import Amounts
 from flopwatch.run.records import Work
+
+_READING = "reading what a batch holds"
 
 
 class Contents:
@@ -23,17 +26,22 @@ class Contents:
 
     def __init__(self, subject: Subject, batch: Any) -> None:
         self._subject = subject
-        self._tells_tokens = subject.reader.is_sure(batch)
+        self._apart = Apart()
+        self._tells_tokens = bool(self._apart.run(_READING, subject.reader.is_sure, batch))
 
     def amounts(self, batch: Any, flops: int | None, hardware_flops: int | None) -> Amounts:
         """Work of a batch of such FLOPs; padding is left out of useful tokens as soon as its mask is here."""
-        shape, samples = self._shape(batch), samples_of(batch)
+        shape, samples = self._shape(batch), self._apart.run(_READING, samples_of, batch)
         tokens = None if shape is None else shape.tokens or None
 
         def amounts_of(lengths: Lengths) -> Amounts:
             return Amounts(flops, tokens, samples, hardware_flops, lengths.useful_tokens if tokens else None)
 
-        return self._subject.late.amounts(batch, amounts_of, packed=False)
+        try:
+            return self._subject.late.amounts(batch, amounts_of, packed=False)
+        except Exception as error:
+            self._apart.say(_READING, error)
+            return amounts_of(Lengths())
 
     def _shape(self, batch: Any) -> Batch | None:
         if not self._tells_tokens:
@@ -42,7 +50,9 @@ class Contents:
             return self._subject.reader.shape(batch)
         except UnreadableBatchError as error:
             self._subject.warnings.say(str(error))
-            return None
+        except Exception as error:
+            self._apart.say(_READING, error)
+        return None
 
     def described(self, batch: Any, cost: Cost) -> Work:
         """The module and a batch of it; whoever counts it adds how."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
@@ -17,6 +17,14 @@ from flopwatch.run.meter import Amounts
 from flopwatch.run.records import Work
 
 _logger = logging.getLogger("flopwatch")
+
+
+class Pattern(NamedTuple):
+    """How a batch trained: which parameters, as a number, and how many backward passes ended or were given up."""
+
+    parameters: int = 0
+    backwards: int = 1
+    given_up: int = 0
 
 
 class Warnings:
@@ -34,10 +42,14 @@ class Warnings:
 
 @dataclass(frozen=True)
 class Cost:
-    """FLOPs of one training batch on one device; hardware FLOPs are unknown where recomputation is."""
+    """FLOPs of one training batch on one device; hardware FLOPs are unknown where recomputation is.
+
+    `forward_flops` are those of its forward pass, where they are told apart.
+    """
 
     flops: int
     hardware_flops: int | None
+    forward_flops: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,10 @@ class Subject:
     sharded: bool
     warnings: Warnings
 
+    def tells_forward_only(self, training: Pattern) -> bool:
+        """Whether no backward pass is sure to have run: of a module that optimizes by itself nobody may have heard."""
+        return training.backwards == 0 and getattr(self.module, "automatic_optimization", False) is True
+
     def parameters(self) -> int | None:
         """Parameters of the whole module; unknown where they are split over devices."""
         return None if self.sharded else sum(each.numel() for each in self.module.parameters())
@@ -81,22 +97,22 @@ class Counter(Protocol):
 
     work: Work
 
-    def count(self, batch: Any, look: Look, training: int) -> Amounts:
+    def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
         """What a batch cost.
 
         Args:
             batch: As the DataLoader gave it.
             look: What was seen of it.
-            training: Which parameters trained, as a number.
+            training: How it trained.
 
         Raises:
             ConfigError: If it cannot be counted in this way any more.
         """
 
-    def knows(self, batch: Any, training: int) -> bool:
+    def knows(self, batch: Any, training: Pattern) -> bool:
         """Whether a batch's cost is known without watching it."""
 
-    def objection(self, batch: Any, seen: Seen, training: int) -> str | None:
+    def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """Why what was seen of a batch shows that this way of counting no longer holds."""
 
     def at_the_end(self) -> Work:

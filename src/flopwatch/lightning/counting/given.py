@@ -8,7 +8,7 @@ from typing import Any
 
 from flopwatch.errors import ConfigError
 from flopwatch.lightning.counting.contents import Contents
-from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject
+from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
 from flopwatch.run.meter import Amounts
 from flopwatch.run.records import Work
 from flopwatch.units import quoted
@@ -51,7 +51,7 @@ class GivenCounter:
             return flops
         raise ConfigError(f"flops_per_batch failed: expected a whole number of FLOPs, got {quoted(flops)}")
 
-    def count(self, batch: Any, look: Look, training: int) -> Amounts:
+    def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
         """What the function gives for the batch; hardware FLOPs are not known."""
         flops = None
         try:
@@ -60,11 +60,11 @@ class GivenCounter:
             self._warnings.say(f"{error}; FLOPs are unknown")
         return self._contents.amounts(batch, flops, None)
 
-    def knows(self, batch: Any, training: int) -> bool:
+    def knows(self, batch: Any, training: Pattern) -> bool:
         """Return `True`: the user's function counts every batch."""
         return True
 
-    def objection(self, batch: Any, seen: Seen, training: int) -> str | None:
+    def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """Return `None`: the user's count takes precedence."""
         return None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.counting.shapes import get, is_tokens
 from flopwatch.run.meter import Amounts
 
@@ -102,6 +103,7 @@ class LateLengths:
     """Batches whose lengths are still on their way from the device, in order."""
 
     def __init__(self) -> None:
+        self._apart = Apart()
         self._pending: deque[tuple[LengthReading, Callable[[Lengths], Amounts]]] = deque()
 
     def amounts(self, batch: Any, amounts_of: Callable[[Lengths], Amounts], *, packed: bool) -> Amounts:
@@ -116,7 +118,7 @@ class LateLengths:
         if reading is None:
             return amounts_of(Lengths())
         if reading.ready() and not self._pending:
-            return amounts_of(reading.lengths())
+            return self._read(reading, amounts_of)
         self._pending.append((reading, amounts_of))
         return Amounts()
 
@@ -125,8 +127,15 @@ class LateLengths:
         settled = []
         while self._pending and (self._pending[0][0].ready(wait=last) or last):
             reading, amounts_of = self._pending.popleft()
-            settled.append(amounts_of(reading.lengths()) if reading.ready() else UNKNOWN)
+            settled.append(self._read(reading, amounts_of) if reading.ready() else UNKNOWN)
         return settled
+
+    def _read(self, reading: LengthReading, amounts_of: Callable[[Lengths], Amounts]) -> Amounts:
+        """Work by lengths that are here; where they cannot be read, what does not depend on them."""
+        lengths = self._apart.run("reading the lengths in a batch", reading.lengths)
+        if lengths is not None:
+            return amounts_of(lengths)
+        return amounts_of(Lengths())._replace(flops=None, hardware_flops=None, useful_tokens=None)
 
 
 UNKNOWN = Amounts(None, None, None, None, None)

@@ -9,10 +9,11 @@ from torch import nn
 
 from flopwatch.errors import ConfigError, FlopwatchError, MeasurementError
 from flopwatch.lightning.counting import discovery
+from flopwatch.lightning.counting.backwards import Backwards
 from flopwatch.lightning.counting.batches import BatchReader
 from flopwatch.lightning.counting.closed_form import ClosedFormCounter
 from flopwatch.lightning.counting.contents import Contents
-from flopwatch.lightning.counting.counter import Counter, Look, Seen, Subject, TrainingParameters, Warnings
+from flopwatch.lightning.counting.counter import Counter, Look, Pattern, Seen, Subject, TrainingParameters, Warnings
 from flopwatch.lightning.counting.discovery import FoundModel
 from flopwatch.lightning.counting.given import FlopsPerBatch, GivenCounter
 from flopwatch.lightning.counting.lengths import LateLengths
@@ -33,15 +34,15 @@ class WithheldCounter:
         self._contents, self._why = Contents(subject, batch), why
         self.work = Work("withheld", f"{why}; and {error}")
 
-    def count(self, batch: Any, look: Look, training: int) -> Amounts:
+    def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
         """Count everything except FLOPs."""
         return self._contents.amounts(batch, None, None)
 
-    def knows(self, batch: Any, training: int) -> bool:
+    def knows(self, batch: Any, training: Pattern) -> bool:
         """Return `False`: no batch's cost is known."""
         return False
 
-    def objection(self, batch: Any, seen: Seen, training: int) -> str | None:
+    def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """A batch that could be watched after all is a reason to count."""
         return self._why
 
@@ -82,10 +83,13 @@ class Counting:
         self._given = flops_per_batch or (method if callable(method) else None)
         self._watcher = Watcher(module, several_ranks=several_ranks)
         self._training = TrainingParameters(module)
-        self._checked: set[int] = set()
+        self._backwards = Backwards()
+        self._planned = self._last = Pattern()
+        self._checked: set[Pattern] = set()
         self._warnings = Warnings()
         self._counter: Counter | None = None
         self._news: Work | None = None
+        self._contents: Contents | None = None
         inputs = "tokens" if self._found is None else self._found.architecture.inputs
         sharded = discovery.is_sharded(module, strategy)
         self._subject = Subject(
@@ -105,15 +109,21 @@ class Counting:
 
     def plan(self, batch: Any) -> None:
         """Decide whether to watch the next batch."""
-        training = self._training.now()
-        known = self._counter is None or self._counter.knows(batch, training)
-        self._watcher.plan(due=training not in self._checked, known=known)
+        self._planned = self._last._replace(parameters=self._training.now())
+        known = self._counter is None or self._counter.knows(batch, self._planned)
+        self._watcher.plan(due=self._planned not in self._checked, known=known)
 
     def batch_begins(self) -> None:
         """The batch that was planned begins to run; what was frozen or thawed since is watched."""
-        if self._training.now() not in self._checked:
+        self._planned = self._planned._replace(parameters=self._training.now())
+        if self._planned not in self._checked:
             self._watcher.want()
+        self._backwards.take()
         self._watcher.start()
+
+    def backward_begins(self, loss: Any) -> None:
+        """A backward pass from this loss may follow; whether it does is what autograd tells."""
+        self._backwards.expect(loss)
 
     def batch_ends(self) -> None:
         """Note that the batch has run or was aborted."""
@@ -125,16 +135,20 @@ class Counting:
 
     def count(self, batch: Any) -> Amounts:
         """Work of a batch that was run; where its lengths are late, nothing yet (see `settle`)."""
-        look, training = self._watcher.take(self._subject.attention), self._training.now()
+        look = self._watcher.take(self._subject.attention)
+        training = Pattern(self._training.now(), *self._backwards.take())
         if look is not None:
-            self._checked.add(training)
+            self._checked |= {training, self._planned}
+        if training.given_up and self._given is None:
+            return self._given_up(batch, look)
+        self._last = training
         if self._counter is None:
             self._counter = self._pick(batch, look, training)
         elif not isinstance(look, Seen) or not self._denied(self._counter, batch, look, training):
             return self._counted(self._counter, batch, look, training)
         return self._counter.count(batch, None, training)
 
-    def _counted(self, counter: Counter, batch: Any, look: Look, training: int) -> Amounts:
+    def _counted(self, counter: Counter, batch: Any, look: Look, training: Pattern) -> Amounts:
         try:
             return counter.count(batch, look, training)
         except ConfigError as error:
@@ -144,12 +158,25 @@ class Counting:
             self._checked.clear()
             return self._counter.count(batch, look, training)
 
+    def _given_up(self, batch: Any, look: Look) -> Amounts:
+        """Work of a batch whose backward pass ended on its way: what was seen of it, else it is not known."""
+        self._warnings.say("a backward pass was begun and not ended: FLOPs of batches like it are known where watched")
+        if isinstance(look, Seen):
+            return self.contents(batch, look.counted.training_flops, look.counted.hardware_flops)
+        return self.contents(batch)
+
+    def contents(self, batch: Any, flops: int | None = None, hardware_flops: int | None = None) -> Amounts:
+        """Work of a batch by its tokens and samples, and by FLOPs where they are known otherwise."""
+        if self._contents is None:
+            self._contents = Contents(self._subject, batch)
+        return self._contents.amounts(batch, flops, hardware_flops)
+
     def skip(self) -> None:
         """The batch was skipped by training: it is no training work."""
         self._watcher.take(self._subject.attention)
         self._warnings.say("training_step returned None: skipped batches count as no work")
 
-    def _denied(self, counter: Counter, batch: Any, seen: Seen, training: int) -> bool:
+    def _denied(self, counter: Counter, batch: Any, seen: Seen, training: Pattern) -> bool:
         """Whether what was seen speaks against the way of counting, and another one was picked."""
         try:
             why = counter.objection(batch, seen, training)
@@ -167,12 +194,12 @@ class Counting:
             _logger.warning("FLOPs are counted from watched batches from here on: %s", why)
         return True
 
-    def _pick(self, batch: Any, look: Look, training: int) -> Counter:
+    def _pick(self, batch: Any, look: Look, training: Pattern) -> Counter:
         counter = self._best(batch, look, training)
         self._news = counter.work
         return counter
 
-    def _best(self, batch: Any, look: Look, training: int) -> Counter:
+    def _best(self, batch: Any, look: Look, training: Pattern) -> Counter:
         if look is None and self._watcher.why_not is not None:
             look = MeasurementError(self._watcher.why_not)
         if self._given is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting.contents import Contents
-from flopwatch.lightning.counting.counter import Cost, Look, Seen, Subject
+from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
 from flopwatch.lightning.counting.shapes import Signatures
 from flopwatch.measure.results import Measurement
 from flopwatch.run.meter import Amounts, add
@@ -73,11 +74,11 @@ class WatchedCosts:
             f" {self._guessed:,} others count as their mean"
         )
 
-    def knows(self, batch: Any, training: int = 0) -> bool:
+    def knows(self, batch: Any, training: Hashable = 0) -> bool:
         """Whether a batch of the same signature was watched, and all of them cost the same."""
         return not self._varies and self._like(batch, training) in self._known
 
-    def learn(self, batch: Any, cost: Cost, training: int = 0) -> None:
+    def learn(self, batch: Any, cost: Cost, training: Hashable = 0) -> None:
         """Store what a watched batch cost."""
         signature = self._like(batch, training)
         known = self._known.get(signature)
@@ -89,7 +90,17 @@ class WatchedCosts:
         for each in (known, self._all):
             each.learn(cost)
 
-    def cost(self, batch: Any, training: int = 0) -> Cost:
+    def suppose(self, batch: Any, cost: Cost, training: Hashable) -> None:
+        """Take it that batches like this one, of which none was watched, cost so much."""
+        known = self._known.setdefault(self._like(batch, training), Known(cost))
+        if not known.batches:
+            known.learn(cost)
+
+    def has(self, batch: Any, training: Hashable) -> bool:
+        """Whether anything is known of a batch's like."""
+        return self._like(batch, training) in self._known
+
+    def cost(self, batch: Any, training: Hashable = 0) -> Cost:
         """Return the assumed cost of an unwatched batch.
 
         Raises:
@@ -101,7 +112,7 @@ class WatchedCosts:
         self._guessed += 1
         return (known or self._all).mean()
 
-    def _like(self, batch: Any, training: int) -> tuple[Any, ...]:
+    def _like(self, batch: Any, training: Hashable) -> tuple[Any, ...]:
         return training, self._signatures.of(batch)
 
 
@@ -126,7 +137,7 @@ def cost_of(measured: Measurement) -> Cost:
         )
     if not measured.training_flops:
         raise MeasurementError("no matrix product was seen in the batch; if there are any, pass FlopWatch(config=...)")
-    return Cost(measured.training_flops, measured.hardware_flops)
+    return Cost(measured.training_flops, measured.hardware_flops, measured.forward_flops)
 
 
 class WatchedCounter:
@@ -136,19 +147,20 @@ class WatchedCounter:
         subject: What is counted.
         batch: The first batch, which was watched.
         look: What was seen of it.
-        training: Which parameters trained, as a number.
+        training: How it trained.
         why: Why the closed form is not taken.
 
     Raises:
         MeasurementError: If nothing could be seen of the batch.
     """
 
-    def __init__(self, subject: Subject, batch: Any, look: Look, training: int, why: str) -> None:
+    def __init__(self, subject: Subject, batch: Any, look: Look, training: Pattern, why: str) -> None:
         if not isinstance(look, Seen):
             raise look if look is not None else MeasurementError("the batch was not watched")
         cost = cost_of(look.counted)
         self._costs, self._contents, self._warnings = WatchedCosts(), Contents(subject, batch), subject.warnings
-        self._costs.learn(batch, cost, training)
+        self._subject, self._tells_backwards = subject, False
+        self._learn(batch, cost, training)
         self.work = replace(
             self._contents.described(batch, cost),
             verification="watched",
@@ -157,29 +169,40 @@ class WatchedCounter:
             components=look.counted.rows(subject.module),
         )
 
-    def count(self, batch: Any, look: Look, training: int) -> Amounts:
+    def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
         """Return what the batch, or a similar watched one, cost."""
         cost = self._cost(batch, look, training)
         flops, hardware_flops = (None, None) if cost is None else (cost.flops, cost.hardware_flops)
         return self._contents.amounts(batch, flops, hardware_flops)
 
-    def _cost(self, batch: Any, look: Look, training: int) -> Cost | None:
+    def _cost(self, batch: Any, look: Look, training: Pattern) -> Cost | None:
         try:
             if isinstance(look, MeasurementError):
                 raise look
             if isinstance(look, Seen):
-                self._costs.learn(batch, cost_of(look.counted), training)
-                return cost_of(look.counted)
+                cost = cost_of(look.counted)
+                self._learn(batch, cost, training)
+                return cost
+            if self._tells_backwards and training.backwards == 0 and not self._costs.has(batch, training):
+                raise MeasurementError("it had no backward pass, and none like it was watched")
             return self._costs.cost(batch, training)
         except MeasurementError as error:
             self._warnings.say(f"a batch could not be counted: {error}; its FLOPs are unknown")
             return None
 
-    def knows(self, batch: Any, training: int) -> bool:
+    def _learn(self, batch: Any, cost: Cost, training: Pattern) -> None:
+        """Keep what a watched batch cost, and what its like will cost without a backward pass."""
+        self._costs.learn(batch, cost, training)
+        self._tells_backwards = self._tells_backwards or training.backwards > 0
+        alone = training._replace(backwards=0)
+        if training.backwards == 1 and cost.forward_flops and self._subject.tells_forward_only(alone):
+            self._costs.suppose(batch, Cost(cost.forward_flops, cost.forward_flops), alone)
+
+    def knows(self, batch: Any, training: Pattern) -> bool:
         """Whether one of the same signature was watched, and all such cost the same."""
         return self._costs.knows(batch, training)
 
-    def objection(self, batch: Any, seen: Seen, training: int) -> str | None:
+    def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """Return `None`: the watched count is the count."""
         return None
 

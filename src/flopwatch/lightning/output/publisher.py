@@ -8,15 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from flopwatch.errors import in_words
+from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output.alarms import Heat, LowMfu, MissedGoals, ReachedBudgets
-from flopwatch.lightning.output.fit_budgets import Bounds
+from flopwatch.lightning.output.fit_budgets import Bounds, ends_with_an_epoch
 from flopwatch.lightning.output.run_output import Output, progress_words
 from flopwatch.lightning.output.windows import Closed, window_of
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.run import clock, metrics
 from flopwatch.run.budget import Projection
-from flopwatch.run.metric_table import Moment, logger_metrics
+from flopwatch.run.metric_table import Moment, logger_metrics, name
 from flopwatch.run.records import Device, Event, Totals, Window
 
 _logger = logging.getLogger("flopwatch")
@@ -51,6 +52,9 @@ class Publisher:
         self._low_mfu = LowMfu(options.alert_below_mfu, options.alert_after_seconds)
         self._heat = Heat(options.alert_after_seconds)
         self._doubted = False
+        self._apart = Apart()
+        self._last: Window | None = None
+        self._axis = 0
 
     def publish(
         self, closed: Closed, totals: Totals, device: Device, capacity_flops: float | None, step_now: int
@@ -65,23 +69,32 @@ class Publisher:
             step_now: The step that training has come to meanwhile.
         """
         window = window_of(closed, totals, self._ranks.world_size)
-        if not window.first:
-            self._bounds.add(window)
-        foreseen = self._bounds.project(totals, window.step)
-        projections = [each for each in foreseen if each.budget in self._bounds.budgets]
-        self._heed_budgets(projections, totals, window, step_now)
+        self._bounds.add(window)
+        self._last, self._axis = window, closed.boundary.axis
+        projections = self._projections(window)
+        self._apart.run("heeding budgets", self._heed_budgets, projections, window, step_now)
         projection = next(iter(projections), None)
         if projection is not None:
             window = _with_projection(window, projection)
         self._output.file.write(window)
         if not window.first:
-            for missed in self._missed.new(foreseen):
-                self._say(missed, "budget will be missed")
-            self._log(window, closed.boundary.axis, device, capacity_flops, projection)
+            mfu = metrics.mfu(window, device)
+            self._apart.run("judging budgets", self._judge_budgets, window)
+            self._apart.run("logging a window", self._log, window, device, capacity_flops)
+            self._apart.run("the progress bar", self._show, mfu, projection)
+            self._apart.run("judging a window", self._judge, mfu, window, device)
 
-    def _log(
-        self, window: Window, axis: int, device: Device, capacity_flops: float | None, projection: Projection | None
-    ) -> None:
+    def conclude(self, epochs: float | None) -> None:
+        """Log what is used of the epochs where one has ended without another step."""
+        if self._last is None or epochs is None or epochs == self._last.epochs:
+            return
+        projections = self._projections(replace(self._last, epochs=epochs))
+        self._tell_reached(projections, self._last.step)
+        if projections and projections[0].budget.unit == "epochs":
+            key = name("budget/fraction", self._options.prefix)
+            self._output.loggers.log_metrics({key: projections[0].fraction}, self._axis)
+
+    def _log(self, window: Window, device: Device, capacity_flops: float | None) -> None:
         moment = Moment(
             window=window,
             device=device,
@@ -92,10 +105,14 @@ class Publisher:
             kg_co2_per_kwh=self._options.kg_co2_per_kwh,
         )
         values = logger_metrics(moment, self._options.prefix)
-        self._output.loggers.log_metrics(values, axis)
-        mfu = metrics.mfu(window, device)
+        self._output.loggers.log_metrics(values, self._axis)
+
+    def _show(self, mfu: float | None, projection: Projection | None) -> None:
         self._output.progress.show(progress_words(mfu, projection))
-        self._judge(mfu, window, device)
+
+    def _judge_budgets(self, window: Window) -> None:
+        for missed in self._missed.new(self._bounds.project(window)):
+            self._say(missed, "budget will be missed")
 
     def _judge(self, mfu: float | None, window: Window, device: Device) -> None:
         low = self._low_mfu.add(mfu, window.seconds)
@@ -109,22 +126,30 @@ class Publisher:
             self._doubted = True
             _logger.warning("%s", doubt)
 
-    def _heed_budgets(self, projections: Sequence[Projection], totals: Totals, window: Window, step_now: int) -> None:
+    def _heed_budgets(self, projections: Sequence[Projection], window: Window, step_now: int) -> None:
         """Say that a budget of the user's is reached, and aim at the step that will reach it where it ends the run."""
-        if not self._bounds.are_users:
-            return
-        for budget in self._reached.new(projections):
-            self._say(f"the budget of {budget} is used up at step {window.step:,}", "budget used up")
-            if callable(self._options.on_budget):
-                self._call(self._options.on_budget, str(budget))
-        if self._options.on_budget != "stop":
+        self._tell_reached(projections, window.step)
+        if not self._bounds.are_users or self._options.on_budget != "stop":
             return
         for each in projections:
-            to_go = self._bounds.steps_to_go(each, totals, window)
+            if ends_with_an_epoch(each.budget):
+                continue
+            to_go = self._bounds.steps_to_go(each, window)
             if (to_go is not None and to_go <= _WINDOWS_AHEAD * window.steps) or each.fraction >= 1:
                 self._ranks.aim_to_stop(
                     window.step + (to_go or 0), step_now, window.wall_seconds / max(window.steps, 1)
                 )
+
+    def _tell_reached(self, projections: Sequence[Projection], step: int) -> None:
+        for budget in self._reached.new(projections) if self._bounds.are_users else ():
+            self._say(f"the budget of {budget} is used up at step {step:,}", "budget used up")
+            if callable(self._options.on_budget):
+                self._call(self._options.on_budget, str(budget))
+
+    def _projections(self, window: Window) -> list[Projection]:
+        """Where the run stands against its budgets, the nearest first."""
+        foreseen = self._apart.run("projecting budgets", self._bounds.project, window) or []
+        return [each for each in foreseen if each.budget in self._bounds.budgets]
 
     def _call(self, function: Callable[[Any, str], None], budget: str) -> None:
         try:

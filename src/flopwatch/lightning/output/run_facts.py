@@ -33,7 +33,6 @@ def start_record(
     kg_co2_per_kwh: float | None,
     resumed_from: str | None,
     lost_files: tuple[str, ...] = (),
-    batches_per_epoch: int | None = None,
 ) -> Start:
     """The record that a process begins its run file with."""
     return Start(
@@ -52,7 +51,6 @@ def start_record(
         kg_co2_per_kwh=kg_co2_per_kwh,
         resumed_from=resumed_from,
         lost_files=lost_files,
-        batches_per_epoch=batches_per_epoch,
         versions=versions(),
         host=socket.gethostname(),
         pid=os.getpid(),

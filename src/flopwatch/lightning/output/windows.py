@@ -21,7 +21,7 @@ class Boundary:
     """What is known at a window's last step.
 
     `at` is the unix time, `closed_at` the same on a clock that nobody sets. `own` is this process's work; `axis` is the
-    step on Lightning's axis; `elapsed_seconds` is the process's wall time.
+    step on Lightning's axis; `elapsed_seconds` is the process's wall time; `epochs` are done, where that is known.
     """
 
     step: int
@@ -32,6 +32,7 @@ class Boundary:
     ticket: LapTicket
     sum: PendingSum
     first: bool
+    epochs: float | None = None
     closed_at: float = field(default_factory=time.monotonic)
 
     def ready(self) -> bool:
@@ -136,6 +137,7 @@ def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:
         useful_tokens=counts.useful_tokens,
         totals=totals,
         first=boundary.first,
+        epochs=boundary.epochs,
         slowest_rank=total.slowest if total is not None and world_size > 1 else None,
         slowest_rank_ratio=slowest_rank_ratio(lap.seconds, total) if total is not None and world_size > 1 else None,
         **({} if total is None else vars(total.telemetry)),

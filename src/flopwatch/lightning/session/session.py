@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from flopwatch.hardware.telemetry import Telemetry
-from flopwatch.lightning.counting.picking import Counting
+from flopwatch.lightning.apart import Apart
+from flopwatch.lightning.counting.guarded import GuardedCounting
 from flopwatch.lightning.devices import address_of, no_telemetry
 from flopwatch.lightning.hardware import HardwareWatch
 from flopwatch.lightning.options import Options
@@ -40,7 +41,6 @@ _logger = logging.getLogger("flopwatch")
 # How long the end of a run waits at most: for the device, and for other ranks where all are well or not.
 _DEVICE_SECONDS, _DEVICE_SECONDS_AFTER_AN_ERROR = 10.0, 1.0
 _RANKS_SECONDS, _MOMENT_SECONDS = 10.0, 0.5
-_ROUNDING_SECONDS = 1e-6
 
 
 class Phase(Enum):
@@ -67,14 +67,16 @@ class Session:
         self, options: Options, trainer: TrainingLoop, module: Any, ranks: Ranks, stopwatch: Stopwatch
     ) -> None:
         self.phase = Phase.SET_UP
+        self._apart = Apart()
         self._options, self._trainer, self._ranks, self._stopwatch = options, trainer, ranks, stopwatch
         self._name = type(module).__name__
         root = trainer.strategy.root_device
         stopwatch.use(timer_for(root, stopwatch.clock))
         self._run_device = RunDevice(options, trainer, module)
+        address = self._apart.run("finding the GPU", address_of, root)
         boost_clock_hz = self._run_device.device.boost_clock_hz
-        self._hardware = HardwareWatch(address_of(root), boost_clock_hz, stopwatch.in_loop, trainer.global_rank)
-        self._counting = Counting(
+        self._hardware = HardwareWatch(address, boost_clock_hz, stopwatch.in_loop, trainer.global_rank)
+        self._counting = GuardedCounting(
             module,
             config=options.config,
             attention=options.attention,
@@ -148,7 +150,6 @@ class Session:
                 kg_co2_per_kwh=self._options.kg_co2_per_kwh,
                 resumed_from=resumed_from,
                 lost_files=restart.lost_files,
-                batches_per_epoch=bounds.batches_per_epoch,
             )
         )
         for words in (restart.words, no_telemetry(trainer.strategy.root_device)):
@@ -164,7 +165,7 @@ class Session:
         self._stopwatch.become("flopwatch")
         self._counting.plan(batch)
         if self._first_batch:
-            self._run_device.look()
+            self._apart.run("looking at the precision", self._run_device.look)
         self._stopwatch.become("callbacks")
 
     def batch_ended(self, batch: Any, skipped: bool) -> None:
@@ -205,7 +206,7 @@ class Session:
         elapsed = self._stopwatch.elapsed_seconds()
         step_seconds = elapsed / max(self._latest.steps, 1)
         bounds = self._bounds if self._ranks.rank == 0 and not self._ranks.aims_to_stop else None
-        if bounds is not None and bounds.are_users and bounds.seconds_to_go(elapsed) <= _ROUNDING_SECONDS:
+        if bounds is not None and bounds.is_used_up(elapsed):
             self._ranks.aim_to_stop(step, step, step_seconds)
         if self.phase is Phase.TRAINING and self._ranks.must_stop(step, step_seconds):
             self.phase = Phase.STOPPING
@@ -219,16 +220,24 @@ class Session:
     def epoch_started(self) -> None:
         """A training epoch is about to run."""
         self._stopwatch.become("other")
+        if self._bounds is not None:
+            self._bounds.epochs.begin()
+
+    def epoch_ended(self) -> None:
+        """A training epoch was run: end training where a budget is of so many."""
+        if self._options.on_budget == "stop" and self._bounds is not None and self._bounds.ends_here():
+            self.phase = Phase.STOPPING
+            self._trainer.should_stop = True
 
     def _count(self, batch: Any) -> None:
         """Add a batch, and say how it is counted where that is new."""
         if self._first_batch:
             self._first_batch = False
-            self._settle_device()
+            self._apart.run("looking at the precision", self._settle_device)
         self._ledger.meter.add(self._counting.count(batch))
         news = self._counting.news()
         if news is not None:
-            self._describe_work(news)
+            self._apart.run("describing how batches are counted", self._describe_work, news)
 
     def _settle_device(self) -> None:
         """Hold the run against another peak where its layers were seen to run in another precision."""
@@ -238,8 +247,9 @@ class Session:
             if self._output is not None:
                 self._output.file.write(self._ledger.device)
 
-    def forward_ended(self) -> None:
+    def forward_ended(self, loss: Any) -> None:
         """A batch's forward pass was run; with some strategies ranks wait for each other only after it."""
+        self._counting.backward_begins(loss)
         if self._marks_forward:
             self._stopwatch.forward_ended()
 
@@ -290,6 +300,9 @@ class Session:
         """How far the run is, for its file; called on another thread, so it only looks."""
         return self._ledger.progress(*self._reached) if self.phase in (Phase.TRAINING, Phase.STOPPING) else None
 
+    def _epochs(self) -> float | None:
+        return None if self._bounds is None else self._bounds.epochs.done()
+
     def finish(self, status: Status) -> None:
         """Close everything: the last window, files, threads; then write the report and say where it is."""
         if self.phase is Phase.ENDED:
@@ -297,17 +310,21 @@ class Session:
         self._stopwatch.become("flopwatch")
         self._settle(last=True)
         self._hardware.stop()
-        if self.phase is not Phase.SET_UP:
-            self._conclude(after_an_error=status == "failed")
+        begun = self.phase is not Phase.SET_UP
+        if begun:
+            self._apart.run("the last window", self._conclude, status == "failed")
         self._release()
-        self._pass_on_news()
-        if self._output is None or self._final_totals is None:
+        self._apart.run("news of the GPU", self._pass_on_news)
+        if self._output is None or not begun:
             return
-        seconds = self._stopwatch.seconds_by_kind()
-        self._output.file.write(End(status, clock.now(), self._last_step, self._final_totals, seconds))
+        if self._final_totals is None:
+            own, seconds = self._ledger.meter.mark(), self._stopwatch.elapsed_seconds()
+            self._final_totals = self._ledger.totals(own, None, seconds)
+        how = status, clock.now(), self._last_step, self._final_totals, self._stopwatch.seconds_by_kind()
+        self._output.file.write(End(*how, self._epochs()))
         self._output.finish(report=self._options.report)
 
-    def _conclude(self, *, after_an_error: bool) -> None:
+    def _conclude(self, after_an_error: bool) -> None:
         """The last window and the totals, as far as the other ranks have published theirs or do in a moment."""
         if self._window_clock.has_open(self._latest.steps):
             self._close_window()
@@ -323,6 +340,8 @@ class Session:
         total = None if last is None else last.value
         own, seconds = self._ledger.meter.mark(), self._stopwatch.elapsed_seconds()
         self._final_totals = self._ledger.totals(own, total, seconds)
+        if self._publisher is not None:
+            self._apart.run("the last share of epochs", self._publisher.conclude, self._epochs())
         self._ranks.finish()
         changed = self._counting.at_the_end()
         if changed is not None and self._output is not None:
@@ -342,12 +361,10 @@ class Session:
 
     def _release(self) -> None:
         self.phase = Phase.ENDED
-        self._tap.remove()
-        self._counting.release()
-        self._run_device.look_away()
-        self._hardware.stop()
-        if self._output is not None:
-            self._output.progress.remove()
+        bar = [] if self._output is None else [self._output.progress.remove]
+        undo = (self._tap.remove, self._counting.release, self._run_device.look_away, self._hardware.stop, *bar)
+        for each in undo:
+            self._apart.run("cleaning up", each)
 
     def _describe_work(self, work: Work) -> None:
         if self._output is not None and self._bounds is not None:
@@ -373,6 +390,7 @@ class Session:
                 ticket=ticket,
                 sum=pending,
                 first=first,
+                epochs=self._epochs(),
             )
         )
 
@@ -385,7 +403,8 @@ class Session:
             if self._publisher is not None:
                 boundary, ledger = closed.boundary, self._ledger
                 totals = ledger.totals(boundary.own, closed.total, boundary.elapsed_seconds)
-                self._publisher.publish(closed, totals, ledger.device, ledger.capacity_flops(), self._last_step)
+                then = totals, ledger.device, ledger.capacity_flops(), self._last_step
+                self._apart.run("publishing a window", self._publisher.publish, closed, *then)
 
     def _tell_unsummed(self, closed: Closed) -> None:
         if closed.total is None and not self._unsummed:

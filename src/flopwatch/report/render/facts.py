@@ -129,7 +129,7 @@ def work_lines(work: Work | None) -> list[Line]:
         return [("counted", "no FLOPs; the reason is above")]
     lines = [
         ("model", _model_words(work)),
-        ("FLOPs counted", _METHOD["measured" if work.method == "measured" else "config"]),
+        ("FLOPs counted", _method_words(work)),
         ("attention convention", _attention_convention(work)),
         ("status", VERIFICATION[work.verification]),
         ("checked", work.note),
@@ -144,10 +144,17 @@ def work_lines(work: Work | None) -> list[Line]:
     return lines
 
 
+_OPERATORS = "matrix multiplications and convolutions"
 _METHOD = {
-    "config": "from the config: exact matrix multiplications, head included, no recomputation",
-    "measured": "by running a copy of training_step on the meta device: matrix multiplications and convolutions",
+    "given": "by the user's function",
+    "measured only": f"by running a copy of training_step on the meta device: {_OPERATORS}",
 }
+
+
+def _method_words(work: Work) -> str:
+    if work.method != "measured":
+        return "from the config: exact matrix multiplications, head included, no recomputation"
+    return _METHOD.get(work.verification, f"from the operators that ran in training batches: {_OPERATORS}")
 
 
 def _model_words(work: Work) -> str:

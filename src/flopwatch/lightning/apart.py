@@ -1,0 +1,40 @@
+"""Parts that fail alone: what a part would have given is absent, and everything else goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from flopwatch.errors import in_words
+
+_logger = logging.getLogger("flopwatch")
+_T = TypeVar("_T")
+
+
+class Apart:
+    """Keeps the errors of parts away from each other; the first one of each part is said."""
+
+    def __init__(self) -> None:
+        self._failed: set[str] = set()
+
+    def run(self, part: str, function: Callable[..., _T], *arguments: object) -> _T | None:
+        """What the function returns; `None` where it fails.
+
+        Args:
+            part: What is lost then, in words that begin a sentence.
+            function: Does it.
+            arguments: For the function.
+        """
+        try:
+            return function(*arguments)
+        except Exception as error:
+            self.say(part, error)
+            return None
+
+    def say(self, part: str, error: Exception) -> None:
+        """Say that a part has failed, the first time that it does."""
+        level = logging.DEBUG if part in self._failed else logging.WARNING
+        self._failed.add(part)
+        _logger.log(level, "%s failed, everything else goes on: %s", part, in_words(error))
+        _logger.debug("where it happened", exc_info=error)

@@ -1,0 +1,158 @@
+"""Batches by the closed form of a model's config, with what was seen of them made up."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from flopwatch.errors import ConfigError, MeasurementError
+from flopwatch.lightning.counting.batches import BatchReader
+from flopwatch.lightning.counting.closed_form import ClosedForm, ClosedFormCounter
+from flopwatch.lightning.counting.counter import Cost, Seen, Subject, Warnings
+from flopwatch.lightning.counting.discovery import find_model
+from flopwatch.lightning.counting.lengths import LateLengths
+from flopwatch.measure.results import Measurement
+from flopwatch.model.backward import EVERYTHING, Trainable
+from flopwatch.model.batch import Batch
+from flopwatch.run.meter import Amounts
+from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
+
+TOKENS = torch.zeros(2, 16, dtype=torch.long)
+PAIR = (TOKENS, TOKENS)
+# Over all 256 pairs of each sequence and layer the core is 2 heads x (4 + 4) x 2 x 256 = 8,192: two layers 16,384.
+FORWARD = 2 * (57_344 + 16_384)
+
+
+def seen(forward=FORWARD, backward=2 * FORWARD, again=0, causal=None):
+    """A batch that ran so much over all pairs, and by default less under its causal mask."""
+    causal = FLOPS_PER_BATCH // 3 if causal is None else causal
+    counted = Measurement(causal, 2 * causal, again, "causal")
+    return Seen(counted, Measurement(forward, backward, again, "full"))
+
+
+def counter(batch=PAIR, look=None, batch_shape=None, model=None):
+    model = model or TinyGPT()
+    found = find_model(model, None)
+    reader = BatchReader(batch_shape, found.architecture.inputs)
+    subject = Subject(model, "causal", reader, LateLengths(), False, Warnings())
+    return ClosedFormCounter(subject, found, "the parameters are equal", batch, look or seen(), 0)
+
+
+def form(attention="causal", trainable=EVERYTHING, checkpointing="none"):
+    return ClosedForm(find_model(TinyGPT(), None).architecture, attention, trainable, checkpointing)
+
+
+def test_a_shape_costs_forward_and_backward_and_as_it_runs_all_pairs():
+    assert form().cost(Batch(2, 16)) == Cost(FLOPS_PER_BATCH, FLOPS_PER_BATCH)
+    assert form("full").cost(Batch(2, 16)).flops == form().as_it_runs(Batch(2, 16))[0] == 3 * FORWARD
+    assert form().forward_flops(Batch(2, 16)) == FLOPS_PER_BATCH // 3
+
+
+def test_documents_cost_what_each_would_alone_though_the_code_runs_all():
+    packed = Batch(1, 16, documents=(10, 6))
+    # Of the core 10 x 11 / 2 + 6 x 7 / 2 = 76 pairs in place of 136, 64 FLOPs each, forward; three times that.
+    assert form().cost(packed).flops == FLOPS_PER_BATCH // 2 - 3 * 64 * 60
+    assert form().as_it_runs(packed) == form().as_it_runs(Batch(1, 16))
+    assert form().by_convention(packed) == {}
+
+
+def test_where_checkpointing_is_not_known_hardware_flops_are_not():
+    assert form(checkpointing=None).cost(Batch(2, 16)) == Cost(FLOPS_PER_BATCH, None)
+    assert form(checkpointing=None).as_it_runs(Batch(2, 16))[1] is None
+
+
+def test_others_count_where_everything_trains():
+    assert form().by_convention(Batch(2, 16))["model"] == FLOPS_PER_BATCH
+    frozen = Trainable(frozenset({"lm_head.weight"}))
+    assert form(trainable=frozen).by_convention(Batch(2, 16)) == {}
+
+
+def test_what_a_watched_batch_bears_out_is_verified():
+    one = counter()
+    assert one.work.verification == "verified"
+    assert one.work.note == "the parameters are equal; a watched batch agrees to the FLOP"
+    assert (one.work.training_flops, one.work.tokens, one.work.model_type) == (FLOPS_PER_BATCH, 32, "gpt2")
+    assert sum(row.forward_flops for row in one.work.components) == one.work.forward_flops == FLOPS_PER_BATCH // 3
+    assert one.count(PAIR, None, 0) == Amounts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, None)
+    assert one.at_the_end() is one.work
+
+
+def test_a_last_token_that_is_a_target_alone_is_found_out_and_kept_in_mind():
+    longer = torch.zeros(2, 17, dtype=torch.long)
+    one = counter(longer)
+    assert (one.work.seq_len, one.work.training_flops) == (16, FLOPS_PER_BATCH)
+    assert one.count(longer, None, 0).tokens == 32
+    assert one.count(torch.zeros(2, 1, dtype=torch.long), None, 0) == Amounts(samples=2)
+
+
+def test_what_ran_otherwise_is_refused_with_both_numbers():
+    with pytest.raises(ConfigError, match=r"the step ran 100 FLOPs over all pairs .* of gpt2 gives 442,368"):
+        counter(look=seen(40, 60))
+    with pytest.raises(ConfigError, match="the step ran"):
+        counter(look=Seen(seen().counted, replace(seen().all_pairs, unseen=("w",))))
+
+
+def test_recomputation_that_the_config_does_not_know_of_leaves_hardware_flops_unknown():
+    one = counter(look=seen(again=5))
+    assert (one.work.training_flops, one.work.hardware_flops) == (FLOPS_PER_BATCH, None)
+
+
+def test_a_batch_that_nobody_watched_is_counted_where_it_is_sure_what_the_model_is_fed():
+    one = counter(look=MeasurementError("torch is too old"))
+    assert one.work.verification == "formula only"
+    assert one.work.note.endswith("; no batch could be watched to check: torch is too old")
+    with pytest.raises(ConfigError, match="too old, and it is not sure that the model is fed what the batch holds"):
+        counter(TOKENS, MeasurementError("torch is too old"))
+    assert counter(TOKENS, MeasurementError("no"), lambda batch: (2, 16)).work.seq_len == 16
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        ({"input_ids": TOKENS, "attention_mask": torch.ones(2, 1, 16, 16)}, "that is not read, so all pairs of masks"),
+        ("text", r"no tensor that the model is fed was found in the batch; pass FlopWatch\(batch_shape=...\)"),
+        ((TOKENS[:0], TOKENS[:0]), "no tensor that the model is fed was found"),
+    ],
+)
+def test_a_batch_that_the_shape_does_not_tell_is_not_counted_by_it(batch, said):
+    with pytest.raises(ConfigError, match=said):
+        counter(batch)
+
+
+def test_later_batches_that_cannot_be_read_are_unknown_and_empty_ones_are_no_work(caplog):
+    one = counter()
+    for _ in range(2):
+        assert one.count("text", None, 0) == Amounts(None, None, None, None, None)
+        assert one.count((TOKENS[:, :0], TOKENS[:, :0]), None, 0) == Amounts(samples=2)
+    assert caplog.text.count("whose shape cannot be told") == 1
+    assert caplog.text.count("a batch without tokens came (2 x 0); it counts as no work") == 1
+
+
+def test_packed_documents_count_within_themselves_unless_the_model_is_not_told():
+    packed = {"input_ids": TOKENS[:1], "position_ids": torch.cat([torch.arange(10), torch.arange(6)])[None]}
+    one = counter()
+    within = FLOPS_PER_BATCH // 2 - 3 * 64 * 60
+    assert one.count(packed, None, 0).flops == within
+    # Seen is less than all pairs: a causal mask alone, so documents see each other.
+    half = seen(FORWARD // 2, FORWARD, causal=FLOPS_PER_BATCH // 6)
+    assert one.objection(packed, half, 0) is None
+    assert one.count(packed, None, 0).flops == FLOPS_PER_BATCH // 2
+
+
+def test_a_later_batch_that_ran_something_else_is_an_objection():
+    one = counter()
+    assert one.objection(PAIR, seen(), 0) is None
+    assert one.objection(PAIR, seen(100, 200), 0) == (
+        "the step no longer runs what its closed form says: 300 FLOPs, not 442,368"
+    )
+    assert one.objection("text", seen(100, 200), 0) is None, "of what cannot be read nothing is said"
+
+
+def test_other_parameters_that_train_and_cannot_be_told_by_name_are_refused():
+    model = TinyGPT()
+    one = counter(model=model)
+    assert (one.knows(PAIR, 0), one.knows(PAIR, 1)) == (True, False)
+    model.blocks.requires_grad_(False)
+    with pytest.raises(ConfigError, match="it cannot be told which parts they belong to"):
+        one.count((TOKENS[:1], TOKENS[:1]), None, 1)
+    assert one.count(PAIR, None, 0).flops == FLOPS_PER_BATCH

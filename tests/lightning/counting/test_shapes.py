@@ -1,0 +1,142 @@
+"""What a batch holds, from shapes alone."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from flopwatch.lightning.counting.shapes import (
+    Signatures,
+    get,
+    has_pairs_of_its_own,
+    is_images,
+    is_plain,
+    is_tokens,
+    samples_of,
+    shape_of,
+)
+from flopwatch.model.batch import Batch
+
+ONE, TWO = torch.zeros(2, 3), torch.zeros(4, 3)
+LONG = torch.zeros(3, 8, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        ({"input_ids": LONG, "labels": LONG}, (Batch(3, 8), True)),
+        ((LONG, LONG), (Batch(3, 8), True)),
+        ([LONG, LONG], (Batch(3, 8), True)),
+        ((LONG, LONG[:, :1]), (Batch(3, 8), False)),
+        (LONG, (Batch(3, 8), False)),
+        (LONG.int(), (Batch(3, 8), False)),
+        (LONG.float(), (None, False)),
+        (LONG.bool(), (None, False)),
+        (LONG[0], (None, False)),
+        (LONG[:0], (Batch(0, 8), False)),
+        ({"pixel_values": LONG}, (None, False)),
+        ((), (None, False)),
+        (None, (None, False)),
+        ("text", (None, False)),
+        (7, (None, False)),
+    ],
+    ids=str,
+)
+def test_shapes_of_batches(batch, expected):
+    assert (shape_of(batch), is_plain(batch)) == expected
+
+
+def test_a_signature_is_shapes_types_and_what_takes_few_values():
+    signatures = Signatures()
+    assert signatures.of((ONE, "left", 1)) == signatures.of((torch.ones(2, 3), "left", 1))
+    first = signatures.of({"x": ONE, "task": "a"})
+    assert first != signatures.of({"x": TWO, "task": "a"})
+    assert first != signatures.of({"x": ONE.half(), "task": "a"})
+    assert first != signatures.of({"x": ONE, "task": "b"})
+
+
+def test_a_number_that_keeps_changing_is_no_part_of_a_signature():
+    signatures = Signatures()
+    seen = [signatures.of({"x": ONE, "number": number}) for number in range(20)]
+    assert len(set(seen[:8])) == 8
+    assert len(set(seen[8:])) == 1
+
+
+IMAGES, FRAMES = torch.zeros(3, 3, 32, 64), torch.zeros(3, 20, 100)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "batch", "expected"),
+    [
+        ("images", IMAGES, Batch(3, image_size=(32, 64))),
+        ("images", (IMAGES, LONG), Batch(3, image_size=(32, 64))),
+        ("images", {"pixel_values": IMAGES}, Batch(3, image_size=(32, 64))),
+        ("images", {"pixel_values": IMAGES.long()}, None),
+        (
+            "images and tokens",
+            {"input_ids": LONG[:2], "pixel_values": IMAGES},
+            Batch(2, 8, image_size=(32, 64), images=3),
+        ),
+        ("images and tokens", {"input_ids": LONG}, None),
+        ("source and tokens", {"input_ids": LONG, "labels": LONG[:, :5]}, Batch(3, 5, 8)),
+        ("source and tokens", {"input_ids": LONG, "labels": LONG, "decoder_input_ids": LONG[:, :4]}, Batch(3, 4, 8)),
+        ("source and tokens", {"input_ids": LONG, "labels": LONG[:2]}, None),
+        ("source and tokens", {"input_ids": LONG}, None),
+        ("frames and tokens", {"input_features": FRAMES, "labels": LONG}, Batch(3, 8, 100)),
+        ("frames and tokens", {"input_features": FRAMES[0], "labels": LONG}, None),
+    ],
+)
+def test_every_kind_of_model_finds_what_it_reads(inputs, batch, expected):
+    assert shape_of(batch, inputs) == expected
+
+
+def test_a_batch_may_be_an_object_with_attributes():
+    batch = SimpleNamespace(input_ids=LONG)
+    assert (get(batch, "input_ids") is LONG, get(batch, "labels")) == (True, None)
+    assert shape_of(batch) == Batch(3, 8)
+
+
+@pytest.mark.parametrize(
+    ("batch", "own"),
+    [
+        ({"attention_mask": torch.ones(2, 8)}, False),
+        ({"attention_mask": torch.ones(2, 1, 8, 8)}, True),
+        (SimpleNamespace(attention_mask=torch.ones(2, 8, 8)), True),
+        ({"cu_seqlens": LONG}, True),
+        ({"cu_seq_lens_q": LONG, "position_ids": LONG}, False),
+        ((LONG, LONG), False),
+    ],
+)
+def test_masks_of_pairs_and_lengths_without_positions_are_noticed(batch, own):
+    assert has_pairs_of_its_own(batch) is own
+
+
+def test_images_have_channels_and_tokens_are_whole_numbers():
+    assert [is_images(each) for each in (IMAGES, IMAGES[0], IMAGES.long(), None)] == [True, False, False, False]
+    assert [is_tokens(each) for each in (LONG, LONG.bool(), LONG.cfloat(), LONG[0], [1])] == [True, *[False] * 4]
+
+
+@pytest.mark.parametrize(
+    ("batch", "samples"),
+    [
+        ((LONG, IMAGES), 3),
+        ({"x": LONG, "deep": [{"y": IMAGES}]}, 3),
+        ((LONG, LONG[:2]), None),
+        ((LONG, torch.tensor(7)), 3),  # a number has no first dimension
+        ("text", None),
+    ],
+)
+def test_samples_are_the_first_dimension_that_all_tensors_share(batch, samples):
+    assert samples_of(batch) == samples
+
+
+def test_a_signature_sees_attributes_and_no_deeper_than_eight_levels():
+    def nested(tensor, levels):
+        for _ in range(levels):
+            tensor = [tensor]
+        return tensor
+
+    signatures = Signatures()
+    assert signatures.of(SimpleNamespace(x=ONE)) != signatures.of(SimpleNamespace(x=TWO))
+    assert signatures.of(nested(ONE, 8)) != signatures.of(nested(TWO, 8))
+    assert signatures.of(nested(ONE, 9)) == signatures.of(nested(TWO, 9)) == ()

@@ -1,0 +1,93 @@
+"""Sections: which are there, in which order, and what stands in their cells."""
+
+from dataclasses import replace
+
+from flopwatch.report.render.document import TIME_LINE, WHAT_TO_DO, sections
+from flopwatch.report.report import Counted, PlanLine, Point
+from flopwatch.report.waterfall import Part
+from flopwatch.run.records import Event
+from tests.report.render.test_facts import healthy
+
+
+def of(report, heading):
+    return {each.heading: each for each in sections(report)}.get(heading)
+
+
+def test_sections_that_have_nothing_to_say_are_left_out_and_the_rest_is_in_order():
+    assert [each.heading for each in sections(healthy())] == [
+        *("The run", "Speed and totals", "What to do", "Where wall time went", "Time line", "What the GPUs did"),
+        *("How the work was counted", "The model, on one device's first batch", "Notes", "Versions", "Definitions"),
+    ]
+
+
+def test_the_plan_stands_beside_what_came():
+    plan = (PlanLine("MFU", "percent", 0.5, 0.4), PlanLine("tokens", "count", 0, 8_400))
+    assert of(healthy(plan=plan), "Against the plan").rows == (
+        ("MFU", "50%", "40%", "80%"),
+        ("tokens", "0", "8.4K", "n/a"),
+    )
+
+
+PARTS = (
+    Part("setup", 10**15, 3600.0, 2.0),
+    Part("interruption", 10**15, 3600.0, 0.0),
+    Part("useful", 2 * 10**15, 7200.0, 4.0),
+)
+
+
+def test_the_waterfall_adds_up_and_says_that_nothing_is_paid_between_processes():
+    section = of(healthy(parts=PARTS), "Where the peak went")
+    assert section.columns == ("", "share", "FLOPs", "device-hours", "money")
+    assert section.rows == (
+        ("start-up and checks, until after the first batch", "25.0%", "1 PFLOPs", "1", "$2.00"),
+        ("interruption between two processes", "25.0%", "1 PFLOPs", "1", "$0.00"),
+        ("useful model FLOPs", "50.0%", "2 PFLOPs", "2", "$4.00"),
+        ("all together", "100.0%", "4 PFLOPs", "4", "$6.00"),
+    )
+    assert section.shares == (0.25, 0.25, 0.5, None)
+    assert "nothing is counted as paid for it" in section.sentences[0]
+
+
+def test_without_flops_and_prices_the_waterfall_is_of_time_alone():
+    parts = tuple(replace(each, flops=None, usd=None) for each in PARTS if each.kind != "interruption")
+    section = of(healthy(parts=parts), "Where the peak went")
+    assert section.columns == ("", "share", "device-hours")
+    assert section.rows[-1] == ("all together", "100.0%", "3")
+    assert section.sentences == ()
+
+
+def test_where_nothing_was_found_it_is_said_as_far_as_it_is_known():
+    assert of(healthy(findings=(), parts=PARTS), WHAT_TO_DO).sentences == (
+        "Nothing was found that would give back 2% of anything.",
+    )
+    assert of(healthy(findings=()), WHAT_TO_DO).sentences[0].startswith("Nothing was found in the training loop;")
+    assert of(healthy(findings=(), points=()), WHAT_TO_DO) is None
+
+
+def point(place, mfu, first=False):
+    return Point(10.0 * place, place, mfu, None, 100.0, None, None, first)
+
+
+def test_the_time_line_leaves_warm_up_out_and_what_one_window_alone_knows():
+    points = (point(0, 0.9, first=True), point(1, 0.2), point(2, 0.4), point(3, None))
+    section = of(healthy(points=points), TIME_LINE)
+    assert section.rows == (("MFU", "20%", "40%", "▁█"), ("tokens/s", "100", "100", "even"))
+
+
+def test_a_long_time_line_is_sixty_bars_of_means():
+    # A hundred and twenty windows, two in a bar: 0.1 and 0.3 are 0.2, at the end 0.5 and 0.5.
+    points = [point(place, 0.1 if place % 2 else 0.3) for place in range(118)] + [point(118, 0.5), point(119, 0.5)]
+    (mfu, _) = of(healthy(points=tuple(points)), TIME_LINE).rows
+    assert mfu == ("MFU", "10%", "50%", "▁" * 59 + "█")
+
+
+def test_of_very_many_notes_two_hundred_are_shown():
+    events = tuple(Event(0.0, f"note {place}") for place in range(1_400))
+    sentences = of(healthy(events=events, notes=()), "Notes").sentences
+    assert (len(sentences), sentences[-2:]) == (201, ("note 199", "and 1,200 more"))
+
+
+def test_other_conventions_are_the_same_run_weighed_otherwise():
+    counted = (Counted("palm", "6N and more", 1.25, 0.5), Counted("6nd", "6N", 0.9, None))
+    section = of(healthy(conventions=counted), "The same run as others count, by its first batch")
+    assert section.rows == (("palm", "50%", "1.25", "6N and more"), ("6nd", "n/a", "0.9", "6N"))

@@ -1,0 +1,116 @@
+"""What runs are compared by, on entries that are made up and on the two ways to make one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flopwatch.report.comparison import FACTS, MEASURES, Entry, best_of, entry_of, entry_of_ended, total_of
+from flopwatch.report.report import summarize
+from flopwatch.run.run_file import Run, Segment
+from flopwatch.wandb.online import EndedRun
+from tests import samples
+
+BY_NAME = {measure.name: measure for measure in MEASURES}
+
+
+def entries(name, *values):
+    return [Entry(str(place), {} if value is None else {name: value}) for place, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "best"),
+    [
+        ("mfu", (0.3, 0.5, None), 0.5),
+        ("step_seconds", (2.0, 1.0), 1.0),
+        ("mfu", (0.4, 0.4), None),  # the same is no better
+        ("mfu", (0.4, None), None),
+        ("flops", (1, 2), None),  # more work is neither
+        ("hfu", (0.3, 0.5), None),
+    ],
+)
+def test_the_best_is_of_runs_that_differ_and_where_an_end_is_better(name, values, best):
+    assert best_of(BY_NAME[name], entries(name, *values)) == best
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "total"),
+    [
+        ("usd", (1.5, 2.0), 3.5),
+        ("usd", (1.5, None), None),
+        ("mfu", (0.3, 0.5), None),
+        ("flops", (10**30, 1), 10**30 + 1),
+    ],
+)
+def test_what_all_spent_together_is_known_where_each_says_it(name, values, total):
+    assert total_of(BY_NAME[name], entries(name, *values)) == total
+
+
+def healthy(**start):
+    _, work, *windows, event, last, end = samples.healthy_run()
+    segment = Segment(samples.start(**start), work, (*windows, last), (event,), end)
+    return summarize(Run(Path("run.jsonl"), (segment,)))
+
+
+def test_an_entry_has_what_the_report_says():
+    entry = entry_of(healthy(usd_per_device_hour=36.0))
+    assert entry.name == "GPT 20260101-000000"
+    assert entry.numbers == pytest.approx(
+        {
+            "mfu": 0.4,
+            "mfu_at_clock": 0.5,
+            "hfu": 0.5,
+            "run_mfu": 0.24,  # 16.8e15 of 35 s x 2 devices x 1e15
+            "tokens_per_second": 400.0,
+            "step_seconds": 1.0,
+            "data_wait": 0.1,
+            "throttled": 0.25,
+            "flops": 16_800 * samples.TERA,
+            "tokens": 8400,
+            "device_hours": 70 / 3600,
+            "kwh": 42_000 / 3_600_000,
+            "usd": 0.7,
+            "wall_seconds": 35.0,
+        }
+    )
+    assert entry.facts == {
+        "status": "finished at step 21",
+        "model": "llama",
+        "parameters": "1K",
+        "device": "NVIDIA H100 80GB HBM3",
+        "devices": "2",
+        "dtype": "bf16",
+        "peak": "1 PFLOP/s",
+        "peak_source": "datasheet: a sheet",
+        "attention": "causal",
+        "verification": "parameters equal",
+        "budget": "100 PFLOPs, 40 steps",
+        "driver": "580.95.05",
+    }
+
+
+def test_a_run_without_a_name_has_its_id_and_what_is_unknown_is_left_out():
+    bare = replace(healthy(name=None), work=None, budgets=(), mfu=None, usd=None)
+    entry = entry_of(bare)
+    assert entry.name == "20260101-000000"
+    assert not {"mfu", "usd"} & set(entry.numbers)
+    assert not {"model", "parameters", "attention", "budget"} & set(entry.facts)
+
+
+def test_an_entry_from_w_and_b_has_what_flopwatch_wrote_there():
+    summary = {"mfu_mean": 0.4, "flops_total": 5e18, "status": "finished", "tokens_total": "many", "kwh_total": True}
+    config = {"model_type": "llama", "parameters": 7e9, "peak_flops_per_second": 989.4e12, "device_count": 8}
+    entry = entry_of_ended(EndedRun("r1", "a run", "https://w/r1", config, summary))
+    # Words and truth values are no numbers.
+    assert entry.numbers == {"mfu": 0.4, "flops": 5e18}
+    assert entry.facts == {
+        **{"status": "finished", "model": "llama", "parameters": "7B", "devices": "8"},
+        "peak": "989 TFLOP/s",
+    }
+    assert (entry.name, entry.url, entry.points) == ("a run", "https://w/r1", ())
+
+
+def test_both_ways_to_an_entry_use_the_names_of_the_table():
+    entry = entry_of(healthy(usd_per_device_hour=1.0))
+    assert set(entry.numbers) <= set(BY_NAME)
+    assert set(entry.facts) == set(FACTS)

@@ -1,0 +1,110 @@
+"""What each loss would give back, by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from flopwatch.report.anomalies import Anomalies, CauseShare, Dip, SlowRank
+from flopwatch.report.findings import MOST, Evidence, Finding, findings
+from flopwatch.report.render.efficiency import finding_words
+from flopwatch.report.waterfall import Part
+
+SECONDS = {"setup": 10.0, "training": 700.0, "data_wait": 80.0, "validation": 100.0, "checkpoint": 110.0}
+
+
+NOTHING = Evidence(SECONDS, 1000.0, None, (), Anomalies(), 0.4, 0.3, 800.0)
+
+
+def test_what_time_would_give_back_by_hand():
+    found = findings(NOTHING)
+    # 110 of 1,000 s: without them the same work takes 890 s, 0.3 / 0.89 = 0.33708.
+    assert found[0] == Finding("checkpoint", 0.11, None, pytest.approx(0.3 / 0.89 - 0.3))
+    assert [each.kind for each in found] == ["checkpoint", "validation"]
+
+
+def test_waiting_for_data_is_worth_points_of_both():
+    (data, *_) = findings(replace(NOTHING, data_wait_fraction=0.2, seconds={"training": 800.0}, wall_seconds=810.0))
+    # A fifth of the loop: 0.4 / 0.8 = 0.5. Of 810 s it is 160 s: 0.3 x 810 / 650.
+    assert data == Finding("data_wait", 0.2, pytest.approx(0.1), pytest.approx(0.3 * 810 / 650 - 0.3))
+    assert finding_words(data) == (
+        "Waiting for data takes 20.0% of the training loop, worth 10.0 points of MFU and 7.4 points of run MFU: give"
+        " the loader more workers, let it prefetch, or make its transforms cheaper."
+    )
+
+
+def test_inside_training_clock_recomputation_and_padding_are_found():
+    parts = [
+        Part(kind, flops, 1.0, None)
+        for kind, flops in (("clock", 10), ("recomputed", 20), ("rest", 110), ("padding", 6), ("useful", 54))
+    ]
+    found = {each.kind: each for each in findings(replace(NOTHING, parts=parts, seconds={"training": 800.0}))}
+    assert found["clock"].share == 10 / 200
+    assert found["recomputed"].share == 20 / 80
+    # Training steps are all of the loop and of the run: a twentieth by the clock, a quarter of the time recomputing.
+    assert found["clock"].mfu_gain == pytest.approx(0.4 / (1 - 10 / 200) - 0.4)
+    assert found["recomputed"].run_mfu_gain == pytest.approx(0.3 / (1 - 20 / 80) - 0.3)
+    # Less padding makes more of the FLOPs useful, not the MFU higher.
+    assert found["padding"] == Finding("padding", 0.1, None, None)
+
+
+def test_on_other_devices_a_second_is_worth_what_they_could_have_done():
+    """Validation took a tenth of the time on eight times the devices: 8 of 17 of what could have been done."""
+    parts = [Part("validation", 800, 8.0, None), Part("useful", 900, 9.0, None)]
+    evidence = replace(NOTHING, parts=parts, seconds={"validation": 10.0, "training": 90.0}, wall_seconds=100.0)
+    (found,) = findings(evidence)
+    assert (found.share, found.run_mfu_gain) == (0.1, pytest.approx(0.3 / (1 - 8 / 17) - 0.3))
+
+
+def test_an_mfu_above_one_has_no_findings():
+    assert findings(replace(NOTHING, mfu=1.2)) == ()
+
+
+def test_without_an_mfu_shares_decide_and_no_gain_is_claimed():
+    found = findings(replace(NOTHING, mfu=None, run_mfu=None, data_wait_fraction=0.5))
+    assert [(each.kind, each.mfu_gain, each.run_mfu_gain) for each in found] == [
+        ("data_wait", None, None),
+        ("checkpoint", None, None),
+        ("validation", None, None),
+    ]
+    assert finding_words(found[1]) == "Saving checkpoints takes 11.0% of wall time: save less often, or asynchronously."
+
+
+def test_there_are_five_at_most_and_none_where_there_is_nothing_to_say():
+    kinds = ("setup", "validation", "checkpoint", "callbacks", "other", "lost", "interruption")
+    assert len(findings(replace(NOTHING, seconds=dict.fromkeys(kinds, 100.0)))) == MOST
+    assert findings(replace(NOTHING, seconds={"training": 990.0, "validation": 10.0})) == ()
+
+
+DIP = Dip(0.0, 100.0, 1, 10, 0.4, None, None)
+
+
+def test_a_dip_and_a_slow_rank_are_findings_too():
+    unusual = Anomalies((DIP, replace(DIP, cause="data")), (), SlowRank(3, 1.25, 0.8))
+    found = {each.kind: each for each in findings(replace(NOTHING, anomalies=unusual))}
+    # One of the dips is explained by data. 40 of 800 s; in 80% of the windows a fifth of a step of 1.25 is too much.
+    assert (found["dips"].share, found["dips"].detail) == (0.05, "1")
+    assert (found["slow rank"].share, found["slow rank"].detail) == (pytest.approx(0.16), "3")
+    assert finding_words(found["dips"]).startswith("A dip without a known cause costs 5.0% of the training loop's time")
+
+
+def test_a_loss_below_two_hundredths_is_not_worth_a_sentence():
+    for seconds, kinds in ((19.0, []), (20.0, ["validation"])):
+        found = findings(replace(NOTHING, seconds={"training": 1000.0 - seconds, "validation": seconds}))
+        assert [each.kind for each in found] == kinds
+
+
+def test_what_a_dip_is_not_explained_by_is_what_it_costs():
+    half = replace(DIP, causes=(CauseShare("data", 0.45), CauseShare("clock", 0.05)))
+    found = {each.kind: each for each in findings(replace(NOTHING, anomalies=Anomalies((half,), (), None)))}
+    # 0.4 x 100 s, of which a half is explained: 20 of 800 s.
+    assert found["dips"].share == pytest.approx(0.025)
+
+
+def test_of_a_run_without_wall_time_nothing_is_said():
+    nothing = replace(NOTHING, seconds={}, wall_seconds=0.0, loop_seconds=0.0, data_wait_fraction=0.0)
+    assert findings(nothing) == ()
+
+
+def test_a_run_that_did_nothing_but_wait_gains_no_number():
+    (data,) = findings(replace(NOTHING, seconds={}, wall_seconds=800.0, data_wait_fraction=1.0))
+    assert (data.share, data.mfu_gain, data.run_mfu_gain) == (1.0, None, None)
