@@ -172,7 +172,7 @@ class ClosedFormCounter:
             return 0 if look.all_pairs.backward_flops else 1
         if training.backwards or self._subject.tells_forward_only(training):
             return 1
-        raise ConfigError("nothing tells whether a backward pass ran")
+        raise ConfigError("it is unknown whether a backward pass ran")
 
     def _is_forward_only(self, training: Pattern) -> bool:
         """Whether a batch had no backward pass.
@@ -184,7 +184,9 @@ class ClosedFormCounter:
             return False
         if self._subject.tells_forward_only(training):
             return True
-        raise ConfigError(f"a batch had {training.backwards} backward passes, its closed form is for {self._full_at}")
+        raise ConfigError(
+            (f"a batch had {training.backwards} backward passes, but its closed form is for {self._full_at}")
+        )
 
     def _stated_at_first(self, batch: Any) -> Batch:
         if self._subject.attention == "causal" and has_pairs_of_its_own(batch):

@@ -160,7 +160,7 @@ class Counting:
 
     def _given_up(self, batch: Any, look: Look) -> Amounts:
         """Work of a batch whose backward pass ended on its way: what was seen of it, else it is not known."""
-        self._warnings.say("a backward pass was begun and not ended: FLOPs of batches like it are known where watched")
+        self._warnings.say("a backward pass did not finish: FLOPs of similar batches are known only where watched")
         if isinstance(look, Seen):
             return self.contents(batch, look.counted.training_flops, look.counted.hardware_flops)
         return self.contents(batch)

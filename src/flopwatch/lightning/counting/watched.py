@@ -184,7 +184,7 @@ class WatchedCounter:
                 self._learn(batch, cost, training)
                 return cost
             if self._tells_backwards and training.backwards == 0 and not self._costs.has(batch, training):
-                raise MeasurementError("it had no backward pass, and none like it was watched")
+                raise MeasurementError("it had no backward pass, and no similar batch was watched")
             return self._costs.cost(batch, training)
         except MeasurementError as error:
             self._warnings.say(f"a batch could not be counted: {error}; its FLOPs are unknown")

@@ -268,7 +268,7 @@ def hardware_lines(report: Report) -> list[Line]:
 def _clock_lines(report: Report) -> list[Line]:
     if report.sm_clock_hz is None:
         return [("SM clock", units.UNKNOWN)]
-    clock = f"{units.format_clock(report.sm_clock_hz)} mean, {units.format_clock(report.sm_clock_hz_min)} lowest"
+    clock = f"{units.format_clock(report.sm_clock_hz)} mean, {units.format_clock(report.sm_clock_hz_min)} minimum"
     if report.device.boost_clock_hz is not None:
         clock += f"; the peak assumes {units.format_clock(report.device.boost_clock_hz)}"
     lines = [("SM clock", clock)]
