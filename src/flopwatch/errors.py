@@ -40,7 +40,7 @@ class RunFileError(FlopwatchError):
 
 
 class DriverError(FlopwatchError):
-    """The NVIDIA driver did not answer."""
+    """The NVIDIA driver did not respond."""
 
 
 class WandbError(FlopwatchError):

@@ -29,7 +29,7 @@ def read_text(path: Path, most_bytes: int) -> str:
 
 
 def here() -> Path:
-    """The working directory.
+    """Return the working directory.
 
     Raises:
         ArgumentError: If it was removed meanwhile.

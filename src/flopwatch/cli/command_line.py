@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from flopwatch.run.reading_bar import ReadingBar
 
 _RUN_HELP = (
-    "a flopwatch run file, a W&B run's .wandb file, a folder with either, or a run on W&B: ENTITY/PROJECT/RUN_ID or its"
-    " address; several runs are compared; ENTITY/PROJECT stands for all ended runs of a project"
+    "a flopwatch run file, a W&B run's .wandb file, a folder with either, or a run on W&B: ENTITY/PROJECT/RUN_ID or"
+    " its URL; several runs are compared; ENTITY/PROJECT stands for all ended runs of a project"
 )
 _LONGEST_TITLE = 100
 _CLEAR = "\x1b[H\x1b[2J"
@@ -56,7 +56,7 @@ def run() -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a command.
+    """Run a command and return its exit code.
 
     Args:
         argv: Arguments without the program's name.
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", type=Path, help="a Hugging Face config.json or its folder")
-    parser.add_argument("--seq-len", metavar="N", help="tokens per sequence (not for image models)")
+    parser.add_argument("--seq-len", metavar="N", help="tokens per sequence (not for image-only models)")
     parser.add_argument("--source-len", metavar="N", help="tokens or mel frames that the encoder reads")
     parser.add_argument("--image-size", metavar="H[xW]", help="image size in pixels (default: the config's)")
     parser.add_argument("--images", metavar="N", help="images in the batch (default: one per sequence)")
@@ -118,7 +118,9 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tokens", metavar="15T", help="tokens of the whole run")
     parser.add_argument("--samples", metavar="1.28M", help="sequences or images of the whole run, instead of tokens")
-    parser.add_argument("--gpu", metavar="NAME", help="the driver's name for it, such as 'NVIDIA H100 80GB HBM3'")
+    parser.add_argument(
+        "--gpu", metavar="NAME", help=("GPU name as the driver reports it, such as 'NVIDIA H100 80GB HBM3'")
+    )
     parser.add_argument("--count", metavar="N", help="number of GPUs (default 1)")
     _add_chips(parser)
     parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="precision of the peak (default bf16)")

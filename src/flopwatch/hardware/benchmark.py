@@ -74,7 +74,7 @@ def _seconds_of_one(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) 
 
 
 def _wait_for(device: torch.device) -> None:
-    """Wait until a device has done what it was given.
+    """Wait until a device has finished its queued work.
 
     Raises:
         MeasurementError: If torch has no way to wait for it, so that a time would be that of the launch alone.

@@ -111,7 +111,7 @@ def whole_of(name: str) -> tuple[str, bool]:
 
 @cache
 def all_chips() -> tuple[Chip, ...]:
-    """Every row of the table, in its order."""
+    """Return every row of the table, in order."""
     text = resources.files("flopwatch").joinpath("data/chips.csv").read_text(encoding="utf-8")
     return tuple(read_chips(text, "data/chips.csv"))
 
@@ -183,7 +183,7 @@ def _whole(number: float | None, where: str) -> int | None:
 
 
 def _rates(text: str, where: str) -> dict[Dtype, int]:
-    """Read "bf16:4096 fp8:8192"."""
+    """Parse FLOPs per clock such as "bf16:4096 fp8:8192"."""
     rates: dict[Dtype, int] = {}
     for part in text.split():
         dtype, _, rate = part.partition(":")
@@ -253,7 +253,7 @@ def _by_name(chips: Iterable[Chip]) -> dict[str, Chip]:
 
 
 def _why(name: str) -> str:
-    """What makes a name of this kind have no peak."""
+    """Return why a name of this kind has no peak."""
     if whole_of(name)[1]:
         return ": the peak of a MIG slice depends on its SMs, which only its own machine can report"
     if _VGPU.search(name):

@@ -71,7 +71,7 @@ class _Question(Generic[_T]):
 
     @property
     def failing(self) -> bool:
-        """Whether it has failed so often that it was told."""
+        """Return whether it has failed often enough to be reported."""
         return self._failures >= _FAILURES_TOLD
 
     def ask(self, *, at_once: bool = False) -> _T | None:
@@ -86,7 +86,7 @@ class _Question(Generic[_T]):
         return answer.value
 
     def _pause(self, answer: Answer[_T]) -> float:
-        """How long to leave it alone, in seconds."""
+        """Return the seconds to wait before the next question."""
         if answer.error is not None:
             return self._after_failure(answer)
         if answer.value is not None:
@@ -170,12 +170,12 @@ class Sampler:
             self._hangs = self._thread.is_alive()
 
     def set_boost_clock(self, boost_clock_hz: float | None) -> None:
-        """Hold the GPU against another clock from now on."""
+        """Compare the GPU's clock with another boost clock from now on."""
         with self._lock:
             self._tally.set_boost_clock(boost_clock_hz)
 
     def take(self) -> Telemetry:
-        """What the GPU did since the last call."""
+        """Return what the GPU did since the last call."""
         with self._lock:
             return self._tally.take()
 
@@ -198,12 +198,12 @@ class Sampler:
             return self._hardware
 
     def driver(self) -> str | None:
-        """The driver's version, once it has answered."""
+        """Return the driver's version, once it has answered."""
         with self._lock:
             return None if self._hardware is None else self._hardware.driver
 
     def troubles(self) -> list[Trouble]:
-        """What could not be read any more since the last call."""
+        """Return the problems since the last call."""
         with self._lock:
             troubles, self._troubles = self._troubles, []
             if self.is_silent() != self._silent:
@@ -217,7 +217,7 @@ class Sampler:
         return time.monotonic() - self._started_at
 
     def is_silent(self) -> bool:
-        """Whether a call has not come back for long."""
+        """Return whether a driver call has been hanging for long."""
         quiet = time.monotonic() - self._answered_at
         return self._hangs or (not self._dead and quiet > _SILENCE_SECONDS + self._interval_seconds)
 
@@ -292,7 +292,7 @@ class Sampler:
             self._note_troubles()
 
     def _clock_reading(self) -> Reading:
-        """Clock, reasons and utilization belong to one moment."""
+        """Read clock, reasons and utilization at one moment."""
         at = time.monotonic()
         clock, bits, utilization = (self._answer(what) for what in (CLOCK, REASONS, BUSY))
         return Reading(

@@ -87,7 +87,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Telemetry:
-    """A stretch of time; unknown is `None`.
+    """What a GPU did over some time; unknown values are `None`.
 
     Attributes:
         clock_samples: Readings behind the clock.
@@ -167,7 +167,7 @@ class Tally:
         self._add_tensor(reading)
 
     def take(self) -> Telemetry:
-        """Everything since the last call."""
+        """Return everything since the last call."""
         stretch, self._stretch = self._stretch, _Stretch()
         throttled, counted = self._shares(stretch)
         return Telemetry(
@@ -294,7 +294,7 @@ def _drawn(before: float, now: float, most: float) -> float | None:
 
 
 def _contradiction(counted: Mapping[str, float], sampled: Mapping[str, float] | None) -> str | None:
-    """Why the counters cannot be in the unit that the header says."""
+    """Return why the counters cannot be in the unit that the header states."""
     for reason, share in counted.items():
         if not 0 <= share <= _IMPOSSIBLE_SHARE:
             return f"the driver's counter of {REASONS[reason]} counted {share:.3g} seconds per second"

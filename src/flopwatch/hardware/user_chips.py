@@ -41,7 +41,7 @@ def user_chips(given: UserChips = None) -> tuple[Chip, ...]:
 
 
 def chips_from_file(path: str | Path) -> list[Chip]:
-    """Chips from a CSV file.
+    """Read chips from a CSV file.
 
     Raises:
         ArgumentError: If it cannot be read, or is not a table of chips.

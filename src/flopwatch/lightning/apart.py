@@ -36,5 +36,5 @@ class Apart:
         """Say that a part has failed, the first time that it does."""
         level = logging.DEBUG if part in self._failed else logging.WARNING
         self._failed.add(part)
-        _logger.log(level, "%s failed, everything else goes on: %s", part, in_words(error))
-        _logger.debug("where it happened", exc_info=error)
+        _logger.log(level, "%s failed, everything else continues: %s", part, in_words(error))
+        _logger.debug("traceback", exc_info=error)

@@ -397,7 +397,7 @@ class FlopWatch(_Callback):
 
 
 def _nothing() -> None:
-    """A reference to nothing."""
+    """Stand in for a weak reference whose object is gone; return `None`."""
 
 
 def _show_messages() -> None:

@@ -65,7 +65,7 @@ def describe_device(device: torch.device, count: int, precision: Precision, chip
 
 
 def _name_of_other(device: torch.device) -> str | None:
-    """The name of a TPU or a Gaudi, as their own software gives it."""
+    """Return the name of a TPU or Gaudi, as its own software reports it."""
     if device.type == "xla":
         generation = os.environ.get(_TPU_VARIABLE, "").partition("-")[0]
         return _TPU_GENERATIONS.get(generation)

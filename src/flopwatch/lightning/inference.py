@@ -39,7 +39,7 @@ class InferenceResult:
     note: str = ""
 
     def metrics(self, peak_flops_per_second: float | None) -> dict[str, float]:
-        """What to log of it."""
+        """Return the metrics to log for this pass."""
         values = {
             f"perf/{self.stage}_mfu": rates.utilization(self.flops, self.seconds, 1, peak_flops_per_second),
             f"perf/{self.stage}_device_tflops_per_sec": rates.per_second(
@@ -50,7 +50,7 @@ class InferenceResult:
         return {key: value for key, value in values.items() if value is not None}
 
     def words(self, peak_flops_per_second: float | None) -> str:
-        """The same as a line of text."""
+        """Return the same metrics as one line of text."""
         mfu = rates.utilization(self.flops, self.seconds, 1, peak_flops_per_second)
         parts = [f"{self.stage}: {units.format_si(self.flops, 'FLOPs')} forward on one device"]
         parts.append(f"in {units.format_duration(self.seconds)} after the first batch")
@@ -82,12 +82,12 @@ class InferenceMeter:
         self._lost = ""
 
     def batch_started(self, batch: Any) -> None:
-        """A batch is about to run."""
+        """Note that a batch is about to run."""
         self._watcher.plan(due=not self._batches, known=self._costs.knows(batch))
         self._watcher.start()
 
     def batch_ended(self, batch: Any) -> None:
-        """A batch was run."""
+        """Note that a batch has run."""
         self._watcher.stop()
         flops = self._flops_of(batch)
         if self._began is None:
@@ -110,7 +110,7 @@ class InferenceMeter:
             return None
 
     def release(self) -> None:
-        """Stop looking, whatever happens."""
+        """Stop watching, whatever happens."""
         self._watcher.stop()
 
     def finish(self) -> InferenceResult | None:
@@ -140,28 +140,28 @@ class Inference:
         self._failed = False
 
     def started(self, trainer: Any, module: Any, stage: InferenceStage) -> None:
-        """A pass begins."""
+        """Note that a pass begins."""
         self._meter = None
         if not (self._failed or trainer.sanity_checking or trainer.fast_dev_run):
             self._meter = InferenceMeter(stage, module, trainer.strategy.root_device, self._options.attention)
 
     def batch_started(self, batch: Any) -> None:
-        """A batch is about to run."""
+        """Note that a batch is about to run."""
         if self._meter is not None:
             self._meter.batch_started(batch)
 
     def release(self) -> None:
-        """Stop looking: a batch was given up."""
+        """Stop watching after an aborted batch."""
         if self._meter is not None:
             self._meter.release()
 
     def batch_ended(self, batch: Any) -> None:
-        """A batch was run."""
+        """Note that a batch has run."""
         if self._meter is not None:
             self._meter.batch_ended(batch)
 
     def ended(self, trainer: Any, module: Any) -> None:
-        """The pass is over: log it on the first rank."""
+        """End the pass and log it on the first rank."""
         meter, self._meter = self._meter, None
         if meter is None or not trainer.is_global_zero:
             return
@@ -175,7 +175,7 @@ class Inference:
         _logger.info("%s", result.words(peak))
 
     def fail(self, error: Exception) -> None:
-        """Something of ours went wrong: say so once and meter no more."""
+        """Log an internal error once and stop metering."""
         self.release()
         self._meter = None
         if not self._failed:

@@ -1,4 +1,4 @@
-"""What the user asked for, checked."""
+"""The user's arguments, validated."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class CompiledWeights:
         self._out_of: Counter[Shape] = Counter()
 
     def saw(self, forward: bool, inputs: list[torch.Tensor], out: Any) -> None:
-        """Note a product that was counted.
+        """Record a counted product.
 
         Args:
             forward: Whether it belongs to the forward pass.
@@ -70,7 +70,7 @@ class CompiledWeights:
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Whether torch.compile has made a module's call its own."""
+    """Return whether torch.compile has replaced a module's call."""
     return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
 
 
@@ -103,7 +103,7 @@ def _is_new(gradient: torch.Tensor | None, before: State | None) -> bool:
 
 
 def _local(tensor: torch.Tensor) -> torch.Tensor:
-    """This rank's part of a sharded tensor."""
+    """Return this rank's part of a sharded tensor."""
     part: torch.Tensor = getattr(tensor, "_local_tensor", tensor)
     return part
 

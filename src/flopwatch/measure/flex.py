@@ -20,7 +20,7 @@ _KEPT, _SIZES = ((2, 3), (4, 5)), slice(-3, -1)
 
 
 def is_flex(operator: Any) -> bool:
-    """Whether an operator is `flex_attention` or its backward."""
+    """Return whether an operator is `flex_attention` or its backward."""
     return isinstance(operator, torch._ops.HigherOrderOperator) and operator.name() in _MASK
 
 

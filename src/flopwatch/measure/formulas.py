@@ -21,7 +21,7 @@ _SHIPPED: set[Any] = set()
 
 
 def register(operator: Any, formula: Formula) -> None:
-    """Tell the counter what an operator costs.
+    """Register the FLOPs of an operator.
 
     Args:
         operator: The operator, such as `torch.ops.my_library.fused_attention` or an overload of it.
@@ -89,7 +89,7 @@ def mm(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
 
 @_for("addmm", "_addmm_activation", "_sparse_addmm")
 def addmm(bias: Any, a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
-    """As `mm`; the bias is elementwise."""
+    """Count as `mm`; the bias is elementwise."""
     return mm(a, b)
 
 
@@ -120,7 +120,7 @@ def bmm(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
 
 @_for("baddbmm", "addbmm")
 def baddbmm(bias: Any, a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
-    """As `bmm`; torch counts `addbmm` as zero."""
+    """Count as `bmm`; torch counts `addbmm` as zero."""
     return bmm(a, b)
 
 
@@ -132,7 +132,7 @@ def mv(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
 
 @_for("addmv")
 def addmv(bias: Any, a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
-    """As `mv`."""
+    """Count as `mv`."""
     return mv(a, b)
 
 
@@ -157,7 +157,7 @@ def fused_rnn(x: Any, weights: Any, *rest: Any, out: Any = None, **options: Any)
 
 @_for("_cudnn_rnn_backward", "miopen_rnn_backward")
 def fused_rnn_backward(x: Any, weights: Any, *rest: Any, out: Any = None, **options: Any) -> int:
-    """As `rnn_layer_backward`."""
+    """Count as `rnn_layer_backward`."""
     return 2 * fused_rnn(x, weights)
 
 
@@ -296,7 +296,7 @@ def distances(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> in
 
 @_for("_cdist_backward")
 def distances_backward(gradient: Any, a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
-    """The gradient of one side: as much again."""
+    """Count the gradient of one side: the forward's FLOPs again."""
     return int(2 * prod(gradient.shape) * a.shape[-1])
 
 

@@ -118,7 +118,7 @@ def _without_choices(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_sizes(values: Mapping[str, Any]) -> None:
-    """Refuse what would take hours and all memory to build.
+    """Refuse a config that would take hours and all memory to build.
 
     Raises:
         MeasurementError: If there are more layers or labels than any model has.
@@ -139,7 +139,7 @@ def _automatic(transformers: Any, config: Any) -> torch.nn.Module:
         automatic = getattr(transformers, f"AutoModel{name}", None)
         if automatic is not None and type(config) in automatic._model_mapping:
             return automatic.from_config(config)  # type: ignore[no-any-return]
-    raise ValueError(f"transformers has no class for training {type(config).__name__}")
+    raise ValueError(f"it has no class for training {type(config).__name__}")
 
 
 def _inputs(model: Any, batch: Batch) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class MetaCounter(StepCounter):
         return out
 
     def _place(self, tensors: list[torch.Tensor]) -> str:
-        """The innermost module that runs."""
+        """Return the innermost running module."""
         return self._stack[-1]
 
     def _remember(self, name: str, args: tuple[Any, ...], out: Any) -> None:
@@ -115,7 +115,7 @@ class MadeOnMeta(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Say the device where the code says none."""
+        """Set the device where the code names none."""
         named = dict(kwargs or {})
         if function in _device_constructors() and named.get("device") is None:
             named["device"] = META

@@ -24,7 +24,7 @@ def is_composite(operator: Any) -> bool:
 
 
 def is_another_packages(operator: Any) -> bool:
-    """Whether it does not come with torch."""
+    """Return whether an operator does not come with torch."""
     return operator.namespace != "aten" and operator.namespace not in _FREE_NAMESPACES
 
 

@@ -263,20 +263,20 @@ def grouped_backward(arguments: Given, out: Any) -> int | None:
 
 @_for("pyg::grouped_matmul")
 def products(arguments: Given, out: Any) -> int | None:
-    """As many products of their own as there are inputs."""
+    """Count one product per input."""
     pairs = zip(arguments["input"], arguments["other"], strict=True)
     return int(sum(2 * prod(a.shape) * b.shape[-1] for a, b in pairs))
 
 
 @_for(*_each("fbgemm mslk", "bf16bf16bf16_grouped", "bf16bf16bf16_grouped_cat"))
 def linears(arguments: Given, out: Any) -> int | None:
-    """As `products`, the right sides transposed."""
+    """Count as `products`, with the right-hand sides transposed."""
     return int(sum(2 * prod(a.shape) * b.shape[0] for a, b in zip(arguments["X"], arguments["W"], strict=True)))
 
 
 @_for(*_each("fbgemm mslk", "f8f8bf16_rowwise_grouped", "f8f8bf16_rowwise_grouped_cat"))
 def quantized_linears(arguments: Given, out: Any) -> int | None:
-    """As `linears`."""
+    """Count as `linears`."""
     return linears({"X": arguments["XQ"], "W": arguments["WQ"]}, out)
 
 
@@ -321,5 +321,5 @@ def causal_convolution(arguments: Given, out: Any) -> int | None:
 
 @_for("DaoAILab::_causal_conv1d_bwd_cpp")
 def causal_convolution_backward(arguments: Given, out: Any) -> int | None:
-    """As much for the input's gradient and for the weight's."""
+    """Count the input's gradient and the weight's, each like the forward."""
     return int(4 * prod(arguments["x"].shape) * arguments["weight"].shape[-1])

@@ -40,7 +40,7 @@ class Measurement:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is missing and nothing was unseen."""
+        """Return whether every operator was counted and no product was hidden."""
         return not self.missing and not self.unseen
 
     @property

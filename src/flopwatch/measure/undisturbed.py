@@ -25,7 +25,7 @@ class OwnNumbers(TorchDispatchMode):
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
-        """As the counter does."""
+        """Return `True`, as the counter does."""
         return True
 
     def __torch_dispatch__(
@@ -88,5 +88,5 @@ def module_kept(module: nn.Module, inputs: Any) -> Iterator[None]:
 
 
 def tensors_of(inputs: Any) -> list[torch.Tensor]:
-    """The tensors in nested inputs."""
+    """Return the tensors in nested inputs."""
     return [each for each in tree_leaves(inputs) if isinstance(each, torch.Tensor)]

@@ -152,7 +152,7 @@ class StepCounter(TorchDispatchMode):
         self._compiled.saw(phase == "forward", tensors, out)
 
     def _place(self, tensors: list[torch.Tensor]) -> str:
-        """The module whose weight takes part."""
+        """Return the module whose weight an operator uses."""
         owners = (owner for each in tensors if (owner := self._owner(each)) is not None)
         return next((owner.rpartition(".")[0] for owner in owners), "products without weights")
 
@@ -195,7 +195,7 @@ class StepCounter(TorchDispatchMode):
         return None if owner is None else owner[0]
 
     def _own(self, tensor: torch.Tensor, owner: str) -> None:
-        """Remember whose a tensor is, without keeping it alive."""
+        """Remember the module of a tensor without keeping the tensor alive."""
         key, owners = storage_of(tensor), self._owners
         if tensor.layout is torch.strided:
             owners[key] = (owner, StorageWeakRef(tensor.untyped_storage()))
@@ -213,7 +213,7 @@ class StepCounter(TorchDispatchMode):
                 self._own(each, owner or "")
 
     def result(self, attention: AttentionConvention) -> Measurement:
-        """What was counted.
+        """Return what was counted.
 
         Args:
             attention: "full" counts all pairs; "causal" leaves out those that PyTorch's attention was told to mask.
@@ -248,7 +248,7 @@ class StepCounter(TorchDispatchMode):
 
 
 def storage_of(tensor: torch.Tensor) -> int:
-    """What tells a tensor's memory apart."""
+    """Return a key that identifies a tensor's memory."""
     return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else id(tensor)
 
 

@@ -50,7 +50,7 @@ class Stack:
         return replace(self, pattern=tuple(self.pattern[index] for index in kept), indices=tuple(kept))
 
     def times(self, kind: int) -> int:
-        """How many positions are of a kind."""
+        """Return how many positions belong to a kind."""
         return self.pattern.count(kind)
 
 
@@ -120,7 +120,7 @@ class Architecture:
         return batch.sequences * batch.seq_len if self.inputs == "frames and tokens" else batch.tokens
 
     def parameters(self) -> int:
-        """Parameters of the whole model; a tied head counts once."""
+        """Return the parameters of the whole model; a tied head counts once."""
         return sum(leaf.parameters() * exist for leaf, _, exist in self.leaves())
 
     def active_parameters(self) -> int:
@@ -128,7 +128,7 @@ class Architecture:
         return sum(leaf.active_parameters() * exist for leaf, _, exist in self.leaves())
 
     def forward_flops(self, batch: Batch) -> int:
-        """Exact FLOPs of one forward pass."""
+        """Return the exact FLOPs of one forward pass."""
         return sum(leaf.forward_flops(batch) * runs for leaf, runs, _ in self.leaves())
 
     def rows(self, batch: Batch) -> list[ComponentRow]:
@@ -160,7 +160,7 @@ class Architecture:
         return self.with_leaves(lambda leaf: leaf.reference or leaf)
 
     def with_leaves(self, change: Callable[[Leaf], Leaf]) -> Architecture:
-        """The same tree with every leaf changed."""
+        """Return the same tree with a function applied to every leaf."""
         return replace(self, components=tuple(_changed(component, change) for component in self.components))
 
     def shortened(self) -> Architecture:
@@ -173,7 +173,7 @@ class Architecture:
             yield from _named(component, "")
 
     def counted_with(self, attention: AttentionConvention) -> Architecture:
-        """The same model under an attention convention."""
+        """Return the same model under an attention convention."""
         return self.with_full_attention() if attention == "full" else self
 
 
@@ -204,7 +204,7 @@ def _line_of(leaf: Leaf, path: str, top: bool) -> str:
 
 
 def join(path: str, name: str) -> str:
-    """A path one level deeper; an empty name adds none."""
+    """Return a path one level deeper; an empty name adds nothing."""
     return f"{path}.{name}" if path and name else path or name
 
 

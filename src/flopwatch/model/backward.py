@@ -50,7 +50,7 @@ class Trainable:
 
     @property
     def everything(self) -> bool:
-        """Whether nothing is frozen and nothing added."""
+        """Return whether no parameter is frozen and no adapter added."""
         return not self.frozen and not self.adapters and not self.inputs
 
     def as_reference(self) -> Trainable:
@@ -60,12 +60,12 @@ class Trainable:
         )
 
     def weight(self, leaf: Leaf, path: str) -> bool:
-        """Whether the matrix of a part trains."""
+        """Return whether the matrix of a part trains."""
         tied = leaf.tied if isinstance(leaf, Linear | Embedding) else None
         return f"{tied or path}{'' if leaf.bare else '.weight'}" not in self.frozen
 
     def anything(self, leaf: Leaf, path: str) -> bool:
-        """Whether any parameter of a part trains."""
+        """Return whether any parameter of a part trains."""
         if not leaf.parameters() and not (isinstance(leaf, Linear | Embedding) and leaf.tied):
             return False
         if isinstance(leaf, Vector) and not leaf.trains:
@@ -93,7 +93,7 @@ def training_flops(architecture: Architecture, batch: Batch, trainable: Trainabl
 
 
 def added_forward_flops(architecture: Architecture, batch: Batch, trainable: Trainable) -> int:
-    """FLOPs that adapters add to the forward pass."""
+    """Return the FLOPs that adapters add to the forward pass."""
     return _walked(architecture, batch, trainable).added
 
 
@@ -237,7 +237,7 @@ class Recomputation:
 
     @property
     def flops(self) -> int:
-        """All of it."""
+        """Return all recomputed FLOPs."""
         return self.checkpointing + self.attention
 
 
@@ -249,7 +249,7 @@ def recomputation(
     *,
     flash_attention: bool = False,
 ) -> Recomputation:
-    """FLOPs that are recomputed in the backward pass.
+    """Return the FLOPs that are recomputed in the backward pass.
 
     Activation checkpointing of every layer runs each layer's forward again, where anything in it needs a gradient.
     PyTorch's non-reentrant checkpoint stops as soon as the last activation that the backward needs is there, so that a

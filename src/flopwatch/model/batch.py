@@ -54,12 +54,12 @@ class Batch:
 
     @property
     def image_count(self) -> int:
-        """How many images there are."""
+        """Return the number of images in the batch."""
         return self.sequences if self.images is None else self.images
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to compute."""
+        """Return whether the batch holds no work."""
         return not self.sequences or not (self.seq_len or self.source_len or self.image_size)
 
 
@@ -98,7 +98,7 @@ class Rows(Protocol):
         """Lengths of the stretches that attend among themselves, each with how many there are of it."""
 
     def count(self, batch: Batch) -> int:
-        """How many rows there are."""
+        """Return the number of rows in a batch."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class _Counted:
         raise NotImplementedError
 
     def count(self, batch: Batch) -> int:
-        """Sum over the spans."""
+        """Return the sum over the spans of a batch."""
         return sum(length * count for length, count in self.spans(batch))
 
 
@@ -129,7 +129,7 @@ class Lengthened(_Counted):
     by: int
 
     def spans(self, batch: Batch) -> Iterable[Span]:
-        """One for each sequence, packed or not."""
+        """Return one span per sequence, packed or not."""
         return ((batch.seq_len + self.by, batch.sequences),)
 
 
@@ -141,7 +141,7 @@ class Chunks(_Counted):
     extra: int = 0
 
     def spans(self, batch: Batch) -> Iterable[Span]:
-        """One for each sequence, packed or not."""
+        """Return one span per sequence, packed or not."""
         return ((-(-batch.seq_len // self.size) + self.extra, batch.sequences),)
 
 
@@ -152,7 +152,7 @@ class Source(_Counted):
     stride: int = 1
 
     def spans(self, batch: Batch) -> Iterable[Span]:
-        """One for each sequence."""
+        """Return one span per sequence."""
         return ((-(-batch.source_len // self.stride), batch.sequences),)
 
 
@@ -163,7 +163,7 @@ class Sequences(_Counted):
     each: int = 1
 
     def spans(self, batch: Batch) -> Iterable[Span]:
-        """One for each sequence."""
+        """Return one span per sequence."""
         return ((self.each, batch.sequences),)
 
 
@@ -187,18 +187,18 @@ class Pixels(_Counted):
     window: int | None = None
 
     def after(self, *steps: Convolution) -> Pixels:
-        """The positions after more convolutions."""
+        """Return the positions after further convolutions."""
         return replace(self, steps=(*self.steps, *steps))
 
     def grid(self, batch: Batch) -> tuple[int, int]:
-        """Height and width in positions."""
+        """Return height and width in positions."""
         height, width = batch.image_size or self.image_size
         for kernel, stride, padding in self.steps:
             height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
         return height, width
 
     def spans(self, batch: Batch) -> Iterable[Span]:
-        """One for each image, or for each window of it."""
+        """Return one span per image, or per window of it."""
         height, width = self.grid(batch)
         if self.window is None:
             return ((height * width + self.extra, batch.image_count),)
@@ -209,12 +209,12 @@ class Pixels(_Counted):
 
 @dataclass(frozen=True)
 class PerImage(_Counted):
-    """So many rows for each image, whatever its size."""
+    """A fixed number of rows per image, whatever its size."""
 
     each: int = 1
 
     def spans(self, batch: Batch) -> Iterable[Span]:
-        """One for each image."""
+        """Return one span per image."""
         return ((self.each, batch.image_count),)
 
 

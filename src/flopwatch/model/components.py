@@ -44,7 +44,7 @@ class Leaf:
     reference: Leaf | None = field(default=None, kw_only=True)
 
     def parameters(self) -> int:
-        """Parameters that the part owns."""
+        """Return the number of parameters that the part owns."""
         return 0
 
     def active_parameters(self) -> int:
@@ -83,12 +83,12 @@ class Linear(Leaf):
     called: bool = field(default=True, kw_only=True)
 
     def parameters(self) -> int:
-        """Weight (in * out) and bias."""
+        """Count the weight (in * out) and the bias."""
         weight = 0 if self.tied else self.in_features * self.out_features
         return weight + (self.out_features if self.bias else 0)
 
     def forward_flops(self, batch: Batch) -> int:
-        """2 * rows * in * out."""
+        """Count 2 * rows * in * out FLOPs."""
         return matmul_flops(self.rows.count(batch), self.in_features, self.out_features)
 
 
@@ -104,18 +104,18 @@ class Experts(Leaf):
     rows: Rows = TOKENS
 
     def parameters(self) -> int:
-        """One weight, and bias, for each expert."""
+        """Count one weight, and one bias, per expert."""
         return self.experts * self._each()
 
     def active_parameters(self) -> int:
-        """Those of the experts that one token is routed to."""
+        """Count the parameters of the experts that one token is routed to."""
         return self.active * self._each()
 
     def _each(self) -> int:
         return self.in_features * self.out_features + (self.out_features if self.bias else 0)
 
     def forward_flops(self, batch: Batch) -> int:
-        """2 * rows * active * in * out."""
+        """Count 2 * rows * active * in * out FLOPs."""
         return matmul_flops(self.rows.count(batch) * self.active, self.in_features, self.out_features)
 
 
@@ -132,7 +132,7 @@ class Embedding(Leaf):
     tied: str | None = None
 
     def parameters(self) -> int:
-        """One vector of features for each row."""
+        """Count one vector of features per row."""
         return 0 if self.tied else self.table_rows * self.features
 
 
@@ -145,7 +145,7 @@ class Norm(Leaf):
     affine: bool = True
 
     def parameters(self) -> int:
-        """One weight per feature, and one bias."""
+        """Count one weight per feature, and one bias."""
         return self.features * (1 + self.bias) if self.affine else 0
 
 
@@ -160,7 +160,7 @@ class Vector(Leaf):
     trains: bool = field(default=True, kw_only=True)
 
     def parameters(self) -> int:
-        """`size`."""
+        """Count `size` parameters."""
         return self.size
 
 
@@ -240,7 +240,7 @@ class Product(Leaf):
         return 0 if flowing.isdisjoint(self.reads) else self.backward * forward
 
     def lacking_flops(self, batch: Batch) -> int:
-        """What the backward has less, over all sequences."""
+        """Return the FLOPs that the backward saves, over all sequences."""
         if self.lacks is None:
             return 0
         chunks = ((self._chunks(length), count) for length, count in self.rows.spans(batch))
@@ -264,9 +264,9 @@ class Contrast(Leaf):
     features: int
 
     def forward_flops(self, batch: Batch) -> int:
-        """2 * sequences * features * sequences."""
+        """Count 2 * sequences * features * sequences FLOPs."""
         return matmul_flops(batch.sequences, self.features, batch.sequences)
 
     def backward_flops(self, forward: int, flowing: frozenset[str], trains: bool) -> int:
-        """A gradient for each side that one flows to."""
+        """Count one gradient for every side that a gradient flows to."""
         return forward * sum(name in flowing for name in self.reads)

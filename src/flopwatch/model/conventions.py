@@ -89,7 +89,7 @@ def _if_it_can(architecture: Architecture, batch: Batch, convention: Convention)
 
 
 def forward_flops(architecture: Architecture, batch: Batch, convention: Convention) -> int:
-    """Forward FLOPs of a batch under a convention.
+    """Return the forward FLOPs of a batch under a convention.
 
     Raises:
         ConfigError: If the convention has no way to count a part of the model.

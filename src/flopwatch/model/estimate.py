@@ -31,7 +31,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """What the planned hardware needs for the work."""
+    """Time, GPU-hours and cost of the work on the planned hardware."""
 
     gpu: str
     dtype: Dtype
@@ -46,7 +46,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Estimate:
-    """FLOPs of one batch and, where asked for, of a whole run.
+    """FLOPs of one batch and, on request, of a whole run.
 
     `exact_training_flops` stands beside `training_flops` so that a rule of thumb can be held against it.
     `hardware_flops` add what activation checkpointing recomputes. `tokens` or, of images, `samples` are those

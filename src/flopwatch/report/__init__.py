@@ -1,4 +1,4 @@
-"""From a run to its report."""
+"""Reports of runs: reading a run, judging it, rendering it."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def _causes(windows: Sequence[Window], usual: _Usual, slower: float) -> Iterator
 
 
 def _main_cause(windows: Sequence[Window], causes: Sequence[CauseShare]) -> tuple[Cause | None, str | None]:
-    """What explains the most of it, if that is at least half."""
+    """Return the cause that explains most of a dip, if it explains at least half."""
     if causes and causes[0].share >= _EXPLAINS:
         return causes[0].cause, causes[0].detail
     if len(windows) == 1 and any(windows[0].pause_seconds.values()):

@@ -74,7 +74,7 @@ FACTS = {
 
 
 def entry_of(report: Report) -> Entry:
-    """A run by its report."""
+    """Build a comparison entry from a report."""
     totals, work, device = report.totals, report.work, report.device
     numbers: dict[str, float | None] = {
         "mfu": report.mfu,
@@ -114,7 +114,7 @@ def entry_of(report: Report) -> Entry:
 
 
 def entry_of_ended(run: EndedRun) -> Entry:
-    """A run by what flopwatch wrote into its summary and config in W&B."""
+    """Build a comparison entry from a run's summary and config in W&B."""
     names = {
         "mfu": "mfu_mean",
         "mfu_at_clock": "mfu_at_clock_mean",
@@ -149,7 +149,7 @@ def entry_of_ended(run: EndedRun) -> Entry:
 
 
 def best_of(measure: Measure, entries: Sequence[Entry]) -> float | None:
-    """The best value among runs that differ in it."""
+    """Return the best value of a measure, or `None` if runs do not differ."""
     values = [entry.numbers[measure.name] for entry in entries if measure.name in entry.numbers]
     if measure.better is None or len(set(values)) < 2:
         return None
@@ -157,7 +157,7 @@ def best_of(measure: Measure, entries: Sequence[Entry]) -> float | None:
 
 
 def total_of(measure: Measure, entries: Sequence[Entry]) -> float | None:
-    """What all runs spent together; `None` where one does not say."""
+    """Return the sum of a measure over all runs, or `None` if one is unknown."""
     values = [entry.numbers.get(measure.name) for entry in entries]
     known = [value for value in values if value is not None]
     return sum(known) if measure.is_sum and len(known) == len(values) else None

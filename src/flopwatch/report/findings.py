@@ -19,7 +19,7 @@ _TIME = tuple(name for name in kinds_at("outside", "between steps", "not booked"
 
 @dataclass(frozen=True)
 class Finding:
-    """A loss and what it would give back without it.
+    """A loss, and how much MFU fixing it would recover.
 
     `share` is what of (kind of time: all wall time; "data_wait": the training loop; "clock": training steps;
     "recomputed": hardware FLOPs; "padding": model FLOPs; "slow rank": the time of a step; "dips": the loop's time) was
@@ -36,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What findings are drawn from.
+    """The inputs of the findings.
 
     `seconds` is wall time by kind, `wall_seconds` all of it, `loop_seconds` time in the training loop; MFUs as in the
     report.
@@ -92,7 +92,7 @@ def _of_wall(evidence: Evidence, seconds: float) -> float:
 
 
 def _loop_of_run(evidence: Evidence) -> float:
-    """Share of the training loop, waiting for data included."""
+    """Return the training loop's share of the run, waiting for data included."""
     loop = sum(_of_run(evidence, kind) for kind in _LOOP)
     if loop > 0:
         return min(loop, 1.0)
@@ -147,7 +147,7 @@ def _of_ranks(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _of_dips(evidence: Evidence) -> Iterator[Finding]:
-    """Dips that nothing else here explains."""
+    """Yield a finding for the dips that nothing else explains."""
     dips = [each for each in evidence.anomalies.dips if each.cause in (None, "pause")]
     lost = rates.fraction(sum(_unexplained(each) for each in dips), evidence.loop_seconds)
     if dips and lost is not None:

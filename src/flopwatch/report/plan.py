@@ -1,4 +1,4 @@
-"""A run held against what `flopwatch estimate --json` had planned for it."""
+"""Comparison of a run with the plan that `flopwatch estimate --json` printed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BY_FLOPS = ("mfu", "total_training_flops", "training_flops_per_token", "seconds
 
 @dataclass(frozen=True)
 class _Planned:
-    """A number of the plan, the words and form of it, and what became of it."""
+    """A number of the plan: its name, words and form."""
 
     name: str
     words: str
@@ -41,7 +41,7 @@ _LINES = (
 
 
 def read_plan(path: Path) -> Mapping[str, Any]:
-    """The plan in a file.
+    """Read a plan from a file.
 
     Raises:
         ArgumentError: If it cannot be read, or holds none.
@@ -58,7 +58,7 @@ def read_plan(path: Path) -> Mapping[str, Any]:
 
 
 def against(report: Report, plan: Mapping[str, Any]) -> Report:
-    """The report with what was planned beside what came; a number that either does not know is left out.
+    """Add planned and actual numbers to a report; a number unknown on either side is left out.
 
     FLOPs, and what was planned from them, are left out where the plan counted in another way than the run.
     """

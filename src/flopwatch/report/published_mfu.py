@@ -67,7 +67,7 @@ def _summary(runs: Sequence[PublishedRun]) -> Known:
 
 @cache
 def published_runs() -> tuple[PublishedRun, ...]:
-    """The rows of the table."""
+    """Return the rows of the table of published runs."""
     text = resources.files("flopwatch").joinpath("data/published_mfu.csv").read_text(encoding="utf-8")
     return tuple(
         PublishedRun(

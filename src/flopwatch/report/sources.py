@@ -20,7 +20,7 @@ _STATES: dict[str, Status] = {"finished": "finished", "failed": "failed", "crash
 
 
 def open_run(text: str, tell: Tell = no_bar) -> Run:
-    """Read the run that is meant.
+    """Read the run that a path or name refers to.
 
     A path that exists is a file or folder: of flopwatch's own, else of W&B, whose attached run file is read where it is
     there. Anything else that looks like ENTITY/PROJECT/RUN_ID, or is the address of a run, is asked for at W&B.

@@ -26,11 +26,11 @@ _WANDB, _RUN_FILE = "*run-*/*.wandb", "flopwatch/*/run*.jsonl"
 
 
 class Follower(Protocol):
-    """Gives a run's rows as they come."""
+    """Returns a run's rows as they are written."""
 
     @property
     def ended(self) -> bool:
-        """Whether the run has said that it ended."""
+        """Return whether the run has recorded its end."""
 
     @property
     def budgets(self) -> tuple[BudgetStanding, ...]:
@@ -80,7 +80,7 @@ def _below(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
 
 
 def follow(path: Path) -> Follower:
-    """Follow a file that `find` has found."""
+    """Return a follower for a file that `find` returned."""
     return WandbFollower(LogReader(path)) if path.suffix == ".wandb" else RunFileFollower(path)
 
 
@@ -93,11 +93,11 @@ class WandbFollower:
 
     @property
     def ended(self) -> bool:
-        """Whether the run has said that it ended."""
+        """Return whether the run has recorded its end."""
         return self.reader.ended
 
     def rows(self) -> Iterator[Row]:
-        """Rows since the last call."""
+        """Return the rows written since the last call."""
         for row in self.reader.rows():
             own = own_part(row)
             if own is not None:
@@ -117,7 +117,7 @@ class RunFileFollower:
     _device: Device | None = None
 
     def rows(self) -> Iterator[Row]:
-        """Rows since the last call."""
+        """Return the rows written since the last call."""
         for record in self._records():
             if isinstance(record, Start):
                 self._start, self._device = record, record.device
@@ -145,7 +145,7 @@ class RunFileFollower:
         return {**logger_metrics(moment), STEP_AXIS: window.step - 1}
 
     def _records(self) -> Iterator[Record]:
-        """Records of the lines that are complete."""
+        """Return the records of complete lines."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._at)

@@ -64,7 +64,7 @@ def clock_words(run: Run) -> str | None:
 
 
 def seconds_by_kind(run: Run) -> dict[str, float]:
-    """All wall time of a run by kind, as its book has it."""
+    """Return all wall time of a run by kind, as its records have it."""
     stretches = time_book(run)
     if not stretches:
         return _by_process(run)
@@ -117,14 +117,14 @@ def _before(start: Start) -> Stretch:
 
 
 def _booked(before: Totals, after: Totals) -> dict[str, float]:
-    """Seconds by kind between two totals."""
+    """Return the seconds by kind between two totals."""
     booked = {kind: amount - before.seconds_by_kind.get(kind, 0.0) for kind, amount in after.seconds_by_kind.items()}
     lost = after.lost_seconds - before.lost_seconds
     return {kind: amount for kind, amount in (*booked.items(), (LOST, lost)) if amount}
 
 
 def _with_the_rest(booked: Mapping[str, float], left: float, *, between: float) -> dict[str, float]:
-    """The books with what they do not hold.
+    """Add the wall time that the records do not cover.
 
     Args:
         booked: Seconds by kind.

@@ -133,7 +133,7 @@ def _clock_loss(stretches: Sequence[Stretch]) -> float | None:
 
 
 def _shared(device_seconds: Mapping[str, float], whole: Mapping[str, int]) -> dict[str, float]:
-    """Training's device-seconds shared out as its FLOPs are."""
+    """Divide training's device-seconds in proportion to its FLOPs."""
     training = device_seconds[TRAINING]
     inside = {kind: flops for kind, flops in whole.items() if kind in kinds_at("part of steps")}
     total = sum(inside.values())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class AppendedFile:
-    """Appends lines as a whole or not at all.
+    """Appends whole lines or nothing.
 
     The file that was opened is held until it is closed, so what was written can be read from it even where nothing has
     its name any more.
@@ -30,11 +30,11 @@ class AppendedFile:
 
     @property
     def is_open(self) -> bool:
-        """Whether the file was made."""
+        """Return whether the file was created."""
         return self._file is not None
 
     def open(self) -> None:
-        """Make the file.
+        """Create the file.
 
         Raises:
             OSError: If it cannot be made.
@@ -42,7 +42,7 @@ class AppendedFile:
         self._file = self._make()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 

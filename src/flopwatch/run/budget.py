@@ -82,7 +82,7 @@ class Budget:
 
 
 def parse_budget(text: str) -> Budget:
-    """Read a budget as a person writes it.
+    """Parse a budget as people write it.
 
     "3.14e23 FLOPs", "314 ZFLOPs", "1.4T tokens", "2M samples", "50K steps", "3 epochs", "36 h", "2 days", "500
     device-hours", "50 kWh", "$20k" and "chinchilla" (20 tokens per parameter) are understood; whole amounts are kept
@@ -115,7 +115,7 @@ def _money(number: Fraction, word: str, text: str) -> Budget | None:
 
 
 def _time(number: Fraction, word: str, text: str) -> Budget | None:
-    """A duration, or as much time of devices."""
+    """Parse a duration, or device-hours."""
     found = _DEVICE_TIME.fullmatch(word)
     name = (word if found is None else found["time"]).lower()
     seconds = _DURATIONS.get(name) or _DURATIONS.get(name.removesuffix("s"))

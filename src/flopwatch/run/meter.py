@@ -68,7 +68,7 @@ def between(before: Mark, after: Mark, ranks_per_replica: int = 1) -> Counts:
 
 
 def add(left: int | None, right: int | None) -> int | None:
-    """A sum, unknown if a part of it is."""
+    """Return a sum, or `None` if a part of it is unknown."""
     return None if left is None or right is None else left + right
 
 
@@ -91,11 +91,11 @@ class Meter:
         self._batches += batches
 
     def step(self, count: int = 1) -> None:
-        """Note that so many optimizer steps were done."""
+        """Add finished optimizer steps."""
         self._steps += count
 
     def mark(self) -> Mark:
-        """All work of this process so far."""
+        """Return all work of this process so far."""
         return Mark(tuple(self._known), tuple(self._unknown), self._batches, self._steps)
 
 

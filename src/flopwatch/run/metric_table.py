@@ -391,7 +391,7 @@ def name(key: str, prefix: str = "") -> str:
 
 
 def logger_metrics(at: Moment, prefix: str = "") -> dict[str, float]:
-    """What to log at the end of a window.
+    """Return the metrics to log at the end of a window.
 
     Args:
         at: The window's end.

@@ -1,4 +1,4 @@
-"""Ratios of a window and of a run, each by its definition."""
+"""Ratios of a window and of a run, as defined."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from flopwatch.run.records import Device, Totals, Window
 
 
 def mfu(window: Window, device: Device) -> float | None:
-    """MFU of a window, against the peak."""
+    """Return the MFU of a window, relative to the peak."""
     return rates.utilization(window.flops, window.seconds, device.count, device.peak_flops_per_second)
 
 
 def hfu(window: Window, device: Device) -> float | None:
-    """HFU of a window, against the peak."""
+    """Return the HFU of a window, relative to the peak."""
     return rates.utilization(window.hardware_flops, window.seconds, device.count, device.peak_flops_per_second)
 
 
@@ -67,7 +67,7 @@ def goodput(totals: Totals, wall_seconds: float | None) -> float | None:
 def used(
     totals: Totals, step: int, *, epochs: float | None, usd_per_device_hour: float | None
 ) -> dict[str, float | None]:
-    """How much of each thing that a budget can be of is used.
+    """Return the used amount of every unit that a budget can have.
 
     Args:
         totals: The run's totals.

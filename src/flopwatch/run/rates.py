@@ -6,7 +6,7 @@ import math
 
 
 def per_second(amount: float | None, seconds: float | None) -> float | None:
-    """An amount per second."""
+    """Return an amount per second, or `None` if either is unknown."""
     return fraction(amount, seconds)
 
 

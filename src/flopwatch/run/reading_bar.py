@@ -26,7 +26,7 @@ class ReadingBar:
         self._drawn = False
 
     def __call__(self, name: str, done_bytes: int, all_bytes: int) -> None:
-        """So much of a file has been read."""
+        """Show how much of a file has been read."""
         now = time.monotonic()
         if now < self._next or not all_bytes:
             return
@@ -38,10 +38,10 @@ class ReadingBar:
         print(f"\r\x1b[Kreading {units.printable(name)} {words}", end="", file=self._stream, flush=True)
 
     def clear(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._drawn:
             print("\r\x1b[K", end="", file=self._stream, flush=True)
 
 
 def no_bar(name: str, done_bytes: int, all_bytes: int) -> None:
-    """Says nothing."""
+    """Ignore progress: the bar that is used without a terminal."""

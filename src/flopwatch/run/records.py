@@ -64,7 +64,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What the driver tells of the first rank's GPU.
+    """What the driver reports about the first rank's GPU.
 
     `readable` says of each reading "yes", or why it is not to be had; `energy_source` is how energy is known;
     `is_slice` says that it is a MIG slice, whose clocks are those of the whole GPU. A later one replaces it.
@@ -188,7 +188,7 @@ class Work:
 
     @property
     def training_flops_per_token(self) -> float | None:
-        """Training FLOPs per token of the first batch."""
+        """Return the training FLOPs per token of the first batch."""
         # Older run files know sequences and their length alone.
         tokens = self.tokens if self.method is not None else (self.sequences or 0) * (self.seq_len or 0)
         return self.training_flops / tokens if self.training_flops is not None and tokens else None
@@ -326,7 +326,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Heading:
-    """What says which record a line holds."""
+    """The kind and schema of the record that a line holds."""
 
     kind: str
     schema: int = 0
@@ -401,7 +401,7 @@ def _is_of_this_world(record: Any) -> bool:
 
 @cache
 def _integers(cls: Hashable) -> Callable[[Any], tuple[Any, ...]]:
-    """Gets the integers of a record and of those in it."""
+    """Return the integers of a record and of the records inside it."""
     names = list(_integer_names(typing.cast(Any, cls), ""))
     return operator.attrgetter(*names, names[0]) if names else lambda record: ()
 

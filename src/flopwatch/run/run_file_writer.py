@@ -58,7 +58,7 @@ class RunFileWriter:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Return the path of the run file."""
         return self._file.path
 
     def write(self, record: Record) -> None:
@@ -82,7 +82,7 @@ class RunFileWriter:
 
     @property
     def hangs(self) -> bool:
-        """Whether the disk has not answered by the end."""
+        """Return whether the disk had not responded by the end."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
@@ -91,7 +91,7 @@ class RunFileWriter:
         return not self._file.is_open and not self.hangs
 
     def shortfall(self) -> str | None:
-        """What of the run is not in the file, once it is closed."""
+        """Return what is missing from the closed file, or `None`."""
         missing = self._given - self._written
         if not missing and not self.hangs:
             return None
@@ -243,14 +243,14 @@ class _ProgressFile:
         self.forget()
 
     def forget(self) -> None:
-        """Make the file again before the next progress."""
+        """Recreate the file before the next progress."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
         self._file = None
 
     def remove(self) -> None:
-        """Take the file away: the run file's end says more."""
+        """Remove the file: the run file's end says more."""
         if self._file is not None and self._path is not None:
             self.forget()
             with contextlib.suppress(OSError):

@@ -50,12 +50,12 @@ class WindowList:
 
     @property
     def last(self) -> Window | None:
-        """The newest window."""
+        """Return the newest window."""
         newest = self._open or self._kept
         return newest[-1] if newest else None
 
     def windows(self) -> tuple[Window, ...]:
-        """What is kept."""
+        """Return the windows kept."""
         self._close()
         return tuple(self._kept)
 
@@ -140,7 +140,7 @@ def _sum(amounts: list[int | None]) -> int | None:
 
 
 def _mean(values: list[float | None], weights: Sequence[float]) -> float | None:
-    """Weighted mean of what is known."""
+    """Return the weighted mean of known values."""
     if None in values:
         pairs = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
         values, weights = [value for value, _ in pairs], [weight for _, weight in pairs]

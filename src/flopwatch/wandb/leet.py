@@ -49,7 +49,7 @@ def terminal_size() -> tuple[int, int]:
 
 
 def available() -> bool:
-    """Whether the installed wandb can do it."""
+    """Return whether the installed wandb has `wandb leet`."""
     try:
         import wandb
     except ImportError:

@@ -15,7 +15,7 @@ _MARKS = ("perf/step_seconds", "budget/device_hours")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows for a `wandb.Table`."""
+    """Columns and rows for a `wandb.Table`."""
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[str | float | None, ...]]
@@ -36,7 +36,7 @@ def own_part(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def is_wandb(logger: Any) -> bool:
-    """Whether a Lightning logger writes to Weights & Biases."""
+    """Return whether a Lightning logger writes to Weights & Biases."""
     return any(base.__name__ == "WandbLogger" for base in type(logger).__mro__)
 
 

@@ -55,7 +55,7 @@ class LogReader:
     _size: int = 0
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The rows that were logged since the last call.
+        """Return the rows logged since the last call.
 
         Raises:
             RunFileError: If the file cannot be read, or is no `.wandb` file.
@@ -76,7 +76,7 @@ class LogReader:
                     return
 
     def check(self) -> None:
-        """See whether it is such a file.
+        """Check that this is a `.wandb` file.
 
         Raises:
             RunFileError: If it cannot be read, or is no `.wandb` file.
@@ -84,7 +84,7 @@ class LogReader:
         next(LogReader(self.path).payloads(), None)
 
     def payloads(self) -> Iterator[bytes]:
-        """Every record since the last call, as protobuf."""
+        """Return every record since the last call, as protobuf."""
         try:
             with self.path.open("rb") as file:
                 if self._at == 0 and not self._check_header(file):
@@ -95,7 +95,7 @@ class LogReader:
             raise RunFileError(f"cannot read {self.path}: {error.strerror}; check the path") from None
 
     def _note(self, payload: bytes) -> None:
-        """Take what a record tells about the run itself."""
+        """Store what a record says about the run itself."""
         record = _decoded(payload)
         if record.WhichOneof("record_type") == "exit":
             self.ended, self.exit_code = True, record.exit.exit_code
@@ -106,7 +106,7 @@ class LogReader:
             self.name, self.run_id = record.run.display_name or None, record.run.run_id or None
 
     def _configure(self, items: Iterable[Any]) -> None:
-        """Keep what is ours of the config; the rest may be large."""
+        """Store flopwatch's part of the config; the rest may be large."""
         values = _values(items)
         if SUMMARY in values:
             self.config[SUMMARY] = values[SUMMARY]

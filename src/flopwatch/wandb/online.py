@@ -66,13 +66,13 @@ def parse_project(text: str) -> Project:
 
 
 def _parts(text: str) -> list[str]:
-    """The parts of a path, or of the path of an address."""
+    """Return the parts of a path, or of a URL's path."""
     path = _ADDRESS.sub("", text.partition("?")[0], count=1) if _ADDRESS.match(text) else text
     return [urllib.parse.unquote(part) for part in path.strip("/").split("/")]
 
 
 def workspaces() -> tuple[ModuleType, ModuleType]:
-    """The package of workspaces and that of reports.
+    """Import the packages for workspaces and reports.
 
     Raises:
         WandbError: If wandb-workspaces is not installed.
@@ -113,7 +113,7 @@ def connect() -> Any:
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Turn whatever W&B's packages raise into one line."""
+    """Turn any exception of W&B's packages into a one-line error."""
     try:
         yield
     except WandbError:
@@ -138,7 +138,7 @@ def _in_words(error: Exception) -> str:
 
 
 def views_of(api: Any, project: Project, kind: str) -> tuple[str | None, list[View]]:
-    """Who asks, and all views of a project that they can see.
+    """Return the user name and all views of a project visible to that user.
 
     Args:
         api: As `connect` returns it.
@@ -188,7 +188,7 @@ def _view(node: dict[str, Any]) -> View:
 
 @dataclass(frozen=True)
 class RunPath:
-    """A run of a project; without an id all that ended."""
+    """A run of a project, or all ended runs without an ID."""
 
     project: Project
     id: str | None = None

@@ -37,7 +37,7 @@ class _Rows:
     run_mfu: float | None = None
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row of ours, keys without a prefix."""
+        """Add a flopwatch row, with keys without a prefix."""
         axis = _whole(row, STEP_AXIS)
         at, pace = _number(row, "_timestamp"), _number(row, _MARK)
         if axis is None or at is None or pace is None:
@@ -61,7 +61,7 @@ def rebuild(
     run_id: str,
     status: Callable[[], Status | None],
 ) -> Run:
-    """The run that was logged.
+    """Return the run rebuilt from the logged rows.
 
     Args:
         rows: All its rows, in order.

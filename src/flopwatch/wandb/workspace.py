@@ -22,14 +22,14 @@ _PERSONAL = "nw-nwuser"  # how W&B names each user's own workspace, which is nob
 
 @dataclass(frozen=True)
 class Saved:
-    """Where a saved view is, and whether it is new."""
+    """The URL of a saved view, and whether it is new."""
 
     url: str
     created: bool
 
 
 def specification(project: Project, name: str = NAME, prefix: str = "") -> dict[str, Any]:
-    """The view as W&B stores it, made without network.
+    """Build the view as W&B stores it, without using the network.
 
     Args:
         project: The project that it is of.
@@ -118,7 +118,7 @@ def line_plot(panel: Panel, prefix: str) -> Any:
 
 
 def _end_section() -> Any:
-    """What is attached to a run that has ended."""
+    """Return the panels of what is attached to an ended run."""
     ws, wr = workspaces()
     panels = [wr.MediaBrowser(title="Efficiency report", media_keys=[f"{SUMMARY}/{PAGE}"], num_columns=1)]
     panels += [wr.WeavePanelSummaryTable(table_name=f"{SUMMARY}/{name}") for name in TABLES]

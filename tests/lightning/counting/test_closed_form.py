@@ -70,7 +70,7 @@ def test_others_count_where_everything_trains():
 def test_what_a_watched_batch_bears_out_is_verified():
     one = counter()
     assert one.work.verification == "verified"
-    assert one.work.note == "the parameters are equal; a watched batch agrees to the FLOP"
+    assert one.work.note == "the parameters are equal; equal to a watched batch, to the FLOP"
     assert (one.work.training_flops, one.work.tokens, one.work.model_type) == (FLOPS_PER_BATCH, 32, "gpt2")
     assert sum(row.forward_flops for row in one.work.components) == one.work.forward_flops == FLOPS_PER_BATCH // 3
     assert one.count(PAIR, None, 0) == Amounts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, None)
@@ -100,8 +100,8 @@ def test_recomputation_that_the_config_does_not_know_of_leaves_hardware_flops_un
 def test_a_batch_that_nobody_watched_is_counted_where_it_is_sure_what_the_model_is_fed():
     one = counter(look=MeasurementError("torch is too old"))
     assert one.work.verification == "formula only"
-    assert one.work.note.endswith("; no batch could be watched to check: torch is too old")
-    with pytest.raises(ConfigError, match="too old, and it is not sure that the model is fed what the batch holds"):
+    assert one.work.note.endswith("; no batch could be watched as a check: torch is too old")
+    with pytest.raises(ConfigError, match="too old, and the batch may not be what the model receives"):
         counter(TOKENS, MeasurementError("torch is too old"))
     assert counter(TOKENS, MeasurementError("no"), lambda batch: (2, 16)).work.seq_len == 16
 
@@ -109,9 +109,12 @@ def test_a_batch_that_nobody_watched_is_counted_where_it_is_sure_what_the_model_
 @pytest.mark.parametrize(
     ("batch", "said"),
     [
-        ({"input_ids": TOKENS, "attention_mask": torch.ones(2, 1, 16, 16)}, "that is not read, so all pairs of masks"),
-        ("text", r"no tensor that the model is fed was found in the batch; pass FlopWatch\(batch_shape=...\)"),
-        ((TOKENS[:0], TOKENS[:0]), "no tensor that the model is fed was found"),
+        (
+            {"input_ids": TOKENS, "attention_mask": torch.ones(2, 1, 16, 16)},
+            ("which flopwatch does not read, so all pairs of mask tensors"),
+        ),
+        ("text", r"found no model input in the batch; pass FlopWatch\(batch_shape=...\)"),
+        ((TOKENS[:0], TOKENS[:0]), "found no model input"),
     ],
 )
 def test_a_batch_that_the_shape_does_not_tell_is_not_counted_by_it(batch, said):
@@ -124,8 +127,8 @@ def test_later_batches_that_cannot_be_read_are_unknown_and_empty_ones_are_no_wor
     for _ in range(2):
         assert one.count("text", None, 0) == Amounts(None, None, None, None, None)
         assert one.count((TOKENS[:, :0], TOKENS[:, :0]), None, 0) == Amounts(samples=2)
-    assert caplog.text.count("whose shape cannot be told") == 1
-    assert caplog.text.count("a batch without tokens came (2 x 0); it counts as no work") == 1
+    assert caplog.text.count("the shape of a batch is unknown") == 1
+    assert caplog.text.count("a batch without tokens (2 x 0) counts as no work") == 1
 
 
 def test_packed_documents_count_within_themselves_unless_the_model_is_not_told():
@@ -143,7 +146,7 @@ def test_a_later_batch_that_ran_something_else_is_an_objection():
     one = counter()
     assert one.objection(PAIR, seen(), 0) is None
     assert one.objection(PAIR, seen(100, 200), 0) == (
-        "the step no longer runs what its closed form says: 300 FLOPs, not 442,368"
+        "the step no longer matches its closed form: 300 FLOPs, not 442,368"
     )
     assert one.objection("text", seen(100, 200), 0) is None, "of what cannot be read nothing is said"
 
@@ -153,6 +156,6 @@ def test_other_parameters_that_train_and_cannot_be_told_by_name_are_refused():
     one = counter(model=model)
     assert (one.knows(PAIR, 0), one.knows(PAIR, 1)) == (True, False)
     model.blocks.requires_grad_(False)
-    with pytest.raises(ConfigError, match="it cannot be told which parts they belong to"):
+    with pytest.raises(ConfigError, match="so the model parts they belong to are unknown"):
         one.count((TOKENS[:1], TOKENS[:1]), None, 1)
     assert one.count(PAIR, None, 0).flops == FLOPS_PER_BATCH

@@ -21,14 +21,14 @@ def test_a_batch_costs_what_the_function_says():
     one = counter(lambda batch: 1000 * batch[0].shape[0])
     assert one.count(BATCH, None, 0) == Amounts(2000, 32, 2, None, None)
     assert (one.work.verification, one.work.training_flops, one.work.hardware_flops) == ("given", 2000, None)
-    assert one.work.note == "given by the user's flops_per_batch; no batch was watched beside it"
+    assert one.work.note == "given by the user's flops_per_batch; no batch was watched as a check"
     assert one.at_the_end() is one.work
 
 
 def test_what_a_watched_batch_ran_is_said_beside_it_and_changes_nothing():
     seen = Seen(Measurement(1000, 2000, 0, "causal"), Measurement(1500, 3000, 0, "full"))
     one = counter(lambda batch: 7, seen)
-    assert one.work.note.endswith("; a watched batch ran 3,000 FLOPs, it gives 7")
+    assert one.work.note.endswith("; a watched batch ran 3,000 FLOPs, the function returned 7")
     assert one.objection(BATCH, seen, 0) is None
     assert one.knows(BATCH, 5)
 

@@ -70,7 +70,7 @@ def test_what_the_gpus_did_is_said_in_words(tmp_path):
     text, page = RENDERERS["text"](report), Page(RENDERERS["html"](report)).text
     for shown in (
         "580.95.05, NVIDIA H100 80GB HBM3",
-        "1600 MHz mean, 1500 MHz lowest; the peak assumes 1830 MHz",
+        "1600 MHz mean, 1500 MHz minimum; the peak assumes 1830 MHz",
         "25.0% of the time (by the driver's counters): power cap 25.0%",
         "10.0% of busy time, with no reason from the driver",
         # 1,200 W over 35 s are 42,000 J.

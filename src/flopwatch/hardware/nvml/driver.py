@@ -47,7 +47,7 @@ class Answer(Generic[_T]):
 
 
 def binding() -> Any:
-    """NVIDIA's Python binding.
+    """Return NVIDIA's Python binding.
 
     Raises:
         DriverError: If it is missing, or another module has its name.
@@ -83,7 +83,7 @@ def connect() -> Any:
 
 
 def ask(function: str, *arguments: Any) -> Answer[Any]:
-    """Ask the driver.
+    """Call a function of the driver.
 
     Args:
         function: Name of the binding's function; one that this binding or this driver lacks is a permanent refusal.
@@ -107,7 +107,7 @@ def ask(function: str, *arguments: Any) -> Answer[Any]:
 
 
 def refusal(pynvml: Any, code: int) -> Answer[Any]:
-    """What an error code means that does not end everything."""
+    """Return the meaning of an error code that is not fatal."""
     return Answer(error=str(pynvml.NVMLError(code)), permanent=code in _codes(pynvml, _PERMANENT))
 
 
@@ -116,7 +116,7 @@ def _codes(pynvml: Any, names: tuple[str, ...]) -> set[int]:
 
 
 def driver_version() -> str | None:
-    """The driver's version.
+    """Return the driver's version.
 
     Raises:
         DriverError: If there is no binding or no driver.

@@ -57,7 +57,7 @@ def sm_clock_hz(gpu: Any, most_hz: float | None = None) -> Answer[float]:
 
 
 def max_sm_clock_hz(gpu: Any) -> Answer[float]:
-    """Highest SM clock that the driver allows."""
+    """Return the highest SM clock that the driver allows."""
     answer = ask("nvmlDeviceGetMaxClockInfo", gpu, binding().NVML_CLOCK_SM)
     if not answer.value:
         return Answer(error=answer.error or "reads zero", permanent=True)
@@ -65,7 +65,7 @@ def max_sm_clock_hz(gpu: Any) -> Answer[float]:
 
 
 def _possible(answer: Answer[Any], factor: float, most: float, words: Callable[[float], str]) -> Answer[float]:
-    """A reading in base units; more than there can be is none."""
+    """Convert a reading to base units; an impossible value is an error."""
     if answer.value is None:
         return answer
     value = answer.value * factor
@@ -127,7 +127,7 @@ def _integer(field: Any) -> int:
 
 
 def energy_joules(gpu: Any) -> Answer[float]:
-    """Energy since the driver was loaded, of the whole board."""
+    """Return the energy of the whole board since the driver was loaded."""
     answer = ask("nvmlDeviceGetTotalEnergyConsumption", gpu)
     return answer if answer.value is None else Answer(answer.value * _MILLI)
 
@@ -138,12 +138,12 @@ def power_watts(gpu: Any, most_watts: float = MOST_WATTS) -> Answer[float]:
 
 
 def power_limit_watts(gpu: Any) -> Answer[float]:
-    """The power limit that is enforced."""
+    """Return the enforced power limit."""
     return _possible(ask("nvmlDeviceGetEnforcedPowerLimit", gpu), _MILLI, MOST_WATTS, _watts)
 
 
 def most_watts(gpu: Any) -> float:
-    """What the GPU can draw at any moment."""
+    """Return the most power that the GPU can draw at any moment."""
     limit = power_limit_watts(gpu).value
     return _OVER_LIMIT * limit if limit else MOST_WATTS
 
@@ -240,7 +240,7 @@ class TensorGauge:
         return _possible(Answer(metric.value), _PERCENT, _MOST_SHARE, units.format_percent)
 
     def close(self) -> None:
-        """Give the samples' memory back."""
+        """Free the memory of the samples."""
         for sample in (self._earlier, self._spare):
             if sample is not None:
                 ask("nvmlGpmSampleFree", sample)

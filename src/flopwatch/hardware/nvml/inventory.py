@@ -55,7 +55,7 @@ class Gpu:
 
 
 def list_gpus() -> list[Gpu]:
-    """Every GPU that the driver shows.
+    """Return every GPU that the driver lists.
 
     Raises:
         DriverError: If there is no binding or no driver.
@@ -136,7 +136,7 @@ def _slices(handle: Any) -> list[Slice]:
 
 
 def _readable(handle: Any) -> dict[str, str]:
-    """Try every reading once."""
+    """Try every reading once and return the answers."""
     tensor = gauges.TensorGauge(handle, handle)
     first = tensor.read()
     if not first.permanent:

@@ -30,7 +30,7 @@ class Address:
 
 @dataclass(frozen=True)
 class FoundGpu:
-    """The driver's handle of a device.
+    """Find the driver's handle for a device.
 
     `whole` is the GPU that a MIG slice is a part of, else the device itself: clocks and energy are those of the whole.
     `doubt` says what to check where the device was found by its number alone.
@@ -74,7 +74,7 @@ def _found(handle: Any, doubt: str | None = None) -> FoundGpu:
 
 
 def is_slice(handle: Any) -> bool:
-    """Whether a handle is that of a MIG slice."""
+    """Return whether a handle belongs to a MIG slice."""
     answer = ask("nvmlDeviceIsMigDeviceHandle", handle).value
     return bool(getattr(answer, "value", answer))
 

@@ -31,7 +31,7 @@ class BatchReader:
         return self.is_users or is_plain(batch)
 
     def shape(self, batch: Any) -> Batch | None:
-        """The shape of a batch; `None` where it cannot be told.
+        """Return the shape of a batch, or `None` if it is unknown.
 
         Raises:
             UnreadableBatchError: If the user's function fails.

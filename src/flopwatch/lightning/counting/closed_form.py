@@ -102,7 +102,7 @@ class ClosedForm:
         return flops, again.flops
 
     def forward_flops(self, shape: Batch) -> int:
-        """Forward FLOPs, adapters included."""
+        """Return the forward FLOPs, adapters included."""
         added = backward.added_forward_flops(self.architecture, shape, self.trainable)
         return self.architecture.forward_flops(shape) + added
 
@@ -113,7 +113,7 @@ class ClosedForm:
         return conventions.by_convention(self.architecture, shape)
 
     def rows(self, shape: Batch) -> tuple[ComponentRow, ...]:
-        """The per-component table, with a line for adapters."""
+        """Return the per-component table, with a row for adapters."""
         rows = self.architecture.rows(shape)
         added = backward.added_forward_flops(self.architecture, shape, self.trainable)
         if added:
@@ -172,7 +172,7 @@ class ClosedFormCounter:
             return 0 if look.all_pairs.backward_flops else 1
         if training.backwards or self._subject.tells_forward_only(training):
             return 1
-        raise ConfigError("nothing tells whether a backward pass ran")
+        raise ConfigError("it is unknown whether a backward pass ran")
 
     def _is_forward_only(self, training: Pattern) -> bool:
         """Whether a batch had no backward pass.
@@ -184,7 +184,9 @@ class ClosedFormCounter:
             return False
         if self._subject.tells_forward_only(training):
             return True
-        raise ConfigError(f"a batch had {training.backwards} backward passes, its closed form is for {self._full_at}")
+        raise ConfigError(
+            (f"a batch had {training.backwards} backward passes, but its closed form is for {self._full_at}")
+        )
 
     def _stated_at_first(self, batch: Any) -> Batch:
         if self._subject.attention == "causal" and has_pairs_of_its_own(batch):
@@ -212,7 +214,7 @@ class ClosedFormCounter:
         )
 
     def _form(self, training: Pattern) -> ClosedForm:
-        """The closed form with what trains at the moment.
+        """Return the closed form for the parameters that train now.
 
         Raises:
             ConfigError: If that cannot be told from the parameters' names.
@@ -257,7 +259,7 @@ class ClosedFormCounter:
         return Amounts(cost.flops, tokens, shape.sequences, cost.hardware_flops, lengths.useful_tokens)
 
     def _shape(self, batch: Any) -> Batch | None:
-        """The shape of a batch as the model sees it."""
+        """Return the shape of a batch as the model sees it."""
         try:
             stated = self._subject.reader.shape(batch)
         except UnreadableBatchError as error:
@@ -288,7 +290,7 @@ class ClosedFormCounter:
         return f"the step no longer matches its closed form: {ran:,} FLOPs, not {expected:,}"
 
     def at_the_end(self) -> Work:
-        """As it was at first."""
+        """Return the description of the first batch, unchanged."""
         return self.work
 
     def _described(self, training: Pattern, shape: Batch, verification: Verification, note: str) -> Work:

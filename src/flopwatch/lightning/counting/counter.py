@@ -134,11 +134,11 @@ class TrainingParameters:
         self._numbers: dict[tuple[bool, ...], int] = {}
 
     def list_again(self) -> None:
-        """Look which parameters the module has."""
+        """Record the module's parameters."""
         self._parameters = list(self._module.parameters())
 
     def now(self) -> int:
-        """The number of those that train at this moment."""
+        """Return the number that identifies which parameters train now."""
         trains = [each.requires_grad for each in self._parameters]
         if trains != self._trains:
             self._trains = trains

@@ -61,13 +61,13 @@ class GivenCounter:
         return self._contents.amounts(batch, flops, None)
 
     def knows(self, batch: Any, training: Pattern) -> bool:
-        """Always true: the function is asked."""
+        """Return `True`: the user's function counts every batch."""
         return True
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
-        """None: the user takes precedence."""
+        """Return `None`: the user's count takes precedence."""
         return None
 
     def at_the_end(self) -> Work:
-        """As it was at first."""
+        """Return the description of the first batch, unchanged."""
         return self.work

@@ -54,7 +54,7 @@ class LengthReading:
         return True
 
     def lengths(self) -> Lengths:
-        """The values; only once they are ready."""
+        """Return the values; call only once they are ready."""
         useful = None if self._mask is None else int((self._mask != 0).sum())
         return Lengths(useful, None if self._positions is None else documents_of(self._positions))
 

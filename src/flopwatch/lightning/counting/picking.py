@@ -35,11 +35,11 @@ class WithheldCounter:
         self.work = Work("withheld", f"{why}; and {error}")
 
     def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
-        """Everything but FLOPs."""
+        """Count everything except FLOPs."""
         return self._contents.amounts(batch, None, None)
 
     def knows(self, batch: Any, training: Pattern) -> bool:
-        """Nothing is known of any batch."""
+        """Return `False`: no batch's cost is known."""
         return False
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
@@ -47,7 +47,7 @@ class WithheldCounter:
         return self._why
 
     def at_the_end(self) -> Work:
-        """As it was at first."""
+        """Return the description of the first batch, unchanged."""
         return self.work
 
 
@@ -108,7 +108,7 @@ class Counting:
         self._training.list_again()
 
     def plan(self, batch: Any) -> None:
-        """Decide whether the batch that comes is watched."""
+        """Decide whether to watch the next batch."""
         self._planned = self._last._replace(parameters=self._training.now())
         known = self._counter is None or self._counter.knows(batch, self._planned)
         self._watcher.plan(due=self._planned not in self._checked, known=known)
@@ -126,11 +126,11 @@ class Counting:
         self._backwards.expect(loss)
 
     def batch_ends(self) -> None:
-        """It has been run, or was given up."""
+        """Note that the batch has run or was aborted."""
         self._watcher.stop()
 
     def release(self) -> None:
-        """Stop looking, whatever happens."""
+        """Stop watching, whatever happens."""
         self._watcher.stop()
 
     def count(self, batch: Any) -> Amounts:
@@ -160,7 +160,7 @@ class Counting:
 
     def _given_up(self, batch: Any, look: Look) -> Amounts:
         """Work of a batch whose backward pass ended on its way: what was seen of it, else it is not known."""
-        self._warnings.say("a backward pass was begun and not ended: FLOPs of batches like it are known where watched")
+        self._warnings.say("a backward pass did not finish: FLOPs of similar batches are known only where watched")
         if isinstance(look, Seen):
             return self.contents(batch, look.counted.training_flops, look.counted.hardware_flops)
         return self.contents(batch)

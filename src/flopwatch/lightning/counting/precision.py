@@ -222,7 +222,7 @@ class AutocastProbe:
                 self._undo.append(Patch(each, "_compiled_call_impl", self._looking_first).remove)
 
     def detach(self) -> None:
-        """Stop looking."""
+        """Stop inspecting layers."""
         for undo in self._undo:
             undo()
         self._undo = []

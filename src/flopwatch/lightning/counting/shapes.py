@@ -117,7 +117,7 @@ def is_tokens(value: Any) -> bool:
 
 
 def is_images(value: Any) -> bool:
-    """Whether this is a tensor of images, channels first."""
+    """Return whether a tensor holds images, channels first."""
     return isinstance(value, torch.Tensor) and value.dim() == 4 and value.is_floating_point()
 
 
@@ -148,7 +148,7 @@ class Signatures:
         self._values: dict[str, set[Any]] = {}
 
     def of(self, batch: Any) -> tuple[Any, ...]:
-        """The signature of a batch."""
+        """Return the signature of a batch."""
         return tuple(part for part in _parts(batch, "", 0) if len(part) == 3 or self._tells(*part))
 
     def _tells(self, path: str, value: Any) -> bool:

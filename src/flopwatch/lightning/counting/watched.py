@@ -29,7 +29,7 @@ class Known:
     most: int = 0
 
     def learn(self, cost: Cost) -> None:
-        """Another batch."""
+        """Add a batch."""
         self.least = min(self.least, cost.flops) if self.batches else cost.flops
         self.most = max(self.most, cost.flops)
         self.last = cost
@@ -38,7 +38,7 @@ class Known:
         self.hardware_flops = add(self.hardware_flops, cost.hardware_flops)
 
     def mean(self) -> Cost:
-        """The mean batch.
+        """Return the mean cost of the batches.
 
         Raises:
             MeasurementError: If there was none.
@@ -64,7 +64,7 @@ class WatchedCosts:
 
     @property
     def status(self) -> Literal["watched", "sampled"]:
-        """Whether each batch was watched, or is like one that was."""
+        """Return the status: whether every batch was watched, or resembles a watched one."""
         return "sampled" if self._guessed else "watched"
 
     def spread(self) -> str:
@@ -79,7 +79,7 @@ class WatchedCosts:
         return not self._varies and self._like(batch, training) in self._known
 
     def learn(self, batch: Any, cost: Cost, training: Hashable = 0) -> None:
-        """Keep what a watched batch cost."""
+        """Store what a watched batch cost."""
         signature = self._like(batch, training)
         known = self._known.get(signature)
         if known is None:
@@ -101,7 +101,7 @@ class WatchedCosts:
         return self._like(batch, training) in self._known
 
     def cost(self, batch: Any, training: Hashable = 0) -> Cost:
-        """What a batch that was not watched is taken to cost.
+        """Return the assumed cost of an unwatched batch.
 
         Raises:
             MeasurementError: If none was watched yet.
@@ -117,7 +117,7 @@ class WatchedCosts:
 
 
 def cost_of(measured: Measurement) -> Cost:
-    """The cost of a batch that was watched.
+    """Return the cost of a watched batch.
 
     Raises:
         MeasurementError: If something could not be counted into which weights went, or that is known for heavy work,
@@ -141,7 +141,7 @@ def cost_of(measured: Measurement) -> Cost:
 
 
 class WatchedCounter:
-    """Counts batches by what watched ones cost.
+    """Counts batches by the cost of watched ones.
 
     Args:
         subject: What is counted.
@@ -170,7 +170,7 @@ class WatchedCounter:
         )
 
     def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
-        """What the batch cost, or like ones did."""
+        """Return what the batch, or a similar watched one, cost."""
         cost = self._cost(batch, look, training)
         flops, hardware_flops = (None, None) if cost is None else (cost.flops, cost.hardware_flops)
         return self._contents.amounts(batch, flops, hardware_flops)
@@ -184,7 +184,7 @@ class WatchedCounter:
                 self._learn(batch, cost, training)
                 return cost
             if self._tells_backwards and training.backwards == 0 and not self._costs.has(batch, training):
-                raise MeasurementError("it had no backward pass, and none like it was watched")
+                raise MeasurementError("it had no backward pass, and no similar batch was watched")
             return self._costs.cost(batch, training)
         except MeasurementError as error:
             self._warnings.say(f"a batch could not be counted: {error}; its FLOPs are unknown")
@@ -203,7 +203,7 @@ class WatchedCounter:
         return self._costs.knows(batch, training)
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
-        """None: what is seen is what counts."""
+        """Return `None`: the watched count is the count."""
         return None
 
     def at_the_end(self) -> Work:

@@ -44,7 +44,7 @@ class Watcher:
             self.why_not = "this version of torch cannot watch compiled modules; torch 2.13 can"
 
     def plan(self, *, due: bool, known: bool) -> None:
-        """Decide whether the batch that comes is watched.
+        """Decide whether to watch the next batch.
 
         Args:
             due: Whether one is to be, as a check.
@@ -55,7 +55,7 @@ class Watcher:
         self._wanted = self.why_not is None and (due or self._may(free, share))
 
     def want(self) -> None:
-        """Watch the batch that comes, if any can be watched."""
+        """Watch the next batch, if watching is possible."""
         self._wanted = self.why_not is None
 
     def _may(self, free_seconds: float, share: float) -> bool:
@@ -71,7 +71,7 @@ class Watcher:
         return max(watched - count * self._seconds[False] / self._counts[False], 0.0)
 
     def start(self) -> None:
-        """The batch begins to run."""
+        """Note that the batch begins."""
         self._began = self._clock()
         self._counter = None
         if self._wanted:
@@ -79,7 +79,7 @@ class Watcher:
             self._counter.start()
 
     def stop(self) -> None:
-        """The batch has been run, or was given up."""
+        """Note that the batch has run or was aborted."""
         if self._counter is not None:
             self._counter.stop()
         if self._batches > 1:  # the first one is warm-up
@@ -88,7 +88,7 @@ class Watcher:
         self._wanted = False
 
     def take(self, attention: AttentionConvention) -> Look:
-        """What the last batch ran; `None` if it was not watched.
+        """Return what the last batch ran, or `None` if it was not watched.
 
         Args:
             attention: The run's convention.

@@ -40,7 +40,7 @@ class _Lasting:
 
 
 class LowMfu:
-    """Tells when the MFU has been below a bound for so long.
+    """Warns when MFU has stayed below a bound for a given time.
 
     Args:
         bound: From 0 to 1; `None` for no alarm.
@@ -124,13 +124,13 @@ def _missed_words(goal: Projection, limit: Projection) -> str:
 
 
 class ReachedBudgets:
-    """Tells of each budget once when it is reached."""
+    """Reports every budget once, when it is reached."""
 
     def __init__(self) -> None:
         self._told: set[Budget] = set()
 
     def new(self, projections: Sequence[Projection]) -> Iterator[Budget]:
-        """Those that were reached since the last call."""
+        """Return the budgets reached since the last call."""
         for each in projections:
             if each.fraction >= 1 and each.budget not in self._told:
                 self._told.add(each.budget)

@@ -135,7 +135,7 @@ class Bounds:
         if budget is not None and self.epochs.length is None and self._speaks:
             _logger.log(
                 logging.WARNING if self.are_users else logging.INFO,
-                "the data loader does not report its length: how much of %s is used is known after the first epoch",
+                "the data loader does not report its length: the used share of %s is known only after the first epoch",
                 budget,
             )
 

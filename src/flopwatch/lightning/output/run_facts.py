@@ -62,7 +62,7 @@ def start_record(
 def hyperparameters(
     work: Work, device: Device, budgets: tuple[Budget, ...], driver: str | None = None
 ) -> dict[str, Any]:
-    """What was counted and against what; unknown is absent."""
+    """Return how FLOPs were counted and against which peak; unknown values are absent."""
     facts = {
         "model_type": work.model_type,
         "parameters": work.parameters,
@@ -121,7 +121,7 @@ def tables(report: Report) -> dict[str, Table]:
 
 
 def summary(report: Report) -> dict[str, float | str | None]:
-    """Totals and means, under names that no logged metric has."""
+    """Return totals and means, under names that no logged metric uses."""
     totals = report.totals
     return {
         "mfu_mean": report.mfu,

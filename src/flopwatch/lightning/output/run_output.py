@@ -40,7 +40,7 @@ class Output:
         self.file = RunFileWriter(path, progress)
 
     def run_file(self) -> str:
-        """The run file's whole path, for the process that goes on from here."""
+        """Return the run file's absolute path, for the process that resumes the run."""
         try:
             return str(self.file.path.resolve())
         except OSError:  # the working directory is gone
@@ -121,7 +121,7 @@ def run_file_for(dirpath: Path | None, root: Any) -> Path:
 
 
 def progress_words(mfu: float | None, projection: Projection | None) -> dict[str, str]:
-    """What the progress bar shows."""
+    """Return the words that the progress bar shows."""
     words = {} if mfu is None else {"mfu": units.format_percent(mfu)}
     if projection is not None and projection.seconds_left is not None:
         words["left"] = units.format_duration(projection.seconds_left)

@@ -78,7 +78,7 @@ class LoggerSink:
                 self._tell(index, f"took {took:.1f} s {what} while training waited; is its server slow?")
 
     def _tell(self, index: int, words: str) -> None:
-        """Say the first trouble with a logger."""
+        """Warn about a logger's first problem; log later ones for debugging."""
         level = logging.DEBUG if self._told[index] else logging.WARNING
         self._told[index] = True
         _logger.log(level, "%s %s", type(self._loggers[index]).__name__, words)
@@ -100,7 +100,7 @@ class ProgressSink:
         self._words = dict(words)
 
     def remove(self) -> None:
-        """Give the bar its own method back."""
+        """Restore the bar's own method."""
         if self._patch is not None:
             self._patch.remove()
 

@@ -66,7 +66,7 @@ class Windows:
         self._passed_over: Lap | None = None
 
     def close(self, boundary: Boundary) -> None:
-        """A window has had its last step."""
+        """Close a window after its last step."""
         self._waiting.append(boundary)
 
     def complete(self) -> Iterator[Closed]:
@@ -104,7 +104,7 @@ class Windows:
             look()
 
     def sums(self) -> list[PendingSum]:
-        """What the windows that are not complete wait for."""
+        """Return what incomplete windows are waiting for."""
         return [boundary.sum for boundary in self._waiting]
 
     def _counts(self, own: Mark, total: Sum | None) -> Counts:
@@ -119,7 +119,7 @@ def unknown_work(own: Counts) -> Counts:
 
 
 def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:
-    """The record of a window."""
+    """Build the record of a window."""
     boundary, lap, counts, total = closed.boundary, closed.lap, closed.counts, closed.total
     return Window(
         step=boundary.step,

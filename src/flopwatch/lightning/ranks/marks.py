@@ -36,7 +36,7 @@ class StepMark:
 
 
 def step_mark(step: int, mark: Mark, own_seconds: float) -> StepMark:
-    """What is published of a mark."""
+    """Return the published form of a mark."""
     unknown = {name: count for name, count in zip(AMOUNTS, mark.unknown, strict=True) if count}
     known = dict(zip(AMOUNTS, mark.known, strict=True))
     return StepMark(step, known, mark.batches, mark.steps, round(own_seconds * 1e6), unknown)
@@ -91,7 +91,7 @@ class RecentMarks:
             self._kept.append(self._last)
 
     def published(self, window_steps: int) -> list[StepMark]:
-        """What others may look for.
+        """Return the marks that other ranks may look for.
 
         Args:
             window_steps: About how many steps a window has; steps much less round end no window.

@@ -26,7 +26,7 @@ class RankReading:
 
 @dataclass(frozen=True)
 class RankRecord:
-    """All that a rank publishes; a later one replaces it.
+    """Everything that a rank publishes; a later record replaces it.
 
     Attributes:
         schema: Of this record; others are not read.
@@ -62,12 +62,12 @@ _record = msgspec.json.Decoder(RankRecord)
 
 
 def encode(record: RankRecord) -> bytes:
-    """A record as it is published: JSON with named fields."""
+    """Encode a record for publishing: JSON with named fields."""
     return msgspec.json.encode(record)
 
 
 def decode(payload: bytes, version: str) -> RankRecord:
-    """A rank's record.
+    """Decode a rank's record.
 
     Raises:
         UnreadableRecord: If it is another version's, or none.
@@ -121,12 +121,12 @@ class OwnRecord:
             self._changed = True
 
     def leave(self, why: str) -> None:
-        """Say from now on that this rank does not count any more."""
+        """Publish from now on that this rank has stopped counting."""
         with self._lock:
             self.left, self._changed = why, True
 
     def touch(self) -> None:
-        """Have it published again."""
+        """Request another publication."""
         with self._lock:
             self._changed = True
 

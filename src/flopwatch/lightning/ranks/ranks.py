@@ -59,7 +59,7 @@ class Ranks:
         self._why_no_sum = _NO_STORE
 
     def start(self, read: Callable[[bool], RankReading], *, stops: bool) -> None:
-        """Begin to publish, and on the first rank to read.
+        """Start publishing, and on the first rank reading.
 
         Args:
             read: Gives this rank's reading on the side thread; its argument says whether a window has ended.
@@ -119,7 +119,7 @@ class Ranks:
 
     @property
     def aims_to_stop(self) -> bool:
-        """Whether there is a step to stop at, agreed on or yet to be."""
+        """Return whether a step to stop at is agreed on or proposed."""
         if self._side is not None and self._side.chair is not None:
             return self._side.chair.is_set
         return self._stop_at < _NEVER
@@ -143,12 +143,12 @@ class Ranks:
         return self._side.vote.must_stop(step)
 
     def finish(self) -> None:
-        """Publish a last time and end; waits a moment at most."""
+        """Publish one last time and end; waits for a moment at most."""
         if self._side is not None:
             self._side.finish(_EXIT_SECONDS)
 
     def leave(self, why: str = "failed in flopwatch") -> None:
-        """Say that this rank does not count any more."""
+        """Publish that this rank has stopped counting."""
         if self._side is None:
             self.start(self._read, stops=False)
         if self._side is not None:
@@ -181,12 +181,12 @@ class _SideThread:
         atexit.register(_end, weakref.ref(self))
 
     def wake(self) -> None:
-        """Have it look at once."""
+        """Wake the thread at once."""
         self._pause = 0.0
         self._wakened.set()
 
     def finish(self, seconds: float) -> None:
-        """End after a last look; waits for it so long at most."""
+        """End after a last look; wait at most the given time."""
         self._over = True
         self.wake()
         if threading.current_thread() is not self._thread:
@@ -223,7 +223,7 @@ class _SideThread:
             self.reader.look(store)
 
     def _lose(self, error: Exception) -> None:
-        """Try again after a while; what is waited for is not known."""
+        """Retry after a while; pending sums are unknown."""
         self._retry_at = time.monotonic() + self._retry_seconds
         self._retry_seconds = min(2 * self._retry_seconds, _LONGEST_RETRY_SECONDS)
         words = f"the job's store cannot be reached ({in_words(error, 120)})"

@@ -37,7 +37,7 @@ class Sum:
 
 @dataclass
 class PendingSum:
-    """A sum that may not be there yet.
+    """A sum that may still be pending.
 
     Attributes:
         step: Up to which step.
@@ -58,7 +58,7 @@ class PendingSum:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def settle(self, value: Sum | None, why: str = "") -> PendingSum:
-        """Fill it in for good; whoever comes first has."""
+        """Set the sum; only the first call has an effect."""
         with self.lock:
             if not self.done.is_set():
                 self.value, self.why_unknown = value, why
@@ -93,11 +93,11 @@ class Reader:
         return pending
 
     def is_waiting(self) -> bool:
-        """Whether there is something to look for."""
+        """Return whether any sum is pending."""
         return bool(self._open)
 
     def look(self, store: Store) -> None:
-        """Read what is there of what is lacking, and settle what can be."""
+        """Read newly published records and settle the pending sums that they complete."""
         with self._lock:
             waiting = list(self._open)
         if not waiting:
@@ -125,7 +125,7 @@ class Reader:
         return self._words(missing) if self.out or missing else None
 
     def fail_all(self, why: str) -> None:
-        """Nothing will be known any more."""
+        """Settle all pending sums as unknown."""
         with self._lock:
             waiting, self._open = self._open, []
         for each in waiting:
@@ -137,7 +137,7 @@ class Reader:
             self._take(rank, payload, waiting)
 
     def _present(self, store: Store, ranks: Sequence[int]) -> Iterator[int]:
-        """Ranks that have published anything; who has once has for good."""
+        """Return the ranks that have ever published a record."""
         yield from (rank for rank in ranks if rank in self._readings)
         unheard = [rank for rank in ranks if rank not in self._readings]
         there = present(store, [self._keys[rank] for rank in unheard])

@@ -34,7 +34,7 @@ class Proposal:
 
 
 class StopVote:
-    """One rank's part in it.
+    """One rank's part in the agreement.
 
     Args:
         base: What the keys begin with.
@@ -56,7 +56,7 @@ class StopVote:
             self._step = step
 
     def holds(self) -> bool:
-        """Whether training waits for a decision at this moment."""
+        """Return whether training is waiting for a decision."""
         return self._held_at <= self._step
 
     def must_stop(self, step: int) -> bool:
@@ -113,11 +113,11 @@ class StopVote:
         return decision == _STOP.encode()
 
     def is_decided(self, number: int) -> bool:
-        """Whether this rank has read the decision on a proposal."""
+        """Return whether this rank has read the decision on a proposal."""
         return self._heard.number >= number and self._held_at == _NEVER
 
     def stops(self) -> bool:
-        """Whether it was decided to stop."""
+        """Return whether the decision was to stop."""
         return self._stop_at < _NEVER
 
 
@@ -138,11 +138,11 @@ class Chair:
 
     @property
     def is_set(self) -> bool:
-        """Whether there is a step to stop at, agreed on or yet to be."""
+        """Return whether a step to stop at is agreed on or proposed."""
         return self._state != "idle"
 
     def is_at_work(self) -> bool:
-        """Whether there is something to propose or to decide."""
+        """Return whether a proposal or a decision is due."""
         return self._state in ("wanted", "proposed")
 
     def aim(self, step: int, now: int, step_seconds: float, seconds_ahead: float) -> None:

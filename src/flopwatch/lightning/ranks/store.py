@@ -1,4 +1,4 @@
-"""The store that every process of the job is connected to already.
+"""The store that every process of the job is already connected to.
 
 No connection of our own is made: at each one torch's server looks the other side's name up, on the one thread that
 serves all, and where names resolve slowly or nowhere that takes seconds, for everybody. torch's own watchdog shares the
@@ -30,12 +30,12 @@ def jobs_store() -> Store | None:
 
 
 def read(store: Store, keys: Sequence[str]) -> list[bytes]:
-    """The values of keys that are there, in order."""
+    """Return the values of keys that exist, in order."""
     return [value for some in _parts(keys) for value in store.multi_get(some)]
 
 
 def present(store: Store, keys: Sequence[str]) -> list[bool]:
-    """Which keys are there."""
+    """Return whether the keys exist, in order."""
     found: list[bool] = []
     for some in _parts(keys):
         found += [True] * len(some) if store.check(some) else [bool(store.check([key])) for key in some]

@@ -1,1 +1,1 @@
-"""Which kind of time every second was."""
+"""Timing: books every second of a fit under one kind."""

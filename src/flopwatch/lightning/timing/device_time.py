@@ -17,7 +17,7 @@ class QueueMark(Protocol):
     """A place in a queue of work."""
 
     def passed(self) -> bool:
-        """Whether the device has come there; never waits."""
+        """Return whether the device has reached this place; never waits."""
 
     def seconds_until(self, later: Any) -> float:
         """Device seconds from here to a later mark of the same timer; both must have been passed."""
@@ -33,7 +33,7 @@ class DeviceTimer(Protocol):
     is_immediate: bool
 
     def mark(self) -> QueueMark:
-        """A mark after all the work that has been queued so far."""
+        """Return a mark after all work queued so far."""
 
 
 class _Moment:
@@ -67,7 +67,7 @@ class HostTimer:
         self.sees_stalls = self.is_immediate = not queued
 
     def mark(self) -> _Moment:
-        """This moment."""
+        """Return a mark at the current time."""
         return _Moment(self._clock())
 
 
@@ -108,7 +108,7 @@ class EventTimer:
 
 
 def timer_for(device: torch.device, clock: Callable[[], float]) -> EventTimer | HostTimer:
-    """The best timer that a device has."""
+    """Return the best timer for a device."""
     if device.type in _WITH_EVENTS:
         try:
             return EventTimer(device)

@@ -50,7 +50,7 @@ class ProfilerTap:
             self._patches = (Patch(profiler, "start", self._listen_first), Patch(profiler, "stop", self._listen_last))
 
     def remove(self) -> None:
-        """Give the profiler its own methods back."""
+        """Restore the profiler's own methods."""
         for patch in self._patches:
             patch.remove()
 
@@ -102,7 +102,7 @@ def _calls(moves: Mapping[str, Callable[[], None]]) -> Callable[[str], None]:
 
 
 class _Action(AbstractContextManager[None]):
-    """What begins and ends with an action."""
+    """Calls a function when an action begins and another when it ends."""
 
     def __init__(self, start: Callable[[], None], stop: Callable[[], None]) -> None:
         self._start, self._stop = start, stop

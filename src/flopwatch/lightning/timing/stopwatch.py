@@ -35,7 +35,7 @@ class Lap:
 
 
 def together(first: Lap, second: Lap) -> Lap:
-    """Two laps in a row as one."""
+    """Join two consecutive laps."""
     kinds = {*first.pause_seconds, *second.pause_seconds}
     return Lap(
         first.seconds + second.seconds,
@@ -72,7 +72,7 @@ class _Forward:
 
 
 class Stopwatch:
-    """Books every second from its making on under exactly one kind.
+    """Books every second since its creation under exactly one kind.
 
     Kinds nest: a checkpoint saved during validation is a checkpoint's time, and then validation's again. A device that
     works through a queue is often still training while the process is already at something else. So between two batches
@@ -154,15 +154,15 @@ class Stopwatch:
         return ticket
 
     def lap_seconds(self) -> float:
-        """The process's wall time since the last lap was closed."""
+        """Return the process's wall time since the last lap was closed."""
         return self.clock() - self._lap_opened
 
     def own_seconds(self) -> float:
-        """Own seconds so far, as far as the device has come."""
+        """Return this rank's own seconds, up to what the device has finished."""
         return self._own
 
     def resolve(self) -> None:
-        """Book what the device has passed in the meantime."""
+        """Book what the device has finished in the meantime."""
         pending = self._pending
         while pending:
             first = pending[0]

@@ -27,7 +27,7 @@ def head_dim(fields: Fields, hidden_size: int, heads: int) -> int:
 
 
 def split_heads(fields: Fields, hidden_size: int, heads: int) -> int:
-    """hidden_size / heads.
+    """Return the head size: hidden_size / heads.
 
     Raises:
         ConfigError: If the heads do not divide the hidden size.
@@ -211,7 +211,7 @@ def routed(
 
 
 def active_experts(fields: Fields, experts: int, name: str = "num_experts_per_tok") -> int:
-    """How many experts a token is sent to.
+    """Return how many experts a token is routed to.
 
     Raises:
         ConfigError: If it is more than there are.
@@ -285,7 +285,7 @@ def layer_types(
     allowed: tuple[str, ...] = (FULL, SLIDING),
     name: str = "layer_types",
 ) -> list[str]:
-    """The kind of every layer.
+    """Return the kind of every layer.
 
     Args:
         fields: The config; its `layer_types` decides where it is given.

@@ -81,7 +81,7 @@ def _both_ways(leaf: Leaf, tokens: int) -> Leaf:
 
 
 def _feature_layer(fields: Fields, vision: Fields) -> int:
-    """How many of the encoder's layers the features come from."""
+    """Return how many of the encoder's layers the features depend on."""
     layers = vision.size("num_hidden_layers")
     layer: Any = fields.values.get("vision_feature_layer", -2)
     if isinstance(layer, bool) or not isinstance(layer, int) or not -layers - 1 <= layer <= layers:

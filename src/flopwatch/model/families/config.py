@@ -26,7 +26,7 @@ class Fields:
     values: Mapping[str, Any]
 
     def size(self, name: str, default: int | None = None) -> int:
-        """A dimension: a positive int.
+        """Return a dimension: a positive int.
 
         Args:
             name: The field, by its Hugging Face name.
@@ -61,7 +61,7 @@ class Fields:
         return default
 
     def sizes(self, name: str) -> list[int]:
-        """A list of dimensions; one number is a list of one.
+        """Return a list of dimensions; a single number gives a list of one.
 
         Raises:
             ConfigError: If it is missing, empty or holds anything but positive whole numbers.
@@ -119,7 +119,7 @@ class Fields:
             )
 
     def needed(self, name: str, expected: str) -> ConfigError:
-        """The error for a field that is missing or unusable."""
+        """Return the error for a field that is missing or unusable."""
         if self.values.get(name) is not None:
             return self.unusable(name, expected)
         return ConfigError(
@@ -143,7 +143,7 @@ def _all(values: object) -> Sequence[object]:
 
 
 def _below(name: str, *values: object) -> str:
-    """What a message adds where a number is too large."""
+    """Return what a message adds when a number is too large."""
     return f" below {_limit(name):,}" if any(isinstance(each, int) and each >= _limit(name) for each in values) else ""
 
 

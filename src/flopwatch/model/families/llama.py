@@ -47,7 +47,7 @@ class Decoder:
 
 
 def decoder(fields: Fields, form: Decoder) -> Architecture:
-    """A decoder of that form."""
+    """Build a decoder of the given form."""
     hidden, layers = fields.size("hidden_size"), fields.size("num_hidden_layers")
     kinds = form.kinds or [FULL] * layers
     stack = blocks.stack_of("model.layers", kinds, lambda kind: _layer(fields, form, kind))
@@ -61,7 +61,7 @@ def decoder(fields: Fields, form: Decoder) -> Architecture:
 
 
 def attention_of(fields: Fields, form: Decoder, kind: str) -> Component:
-    """The attention of one layer."""
+    """Build the attention of one layer."""
     return blocks.attention(
         fields.size("hidden_size"),
         fields.size("num_attention_heads"),
@@ -103,7 +103,7 @@ def _norm(fields: Fields, form: Decoder, name: str | None) -> tuple[Component, .
 
 
 def standard_heads(fields: Fields) -> tuple[int, int]:
-    """(head_dim, key and value heads)."""
+    """Return head_dim and the number of key and value heads."""
     hidden, heads = fields.size("hidden_size"), fields.size("num_attention_heads")
     return blocks.head_dim(fields, hidden, heads), blocks.key_value_heads(fields, heads)
 

@@ -179,7 +179,7 @@ def glm4_moe(fields: Fields) -> Architecture:
 
 
 def first_dense(fields: Fields, default: int) -> int:
-    """How many of the first layers are dense."""
+    """Return how many of the first layers are dense."""
     first = fields.values.get("first_k_dense_replace", default)
     if isinstance(first, bool) or not isinstance(first, int) or first < 0:
         raise fields.unusable("first_k_dense_replace", "a whole number of layers")

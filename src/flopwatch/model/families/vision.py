@@ -65,7 +65,7 @@ def positions(fields: Fields, extra: int) -> int:
 
 
 def encoder(name: str, layers: int, layer: tuple[Component, ...]) -> Component:
-    """So many equal layers."""
+    """Build a stack of equal layers."""
     return blocks.stack(name, [("", layer)] * layers)
 
 
@@ -112,7 +112,7 @@ def _vit(fields: Fields, body: str, tokens: tuple[str, ...]) -> Architecture:
 
 
 def images(fields: Fields, parts: Sequence[Component]) -> Architecture:
-    """An architecture that reads images."""
+    """Build an architecture that reads images."""
     return Architecture(fields.model_type, tuple(parts), inputs="images", causal=False)
 
 
@@ -146,7 +146,7 @@ def dinov2(fields: Fields) -> Architecture:
 
 
 def ratio(fields: Fields, name: str, default: float) -> float:
-    """A positive number.
+    """Return a field that must be a positive number.
 
     Raises:
         ConfigError: If it is anything else.

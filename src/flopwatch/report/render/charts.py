@@ -265,7 +265,7 @@ def _events(report: Report) -> list[dict[str, Any]]:
 
 
 def _restarts(report: Report) -> list[dict[str, Any]]:
-    """A line where each later process began."""
+    """Return vertical lines where later processes began."""
     scale, _ = _time_axis(_longest(report)) if report.points else (1.0, "")
     starts = [(each.started_at - report.started_at) / scale for each in report.each_process[1:]][:_MOST_EVENTS]
     line = {"color": _COLOURS["budget"], "dash": "dot", "width": 1}
@@ -285,7 +285,7 @@ def _time_axis(longest: float) -> tuple[float, str]:
 
 
 def _steady(report: Report, name: str) -> list[tuple[float, float | None]]:
-    """Values of all windows but the first of every process."""
+    """Return the values of all windows except the first of every process."""
     return _series(report.points, lambda point: None if point.first else getattr(point, name))
 
 

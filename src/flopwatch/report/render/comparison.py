@@ -36,7 +36,7 @@ _EXPLAINED = (
 
 
 def sections(entries: Sequence[Entry]) -> list[Section]:
-    """The comparison; many runs have a line each."""
+    """Return the sections of a comparison; many runs get one line per run."""
     made = [
         _numbers(entries),
         Section("Totals", rows=tuple(_sums(entries))),

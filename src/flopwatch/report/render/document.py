@@ -63,7 +63,7 @@ class Section:
 
 
 def sections(report: Report) -> list[Section]:
-    """All sections that have something to say, in their order."""
+    """Return all sections with content, in order."""
     everything = [
         Section("The run", tuple(facts.run_lines(report))),
         Section("Speed and totals", tuple(facts.speed_lines(report))),
@@ -86,7 +86,7 @@ def sections(report: Report) -> list[Section]:
 
 
 def _some(sentences: Cells) -> Cells:
-    """As many as can be read."""
+    """Return the first sentences, and a count of those left out."""
     left_out = len(sentences) - _MOST_LINES
     return sentences if left_out <= 0 else (*sentences[:_MOST_LINES], f"and {left_out:,} more")
 

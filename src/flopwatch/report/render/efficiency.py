@@ -27,7 +27,7 @@ _WHOLE = 0.95  # of a dip; what is left is rounding
 
 
 def part_words(kind: str, *, short: bool = False) -> str:
-    """What a part of the waterfall is, or a word or two for a chart."""
+    """Return the words for a part of the waterfall, or a short label for a chart."""
     known = TIME_KINDS.get(kind)
     if known is None:
         return kind
@@ -40,7 +40,7 @@ def _cost_and_advice(kind: str) -> tuple[str, str]:
 
 
 def finding_words(finding: Finding) -> str:
-    """A finding in one sentence: evidence, what it is worth, what to do."""
+    """Return a finding as one sentence: evidence, what it is worth, what to do."""
     evidence, advice = _cost_and_advice(finding.kind)
     evidence = evidence.format(share=units.format_share(finding.share), detail=finding.detail)
     if finding.kind == "dips" and finding.detail == "1":
@@ -56,7 +56,7 @@ def _worth(finding: Finding) -> str:
 
 
 def unusual_lines(report: Report) -> list[str]:
-    """What was unusual, a sentence each."""
+    """Return one sentence per anomaly."""
     found = report.anomalies
     lines = [_dip_words(dip, report.started_at) for dip in found.dips]
     lines += [_drift_words(drift) for drift in found.drifts]
@@ -120,7 +120,7 @@ def _slow_rank_words(slow: SlowRank) -> str:
 
 
 def known_words(known: Known | None) -> str | None:
-    """What published runs reached."""
+    """Return a sentence on what published runs reached, or `None`."""
     if known is None:
         return None
     sizes = f"{units.format_count(known.smallest)} to {units.format_count(known.largest)} parameters"

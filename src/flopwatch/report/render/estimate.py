@@ -18,7 +18,7 @@ _ATTENTION = {"causal": "causal, unmasked pairs only", "full": "full, all pairs"
 
 
 def render_json(result: Estimate) -> str:
-    """The estimate as JSON; FLOPs are integers, however large."""
+    """Render the estimate as JSON; FLOPs are integers of any size."""
     values: dict[str, Any] = {
         "model_type": result.model_type,
         "method": result.method,
@@ -49,7 +49,7 @@ def render_json(result: Estimate) -> str:
 
 
 def render_text(result: Estimate) -> str:
-    """The estimate for a terminal."""
+    """Render the estimate for a terminal."""
     routed = result.active_parameters != result.parameters
     table = tabulate(
         [_row(row, result, routed) for row in result.components],

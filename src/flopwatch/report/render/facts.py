@@ -35,7 +35,7 @@ _UNREADABLE_WORK = "the record of how FLOPs were counted is unreadable"
 
 
 def headline(report: Report) -> list[Line]:
-    """The few numbers that come first."""
+    """Return the headline numbers."""
     return [
         ("MFU", units.format_percent(report.mfu)),
         ("run MFU", units.format_percent(report.run_mfu)),
@@ -62,7 +62,7 @@ def headline_basis(report: Report) -> str:
 
 
 def run_lines(report: Report) -> list[Line]:
-    """What ran, on what, against which peak."""
+    """Return what ran, on which devices, against which peak."""
     lines = [
         ("run", f"{report.name}, {report.run_id}" if report.name else report.run_id),
         ("status", f"{report.status} at step {report.step:,}"),
@@ -93,7 +93,7 @@ def _date(seconds: float) -> str:
 
 
 def peak_text(device: Device) -> str:
-    """The peak with its precision and source, or that there is none."""
+    """Return the peak with its precision and source, or why there is none."""
     if device.peak_flops_per_second is None:
         return f"{units.UNKNOWN}, so there is no MFU: {device.peak_source or 'no peak is known'}"
     peak = units.format_si(device.peak_flops_per_second, "FLOP/s")
@@ -101,7 +101,7 @@ def peak_text(device: Device) -> str:
 
 
 def no_mfu_reason(report: Report) -> str | None:
-    """Why there is no MFU, `None` if there is one."""
+    """Return why there is no MFU, or `None` if there is one."""
     if report.mfu is not None:
         return None
     if report.work is None:
@@ -124,7 +124,7 @@ def _no_window_reason(report: Report) -> str:
 
 
 def work_lines(work: Work | None) -> list[Line]:
-    """How the work was counted."""
+    """Return how FLOPs were counted."""
     if work is None:
         return [("counted", "no record: the run ended before its first batch finished, or the record is unreadable")]
     if work.verification in WITHHELD:
@@ -179,14 +179,14 @@ def _batch_words(work: Work) -> str:
 
 
 def work_words(work: Work) -> str:
-    """FLOPs of the first batch in a few words."""
+    """Return the FLOPs of the first batch in a few words."""
     per_token = work.training_flops_per_token
     amount = units.format_si(work.training_flops if per_token is None else per_token, "FLOPs")
     return f"{amount} per {'batch' if per_token is None else 'token'}{_attention_words(work)}"
 
 
 def _attention_words(work: Work) -> str:
-    """Of a measured model it is not known whether it has any attention."""
+    """Return the attention convention in words; a measured model may have no attention."""
     return "" if work.method == "measured" else f" with {work.attention} attention"
 
 
@@ -203,7 +203,7 @@ def _attention_convention(work: Work) -> str:
 
 
 def speed_lines(report: Report) -> list[Line]:
-    """Means over the run, warm-up left out."""
+    """Return means over the run without warm-up, and totals."""
     run_mfu = units.format_percent(report.run_mfu)
     lines = [
         ("MFU", _in_loop(units.format_percent(report.mfu))),
@@ -242,7 +242,7 @@ def _left(budget: BudgetStanding) -> str:
 
 
 def restart_lines(report: Report) -> list[Line]:
-    """Each process of a run that was resumed, and what the restarts cost."""
+    """Return one line per process of a resumed run, and what the restarts cost."""
     if report.processes == 1 and not report.totals.lost_seconds:
         return []
     lines = [(f"process {number}", _process_words(each)) for number, each in enumerate(report.each_process, 1)]
@@ -269,7 +269,7 @@ def _process_words(process: Process) -> str:
 
 
 def hardware_lines(report: Report) -> list[Line]:
-    """What the GPUs did: clocks and what held them down, energy, tensor cores; and what could not be read."""
+    """Return clocks, throttling, energy and tensor activity of the GPUs, and what could not be read."""
     hardware = report.hardware
     if hardware is None:
         return []
@@ -284,7 +284,7 @@ def hardware_lines(report: Report) -> list[Line]:
 def _clock_lines(report: Report) -> list[Line]:
     if report.sm_clock_hz is None:
         return [("SM clock", units.UNKNOWN)]
-    clock = f"{units.format_clock(report.sm_clock_hz)} mean, {units.format_clock(report.sm_clock_hz_min)} lowest"
+    clock = f"{units.format_clock(report.sm_clock_hz)} mean, {units.format_clock(report.sm_clock_hz_min)} minimum"
     if report.device.boost_clock_hz is not None:
         clock += f"; the peak assumes {units.format_clock(report.device.boost_clock_hz)}"
     lines = [("SM clock", clock)]
@@ -347,7 +347,7 @@ def _in_loop(value: str) -> str:
 
 
 def time_lines(report: Report) -> list[tuple[str, float, float | None]]:
-    """Where wall time went: what, seconds, share."""
+    """Return where wall time went: words, seconds, share."""
     total = sum(report.seconds.values())
     return [
         (part_words(kind), seconds, share)

@@ -83,7 +83,7 @@ def chip_facts(name: str, chip: Chip, dtype: Dtype | None, slice_sms: int | None
 
 
 def render_json(rows: list[Facts]) -> str:
-    """The list as JSON."""
+    """Render the list of devices as JSON."""
     return json.dumps({"gpus": rows}, indent=2) + "\n"
 
 
@@ -142,7 +142,7 @@ def _tera(flops_per_second: float) -> str:
 
 
 def _kinds(rows: list[Facts]) -> list[Facts]:
-    """One row of every kind of device, slices included."""
+    """Return one row per kind of device, slices included."""
     every = [each for row in rows for each in (row, *row.get("slices", ()))]
     return list({(row["name"], row["sm_count"]): row for row in every}.values())
 
@@ -162,7 +162,7 @@ def _peak_lines(row: Facts) -> list[tuple[str, str]]:
 
 
 def _readable_parts(rows: list[Facts]) -> list[str]:
-    """What may be read, once for all GPUs that say the same."""
+    """Return what can be read, once for all GPUs with equal answers."""
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for row in rows:
         groups.setdefault(tuple(row["readable"].items()), []).append(str(row["index"]))

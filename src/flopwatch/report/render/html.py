@@ -15,7 +15,7 @@ from flopwatch.report.report import Report
 
 
 def render(report: Report) -> str:
-    """The page; everything that a user supplied is escaped."""
+    """Render the page; everything supplied by a user is escaped."""
     parts = sections(report)
     first = [section for section in parts if section.heading == WHAT_TO_DO]
     return _page(
@@ -30,7 +30,7 @@ def render(report: Report) -> str:
 
 
 def render_comparison(entries: Sequence[Entry], parts: Sequence[Section]) -> str:
-    """Runs side by side, their MFU in one chart."""
+    """Render runs side by side, with their MFU in one chart."""
     return _page(
         title=f"{len(entries)} runs",
         subtitle="compared by flopwatch",

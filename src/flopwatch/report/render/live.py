@@ -42,7 +42,7 @@ _FORMS: Mapping[Form, Callable[[float], str]] = MappingProxyType(
 
 
 def shown(metric: Metric, value: float) -> str:
-    """A value of a metric with its unit."""
+    """Return a metric's value with its unit."""
     return f"{_FORMS[metric.form](value)} {metric.unit}".rstrip()
 
 
@@ -99,23 +99,23 @@ def bars(values: Sequence[float]) -> str:
 
 
 def columns_of(row: Mapping[str, Any]) -> list[str]:
-    """What lines show of a run with such a row."""
+    """Return the columns that lines show for a run with such a row."""
     return [key for key, metric in METRICS.items() if metric.in_lines and key in row]
 
 
 def headings(columns: Sequence[str]) -> str:
-    """The line above the lines."""
+    """Return the heading line."""
     return "".join(each.rjust(_WIDTH) for each in ("step", *(METRICS[key].heading for key in columns)))
 
 
 def line(row: Mapping[str, Any], columns: Sequence[str]) -> str:
-    """A window in one line."""
+    """Return a window as one line."""
     values = [(METRICS[key], units.number(row.get(key))) for key in columns]
     cells = [units.UNKNOWN if value is None else shown(metric, value) for metric, value in values]
     return "".join(each.rjust(_WIDTH) for each in (_step(row), *cells))
 
 
 def _step(row: Mapping[str, Any]) -> str:
-    """The optimizer step: Lightning's axis is one behind it."""
+    """Return the optimizer step; Lightning's axis is one behind it."""
     step = units.number(row.get(STEP_AXIS))
     return units.UNKNOWN if step is None else f"{step + 1:,.0f}"

@@ -28,7 +28,7 @@ def render(report: Report) -> str:
 
 
 def render_sections(parts: Sequence[Section]) -> str:
-    """Sections below each other."""
+    """Render sections one below the other."""
     return "\n\n".join(_section(section) for section in parts)
 
 

@@ -17,7 +17,7 @@ _BAR, _WIDTH = 30, 110
 
 
 def render(report: Report) -> str:
-    """The whole report for a terminal."""
+    """Render the whole report for a terminal."""
     return render_sections(sections(report))
 
 
@@ -27,7 +27,7 @@ def render_sections(parts: Sequence[Section]) -> str:
 
 
 def summary_lines(report: Report) -> list[str]:
-    """Three lines for the end of a run."""
+    """Return the three summary lines logged at the end of a run."""
     return [_mfu_summary(report), _totals_summary(report), _time_summary(report)]
 
 
@@ -83,7 +83,7 @@ def _table(section: Section) -> str:
 
 
 def bar(share: float | None) -> str:
-    """A bar of blocks as long as a share."""
+    """Return a bar of block characters whose length shows a share."""
     eighths = round(max(share or 0.0, 0.0) * _BAR * 8)
     full, rest = divmod(eighths, 8)
     return "█" * full + ("" if not rest else chr(ord("█") + 8 - rest))

@@ -15,7 +15,7 @@ _IN_ADDRESSES = ":/?=&%#"
 
 
 def texts(entries: Sequence[Entry]) -> list[Text]:
-    """What stands above the charts of a report."""
+    """Return the headings and texts above the charts of a W&B Report."""
     links = [f"- [{plain(entry.name)}]({quote(entry.url, safe=_IN_ADDRESSES)})" for entry in entries if entry.url]
     parts = [Text(section.heading, render_sections([replace(section, heading="")])) for section in sections(entries)]
     return [*parts, Text("The runs", "\n".join(links))] if links else parts
