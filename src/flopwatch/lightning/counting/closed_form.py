@@ -185,7 +185,7 @@ class ClosedFormCounter:
         if self._subject.tells_forward_only(training):
             return True
         raise ConfigError(
-            (f"a batch had {training.backwards} backward passes, but its closed form is for {self._full_at}")
+            f"a batch had {training.backwards} backward passes, but its closed form is for {self._full_at}"
         )
 
     def _stated_at_first(self, batch: Any) -> Batch:
