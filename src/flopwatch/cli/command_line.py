@@ -283,7 +283,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _page_of_one(arguments: argparse.Namespace, form: str, tell: ReadingBar) -> tuple[str, Path]:
-    """The report of a run, and where its page goes: beside a run file of this machine."""
+    """Return a run's report, and where its page goes: next to a run file on this machine."""
     from flopwatch.report.plan import against, read_plan
     from flopwatch.report.render import RENDERERS
     from flopwatch.report.report import summarize
@@ -299,7 +299,7 @@ def _page_of_one(arguments: argparse.Namespace, form: str, tell: ReadingBar) -> 
 
 
 def _page_of_several(arguments: argparse.Namespace, form: str, tell: ReadingBar) -> tuple[str, Path]:
-    """Runs side by side; those of a project are all that ended."""
+    """Compare runs side by side; a project stands for all its ended runs."""
     from flopwatch.report.comparison import Entry, entry_of, entry_of_ended
     from flopwatch.report.render.comparison import RENDERERS
     from flopwatch.report.report import Report, summarize
