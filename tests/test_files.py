@@ -14,8 +14,9 @@ from flopwatch.hardware.user_chips import chips_from_file
 from flopwatch.model.families import architecture_of
 from flopwatch.report.plan import read_plan
 from flopwatch.report.tail import follow
+from flopwatch.run.lineage import last_sign
 from flopwatch.run.records import to_json
-from flopwatch.run.run_file import last_sign, read_run, read_start
+from flopwatch.run.run_file import read_run, read_start
 from tests import samples
 from tests.model.families.families import FAMILIES
 
@@ -34,7 +35,7 @@ def test_a_byte_order_mark_is_read_over(tmp_path):
     assert read_plan(plan) == {"training_flops": 5}
     assert read_run(run).segments[0].start == read_start(run) == samples.start()
     assert read_run(run).notes == ()
-    assert last_sign(run).step == 21
+    assert last_sign(run).progress.step == 21
     assert len(list(follow(run).rows())) == 2
 
 

@@ -1,14 +1,19 @@
 """A long fit under every fault at random: does it end with the right totals, with memory, threads and files flat?
 
-    PYTHONPATH=. python tests/benchmarks/soak.py [--steps 100000] [--seed 1]
+    PYTHONPATH=. python tests/benchmarks/soak.py [--steps 100000] [--seed 1] [--rounds 20]
 
 A parent process runs the fit again and again until it reaches its last step. It kills it (SIGTERM or SIGKILL) after a
 random time, makes the NVML driver fail or slow (the compiled fake, read through NVIDIA's binding), and fills and frees
 the small file system (a tmpfs, where it may mount one) that the run file is on. Within the fit loggers fail and stall,
-writes to the run file are slow, the wall clock jumps, and batches carry things that are no tensors. Each process
-resumes from the last checkpoint, saved every 500 steps.
+writes to the run file are slow, or do not answer for seconds, the wall clock jumps, and batches carry things that are
+no tensors; each process finds the clock set by up to two hours, and each epoch another number of batches. Weights are
+averaged (SWA), and there are budgets of all kinds. Each process resumes from the last checkpoint, saved every 500
+steps.
 
 The judge is a ledger that the model keeps of its own steps, by hand arithmetic, and that travels in its checkpoints.
+
+Before that, 20 attempts of one small run are killed, fail or are stopped, each of which goes on from any checkpoint
+that there is: steps, FLOPs and time that were kept and lost must be all that the diaries of the attempts hold.
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 import transformers
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, StochasticWeightAveraging
 from pytorch_lightning.loggers.logger import DummyLogger
 
 from flopwatch import FlopWatch, files
@@ -39,10 +44,11 @@ from flopwatch.hardware.nvml.lookup import Address
 from flopwatch.lightning import devices
 from flopwatch.lightning.session import session
 from flopwatch.report.report import summarize
-from flopwatch.run import appending
+from flopwatch.run import appending, clock
 from flopwatch.run.records import Device
 from flopwatch.run.run_file import read_run
 from tests.conftest import FakeDriver, compile_driver
+from tests.lightning.attempts import check, rounds
 
 H100 = "NVIDIA H100 80GB HBM3"
 LENGTHS = (4, 8, 12, 16)
@@ -54,6 +60,8 @@ TOKEN_FLOPS = 3 * 2 * (2 * 768 + 256)
 PAIR_FLOPS = 3 * 2 * (2 * 2 * 8)
 CHECKPOINT_EVERY = 500
 WINDOW_STEPS = 50
+BUDGETS = ["1M steps", "1e9 FLOPs", "1T tokens", "10K samples", "40 epochs", "1 h", "9 device-hours", "5 kWh", "$3"]
+BRANCH_STEPS = 60
 FUNCTIONS = (
     "nvmlDeviceGetClockInfo",
     "nvmlDeviceGetPowerUsage",
@@ -85,13 +93,16 @@ class World:
         return happens
 
     def install(self):
-        """The wall clock jumps, the disk is slow, and the fake driver's GPU is the device."""
+        """The clock is set and jumps, the disk is slow or silent, and the fake driver's GPU is the device."""
         real_time, append = time.time, appending.AppendedFile.append
         time.time = lambda: real_time() + self.offset
+        clock._STARTED_AT += self.chance.uniform(-7200, 7200)
 
         def slow_append(file, line):
             if self.happens("slow writes", 0.02):
                 time.sleep(0.5)
+            if self.happens("silent disks", 0.005):
+                time.sleep(self.chance.uniform(3, 8))
             append(file, line)
 
         appending.AppendedFile.append = slow_append
@@ -116,13 +127,27 @@ class Batches(torch.utils.data.IterableDataset):
     JUNK = (None, "words", [], {"deep": [[]]}, Untouchable(), float("nan"), 10**400, b"\0", object, lambda: 0)
 
     def __init__(self, chance):
-        self.chance = chance
+        self.chance, self.batches = chance, chance.randint(100, 900)
+
+    def __len__(self):
+        return self.batches
 
     def __iter__(self):
-        while True:
+        for _ in range(len(self)):
             ids = torch.randint(32, (SEQUENCES, self.chance.choice(LENGTHS)))
             junk = self.chance.choice(self.JUNK)
             yield {"input_ids": ids, "labels": ids, "junk": junk, 7: self.chance.choice(self.JUNK)}
+
+
+class Data(pl.LightningDataModule):
+    """A loader of another length in each epoch."""
+
+    def __init__(self, chance):
+        super().__init__()
+        self.chance = chance
+
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(Batches(self.chance), batch_size=None, collate_fn=lambda batch: batch)
 
 
 class Ledger(pl.LightningModule):
@@ -199,9 +224,12 @@ def fit(folder, disk, steps, seed):
 
     vitals = Vitals(world, keep)
     saving = ModelCheckpoint(folder, every_n_train_steps=CHECKPOINT_EVERY, save_last=True, save_top_k=0)
-    watch = FlopWatch(every_n_steps=WINDOW_STEPS, dirpath=disk, report=False)
+    averaging = StochasticWeightAveraging(1e-3, swa_epoch_start=2)
+    watch = FlopWatch(BUDGETS, usd_per_device_hour=2.0, every_n_steps=WINDOW_STEPS, dirpath=disk, report=False)
     trainer = pl.Trainer(
         max_steps=steps,
+        max_epochs=10**6,
+        reload_dataloaders_every_n_epochs=1,
         accelerator="cpu",
         devices=1,
         logger=[Flaky(world)],
@@ -209,12 +237,11 @@ def fit(folder, disk, steps, seed):
         enable_model_summary=False,
         log_every_n_steps=WINDOW_STEPS,
         default_root_dir=folder,
-        callbacks=[watch, saving, vitals],
+        callbacks=[watch, saving, averaging, vitals],
     )
     last = folder / "last.ckpt"
     try:
-        data = torch.utils.data.DataLoader(Batches(world.chance), batch_size=None, collate_fn=lambda batch: batch)
-        trainer.fit(module, data, ckpt_path=last if last.exists() else None)
+        trainer.fit(module, datamodule=Data(world.chance), ckpt_path=last if last.exists() else None)
     finally:
         keep()
 
@@ -325,8 +352,22 @@ def tell(results, report, statuses, faults, mounted, seconds, log):
         print(f"{step:10,} {memory:11} {threads:8} {handles:6}")
     print(f"tracebacks: {log.count('Traceback')}, of ours: {log.count('flopwatch stopped measuring')}")
     print("TOTALS AGREE" if agree else "TOTALS DIFFER")
-    if not agree or "flopwatch stopped measuring" in log:
+    lost = "unknown" if report.totals.lost_steps is None else f"{report.totals.lost_steps:,}"
+    balance = abs(sum(report.seconds.values()) - report.wall_seconds) < 0.1 and 0 < report.goodput < 1
+    print(f"lost steps: {lost}, goodput {report.goodput:.3f} of {report.wall_seconds:,.0f} s, which balance: {balance}")
+    print("notes: " + "; ".join(report.notes))
+    if not agree or not balance or "flopwatch stopped measuring" in log:
         raise SystemExit(1)
+
+
+def branches(folder, count, seed):
+    done, began, totals = rounds(folder, count, BRANCH_STEPS, random.Random(seed))
+    steps, batches = sum(each.until - each.since for each in done), sum(each.batches for each in done)
+    print(f"{len(done)} attempts did {steps} steps, {batches} batches, {sum(each.seconds for each in done):.1f} s:")
+    print(f"{totals.steps} steps kept and {totals.lost_steps} lost, {began.lost_steps} of them before the last attempt")
+    print(f"{totals.flops:,} FLOPs kept and {totals.lost_flops:,} lost, {totals.seconds:.1f} s")
+    check(done, totals, BRANCH_STEPS, BRANCH_STEPS)
+    print("KEPT AND LOST ARE ALL THAT WAS DONE")
 
 
 def main():
@@ -340,7 +381,10 @@ def main():
     parser.add_argument(
         "--most-seconds", type=float, default=90, help="a process is killed after 15 to so many seconds"
     )
+    parser.add_argument("--rounds", type=int, default=20, help="attempts of a run that is rolled back again and again")
     arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        branches(Path(folder) / "branches", arguments.rounds, arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         soak(Path(folder), arguments.steps, arguments.seed, arguments.most_seconds)
 

@@ -81,6 +81,26 @@ def test_of_several_budgets_the_first_to_be_reached_is_headlined_and_ends_the_ru
     _, row = logger.ours()[1]
     assert row["budget/fraction"] == pytest.approx(320 / 400)
     assert [each.text for each in segment.start.budgets] == ["400 tokens", "30 steps", "1d 0h"]
+    # A step takes a second: 2.5 s for the 80 tokens left, 20 s for the steps, and the day less 10 s, which is certain.
+    tokens, steps, day = segment.windows[2].budgets
+    assert [each.fraction for each in (tokens, steps, day)] == pytest.approx([0.8, 1 / 3, 10 / 86400])
+    assert [each.seconds_left for each in (tokens, steps, day)] == pytest.approx([2.5, 20, 86390])
+    assert [each.seconds_left_low for each in (tokens, steps)] == [None, None]
+    assert day.seconds_left_low == day.seconds_left == day.seconds_left_high
+
+
+def test_the_headline_does_not_jump_between_budgets_that_are_as_near(tmp_path, clock):
+    logger, seconds = MemoryLogger(), [3.0, 1.0]
+
+    def at_batch(index):
+        clock.now += seconds[index // 5 % 2]
+
+    watch = FlopWatch(["200 steps", "400 s"], every_n_steps=5, dirpath=tmp_path)
+    trainer(tmp_path, watch, max_steps=150, logger=logger).fit(TinyGPT(at_batch), loader())
+    rows = [row["budget/fraction"] for _, row in logger.ours()]
+    # Five steps of 3 s, five of 1 s, and so on: 2 s a step, so 400 s and 200 steps come together, and now one is ahead,
+    # now the other. After the first five steps it is the time, and so it stays.
+    assert rows == pytest.approx([(15 * ((window + 1) // 2) + 5 * (window // 2)) / 400 for window in range(1, 31)])
 
 
 def test_a_budget_that_ends_a_run_leaves_a_checkpoint(fit, tmp_path, caplog):

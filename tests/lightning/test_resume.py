@@ -126,4 +126,6 @@ def test_a_moment_that_was_lost_is_no_zero():
     lost = Totals(lost_steps=3, lost_seconds=10.3)
     # 10.3 - 10.0 s.
     words = "lost work of the previous process: 1 step after the checkpoint, 0.3s"
-    assert restart._words(kept, lost) == words
+    assert restart._words(kept, lost, 1) == words
+    words = "lost work of 2 previous processes: 1 step after the checkpoint, 0.3s"
+    assert restart._words(kept, lost, 2) == words

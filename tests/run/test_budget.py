@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flopwatch.errors import FlopwatchError, QuantityError
-from flopwatch.run.budget import Budget, parse_budget, project
+from flopwatch.run.budget import Budget, Headline, Projection, parse_budget, project
 from flopwatch.run.projection import TimeLeft
 
 
@@ -110,3 +110,45 @@ def test_a_reached_budget_has_no_time_left_and_its_fraction_is_not_clamped():
 )
 def test_budgets_in_words(text, words):
     assert str(parse_budget(text)) == words
+
+
+def standing(unit, fraction, low, middle, high):
+    return Projection(Budget(100, unit), fraction, middle, low, high)
+
+
+def headlines(*windows):
+    headline = Headline()
+    return [headline.choose(each).budget.unit for each in windows]
+
+
+def test_the_headline_stays_until_another_budget_is_sure_to_come_first():
+    steps, time = standing("steps", 0.5, 50, 60, 80), standing("seconds", 0.5, 70, 70, 70)
+    later, much_later = standing("steps", 0.5, 65, 75, 90), standing("steps", 0.5, 71, 85, 99)
+    # 75 s of steps come after 70 s, but may be 65; from 71 on they do not.
+    assert headlines([steps, time], [time, later], [time, much_later], [later, time]) == [
+        "steps",
+        "steps",
+        "seconds",
+        "seconds",
+    ]
+
+
+def test_an_estimate_without_an_interval_is_not_sure_and_none_is_worth_less_than_any():
+    rough, time = standing("steps", 0.5, None, 60, None), standing("seconds", 0.5, 70, 70, 70)
+    unknown = standing("tokens", 0.5, None, None, None)
+    assert headlines([time, unknown], [rough, time, unknown]) == ["seconds", "seconds"]
+    assert headlines([unknown], [time, unknown]) == ["tokens", "seconds"]
+
+
+def test_a_budget_that_is_used_up_takes_the_headline_and_keeps_it():
+    tokens, steps = standing("tokens", 0.9, 5, 10, 15), standing("steps", 1.0, 0, 0, 0)
+    both = [standing("tokens", 1.1, 0, 0, 0), steps]
+    assert headlines([tokens, standing("steps", 0.9, 5, 12, 15)], [steps, tokens], both) == ["tokens", "steps", "steps"]
+
+
+def test_a_headline_that_is_not_settled_or_no_longer_measured_is_the_nearest():
+    steps, time = standing("steps", 0.5, None, 60, None), standing("seconds", 0.5, 70, 70, 70)
+    headline = Headline()
+    assert headline.choose([time], settle=False).budget.unit == "seconds"
+    assert [headline.choose(each).budget.unit for each in ([steps, time], [time])] == ["steps", "seconds"]
+    assert headline.choose([]) is None

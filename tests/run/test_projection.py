@@ -35,6 +35,12 @@ def test_an_even_run_goes_on_as_it_went():
     assert left.seconds / left.low == pytest.approx(left.high / left.seconds)
 
 
+def test_a_budget_that_is_very_far_away_has_no_interval():
+    # 1e12 tokens of 10 in 20 s each: its interval would be a number that no float holds.
+    left = learned(*[(10, 20.0)] * 20).left(10**12)
+    assert (left.seconds, left.low, left.high) == (pytest.approx(2e12), None, None)
+
+
 def test_a_run_that_became_slower_goes_on_slower():
     # The mean since the start would say 1.25 s each.
     left = learned(*[(1, 1.0)] * 100, *[(1, 1.5)] * 100).left(100)

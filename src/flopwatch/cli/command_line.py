@@ -419,7 +419,7 @@ def _watch(arguments: argparse.Namespace) -> None:
 
 def _show_numbers(run_: Follower, title: str, every_seconds: float, *, redraw: bool) -> None:
     """Print windows as they come until the run ends: a table drawn anew, or on anything but a terminal lines."""
-    from flopwatch.report.render import live
+    from flopwatch.report.render import facts, live
     from flopwatch.wandb.leet import terminal_size
 
     rows: deque[Row] = deque(maxlen=_MOST_ROWS)
@@ -437,7 +437,8 @@ def _show_numbers(run_: Follower, title: str, every_seconds: float, *, redraw: b
                 print(live.headings(columns))
             print(live.line(row, columns), flush=True)
         if redraw:
-            print(f"{_CLEAR}{live.screen(rows, title, *terminal_size())}", end="", flush=True)
+            budgets = [(units.printable(name), words) for name, words in facts.budget_lines(run_.budgets)]
+            print(f"{_CLEAR}{live.screen(rows, title, *terminal_size(), budgets)}", end="", flush=True)
         if run_.ended:
             if not rows:
                 print(f"the run has ended; flopwatch logged no window in {title}", file=sys.stderr)

@@ -23,6 +23,7 @@ class TrainingLoop(Protocol):
     max_steps: int
     num_training_batches: int | float
     estimated_stepping_batches: int | float
+    accumulate_grad_batches: int
 
     # Its processes. `strategy.root_device` is this one's device.
     world_size: int

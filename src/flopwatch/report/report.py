@@ -13,7 +13,7 @@ from flopwatch.report.anomalies import Anomalies, anomalies
 from flopwatch.report.findings import Evidence, Finding, findings
 from flopwatch.report.published_mfu import Known, known_mfu
 from flopwatch.report.standings import BudgetStanding, SecondsLeft, seconds_left, standings
-from flopwatch.report.time_book import seconds_by_kind, standing
+from flopwatch.report.time_book import clock_words, seconds_by_kind, standing
 from flopwatch.report.waterfall import Part, waterfall
 from flopwatch.run import metrics, rates
 from flopwatch.run.records import Device, Event, Hardware, Status, Totals, Window, Work
@@ -21,7 +21,7 @@ from flopwatch.run.run_file import Run, Segment
 
 REPORT_SCHEMA = 1
 _NO_ANOMALIES = Anomalies()
-ReportStatus = Status | Literal["killed", "no end recorded (killed, or still running)"]
+ReportStatus = Status | Literal["killed", "killed or still running"]
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def summarize(run: Run) -> Report:
         seconds=seconds,
         points=tuple(_points(run, first.start.started_at)),
         events=tuple(event for segment in run.segments for event in segment.events),
-        notes=(*run.notes, doubt) if doubt else run.notes,
+        notes=(*run.notes, *(words for words in (clock_words(run), doubt) if words)),
         versions=start.versions,
         goodput=metrics.goodput(totals, wall_seconds),
         each_process=tuple(_process(segment, followed=segment is not last) for segment in run.segments),
@@ -327,7 +327,7 @@ def _peak_at_clock(window: Window, device: Device) -> float | None:
 
 
 def _status(segment: Segment) -> ReportStatus:
-    return segment.end.status if segment.end else "no end recorded (killed, or still running)"
+    return segment.end.status if segment.end else "killed or still running"
 
 
 def _process(segment: Segment, *, followed: bool) -> Process:

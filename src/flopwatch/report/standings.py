@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flopwatch.report.time_book import standing
 from flopwatch.run import metrics, rates
+from flopwatch.run.records import BudgetLine, BudgetShare, Window
 from flopwatch.run.run_file import Segment
 
 
@@ -20,12 +22,13 @@ class SecondsLeft:
 
 @dataclass(frozen=True)
 class BudgetStanding:
-    """A budget and how much of it is used."""
+    """A budget, how much of it is used, and when the rest will be."""
 
     text: str
     amount: float
     unit: str
     fraction: float | None
+    left: SecondsLeft | None = None
 
 
 def standings(last: Segment) -> tuple[BudgetStanding, ...]:
@@ -33,17 +36,38 @@ def standings(last: Segment) -> tuple[BudgetStanding, ...]:
     totals, step, _ = standing(last)
     used = metrics.used(totals, step, epochs=_epochs(last), usd_per_device_hour=last.start.usd_per_device_hour)
     return tuple(
-        BudgetStanding(each.text, each.amount, each.unit, rates.fraction(used.get(each.unit), each.amount))
-        for each in last.start.budgets
+        BudgetStanding(each.text, each.amount, each.unit, rates.fraction(used.get(each.unit), each.amount), left)
+        for each, left in zip(last.start.budgets, _all_left(last), strict=True)
+    )
+
+
+def standings_of(budgets: Sequence[BudgetLine], window: Window) -> tuple[BudgetStanding, ...]:
+    """The budgets of a run at the end of a window; nothing in files of before all of them were written down."""
+    return tuple(
+        BudgetStanding(each.text, each.amount, each.unit, share.fraction, _left(share))
+        for each, share in zip(budgets, window.budgets, strict=False)
     )
 
 
 def seconds_left(last: Segment) -> SecondsLeft | None:
     """Time to the budget that will be reached first; `None` where the run has finished, or nothing tells."""
-    window = last.windows[-1] if last.windows else None
-    if window is None or window.seconds_left is None or (last.end is not None and last.end.status == "finished"):
+    return _left(last.windows[-1]) if last.windows and not _has_finished(last) else None
+
+
+def _all_left(last: Segment) -> Iterator[SecondsLeft | None]:
+    shares = last.windows[-1].budgets if last.windows and not _has_finished(last) else ()
+    yield from (_left(each) for each in shares[: len(last.start.budgets)])
+    yield from (None for _ in last.start.budgets[len(shares) :])
+
+
+def _left(share: BudgetShare | Window) -> SecondsLeft | None:
+    if share.seconds_left is None:
         return None
-    return SecondsLeft(window.seconds_left, window.seconds_left_low, window.seconds_left_high)
+    return SecondsLeft(share.seconds_left, share.seconds_left_low, share.seconds_left_high)
+
+
+def _has_finished(last: Segment) -> bool:
+    return last.end is not None and last.end.status == "finished"
 
 
 def _epochs(last: Segment) -> float | None:

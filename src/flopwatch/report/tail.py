@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from flopwatch import units
 from flopwatch.errors import RunFileError
 from flopwatch.files import here
+from flopwatch.report.standings import BudgetStanding, standings_of
 from flopwatch.run import metrics
 from flopwatch.run.metric_table import Moment, logger_metrics
 from flopwatch.run.records import Device, End, Record, Start, Window, from_json
@@ -30,6 +31,10 @@ class Follower(Protocol):
     @property
     def ended(self) -> bool:
         """Return whether the run has recorded its end."""
+
+    @property
+    def budgets(self) -> tuple[BudgetStanding, ...]:
+        """The run's budgets at its last window, as far as the file tells."""
 
     def rows(self) -> Iterator[Row]:
         """Return the rows since the last call, with their step on Lightning's axis."""
@@ -84,6 +89,7 @@ class WandbFollower:
     """Follows a `.wandb` file: the rows of flopwatch in it, by their own keys without the user's prefix."""
 
     reader: LogReader
+    budgets: tuple[BudgetStanding, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -105,6 +111,7 @@ class RunFileFollower:
 
     path: Path
     ended: bool = False
+    budgets: tuple[BudgetStanding, ...] = ()
     _at: int = 0
     _start: Start | None = None
     _device: Device | None = None
@@ -123,6 +130,7 @@ class RunFileFollower:
 
     def _row(self, window: Window) -> Row:
         assert self._start is not None
+        self.budgets = standings_of(self._start.budgets, window)
         device = self._device or self._start.device
         seconds = window.ended_at - self._start.time
         moment = Moment(
@@ -130,7 +138,7 @@ class RunFileFollower:
             device=device,
             totals=window.totals,
             capacity_flops=metrics.capacity_flops(self._start.capacity_flops, seconds, device),
-            wall_seconds=window.ended_at - self._start.started_at,
+            wall_seconds=window.ended_at + self._start.set_back_seconds - self._start.started_at,
             usd_per_device_hour=self._start.usd_per_device_hour,
             kg_co2_per_kwh=self._start.kg_co2_per_kwh,
         )

@@ -2,7 +2,7 @@
 
 A process books its own time by kind, and the totals add it up. What lies between the last sign of a process and the
 next one's start is an interruption. What a process's books do not hold of its own time is unknown, as where the machine
-slept or its clock was set.
+slept. Where the machine's clock was set back between two of them, how long that was is not known, and is left out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from flopwatch import units
 from flopwatch.run import rates
 from flopwatch.run.records import Start, Totals, Window
 from flopwatch.run.run_file import Run, Segment
@@ -51,6 +52,15 @@ def time_book(run: Run) -> tuple[Stretch, ...]:
     """The stretches of a run, one a process with the time until the next; nothing where its totals hold no kinds."""
     totals, _, ended_at = standing(run.segments[-1])
     return tuple(_stretches(run, totals, ended_at)) if totals.seconds_by_kind else ()
+
+
+def clock_words(run: Run) -> str | None:
+    """Says so where a clock was set back between two processes."""
+    seconds = run.segments[-1].start.set_back_seconds
+    if seconds < _MOST_APART_SECONDS:
+        return None
+    back = units.format_duration(seconds)
+    return f"the clock was set back between two processes by at least {back}: the time between them is left out"
 
 
 def seconds_by_kind(run: Run) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -184,6 +184,38 @@ def project(
         _standing(budget, used, time_left) for budget in budgets if (used := done.get(budget.unit)) is not None
     ]
     return sorted(projections, key=lambda each: (each.seconds_left is None, each.seconds_left or 0.0, -each.fraction))
+
+
+class Headline:
+    """The budget that stands for all, the one that will be reached first; another takes its place only for sure."""
+
+    def __init__(self) -> None:
+        self._budget: Budget | None = None
+
+    def choose(self, projections: Sequence[Projection], *, settle: bool = True) -> Projection | None:
+        """The projection to show.
+
+        Args:
+            projections: Of all budgets, the nearest first.
+            settle: Whether paces are known well enough to stay with the choice.
+        """
+        kept = next((each for each in projections if each.budget == self._budget), None)
+        sure = (each for each in projections if kept is not None and _comes_first_for_sure(each, kept))
+        chosen = next(sure, kept) or next(iter(projections), None)
+        if settle and chosen is not None:
+            self._budget = chosen.budget
+        return chosen
+
+
+def _comes_first_for_sure(other: Projection, kept: Projection) -> bool:
+    """Whether a budget is used up before the other, even if it comes late and the other one early."""
+    if kept.fraction >= 1 or other.fraction >= 1:
+        return kept.fraction < 1
+    if kept.seconds_left is None:
+        return other.seconds_left is not None
+    if kept.seconds_left_low is None or other.seconds_left_high is None:
+        return False
+    return other.seconds_left_high < kept.seconds_left_low
 
 
 def _standing(budget: Budget, used: float, time_left: Callable[[BudgetUnit, float], TimeLeft | None]) -> Projection:

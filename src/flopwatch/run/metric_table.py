@@ -342,7 +342,7 @@ _TABLE = (
     Metric(
         "budget/fraction",
         lambda at: at.window.budget_fraction,
-        meaning="used share of the budget that runs out first",
+        meaning="used share of the budget that will end the run first; another one replaces it only if certain",
         absent=_NO_BUDGET,
         words="share of the budget",
         heading="budget",
@@ -353,7 +353,7 @@ _TABLE = (
     Metric(
         "budget/hours_left",
         lambda at: _hours(at.window.seconds_left),
-        meaning="hours until the first budget runs out, validation and checkpoints included",
+        meaning="hours until the budget of budget/fraction runs out, validation and checkpoints included",
         absent=_NO_BUDGET,
         words="time left",
         heading="left",

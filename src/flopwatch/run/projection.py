@@ -100,8 +100,10 @@ class Pace:
         training = amount * pace
         seconds = training + pauses
         deviation = math.sqrt(training**2 * variance + sum(squared for _, squared in coming))
-        factor = math.exp(_Z80 * _for_few(len(self._blocks)) * deviation / seconds)
-        return TimeLeft(seconds, seconds / factor, seconds * factor) if factor < _WIDEST else TimeLeft(seconds)
+        power = _Z80 * _for_few(len(self._blocks)) * deviation / seconds
+        if power >= math.log(_WIDEST):
+            return TimeLeft(seconds)
+        return TimeLeft(seconds, seconds / math.exp(power), seconds * math.exp(power))
 
     def _now(self) -> tuple[float, float]:
         """The pace to go on with, and its variance as a share of its square."""

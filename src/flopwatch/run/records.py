@@ -1,9 +1,8 @@
 """What a run writes down: frozen records, one JSON object each, that later versions can still read.
 
-A run file is a list of such objects: one `start`, one `work` once the first batch has been counted, a `window` about
-every ten seconds, an `end`; in between `hardware` as soon as the driver has answered, `event`s, and a `device` where
-the first batch showed that the start's was not right. All amounts are in base units (FLOPs, seconds, Hz, J); unknown is
-left out or null.
+A run file holds one `start`, one `work` once the first batch is counted, a `window` about every ten seconds, an `end`;
+in between `hardware` once the driver has answered, `event`s, and a `device` where the first batch showed that the
+start's was not right. All amounts are in base units (FLOPs, seconds, Hz, J); unknown is left out or null.
 """
 
 from __future__ import annotations
@@ -89,8 +88,8 @@ class Totals:
     Work is what was kept: steps that were done again after a restart are counted once, and what was done in vain is in
     `lost_steps`, `lost_flops` and `lost_seconds`. What was spent is all that was spent: `seconds` is wall time of the
     run's processes, without the time between them, `device_seconds` is it times devices, `joules` the energy of the
-    GPUs, each once. `hardware_flops` are `flops` with what activation checkpointing recomputes; `useful_tokens` are
-    `tokens` without padding; `seconds_by_kind` is kept time. Unknown in files that were written without them.
+    GPUs, each once. `hardware_flops` are `flops` with what activation checkpointing recomputes, `useful_tokens` are
+    `tokens` without padding, `seconds_by_kind` is kept time.
     """
 
     flops: int | None = 0
@@ -118,15 +117,24 @@ class BudgetLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class BudgetShare:
+    """What is used of a budget, and the time left with its 80% interval; `None` for what is not known."""
+
+    fraction: Float | None = None
+    seconds_left: Float | None = None
+    seconds_left_low: Float | None = None
+    seconds_left_high: Float | None = None
+
+
 @dataclass(frozen=True)
 class Start:
     """The first record of a process: what runs, on which devices, and from which totals it continues.
 
-    `started_at` is when the run first started, restarts included; `time` is when this process did (unix seconds).
-    `capacity_flops` is what the run's devices could have done at their peak before this process started, the time
-    between processes included. `resumed_from` is the run file of the process whose checkpoint this one goes on from;
-    `lost_files` are those of processes that went on from the same one and ended before they saved another.
-    `batches_per_epoch` is in files of before windows had `epochs`.
+    `started_at` is when the run first started, `time` when this process did (unix seconds). `capacity_flops` is what
+    the run's devices could have done at their peak until then. `resumed_from` is the run file of the process whose
+    checkpoint this one goes on from, `lost_files` those of processes whose work it was the first to count as lost. By
+    `set_back_seconds` its clock is behind the run's first one, as far as it shows.
     """
 
     run_id: str
@@ -144,7 +152,8 @@ class Start:
     kg_co2_per_kwh: Amount | None = None
     resumed_from: str | None = None
     lost_files: tuple[str, ...] = ()
-    batches_per_epoch: int | None = None
+    set_back_seconds: Amount = 0.0
+    batches_per_epoch: int | None = None  # of older files, whose windows have no epochs
     host: str | None = None
     pid: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -195,8 +204,8 @@ class Window:
     `telemetry.Telemetry`'s, to within a second: means over all devices, but `clock_samples` is the fewest of any,
     `sm_clock_hz_min` the lowest, `power_watts` all devices'. `slowest_rank_ratio` is how many times longer a step
     takes than if the slowest rank's own part of it (waiting for data, callbacks and, with DDP, the forward pass)
-    were as short as the mean rank's. `pause_seconds` are those of validation and checkpoints in it; the time left
-    lies between `seconds_left_low` and `seconds_left_high` four times out of five; `epochs` are those done.
+    were as short as the mean rank's. `pause_seconds` are those of validation and checkpoints in it; `epochs` are done.
+    `budget_fraction` and the time left are of the budget that will end the run; `budgets` are all of the start's.
     """
 
     step: int
@@ -230,6 +239,7 @@ class Window:
     slowest_rank_ratio: Amount | None = None
     pause_seconds: Mapping[str, Float] = field(default_factory=dict)
     epochs: Float | None = None
+    budgets: tuple[BudgetShare, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import os
-import socket
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,15 +15,12 @@ from typing import Any
 from flopwatch.errors import RunFileError
 from flopwatch.run.reading_bar import no_bar
 from flopwatch.run.records import (
-    Checkpoint,
     Device,
     End,
     Event,
     Hardware,
-    Progress,
     Record,
     Start,
-    Totals,
     Window,
     Work,
     from_json,
@@ -34,15 +28,11 @@ from flopwatch.run.records import (
 from flopwatch.run.window_list import MOST_WINDOWS, WindowList
 
 FILE_NAME = "run.jsonl"
-_STILL_ALIVE_SECONDS = 5.0
-_TAIL_BYTES = 2**16
-_MOST_SIBLINGS = 1000
 LONGEST_LINE = 4 * 2**20
 _MOST_EVENTS = 10_000
 _TOLD_EVERY = 1000
 _MOST_UNREADABLE = 10_000
 _MISSING = "its totals are included; means and anomalies cover the later processes only"
-_CHECKPOINT = b'{"kind":"checkpoint"'  # as `to_json` begins it
 
 
 Tell = Callable[[str, int, int], None]
@@ -63,120 +53,6 @@ def read_start(path: Path) -> Start:
     if not isinstance(record, Start):
         raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
     return record
-
-
-def last_sign(path: Path) -> Progress | None:
-    """The last that is known of the process that wrote a run file; `None` if its file cannot be read."""
-    try:
-        signs = (_last_progress(path), _last_record(path))
-        return max((each for each in signs if each is not None), key=lambda each: each.time, default=None)
-    except (OSError, RunFileError):
-        return None
-
-
-def totals_at_checkpoint(path: Path, step: int) -> Totals | None:
-    """The totals that a run file holds of the checkpoint at a step; the last ones, if there are several."""
-    found = None
-    try:
-        with path.open("rb") as file:
-            for line in iter(lambda: file.readline(LONGEST_LINE), b""):
-                record = from_json(line) if line.startswith(_CHECKPOINT) else None
-                if isinstance(record, Checkpoint) and record.step == step:
-                    found = record.totals
-    except (OSError, RunFileError):
-        return None
-    return found
-
-
-def _last_progress(path: Path) -> Progress | None:
-    beside = progress_path(path)
-    if not beside.is_file():
-        return None
-    with beside.open(encoding="utf-8", errors="replace") as file:
-        line = file.readline(LONGEST_LINE)
-    try:
-        record = from_json(line)
-    except RunFileError:
-        return None
-    return record if isinstance(record, Progress) else None
-
-
-def _last_record(path: Path) -> Progress | None:
-    """From the last complete window or end."""
-    for record in _tail(path):
-        if isinstance(record, End):
-            return Progress(record.time, record.step, record.totals)
-        if isinstance(record, Window):
-            return Progress(record.ended_at, record.step, record.totals)
-        if isinstance(record, Start):
-            return Progress(record.time, record.step, record.totals)
-    return None
-
-
-def _tail(path: Path) -> Iterator[Record]:
-    """Records of a file's last part, the newest first."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - _TAIL_BYTES, 0))
-        lines = file.read().splitlines()
-    for line in reversed(lines):
-        with contextlib.suppress(RunFileError):
-            record = from_json(line)
-            if record is not None:
-                yield record
-
-
-def lost_siblings(resumed_from: Path, step: int, own: Path) -> list[Path]:
-    """Run files of processes that went on from the same checkpoint of the same process, and never finished.
-
-    A process that is still running, or that trained to its end, is another branch and not lost.
-
-    Args:
-        resumed_from: The run file that the checkpoint names.
-        step: The checkpoint's step.
-        own: The run file of the process that asks.
-    """
-    folders = {own.parent, own.parent.parent} if own.name == FILE_NAME else {own.parent}
-    found: list[Path] = []
-    for folder in folders:
-        for path in itertools.islice(_run_files(folder), _MOST_SIBLINGS):
-            if path.resolve() != own.resolve() and path not in found and _is_lost(path, resumed_from, step):
-                found.append(path)
-    return sorted(found)
-
-
-def _run_files(folder: Path) -> Iterator[Path]:
-    for pattern in ("run*.jsonl", f"*/{FILE_NAME}"):
-        yield from (each for each in sorted(folder.glob(pattern), reverse=True) if each.is_file())
-
-
-def _is_lost(path: Path, resumed_from: Path, step: int) -> bool:
-    try:
-        start = read_start(path)
-        if start.resumed_from != str(resumed_from) or start.step != step:
-            return False
-        return not _is_running(start, progress_path(path)) and not _finished(path)
-    except (OSError, RunFileError):
-        return False
-
-
-def _is_running(start: Start, beside: Path) -> bool:
-    """Whether the process still writes its progress, and if it is one of this machine whether it exists."""
-    if not beside.is_file() or time.time() - beside.stat().st_mtime > _STILL_ALIVE_SECONDS:
-        return False
-    if start.pid is None or start.host != socket.gethostname():
-        return True
-    try:
-        os.kill(start.pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _finished(path: Path) -> bool:
-    return any(isinstance(record, End) and record.status == "finished" for record in _tail(path))
 
 
 def new_run_file(dirpath: Path | None, root: Path) -> Path:
@@ -246,7 +122,7 @@ class Gathered:
         if Start not in latest:
             return None
         start = replace(latest[Start], device=latest.get(Device, latest[Start].device))
-        return Segment(
+        segment = Segment(
             start,
             latest.get(Work),
             self._windows.windows(),
@@ -254,6 +130,20 @@ class Gathered:
             latest.get(End),
             latest.get(Hardware),
         )
+        return _later(segment, start.set_back_seconds) if start.set_back_seconds else segment
+
+
+def _later(segment: Segment, seconds: float) -> Segment:
+    """A process whose clock had been set back, with the dates that the run's first clock would have told."""
+    end, hardware = segment.end, segment.hardware
+    return replace(
+        segment,
+        start=replace(segment.start, time=segment.start.time + seconds),
+        windows=tuple(replace(each, ended_at=each.ended_at + seconds) for each in segment.windows),
+        events=tuple(replace(each, time=each.time + seconds) for each in segment.events),
+        end=None if end is None else replace(end, time=end.time + seconds),
+        hardware=None if hardware is None else replace(hardware, time=hardware.time + seconds),
+    )
 
 
 @dataclass(frozen=True)

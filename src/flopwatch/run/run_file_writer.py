@@ -14,7 +14,7 @@ from typing import TextIO
 
 from flopwatch.errors import in_words
 from flopwatch.run.appending import AppendedFile
-from flopwatch.run.records import Event, Progress, Record, to_json
+from flopwatch.run.records import End, Event, Progress, Record, to_json
 from flopwatch.run.run_file import Gathered, Run, new_run_file, progress_path
 
 _PROGRESS_SECONDS = 0.25
@@ -131,7 +131,7 @@ class RunFileWriter:
                 self._progress.write(self._file.path if self._file.is_open else None)
                 due = time.monotonic() + _PROGRESS_SECONDS
         self._write_the_rest()
-        self._progress.remove()
+        self._progress.close(next((each for each in self._waiting if isinstance(each, End)), None))
         with contextlib.suppress(OSError):
             self._file.close()
 
@@ -176,6 +176,7 @@ class RunFileWriter:
     def _open(self) -> None:
         if not self._file.is_open:
             self._file.open()
+            self._progress.write(self._file.path)
             _logger.info("writing %s", self.path)
 
     def _write_waiting(self) -> None:
@@ -212,23 +213,34 @@ class _ProgressFile:
         self._progress = progress
         self._path: Path | None = None
         self._file: TextIO | None = None
-        self._failed = False
+        self._told = False
 
     def write(self, run_file: Path | None) -> None:
         """Write the current progress next to the run file; `None` while there is none."""
-        if self._failed or run_file is None:
+        if run_file is None:
             return
         try:
             progress = self._progress()
             if progress is not None:
                 self._write_over(self._opened(progress_path(run_file)), progress)
         except Exception as error:
-            self._failed = True
-            words = (
-                "cannot save progress next to the run file (%s); if the process is killed, work since its last"
-                " window is lost"
-            )
-            _logger.warning(words, _reason(error))
+            self.remove()  # one that is not true any more would be worse than none
+            if not self._told:
+                self._told = True
+                words = (
+                    "cannot save progress next to the run file (%s); if the process is killed, work since its last"
+                    " window is lost"
+                )
+                _logger.warning(words, _reason(error))
+
+    def close(self, unwritten: End | None) -> None:
+        """Take the file away, unless it has to say what the run file has no room for."""
+        if unwritten is None or self._file is None:
+            self.remove()
+            return
+        with contextlib.suppress(OSError):
+            self._write_over(self._file, Progress(unwritten.time, unwritten.step, unwritten.totals))
+        self.forget()
 
     def forget(self) -> None:
         """Recreate the file before the next progress."""

@@ -118,6 +118,7 @@ def merged(windows: Sequence[Window]) -> Window:
         slowest_rank_ratio=_mean([window.slowest_rank_ratio for window in windows], walls),
         pause_seconds=_sums([window.pause_seconds for window in windows]),
         epochs=last.epochs,
+        budgets=last.budgets,
     )
 
 

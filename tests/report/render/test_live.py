@@ -71,3 +71,11 @@ def test_lines_show_what_the_first_row_has_below_its_headings():
 def test_hours_and_flops_are_shown_in_units_that_can_be_read():
     assert live.shown(METRICS["budget/hours_left"], 1.5) == "1h 30m"
     assert live.shown(METRICS["budget/flops"], 3.14e23) == "314 ZFLOPs"
+
+
+def test_several_budgets_have_a_line_each_below_the_table():
+    both = [("budget of 8 steps", "25.0% used"), ("budget of 1h 00m", "50.0% used, 30m 00s left")]
+    shown = live.screen([ROW], "a run", budgets=both).splitlines()
+    assert shown[-3:] == ["", "budget of 8 steps: 25.0% used", "budget of 1h 00m: 50.0% used, 30m 00s left"]
+    assert len(live.screen([ROW], "a run", 80, 12, both).splitlines()) < 12
+    assert "budget of" not in live.screen([ROW], "a run", budgets=both[:1])

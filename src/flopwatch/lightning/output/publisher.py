@@ -16,9 +16,9 @@ from flopwatch.lightning.output.run_output import Output, progress_words
 from flopwatch.lightning.output.windows import Closed, window_of
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.run import clock, metrics
-from flopwatch.run.budget import Projection
+from flopwatch.run.budget import Headline, Projection
 from flopwatch.run.metric_table import Moment, logger_metrics, name
-from flopwatch.run.records import Device, Event, Totals, Window
+from flopwatch.run.records import BudgetShare, Device, Event, Totals, Window
 
 _logger = logging.getLogger("flopwatch")
 _WINDOWS_AHEAD = 2
@@ -33,7 +33,7 @@ class Publisher:
         output: Where numbers go.
         bounds: The budgets.
         ranks: The run's processes, which end at the same step where the user wants a budget to end training.
-        started_at: When the run first started (unix seconds).
+        started_at: When the run first started (unix seconds, by this process's clock).
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Publisher:
         self._heat = Heat(options.alert_after_seconds)
         self._doubted = False
         self._apart = Apart()
+        self._headline = Headline()
         self._last: Window | None = None
         self._axis = 0
 
@@ -73,9 +74,8 @@ class Publisher:
         self._last, self._axis = window, closed.boundary.axis
         projections = self._projections(window)
         self._apart.run("heeding budgets", self._heed_budgets, projections, window, step_now)
-        projection = next(iter(projections), None)
-        if projection is not None:
-            window = _with_projection(window, projection)
+        projection = self._headline.choose(projections, settle=not window.first)
+        window = replace(_with_projection(window, projection), budgets=self._shares(projections))
         self._output.file.write(window)
         if not window.first:
             mfu = metrics.mfu(window, device)
@@ -90,9 +90,10 @@ class Publisher:
             return
         projections = self._projections(replace(self._last, epochs=epochs))
         self._tell_reached(projections, self._last.step)
-        if projections and projections[0].budget.unit == "epochs":
+        projection = self._headline.choose(projections)
+        if projection is not None and projection.budget.unit == "epochs":
             key = name("budget/fraction", self._options.prefix)
-            self._output.loggers.log_metrics({key: projections[0].fraction}, self._axis)
+            self._output.loggers.log_metrics({key: projection.fraction}, self._axis)
 
     def _log(self, window: Window, device: Device, capacity_flops: float | None) -> None:
         moment = Moment(
@@ -151,6 +152,11 @@ class Publisher:
         foreseen = self._apart.run("projecting budgets", self._bounds.project, window) or []
         return [each for each in foreseen if each.budget in self._bounds.budgets]
 
+    def _shares(self, projections: Sequence[Projection]) -> tuple[BudgetShare, ...]:
+        """What is used of every budget, in the user's order."""
+        known = {each.budget: each for each in projections}
+        return tuple(_share(known.get(budget)) for budget in self._bounds.budgets)
+
     def _call(self, function: Callable[[Any, str], None], budget: str) -> None:
         try:
             function(self._trainer, budget)
@@ -164,11 +170,20 @@ class Publisher:
         self._output.loggers.alert(f"flopwatch: {title}", message)
 
 
-def _with_projection(window: Window, projection: Projection) -> Window:
+def _with_projection(window: Window, projection: Projection | None) -> Window:
+    share = _share(projection)
     return replace(
         window,
-        budget_fraction=projection.fraction,
-        seconds_left=projection.seconds_left,
-        seconds_left_low=projection.seconds_left_low,
-        seconds_left_high=projection.seconds_left_high,
+        budget_fraction=share.fraction,
+        seconds_left=share.seconds_left,
+        seconds_left_low=share.seconds_left_low,
+        seconds_left_high=share.seconds_left_high,
+    )
+
+
+def _share(projection: Projection | None) -> BudgetShare:
+    if projection is None:
+        return BudgetShare()
+    return BudgetShare(
+        projection.fraction, projection.seconds_left, projection.seconds_left_low, projection.seconds_left_high
     )

@@ -33,6 +33,7 @@ def start_record(
     kg_co2_per_kwh: float | None,
     resumed_from: str | None,
     lost_files: tuple[str, ...] = (),
+    set_back_seconds: float = 0.0,
 ) -> Start:
     """The record that a process begins its run file with."""
     return Start(
@@ -51,6 +52,7 @@ def start_record(
         kg_co2_per_kwh=kg_co2_per_kwh,
         resumed_from=resumed_from,
         lost_files=lost_files,
+        set_back_seconds=set_back_seconds,
         versions=versions(),
         host=socket.gethostname(),
         pid=os.getpid(),

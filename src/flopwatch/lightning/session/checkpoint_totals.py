@@ -21,6 +21,17 @@ class SavedAt:
     sum: PendingSum
 
 
+def kept_work(own: Mark, last_step: Mark, accumulated_batches: int) -> Mark:
+    """Work that a checkpoint keeps: of a step that is not finished it holds no gradients, so its batches are in vain.
+
+    Args:
+        own: All work so far.
+        last_step: That up to the last optimizer step.
+        accumulated_batches: How many batches a step has.
+    """
+    return last_step if accumulated_batches > 1 and own.batches > last_step.batches else own
+
+
 class CheckpointTotals:
     """The checkpoints whose totals wait for the other ranks' work, in order."""
 

@@ -35,9 +35,15 @@ class Ledger:
         self.initial = Totals(hardware_flops=0, useful_tokens=0, joules=0)
         self.process_started_at = clock.now() - stopwatch.elapsed_seconds()
         self.started_at = self.process_started_at
+        self.set_back_seconds = 0.0
         self.capacity_before: float | None = 0.0
         self._stopwatch = stopwatch
         self._world_size, self._ranks_per_replica = world_size, ranks_per_replica
+
+    @property
+    def began_at(self) -> float:
+        """When the run first started (unix seconds), by this process's clock."""
+        return self.started_at - self.set_back_seconds
 
     def go_on_from(self, state: Mapping[str, Any], step: int, own_file: Path) -> Restart:
         """Take the totals of a checkpoint, or note that there are none.
@@ -51,7 +57,10 @@ class Ledger:
             restart = restart_from(state, step, own_file)
             self.initial = restart.totals
             self.started_at = float(state.get("started_at", self.started_at))
-            idle = self.process_started_at - float(state.get("time", self.process_started_at))
+            before = float(state.get("set_back_seconds", 0.0))
+            self.set_back_seconds = max(before, restart.seen_until - self.process_started_at)
+            began_at = self.process_started_at + self.set_back_seconds
+            idle = began_at - float(state.get("time", began_at)) - before
             device = Device(**known_fields(Device, state["device"])) if "device" in state else self.device
             self.capacity_before = metrics.capacity_flops(state.get("capacity_flops"), idle, device)
             return restart
@@ -84,15 +93,21 @@ class Ledger:
             seconds_by_kind=self._stopwatch.seconds_by_kind() if seconds_by_kind is None else seconds_by_kind,
         )
 
-    def progress(self, step: int, own: Mark) -> Progress:
-        """How far the run is; may be asked on any thread."""
+    def progress(self, step: int, own: Mark, joules: int | None) -> Progress:
+        """How far the run is; may be asked on any thread.
+
+        Args:
+            step: The last step.
+            own: This process's work.
+            joules: The energy of its GPU.
+        """
         work = between(NOTHING_DONE, own)
         totals = totals_of(
             self.initial,
             work if self._world_size == 1 else unknown_work(work),
             seconds=self._stopwatch.elapsed_seconds(),
             devices=self.device.count,
-            joules=None,
+            joules=joules if self._world_size == 1 else None,
             seconds_by_kind={},
         )
         return Progress(clock.now(), step, totals)
@@ -113,6 +128,7 @@ class Ledger:
             "totals": asdict(totals),
             "totals_in_run_file": totals_in_run_file,
             "started_at": self.started_at,
+            "set_back_seconds": self.set_back_seconds,
             "time": clock.now(),
             "capacity_flops": self.capacity_flops(),
             "device": asdict(self.device),

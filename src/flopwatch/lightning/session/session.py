@@ -23,7 +23,7 @@ from flopwatch.lightning.output.run_output import Output, run_file_for
 from flopwatch.lightning.output.windows import Boundary, Closed, Windows
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.ranks.reading import PendingSum
-from flopwatch.lightning.session.checkpoint_totals import CheckpointTotals, SavedAt
+from flopwatch.lightning.session.checkpoint_totals import CheckpointTotals, SavedAt, kept_work
 from flopwatch.lightning.session.ledger import Ledger
 from flopwatch.lightning.session.restart import Restart
 from flopwatch.lightning.session.run_device import RunDevice
@@ -134,7 +134,7 @@ class Session:
         ledger, trainer = self._ledger, self._trainer
         self._output = Output(trainer, path, self._progress)
         self._output.loggers.announce(name(key, self._options.prefix) for key in METRICS)
-        self._publisher = Publisher(self._options, trainer, self._output, bounds, self._ranks, ledger.started_at)
+        self._publisher = Publisher(self._options, trainer, self._output, bounds, self._ranks, ledger.began_at)
         self._output.file.write(
             facts.start_record(
                 trainer,
@@ -150,6 +150,7 @@ class Session:
                 kg_co2_per_kwh=self._options.kg_co2_per_kwh,
                 resumed_from=resumed_from,
                 lost_files=restart.lost_files,
+                set_back_seconds=ledger.set_back_seconds,
             )
         )
         for words in (restart.words, no_telemetry(trainer.strategy.root_device)):
@@ -176,25 +177,24 @@ class Session:
             self._ledger.meter.add(Amounts())
         else:
             self._count(batch)
+        self._settle()
         step: int = self._trainer.global_step
         if step != self._last_step:
             self._ledger.meter.step(step - self._last_step)
             self._last_step = step
             self._step_ended(step)
+        self._reached = step, self._ledger.meter.mark()
         self._stopwatch.become("callbacks")
 
     def _step_ended(self, step: int) -> None:
         if self._options.optimizer_flops:
             self._ledger.meter.add(Amounts(hardware_flops=self._options.optimizer_flops), batches=0)
-        self._settle()
         self._axis = logging_step(self._trainer)
         self._latest = self._ledger.meter.mark()
         last_step = None if self._bounds is None else self._bounds.last_step
-        due = self._window_clock.is_due(step, self._latest.steps, last_step)
-        self._reached = step, self._latest
         if self._ranks.world_size > 1:
             self._ranks.note(step, self._latest, self._stopwatch.own_seconds())
-        if due:
+        if self._window_clock.is_due(step, self._latest.steps, last_step):
             self._close_window()
         self._publish_complete()
         self._stop_if_due(step)
@@ -275,8 +275,8 @@ class Session:
     def _totals_at_checkpoint(self) -> Totals:
         """The run's totals at the last step as far as they are known at once; the rest is noted to be written later."""
         self._settle()
-        own, seconds = self._ledger.meter.mark(), self._stopwatch.elapsed_seconds()
-        pending = self._sum_here(own)
+        own = kept_work(self._ledger.meter.mark(), self._latest, self._trainer.accumulate_grad_batches)
+        pending, seconds = self._sum_here(own), self._stopwatch.elapsed_seconds()
         if pending is not None:
             kinds = self._stopwatch.seconds_by_kind()
             self._checkpoints.wait_for(SavedAt(self._last_step, own, seconds, kinds, pending))
@@ -298,7 +298,8 @@ class Session:
 
     def _progress(self) -> Progress | None:
         """How far the run is, for its file; called on another thread, so it only looks."""
-        return self._ledger.progress(*self._reached) if self.phase in (Phase.TRAINING, Phase.STOPPING) else None
+        runs = self.phase in (Phase.TRAINING, Phase.STOPPING)
+        return self._ledger.progress(*self._reached, self._hardware.joules()) if runs else None
 
     def _epochs(self) -> float | None:
         return None if self._bounds is None else self._bounds.epochs.done()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from flopwatch import units
@@ -9,6 +10,7 @@ from flopwatch.hardware.nvml.driver import READ
 from flopwatch.hardware.telemetry import REASONS
 from flopwatch.report.render.efficiency import part_words
 from flopwatch.report.report import Process, Report
+from flopwatch.report.standings import BudgetStanding
 from flopwatch.run import rates
 from flopwatch.run.records import Device, Work
 
@@ -221,8 +223,22 @@ def speed_lines(report: Report) -> list[Line]:
     ]
     if report.usd is not None:
         lines.append(("cost", units.format_usd(report.usd)))
-    lines += [(f"budget of {each.text}", f"{units.format_share(each.fraction)} used") for each in report.budgets]
-    return lines
+    return [*lines, *budget_lines(report.budgets)]
+
+
+def budget_lines(budgets: Sequence[BudgetStanding]) -> list[Line]:
+    """A line for each budget: what is used of it, and when the rest will be."""
+    return [(f"budget of {each.text}", f"{units.format_share(each.fraction)} used{_left(each)}") for each in budgets]
+
+
+def _left(budget: BudgetStanding) -> str:
+    left = budget.left
+    if left is None or left.middle <= 0:
+        return ""
+    words = f", {units.format_duration(left.middle)} left"
+    if left.low is None or left.high is None or left.low == left.high:
+        return words
+    return f"{words} (80% interval {units.format_duration(left.low)} to {units.format_duration(left.high)})"
 
 
 def restart_lines(report: Report) -> list[Line]:

@@ -46,7 +46,13 @@ def shown(metric: Metric, value: float) -> str:
     return f"{_FORMS[metric.form](value)} {metric.unit}".rstrip()
 
 
-def screen(rows: Sequence[Mapping[str, Any]], title: str, columns: int = 150, lines: int = 50) -> str:
+def screen(
+    rows: Sequence[Mapping[str, Any]],
+    title: str,
+    columns: int = 150,
+    lines: int = 50,
+    budgets: Sequence[tuple[str, str]] = (),
+) -> str:
     """A table of all that is known: the newest value, the lowest and highest of all windows, and the last few.
 
     Args:
@@ -54,6 +60,7 @@ def screen(rows: Sequence[Mapping[str, Any]], title: str, columns: int = 150, li
         title: What stands above.
         columns: Width of the terminal; a narrow one gets less in a line.
         lines: Its height; what does not fit is left out from the end.
+        budgets: Name and words of each budget.
     """
     if not rows:
         return f"{title[-columns:]}\nno flopwatch window yet\n"
@@ -64,7 +71,8 @@ def screen(rows: Sequence[Mapping[str, Any]], title: str, columns: int = 150, li
         [[row[place] for place in places] for row in cells], headers=headers, disable_numparse=True
     ).splitlines()
     step = f", step {_step(rows[-1])}"
-    kept = [line[: columns - 1] for line in table[: max(lines - _ABOVE, 1)]]
+    below = ["", *(f"{name}: {words}" for name, words in budgets)] if len(budgets) > 1 else []
+    kept = [line[: columns - 1] for line in (*table[: max(lines - _ABOVE - len(below), 1)], *below)]
     return "\n".join([f"{title[-(columns - len(step)) :]}{step}", "", *kept]) + "\n"
 
 
