@@ -1,4 +1,4 @@
-"""A run that goes on, followed by its file: what it has logged so far, and what it logs from here on."""
+"""Following a running run by its file: what it has logged so far, and what it logs next."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Follower(Protocol):
         """The run's budgets at its last window, as far as the file tells."""
 
     def rows(self) -> Iterator[Row]:
-        """Rows since the last call, each with the step that Lightning's axis gives it."""
+        """Return the rows since the last call, with their step on Lightning's axis."""
 
 
 def find(path: Path | None) -> Path:

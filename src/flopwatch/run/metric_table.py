@@ -294,7 +294,7 @@ _TABLE = (
     Metric(
         "budget/fraction",
         lambda at: at.window.budget_fraction,
-        meaning="used share of the budget that will end the run first; only a sure change replaces it",
+        meaning="used share of the budget that will end the run first; another one replaces it only if certain",
         absent=_NO_BUDGET,
         words="share of the budget",
         heading="budget",

@@ -36,7 +36,7 @@ def known_fields(record: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Device:
-    """The hardware that a run used and the peak that its MFU is held against.
+    """The hardware that a run used, and the peak behind its MFU.
 
     `flops_per_clock` is of one whole device at the run's precision; `peak_source` says where the peak is from;
     `boost_clock_hz` is the clock that the datasheet's peak is for.
@@ -121,7 +121,7 @@ class BudgetShare:
 
 @dataclass(frozen=True)
 class Start:
-    """The first record of a process: what is about to run, on what, and from which totals it goes on.
+    """The first record of a process: what runs, on which devices, and from which totals it continues.
 
     `started_at` is when the run first started, `time` when this process did (unix seconds). `capacity_flops` is what
     the run's devices could have done at their peak until then. `resumed_from` is the run file of the process whose
@@ -236,7 +236,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a running process has come, in a file of its own that is written over a few times a second."""
+    """How far a running process has come; stored in a separate file that is overwritten a few times a second."""
 
     time: Float
     step: int
