@@ -59,4 +59,4 @@ def test_without_a_driver_there_is_none_and_the_log_says_why(amdsmi, caplog):
     amdsmi(({"market_name": "A"}, "a"), init=init)
     with caplog.at_level("DEBUG", logger="flopwatch"):
         assert list_gpus() == []
-    assert "amdsmi does not answer: no libamd_smi.so" in caplog.text
+    assert "amdsmi does not respond: no libamd_smi.so" in caplog.text

@@ -102,8 +102,8 @@ def test_a_batch_that_lacks_what_the_model_reads_names_the_option(folder, change
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model_type": "strange"}, "transformers 5.0 does not know it either"),
-        ({"reads": "input_values"}, "Tiny reads 'input_values', whose shape is not known"),
+        ({"model_type": "strange"}, "transformers 5.0 does not support it either"),
+        ({"reads": "input_values"}, "Tiny reads 'input_values', whose shape is unknown"),
         ({"num_hidden_layers": 10_001}, "expected at most 10,000 for 'num_hidden_layers', got 10001"),
         ({"text_config": {"depths": [2, 50_000]}}, r"expected at most 10,000 for 'depths', got \[2, 50000\]"),
         ({"num_channels": "x"}, "transformers cannot build a 'tiny': .*"),
@@ -121,7 +121,7 @@ def test_sizes_that_are_no_numbers_of_objects_may_be_large(folder):
 def test_a_model_without_a_class_for_training_says_so(folder):
     path = folder()
     del sys.modules["transformers"].AutoModelForCausalLM._model_mapping[dict]
-    with pytest.raises(MeasurementError, match="cannot build a 'tiny': it has no class for training dict"):
+    with pytest.raises(MeasurementError, match="cannot build a 'tiny': transformers has no class for training dict"):
         estimated(path)
 
 

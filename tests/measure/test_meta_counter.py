@@ -119,7 +119,7 @@ def test_a_check_that_a_mask_keeps_everything_is_taken_for_granted():
 
     measured = measure(Runs(function), X)
     assert measured.forward_flops == 512
-    assert measured.assumptions == ("a check of all or any values was taken as true",)
+    assert measured.assumptions == ("a check of all or any values was assumed true",)
 
 
 def test_a_value_that_nobody_can_know_is_not_made_up():

@@ -27,8 +27,8 @@ def test_waiting_for_data_is_worth_points_of_both():
     # A fifth of the loop: 0.4 / 0.8 = 0.5. Of 810 s it is 160 s: 0.3 x 810 / 650.
     assert data == Finding("data_wait", 0.2, pytest.approx(0.1), pytest.approx(0.3 * 810 / 650 - 0.3))
     assert finding_words(data) == (
-        "Waiting for data takes 20.0% of the training loop, worth 10.0 points of MFU and 7.4 points of run MFU: give"
-        " the loader more workers, let it prefetch, or make its transforms cheaper."
+        "Waiting for data takes 20.0% of the training loop, worth 10.0 points of MFU and 7.4 points of run MFU: add"
+        " data loader workers, prefetch more, or make transforms cheaper."
     )
 
 
@@ -84,7 +84,7 @@ def test_a_dip_and_a_slow_rank_are_findings_too():
     # One of the dips is explained by data. 40 of 800 s; in 80% of the windows a fifth of a step of 1.25 is too much.
     assert (found["dips"].share, found["dips"].detail) == (0.05, "1")
     assert (found["slow rank"].share, found["slow rank"].detail) == (pytest.approx(0.16), "3")
-    assert finding_words(found["dips"]).startswith("A dip without a known cause costs 5.0% of the training loop's time")
+    assert finding_words(found["dips"]).startswith("A dip without a known cause costs 5.0% of training-loop time")
 
 
 def test_a_loss_below_two_hundredths_is_not_worth_a_sentence():

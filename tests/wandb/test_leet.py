@@ -76,7 +76,7 @@ def test_the_users_settings_and_the_runs_folder_stay_as_they_are(shown):
 
 def test_a_view_that_ends_with_an_error_says_what_shows_the_numbers_without_it(shown):
     shown.code = 3
-    with pytest.raises(WandbError, match="ended with code 3; `flopwatch watch --table` shows"):
+    with pytest.raises(WandbError, match="exited with code 3; `flopwatch watch --table` prints"):
         leet.show(shown.path)
 
 

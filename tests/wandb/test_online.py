@@ -74,14 +74,14 @@ def failing(error):
     [
         ("No API key configured", "not logged in to W&B: run `wandb login`, or set WANDB_API_KEY"),
         ("HTTP error 401: no", "W&B refused the API key: run `wandb login --relogin`"),
-        ("HTTP error 403: no", "not allowed with this API key"),
-        ("the service did not respond in time", "W&B's server cannot be reached: check the network and WANDB_BASE_URL"),
-        ("Read Timed Out", "W&B's server cannot be reached"),
+        ("HTTP error 403: no", "W&B denied access with this API key (403): check the entity and its permissions"),
+        ("the service did not respond in time", "cannot reach the W&B server: check the network and WANDB_BASE_URL"),
+        ("Read Timed Out", "cannot reach the W&B server"),
         (
             "Could not find run <Run a/b/c>",
-            "W&B has nothing of that name that this API key can see: Could not find run",
+            "W&B has nothing by that name that this API key can see: Could not find run",
         ),
-        ("boom\nand\x1b[2J more", "W&B said: boom and"),
+        ("boom\nand\x1b[2J more", "W&B answered: boom and"),
     ],
 )
 def test_whatever_w_and_b_raises_is_one_line(text, said):
@@ -130,7 +130,7 @@ def test_an_older_wandb_that_cannot_be_told_not_to_verify_is_used(wandb):
 
 def test_offline_is_said_and_not_overruled(wandb, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    with pytest.raises(WandbError, match="WANDB_MODE is 'offline', and this needs the server: unset it"):
+    with pytest.raises(WandbError, match="WANDB_MODE is 'offline', but this command needs the server: unset it"):
         connect()
 
 
@@ -186,7 +186,7 @@ def test_of_a_projects_runs_those_are_taken_that_flopwatch_ended():
 
 def test_a_run_that_goes_on_is_none_that_ended():
     api = SimpleNamespace(run=lambda path: run(path, "running", **{"flopwatch/status": "finished"}))
-    with pytest.raises(WandbError, match="expected run r1 of me/p that flopwatch watched to the end, found none"):
+    with pytest.raises(WandbError, match="expected run r1 of me/p that ended with flopwatch running, found none"):
         ended_runs(api, RunPath(Project("me", "p"), "r1"))
 
 

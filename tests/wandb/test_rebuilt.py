@@ -58,7 +58,7 @@ def test_the_run_began_as_long_before_its_first_row_as_its_devices_had_worked():
     assert segment.start.device == Device("NVIDIA H100 80GB HBM3", 2, "bf16", 1e15)
     assert (segment.start.name, segment.start.versions) == ("a run", {"flopwatch": "0.2.0"})
     assert (segment.end.status, segment.end.step) == ("finished", 20)
-    assert run.notes[0].startswith("made from the rows that W&B has, without flopwatch's run file")
+    assert run.notes[0].startswith("rebuilt from W&B's rows, without flopwatch's run file")
 
 
 def test_a_run_that_goes_on_has_no_end():
@@ -83,7 +83,7 @@ def test_rows_of_others_and_rows_that_lack_a_number_are_left_out():
 
 
 def test_a_run_without_rows_of_ours_is_refused():
-    with pytest.raises(WandbError, match="expected a run with rows of flopwatch, found none in a/b/c"):
+    with pytest.raises(WandbError, match="expected a run with flopwatch rows, found none in a/b/c"):
         rebuilt({"loss": 1.0})
 
 

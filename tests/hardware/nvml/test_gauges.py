@@ -55,12 +55,12 @@ UNKNOWN = 0xFFFFFFFF  # what NVML says where it does not know
 @pytest.mark.parametrize(
     ("gauge", "function", "raw", "said"),
     [
-        (gauges.sm_clock_hz, "nvmlDeviceGetClockInfo", UNKNOWN, "more than 10000 MHz cannot be"),
-        (gauges.max_sm_clock_hz, "nvmlDeviceGetMaxClockInfo", UNKNOWN, "more than 10000 MHz cannot be"),
-        (gauges.power_watts, "nvmlDeviceGetPowerUsage", UNKNOWN, "the driver says 4.29 MW, and more than 10 kW cannot"),
-        (gauges.power_limit_watts, "nvmlDeviceGetEnforcedPowerLimit", UNKNOWN, "more than 10 kW cannot be"),
-        (gauges.utilization, "nvmlDeviceGetUtilizationRates", SimpleNamespace(gpu=250), "the driver says 250%"),
-        (gauges.event_reasons, "nvmlDeviceGetCurrentClocksEventReasons", 2**64 - 1, "every reason there could be"),
+        (gauges.sm_clock_hz, "nvmlDeviceGetClockInfo", UNKNOWN, "more than 10000 MHz is impossible"),
+        (gauges.max_sm_clock_hz, "nvmlDeviceGetMaxClockInfo", UNKNOWN, "more than 10000 MHz is impossible"),
+        (gauges.power_watts, "nvmlDeviceGetPowerUsage", UNKNOWN, "the driver reports 4.29 MW, but more than 10 kW is impossible"),
+        (gauges.power_limit_watts, "nvmlDeviceGetEnforcedPowerLimit", UNKNOWN, "more than 10 kW is impossible"),
+        (gauges.utilization, "nvmlDeviceGetUtilizationRates", SimpleNamespace(gpu=250), "the driver reports 250%"),
+        (gauges.event_reasons, "nvmlDeviceGetCurrentClocksEventReasons", 2**64 - 1, "every possible reason at once"),
     ],
 )
 def test_what_cannot_be_is_no_reading(driver, gauge, function, raw, said):
@@ -214,14 +214,14 @@ def test_a_metric_that_is_refused_says_why(gpm):
 
 def test_counters_that_a_profiler_holds_are_not_touched(gpm, monkeypatch):
     monkeypatch.setenv("NSYS_PROFILING_SESSION_ID", "1")
-    assert gauges.TensorGauge(GPU, GPU).read() == Answer(error="a profiler holds the counters", permanent=True)
+    assert gauges.TensorGauge(GPU, GPU).read() == Answer(error="a profiler has claimed the counters", permanent=True)
     assert gpm.asked == []
 
 
 def test_a_gpu_without_counters_says_which_have_them(gpm):
     gpm.answers["nvmlGpmQueryDeviceSupport"] = Answer(SimpleNamespace(isSupportedDevice=0))
     answer = gauges.TensorGauge(GPU, GPU).read()
-    assert (answer.error, answer.permanent) == ("this GPU has none of the counters (Hopper and later have)", True)
+    assert (answer.error, answer.permanent) == ("this GPU has no such counters (Hopper and newer do)", True)
 
 
 def test_a_slice_is_read_by_its_own_number_or_not_at_all(gpm):

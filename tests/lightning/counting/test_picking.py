@@ -5,6 +5,7 @@ import torch
 
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting import watcher
+from flopwatch.lightning.counting.counter import Pattern
 from flopwatch.lightning.counting.picking import Counting, WithheldCounter
 from flopwatch.run.meter import Amounts
 from tests.lightning.counting.test_contents import subject
@@ -24,7 +25,9 @@ def run(one, model, batch=PAIR, fed=PAIR):
     """A batch: planned, run, counted."""
     one.plan(batch)
     one.batch_begins()
-    model._loss(fed).backward()
+    loss = model._loss(fed)
+    one.backward_begins(loss)
+    loss.backward()
     one.batch_ends()
     return one.count(batch)
 
@@ -62,7 +65,7 @@ def test_without_a_config_what_ran_is_counted():
     assert run(one, model) == COUNTED
     work = one.news()
     assert (work.verification, work.method, work.training_flops) == ("watched", "measured", FLOPS_PER_BATCH)
-    assert work.note.startswith("counted as it ran, since ")
+    assert work.note.startswith("counted as it ran, because ")
 
 
 def test_the_users_config_is_taken_for_a_model_without_one():
@@ -80,7 +83,7 @@ def test_the_users_function_goes_before_everything_and_its_failure_leaves_it_asi
     one = counting(model, flops_per_batch=lambda batch: "x")
     assert run(one, model) == COUNTED
     assert one.news().verification == "verified"
-    assert "got 'x'; it is not used" in caplog.text
+    assert "got 'x'; ignoring it" in caplog.text
 
 
 def test_a_method_of_the_module_is_such_a_function():
@@ -98,7 +101,7 @@ def test_a_later_batch_that_ran_otherwise_changes_the_way_of_counting(caplog):
     half = tuple(each[:1] for each in PAIR)
     assert run(one, model, fed=half).flops == FLOPS_PER_BATCH // 2
     assert one.news().verification == "watched"
-    assert caplog.text.count("FLOPs are counted from watched batches from here on: the step no longer runs what") == 1
+    assert caplog.text.count("FLOPs are counted from watched batches from here on: the step no longer matches") == 1
 
 
 def test_what_nobody_can_watch_is_the_formula_where_it_is_sure_and_withheld_where_it_is_not(blind):
@@ -121,7 +124,7 @@ def test_a_batch_that_was_skipped_is_no_work_and_that_is_said_once(caplog):
         one.batch_begins()
         one.batch_ends()
         one.skip()
-    assert caplog.text.count("training_step returned None: batches that it skips count as no work") == 1
+    assert caplog.text.count("training_step returned None: skipped batches count as no work") == 1
     assert run(one, model) == COUNTED, "the first one that counts is looked at as the first"
 
 
@@ -139,9 +142,9 @@ def test_what_is_frozen_between_two_batches_is_seen_and_counted():
 def test_withheld_counts_all_but_flops_and_is_ready_to_count_again():
     one = WithheldCounter(subject(), PAIR, "no closed form", MeasurementError("nothing was seen"))
     assert one.work.note == "no closed form; and nothing was seen"
-    assert one.count(PAIR, None, 0) == Amounts(None, 32, 2, None, None)
-    assert not one.knows(PAIR, 0)
-    assert one.objection(PAIR, None, 0) == "no closed form"
+    assert one.count(PAIR, None, Pattern()) == Amounts(None, 32, 2, None, None)
+    assert not one.knows(PAIR, Pattern())
+    assert one.objection(PAIR, None, Pattern()) == "no closed form"
     assert one.at_the_end() is one.work
 
 

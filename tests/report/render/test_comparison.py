@@ -48,7 +48,7 @@ def test_many_runs_have_a_line_each(entries):
     lines = comparison.RENDERERS["text"](many).splitlines()
     assert sum(line.startswith("run ") for line in lines) >= 100
     (chart,) = figures(charts.overlay(many)).items()
-    assert (chart[0], len(chart[1])) == ("MFU over time, of the first 12 of 100 runs that have a time line", 12)
+    assert (chart[0], len(chart[1])) == ("MFU over time, for the first 12 of 100 runs with a timeline", 12)
 
 
 TWO = [Entry("a", {"mfu": 0.5, "flops": 10**15}, {"model": "gpt"}), Entry("b", {"mfu": 0.25})]
@@ -63,8 +63,8 @@ def test_few_runs_are_columns_and_unknown_is_said():
     assert glance.columns == ("", "a", "b")
     assert glance.rows == (("MFU", "★ 50%", "25%"), ("model FLOPs", "1 PFLOPs", "n/a"))
     # FLOPs of one run alone are no total.
-    assert section(TWO, "All together").rows == (("runs", "2"),)
-    assert section(TWO, "What was counted, and against what").rows == (("model", "gpt", "n/a"),)
+    assert section(TWO, "Totals").rows == (("runs", "2"),)
+    assert section(TWO, "How each run was counted").rows == (("model", "gpt", "n/a"),)
 
 
 def test_seven_runs_are_lines_that_can_be_sorted_by_their_numbers():
@@ -78,7 +78,7 @@ def test_seven_runs_are_lines_that_can_be_sorted_by_their_numbers():
 
 def test_what_no_run_knows_has_no_line_and_no_section():
     headings = [each.heading for each in comparison.sections([Entry("a"), Entry("b")])]
-    assert headings == ["All together", "How to read it"]
+    assert headings == ["Totals", "How to read it"]
 
 
 def test_flops_are_whole_numbers_in_json_and_the_time_line_is_left_out():

@@ -15,8 +15,8 @@ def of(report, heading):
 
 def test_sections_that_have_nothing_to_say_are_left_out_and_the_rest_is_in_order():
     assert [each.heading for each in sections(healthy())] == [
-        *("The run", "Speed and totals", "What to do", "Where wall time went", "Time line", "What the GPUs did"),
-        *("How the work was counted", "The model, on one device's first batch", "Notes", "Versions", "Definitions"),
+        *("The run", "Speed and totals", "What to do", "Where wall time went", "Timeline", "GPUs"),
+        *("How FLOPs were counted", "Model: first batch on one device", "Notes", "Versions", "Definitions"),
     ]
 
 
@@ -37,28 +37,28 @@ PARTS = (
 
 def test_the_waterfall_adds_up_and_says_that_nothing_is_paid_between_processes():
     section = of(healthy(parts=PARTS), "Where the peak went")
-    assert section.columns == ("", "share", "FLOPs", "device-hours", "money")
+    assert section.columns == ("", "share", "FLOPs", "device-hours", "cost")
     assert section.rows == (
-        ("start-up and checks, until after the first batch", "25.0%", "1 PFLOPs", "1", "$2.00"),
-        ("interruption between two processes", "25.0%", "1 PFLOPs", "1", "$0.00"),
+        ("start-up, through the first batch", "25.0%", "1 PFLOPs", "1", "$2.00"),
+        ("downtime between two processes", "25.0%", "1 PFLOPs", "1", "$0.00"),
         ("useful model FLOPs", "50.0%", "2 PFLOPs", "2", "$4.00"),
-        ("all together", "100.0%", "4 PFLOPs", "4", "$6.00"),
+        ("total", "100.0%", "4 PFLOPs", "4", "$6.00"),
     )
     assert section.shares == (0.25, 0.25, 0.5, None)
-    assert "nothing is counted as paid for it" in section.sentences[0]
+    assert section.sentences == ("The total includes downtime, which is not billed.",)
 
 
 def test_without_flops_and_prices_the_waterfall_is_of_time_alone():
     parts = tuple(replace(each, flops=None, usd=None) for each in PARTS if each.kind != "interruption")
     section = of(healthy(parts=parts), "Where the peak went")
     assert section.columns == ("", "share", "device-hours")
-    assert section.rows[-1] == ("all together", "100.0%", "3")
+    assert section.rows[-1] == ("total", "100.0%", "3")
     assert section.sentences == ()
 
 
 def test_where_nothing_was_found_it_is_said_as_far_as_it_is_known():
     assert of(healthy(findings=(), parts=PARTS), WHAT_TO_DO).sentences == (
-        "Nothing was found that would give back 2% of anything.",
+        "No change was found that would recover 2% or more.",
     )
     assert of(healthy(findings=()), WHAT_TO_DO).sentences[0].startswith("Nothing was found in the training loop;")
     assert of(healthy(findings=(), points=()), WHAT_TO_DO) is None
@@ -89,5 +89,5 @@ def test_of_very_many_notes_two_hundred_are_shown():
 
 def test_other_conventions_are_the_same_run_weighed_otherwise():
     counted = (Counted("palm", "6N and more", 1.25, 0.5), Counted("6nd", "6N", 0.9, None))
-    section = of(healthy(conventions=counted), "The same run as others count, by its first batch")
+    section = of(healthy(conventions=counted), "MFU under other conventions, by the first batch")
     assert section.rows == (("palm", "50%", "1.25", "6N and more"), ("6nd", "n/a", "0.9", "6N"))

@@ -24,20 +24,20 @@ DIP = Dip(1090.0, 60.0, 101, 200, 0.25, 10**15, None)
         ),
         (
             Finding("recomputed", 0.25, 0.1, 0.01),
-            "Recomputation is 25.0% of hardware FLOPs, worth up to 10.0 points of MFU and 1.0 point of run MFU: where"
+            "Recomputation is 25.0% of hardware FLOPs, worth up to 10.0 points of MFU and 1.0 point of run MFU: if"
             " memory allows, checkpoint fewer layers.",
         ),
         (
             Finding("padding", 0.1, None, None),
-            "10.0% of model FLOPs go into padding: pack sequences, or batch them by length.",
+            "Padding takes 10.0% of model FLOPs: pack sequences, or batch them by length.",
         ),
         (
             Finding("slow rank", 0.16, None, None, "3"),
-            "Rank 3 is mostly the slowest and costs 16.0% of a step: look at its machine and its data.",
+            "Rank 3 is usually the slowest and costs 16.0% of step time: check that node and its data.",
         ),
         (
             Finding("dips", 0.05, None, None, "2"),
-            "2 dips without a known cause cost 5.0% of the training loop's time: look at what else uses the machine,"
+            "2 dips without a known cause cost 5.0% of training-loop time: check what else used the node,"
             " its storage and its network at those times.",
         ),
     ],
@@ -58,44 +58,44 @@ def test_every_kind_with_advice_makes_a_sentence():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "the cause is not known."),
-        ({"cause": "data"}, "they waited for data."),
+        ({}, "cause unknown."),
+        ({"cause": "data"}, "waiting for data."),
         ({"cause": "clock", "detail": "power_cap"}, "the clock was lower (power cap)."),
         ({"cause": "clock"}, "the clock was lower."),
         ({"cause": "slow rank", "detail": "3"}, "rank 3 was slow."),
-        ({"cause": "pause", "detail": "validation"}, "there was a validation in it."),
+        ({"cause": "pause", "detail": "validation"}, "it includes a validation."),
         # One cause that explains all of it needs no share; rounding does not count.
-        ({"cause": "data", "causes": (CauseShare("data", 0.96),)}, "they waited for data."),
+        ({"cause": "data", "causes": (CauseShare("data", 0.96),)}, "waiting for data."),
         (
             {"cause": "data", "causes": (CauseShare("data", 0.5), CauseShare("slow rank", 0.48, "3"))},
-            "50% of it waiting for data, 48% of it rank 3, which was slow.",
+            "50% from waiting for data, 48% from slow rank 3.",
         ),
     ],
 )
 def test_a_dip_says_when_how_much_and_why(changes, words):
     (line,) = unusual_lines(healthy(anomalies=Anomalies((replace(DIP, **changes),))))
     start = "Steps 101 to 200, 1m 30s after the start, were 25.0% slower than the best stretch for 1m 00s"
-    assert line == f"{start}, which cost 1 PFLOPs; {words}"
+    assert line == f"{start}, losing 1 PFLOPs; {words}"
 
 
 def test_a_dip_of_one_step_whose_flops_are_not_known():
     one = replace(DIP, first_step=200, lost_flops=None)
     (line,) = unusual_lines(healthy(anomalies=Anomalies((one,))))
     assert line.startswith("Step 200, 1m 30s after the start")
-    assert "which cost" not in line
+    assert "losing" not in line
 
 
 def test_drifts_and_slow_ranks_have_a_sentence_each():
     unusual = Anomalies((), (Drift(10, 1000, 1.04, 0.96), Drift(1, 9, 0.9, 1.1)), SlowRank(5, 1.2, 0.8))
     assert unusual_lines(healthy(anomalies=unusual)) == [
-        "Steps 10 to 1,000 became slower: from 104% of their median pace in the first fifth to 96% in the last.",
-        "Steps 1 to 9 became faster: from 90% of their median pace in the first fifth to 110% in the last.",
-        "Rank 5 was the slowest in 80.0% of the windows; steps took 20.0% longer for it.",
+        "Steps 10 to 1,000 got slower: from 104% of the median pace in the first fifth to 96% in the last.",
+        "Steps 1 to 9 got faster: from 90% of the median pace in the first fifth to 110% in the last.",
+        "Rank 5 was the slowest in 80.0% of windows; steps took 20.0% longer because of it.",
     ]
 
 
 def test_a_part_has_words_and_a_word_for_a_chart():
-    assert part_words("recomputed") == "recomputation, by activation checkpointing"
+    assert part_words("recomputed") == "recomputation (activation checkpointing)"
     assert part_words("recomputed", short=True) == "recomputation"
     assert part_words("of a newer version") == "of a newer version"
 
@@ -103,7 +103,7 @@ def test_a_part_has_words_and_a_word_for_a_chart():
 def test_what_others_reached_has_its_sources():
     known = Known(0.384, 0.49, 3, 7 * 10**9, 13 * 10**9, ("a README", "a paper"), ("6N + 12LdS",))
     assert known_words(known) == (
-        "3 published runs of 7B to 13B parameters on this chip reached 38.4% to 49%, as their authors count"
+        "3 published runs of 7B to 13B parameters on this chip reached 38.4% to 49%, as counted by their authors"
         " (6N + 12LdS): a README; a paper."
     )
     assert known_words(None) is None

@@ -37,9 +37,9 @@ def test_the_words_of_a_batch():
     shown = flat()[5:]
     assert shown == [
         "model llama, 1,000 parameters",
-        "convention model: exact: every matrix multiplication, attention over the pairs that the mask keeps, LM head"
+        "convention model: exact: every matrix multiplication, attention over unmasked pairs only, LM head"
         " included",
-        "attention causal, the pairs that masks and windows keep",
+        "attention causal, unmasked pairs only",
         "batch 4 x 100 tokens",
         "forward 8,000 FLOPs",
         "training 24,000 FLOPs, 60 FLOPs per token",
@@ -50,30 +50,30 @@ def test_the_words_of_a_batch():
     ("changes", "line"),
     [
         ({"active_parameters": 400}, "model llama, 1,000 parameters, 400 active"),
-        ({"method": "measured"}, "counted measured on the meta device, since there is no closed form for this model"),
-        ({"batch": Batch(2, 5, 30)}, "batch 2 x 5 tokens and 30 of the source"),
+        ({"method": "measured"}, "counted measured on the meta device: this model has no closed form"),
+        ({"batch": Batch(2, 5, 30)}, "batch 2 x 5 tokens and 30 source positions"),
         ({"batch": Batch(2, image_size=(32, 64))}, "batch 2 x 32 x 64 pixels"),
-        ({"batch": Batch(2)}, "batch 2 x images of the size in the config"),
+        ({"batch": Batch(2)}, "batch 2 images at the config's size"),
         (
             {"hardware_flops": 30_000, "checkpointing": "reentrant"},
-            "hardware FLOPs 30,000, +25.0% by reentrant checkpointing",
+            "hardware FLOPs 30,000, +25.0% with reentrant checkpointing",
         ),
         ({"tokens": 10**12, "total_training_flops": 6 * 10**13}, "whole run 6e+13 FLOPs for 1T tokens"),
         ({"samples": 10**6, "total_training_flops": 6 * 10**9}, "whole run 6e+09 FLOPs for 1M samples"),
         (
             {"convention": "6nd", "training_flops": 20_000},
-            "exact 2.4e+04 FLOPs (causal, the pairs that masks and windows keep), +20.00%",
+            "exact 2.4e+04 FLOPs (causal, unmasked pairs only), +20.00%",
         ),
         ({"convention": "macs"}, "forward 8,000 MACs"),
         ({"notes": ("a check was taken",)}, "note a check was taken"),
         ({"planned": PLAN}, "hardware 1,024 x NVIDIA H100 at 40% MFU"),
-        ({"planned": PLAN}, "peak 1 PFLOP/s dense bf16 each (datasheet)"),
+        ({"planned": PLAN}, "peak 1 PFLOP/s dense bf16 per GPU (datasheet)"),
         ({"planned": PLAN}, "time of one batch 9d 2h"),
         ({"planned": PLAN, "total_training_flops": 1, "tokens": 1}, "time 9d 2h"),
         ({"planned": PLAN}, "GPU-hours 223,600"),
         ({"planned": replace(PLAN, gpu_hours=0.01234)}, "GPU-hours 0.0123"),
-        ({"planned": PLAN}, "money $559,000"),
-        ({"planned": replace(PLAN, usd=None)}, "money n/a (give --usd-per-gpu-hour)"),
+        ({"planned": PLAN}, "cost $559,000"),
+        ({"planned": replace(PLAN, usd=None)}, "cost n/a (pass --usd-per-gpu-hour)"),
     ],
 )
 def test_what_differs_has_its_line(changes, line):

@@ -37,21 +37,21 @@ def test_the_headline_by_hand():
 
 def test_an_mfu_stands_with_its_peak_its_convention_and_how_it_was_counted():
     assert facts.headline_basis(healthy()) == (
-        "MFU is against a peak of 1 PFLOP/s dense bf16 (datasheet: a sheet) per device; FLOPs are of the llama with"
+        "MFU is relative to a peak of 1 PFLOP/s dense bf16 (datasheet: a sheet) per device; FLOPs are those of llama with"
         " causal attention (its parameter count equals the live model's)."
     )
-    assert "the record of how the work was counted is unreadable" in facts.headline_basis(healthy(work=None))
+    assert "the record of how FLOPs were counted is unreadable" in facts.headline_basis(healthy(work=None))
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({}, None),
-        ({"mfu": None, "work": None}, "the record of how the work was counted is unreadable"),
-        ({"mfu": None, "work": None, "points": ()}, "the run ended before its first batch did"),
+        ({"mfu": None, "work": None}, "the record of how FLOPs were counted is unreadable"),
+        ({"mfu": None, "work": None, "points": ()}, "the run ended before its first batch finished"),
         ({"mfu": None, "work": replace(samples.WORK, verification="withheld", note="no formula")}, "no formula"),
         ({"mfu": None, "device": Device("CPU", 1, peak_source="a CPU has no peak")}, "a CPU has no peak"),
-        ({"mfu": None, "points": (), "step": 1}, "no step was finished after the first one, which is warm-up"),
+        ({"mfu": None, "points": (), "step": 1}, "no step finished after the first one (warm-up)"),
     ],
 )
 def test_without_an_mfu_there_is_a_reason(changes, reason):
@@ -64,7 +64,7 @@ def test_the_run_has_a_date_and_says_of_a_measured_peak_what_it_is_worth():
     assert lines["started"] == "1970-01-01 00:16:40 UTC"  # 1,000 s
     assert "note" not in lines
     measured = replace(samples.H100, peak_source="measured: a product")
-    assert "compare tokens/s of two runs" in dict(facts.run_lines(healthy(device=measured)))["note"]
+    assert "compare runs by tokens/s" in dict(facts.run_lines(healthy(device=measured)))["note"]
     assert dict(facts.run_lines(healthy(started_at=1e30)))["started"] == "n/a"
 
 
@@ -72,8 +72,8 @@ def test_earlier_processes_with_another_peak_are_mentioned():
     one = healthy().each_process[0]
     other = replace(one, device=replace(samples.H100, peak_flops_per_second=5e14))
     report = healthy(each_process=(other, one), processes=2)
-    assert dict(facts.run_lines(report))["peak of one device"].endswith("each is held against its own")
-    assert dict(facts.run_lines(report))["processes"] == "2, each resumed from the one before"
+    assert dict(facts.run_lines(report))["peak per device"].endswith("each is measured against its own")
+    assert dict(facts.run_lines(report))["processes"] == "2, each resumed from the previous one"
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_earlier_processes_with_another_peak_are_mentioned():
         ({"trainable_parameters": 10}, ("model", "llama, 1K parameters, 10 trained")),
         (
             {"sequences": 1, "source_len": 30},
-            ("first batch", "1 sequence x 100 tokens and 30 of the source on each device"),
+            ("first batch", "1 sequence x 100 tokens and 30 source positions per device"),
         ),
-        ({"seq_len": None, "image_size": (32, 64)}, ("first batch", "4 images x 32 x 64 pixels on each device")),
-        ({"seq_len": None, "sequences": None}, ("first batch", "n/a samples on each device")),
+        ({"seq_len": None, "image_size": (32, 64)}, ("first batch", "4 images x 32 x 64 pixels per device")),
+        ({"seq_len": None, "sequences": None}, ("first batch", "n/a samples per device")),
         # 24,000 FLOPs of 400 tokens.
         ({}, ("model FLOPs per token", "60 FLOPs")),
         ({"hardware_flops": 30_000}, ("recomputed", "25.0% of model FLOPs, by activation checkpointing")),
@@ -117,9 +117,9 @@ def test_where_flops_are_from_is_what_their_status_says(verification, method, wo
 
 def test_without_a_count_the_reason_stands_alone():
     assert facts.work_lines(replace(samples.WORK, verification="withheld")) == [
-        ("counted", "no FLOPs, for the reason above")
+        ("counted", "no FLOPs; the reason is above")
     ]
-    assert facts.work_lines(None)[0][1].startswith("no record of it")
+    assert facts.work_lines(None)[0][1].startswith("no record: ")
     assert facts.component_lines(None) == []
 
 
@@ -131,16 +131,16 @@ def test_a_batch_in_a_few_words():
 
 def test_speed_says_what_it_leaves_out_and_what_is_padding():
     lines = dict(facts.speed_lines(healthy(usd=12.5, totals=totals(useful_tokens=6_300))))
-    assert lines["MFU"] == "40% (training loop, warm-up left out)"
+    assert lines["MFU"] == "40% (training loop, without warm-up)"
     assert lines["HFU"] == "50% (with recomputed FLOPs)"
     assert lines["total tokens"] == "8.4K, 25.0% of them padding"
     assert lines["budget of 40 steps"] == "52.5% used"  # 21 of 40
-    assert lines["money"] == "$12.50"
+    assert lines["cost"] == "$12.50"
 
 
 def test_what_is_unknown_reads_so_and_a_ratio_that_says_nothing_new_is_left_out():
     lines = dict(facts.speed_lines(healthy(mfu=0.4, hfu=0.4, mfu_at_clock=None, tokens_per_second=None, run_mfu=None)))
-    assert {"HFU", "MFU at clock", "money"}.isdisjoint(lines)
+    assert {"HFU", "MFU at clock", "cost"}.isdisjoint(lines)
     assert (lines["tokens/s"], lines["run MFU"]) == ("n/a", "n/a")
 
 
@@ -151,17 +151,17 @@ def test_restarts_say_what_they_cost():
     assert first == (
         "process 1",
         "1970-01-01 00:16:40 UTC, 35s: steps 0 to 21 on 2 x NVIDIA H100 80GB HBM3, 4 x 100 tokens,"
-        " MFU 40% of 1 PFLOP/s each, finished",
+        " MFU 40% of 1 PFLOP/s per device, finished",
     )
-    assert work[1].startswith("an unknown number of steps (n/a) were done again, 1m 30s")
-    assert good == ("goodput", "50.0% of wall time went into steps that were kept")
+    assert work[1].startswith("an unknown number of steps (n/a, 1m 30s) were repeated")
+    assert good == ("goodput", "50.0% of wall time went into kept steps")
 
 
 def test_what_the_gpus_did_and_what_could_not_be_read():
     lines = dict(facts.hardware_lines(healthy(telemetry_coverage=0.5)))
-    assert lines["held down"] == "25.0% of the time (by the driver's counters): power cap 25.0%"
-    assert lines["energy of a token"] == "3.6 J"  # 1,200 W x 24 s of 8,000 tokens
-    assert lines["read"] == "in 50.0% of the time alone"
+    assert lines["throttled"] == "25.0% of the time (by the driver's counters): power cap 25.0%"
+    assert lines["energy per token"] == "3.6 J"  # 1,200 W x 24 s of 8,000 tokens
+    assert lines["coverage"] == "readings cover only 50.0% of the time"
     assert lines["not read"] == "utilization (Not Supported)"
     unread = dict(facts.hardware_lines(healthy(sm_clock_hz=None, tensor_active=None, totals=totals(joules=None))))
     assert (unread["SM clock"], unread["energy"]) == ("n/a", "n/a")

@@ -62,11 +62,11 @@ def test_a_table_then_the_peaks_then_what_may_be_read():
     shown = flat(facts())
     assert shown[2] == "0 My GPU 100 1200 of 1500 300 of 700 power cap 100 bf16 GPU-a"
     assert "peak bf16 100 TFLOP/s dense" in shown
-    assert "at a clock of 1500 MHz" in shown
-    assert "all, TFLOP/s bf16 100 fp8 200" in shown
+    assert "at clock 1500 MHz" in shown
+    assert "all peaks, TFLOP/s bf16 100 fp8 200" in shown
     assert "source a sheet (high confidence)" in shown
     assert "note a note" in shown
-    assert shown[-3:] == ["what may be read of all GPUs (driver 580)", "SM clock yes", "energy no: Not Supported"]
+    assert shown[-3:] == ["what can be read on all GPUs (driver 580)", "SM clock yes", "energy no: Not Supported"]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_table_then_the_peaks_then_what_may_be_read():
     [
         ((), "nothing"),
         (("idle",), "idle"),
-        (("clock_setting", "power_cap"), "a clock that was set, power cap"),
+        (("clock_setting", "power_cap"), "user-set clock, power cap"),
         (None, ""),
     ],
 )
@@ -100,15 +100,15 @@ def test_gpus_of_one_kind_have_their_peak_once_and_those_that_differ_what_may_be
     other = replace(GPU, index=1, uuid="GPU-b", readable={"SM clock": "yes"})
     shown = flat(facts(), facts(other))
     assert shown.count("peak bf16 100 TFLOP/s dense") == 1
-    assert "what may be read of GPU 0 (driver 580)" in shown
-    assert "what may be read of GPU 1 (driver 580)" in shown
+    assert "what can be read on GPU 0 (driver 580)" in shown
+    assert "what can be read on GPU 1 (driver 580)" in shown
 
 
 def test_amds_gpu_says_that_nothing_is_read_of_it():
     row = amd_facts(AmdGpu(0, "My GPU", "a", 100), None, (CHIP,))
     assert row["peak_flops_per_second"] == 100e12
     assert row["readable"] == {
-        "everything": "flopwatch reads clocks, throttling and energy of NVIDIA GPUs alone",
+        "everything": "flopwatch reads clocks, throttling and energy on NVIDIA GPUs only",
     }
 
 

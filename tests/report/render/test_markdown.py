@@ -62,4 +62,4 @@ def test_a_report_begins_with_its_numbers_and_what_they_are_held_against():
     name, status, headline, basis, *_ = markdown.render(healthy()).split("\n\n")
     assert (name, status) == ("# GPT", "finished at step 21 on 2 x NVIDIA H100 80GB HBM3")
     assert headline.startswith("**40%** MFU · **24%** run MFU · **16.8 PFLOPs** model FLOPs")
-    assert basis.startswith("MFU is against a peak of 1 PFLOP/s dense bf16")
+    assert basis.startswith("MFU is relative to a peak of 1 PFLOP/s dense bf16")
