@@ -12,7 +12,7 @@ def test_the_table_has_the_newest_value_and_its_range():
     rows = [{**ROW, "perf/mfu": 0.2}, {**ROW, "perf/mfu": 0.3}, ROW]
     (line,) = (line for line in live.screen(rows, "a run").splitlines() if line.startswith("MFU "))
     assert line.split() == ["MFU", "40%", "20%", "40%", "▁▄█"]
-    assert live.screen([], "a run") == "a run\nno window of flopwatch yet\n"
+    assert live.screen([], "a run") == "a run\nno flopwatch window yet\n"
     assert live.screen(rows, "a run").startswith("a run, step 11\n")
 
 
