@@ -110,7 +110,10 @@ def test_a_batch_that_nobody_watched_is_counted_where_it_is_sure_what_the_model_
 @pytest.mark.parametrize(
     ("batch", "said"),
     [
-        ({"input_ids": TOKENS, "attention_mask": torch.ones(2, 1, 16, 16)}, "which flopwatch does not read, so all pairs of"),
+        (
+            {"input_ids": TOKENS, "attention_mask": torch.ones(2, 1, 16, 16)},
+            "which flopwatch does not read, so all pairs of mask tensors count",
+        ),
         ("text", r"found no model input in the batch; pass FlopWatch\(batch_shape=...\)"),
         ((TOKENS[:0], TOKENS[:0]), "found no model input in the batch"),
     ],

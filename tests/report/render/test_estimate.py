@@ -37,8 +37,7 @@ def test_the_words_of_a_batch():
     shown = flat()[5:]
     assert shown == [
         "model llama, 1,000 parameters",
-        "convention model: exact: every matrix multiplication, attention over unmasked pairs only, LM head"
-        " included",
+        "convention model: exact: every matrix multiplication, attention over unmasked pairs only, LM head included",
         "attention causal, unmasked pairs only",
         "batch 4 x 100 tokens",
         "forward 8,000 FLOPs",
