@@ -112,7 +112,7 @@ def test_a_batch_that_nobody_watched_is_counted_where_it_is_sure_what_the_model_
     [
         (
             {"input_ids": TOKENS, "attention_mask": torch.ones(2, 1, 16, 16)},
-            "which flopwatch does not read, so all pairs of",
+            "which flopwatch does not read, so all pairs of mask tensors count",
         ),
         ("text", r"found no model input in the batch; pass FlopWatch\(batch_shape=...\)"),
         ((TOKENS[:0], TOKENS[:0]), "found no model input in the batch"),
@@ -157,6 +157,6 @@ def test_other_parameters_that_train_and_cannot_be_told_by_name_are_refused():
     one = counter(model=model)
     assert (one.knows(PAIR, PLAIN), one.knows(PAIR, FROZEN)) == (True, False)
     model.blocks.requires_grad_(False)
-    with pytest.raises(ConfigError, match="it cannot be told which parts they belong to"):
+    with pytest.raises(ConfigError, match="so the model parts they belong to are unknown"):
         one.count((TOKENS[:1], TOKENS[:1]), None, FROZEN)
     assert one.count(PAIR, None, PLAIN).flops == FLOPS_PER_BATCH

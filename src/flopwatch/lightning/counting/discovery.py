@@ -52,8 +52,8 @@ def find_model(module: nn.Module, config: object | None) -> FoundModel:
         if _is_config(found):
             return FoundModel(architecture_of(found), where, module)
     raise ConfigError(
-        "no config with a 'model_type' on the module (looked at module.config, module.model.config, module.hparams);"
-        " pass FlopWatch(config=...)"
+        "found no config with a 'model_type' on the module (looked at module.config, module.model.config,"
+        " module.hparams); pass FlopWatch(config=...)"
     )
 
 
