@@ -24,7 +24,7 @@ PACKAGES = [
 INSIDE = {
     "model": ["batch", "components", "architecture", "backward", "conventions", "families", "estimate"],
     "lightning": [
-        *("trainer", "patch", "apart", "counting", "timing", "ranks", "devices"),
+        *("messages", "trainer", "patch", "apart", "counting", "timing", "ranks", "devices"),
         *("options", "hardware", "output", "session", "last_checkpoint", "inference", "callback", "plugin"),
     ],
 }
@@ -122,7 +122,7 @@ def test_nobody_imports_the_root(path):
 
 
 def test_no_module_is_long():
-    assert {path.name: len(path.read_text().splitlines()) for path in FILES if path.read_text().count("\n") > 500} == {}
+    assert {path.name: len(path.read_text().splitlines()) for path in FILES if path.read_text().count("\n") > 400} == {}
 
 
 def loaded_after(statement):

@@ -16,7 +16,8 @@ from wandb.proto.wandb_internal_pb2 import Record, RunExitRecord
 
 from flopwatch import FlopWatch
 from flopwatch.cli.command_line import main
-from flopwatch.run.records import Event, to_json
+from flopwatch.run.record_lines import to_json
+from flopwatch.run.records import Event
 from tests import samples
 from tests.lightning.models import MemoryLogger, TinyGPT, loader, trainer
 from tests.wandb.log import write as write_log

@@ -55,7 +55,7 @@ def test_a_run_and_its_continuation_are_one_run_of_a_comparison(tmp_path, capsys
     assert main(["report", *arguments]) == 0
     printed = capsys.readouterr()
     assert len(json.loads(printed.out)["runs"]) == 2
-    assert "skipped" in printed.err
+    assert "skipped runs named twice, and processes that a later one resumed from" in printed.err
 
 
 HOSTILE = {

@@ -9,7 +9,8 @@ import pytest
 
 from flopwatch.run import lineage
 from flopwatch.run.lineage import last_sign, totals_at_checkpoint, trace_back
-from flopwatch.run.records import Checkpoint, End, Progress, Totals, Window, to_json
+from flopwatch.run.record_lines import to_json
+from flopwatch.run.records import Checkpoint, End, Progress, Totals, Window
 from flopwatch.run.run_file import progress_path, read_run
 from tests import samples
 

@@ -17,6 +17,7 @@ from flopwatch.hardware.user_chips import UserChips, user_chips
 from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.inference import Inference
 from flopwatch.lightning.last_checkpoint import save_at_the_end
+from flopwatch.lightning.messages import show_messages
 from flopwatch.lightning.options import OnBudget, Options, budgets_of, folder_of
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.session.session import Phase, Session
@@ -162,8 +163,7 @@ class FlopWatch(_Callback):
         self._stopwatch: Stopwatch | None = None
         self._session: Session | None = None
         self._state: dict[str, Any] = {}
-        self._idle = True
-        self._failed = False
+        self._idle, self._failed = True, False
         self._trainer: Callable[[], Any] = _nothing
 
     @property
@@ -177,16 +177,16 @@ class FlopWatch(_Callback):
         if yields:
             self._inference = None
             if self.from_environment and stage == "fit":
-                _show_messages()
+                show_messages()
                 _logger.warning(
                     "ignoring the environment variable FLOPWATCH: the FlopWatch in the script takes precedence"
                 )
         elif self._inference is not None:
-            _show_messages()
+            show_messages()
         self._idle = stage != "fit" or trainer.fast_dev_run or yields
         if self._idle:
             return
-        _show_messages()
+        show_messages()
         if self._trainer() is trainer:
             self._state = self.state_dict()
         elif self._trainer is not _nothing:
@@ -398,14 +398,3 @@ class FlopWatch(_Callback):
 
 def _nothing() -> None:
     """Stand in for a weak reference whose object is gone; return `None`."""
-
-
-def _show_messages() -> None:
-    """Let our few lines reach the terminal, as Lightning does with its own, unless the user handles them."""
-    if not _logger.handlers and not logging.getLogger().handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("flopwatch: %(message)s"))
-        _logger.addHandler(handler)
-        if _logger.level == logging.NOTSET:
-            _logger.setLevel(logging.INFO)
-        _logger.propagate = False

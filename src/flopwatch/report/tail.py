@@ -13,8 +13,10 @@ from flopwatch.errors import RunFileError
 from flopwatch.files import here
 from flopwatch.report.standings import BudgetStanding, standings_of
 from flopwatch.run import metrics
-from flopwatch.run.metric_table import Moment, logger_metrics
-from flopwatch.run.records import Device, End, Record, Start, Window, from_json
+from flopwatch.run.metric_table import logger_metrics
+from flopwatch.run.moment import Moment
+from flopwatch.run.record_lines import Record, from_json
+from flopwatch.run.records import Device, End, Start, Window
 from flopwatch.run.run_file import LONGEST_LINE
 from flopwatch.wandb.live import STEP_AXIS, own_part
 from flopwatch.wandb.log import LogReader, has_wandb

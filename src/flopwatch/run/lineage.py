@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flopwatch.errors import RunFileError
-from flopwatch.run.records import Checkpoint, End, Progress, Record, Start, Totals, Window, from_json
+from flopwatch.run.record_lines import Record, from_json
+from flopwatch.run.records import Checkpoint, End, Progress, Start, Totals, Window
 from flopwatch.run.run_file import FILE_NAME, LONGEST_LINE, earlier_file, progress_path, read_start
 
 _STILL_ALIVE_SECONDS = 5.0

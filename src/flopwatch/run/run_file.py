@@ -14,17 +14,8 @@ from typing import Any
 
 from flopwatch.errors import RunFileError
 from flopwatch.run.reading_bar import no_bar
-from flopwatch.run.records import (
-    Device,
-    End,
-    Event,
-    Hardware,
-    Record,
-    Start,
-    Window,
-    Work,
-    from_json,
-)
+from flopwatch.run.record_lines import Record, from_json
+from flopwatch.run.records import Device, End, Event, Hardware, Start, Window, Work
 from flopwatch.run.window_list import MOST_WINDOWS, WindowList
 
 FILE_NAME = "run.jsonl"

@@ -14,7 +14,8 @@ from typing import TextIO
 
 from flopwatch.errors import in_words
 from flopwatch.run.appending import AppendedFile
-from flopwatch.run.records import End, Event, Progress, Record, to_json
+from flopwatch.run.record_lines import Record, to_json
+from flopwatch.run.records import End, Event, Progress
 from flopwatch.run.run_file import Gathered, Run, new_run_file, progress_path
 
 _PROGRESS_SECONDS = 0.25
