@@ -179,7 +179,7 @@ def test_the_last_sign_says_where_there_may_have_been_more(tmp_path):
     assert (write(start).progress.step, write(start).doubt) == (start.step, None)
     assert (write(start, window, end).ended, write(start, window, end).doubt) == (True, None)
     assert write(start, window).doubt.endswith("is missing, which records what its process did after its last window")
-    assert "may have gone on" in write(start, window, replace(end, status="measuring stopped")).doubt
+    assert "may have continued" in write(start, window, replace(end, status="measuring stopped")).doubt
     # A progress that is behind the window was written while that was closed.
     behind = Progress(window.ended_at + 1, window.step - 1, replace(window.totals, batches=4))
     progress_path(path).write_text(to_json(behind) + "\n")
