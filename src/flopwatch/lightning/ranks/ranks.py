@@ -193,9 +193,11 @@ class _SideThread:
             self._thread.join(seconds)
 
     def _run(self) -> None:
-        while not self._over:
+        is_last = False
+        while not is_last:
             self._wakened.wait(self._until_next())
             self._wakened.clear()
+            is_last = self._over  # before the round, so that one begins after everything that was noted
             self._try_round()
         if self.reader is not None:
             self.reader.fail_all("training has ended")

@@ -1,0 +1,149 @@
+"""Loggers that fail, are slow or want to know more, and a progress bar that gets its words back."""
+
+import pytest
+
+from flopwatch.lightning.output import sinks
+from flopwatch.lightning.output.sinks import LoggerSink, ProgressSink
+from tests.lightning.models import MemoryLogger
+
+
+class Broken(MemoryLogger):
+    calls = 0
+
+    def log_metrics(self, metrics, step=None):
+        self.calls += 1
+        raise ConnectionResetError("the service is gone")
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ValueError("it cannot say")
+
+
+class Mute(MemoryLogger):
+    def log_metrics(self, metrics, step=None):
+        raise Unspeakable
+
+
+class WandbLogger(MemoryLogger):
+    """As Lightning's, by its name."""
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """What W&B's loggers got by the functions that know W&B."""
+    calls = []
+    for name in ("set_step_axis", "write_summary", "attach", "alert"):
+        monkeypatch.setattr(sinks.live, name, lambda logger, *rest, name=name: calls.append((name, *rest)))
+    return calls
+
+
+def test_every_logger_gets_a_row_of_its_own():
+    class Spoils(MemoryLogger):
+        def log_metrics(self, metrics, step=None):
+            metrics.clear()
+
+    good = MemoryLogger()
+    LoggerSink([Spoils(), good]).log_metrics({"perf/mfu": 0.4}, 7)
+    assert good.rows == [(7, {"perf/mfu": 0.4})]
+
+
+def test_one_that_fails_three_times_in_a_row_is_left_alone_and_said_so(caplog):
+    good, bad = MemoryLogger(), Broken()
+    sink = LoggerSink([bad, good])
+    for step in range(5):
+        sink.log_metrics({"a": 1.0}, step)
+    assert (bad.calls, len(good.rows)) == (3, 5)
+    assert caplog.text.count("Broken failed (ConnectionResetError: the service is gone); training continues") == 1
+    assert caplog.text.count("Broken failed 3 times in a row; flopwatch stops logging to it") == 1
+
+
+def test_one_that_recovers_is_kept():
+    class Now(Broken):
+        def log_metrics(self, metrics, step=None):
+            if step % 3:
+                super().log_metrics(metrics, step)
+
+    logger = Now()
+    sink = LoggerSink([logger])
+    for step in range(1, 12):
+        sink.log_metrics({}, step)
+    # Every third one works: of eleven, eight fail.
+    assert logger.calls == 8
+
+
+def test_a_message_to_others_is_no_success():
+    bad = Broken()
+    sink = LoggerSink([bad])
+    for step in range(5):
+        sink.log_metrics({}, step)
+        sink.alert("of no concern", "to loggers that are not W&B's")
+    assert bad.calls == 3
+
+
+def test_an_error_that_cannot_say_what_it_is_is_survived(caplog):
+    LoggerSink([Mute()]).log_metrics({}, 0)
+    assert "Mute failed (Unspeakable: which cannot say why)" in caplog.text
+
+
+def test_one_that_is_slow_is_told_once(monkeypatch, caplog):
+    now = [0.0]
+    monkeypatch.setattr(sinks.time, "monotonic", lambda: now[0])
+
+    class Slow(MemoryLogger):
+        def log_metrics(self, metrics, step=None):
+            now[0] += 1.5
+
+    sink = LoggerSink([Slow()])
+    for step in range(3):
+        sink.log_metrics({}, step)
+    assert caplog.text.count("Slow took 1.5 s for a window while training waited; is its server slow?") == 1
+
+
+def test_facts_go_into_the_hyperparameters_and_not_over_tensorboards_own():
+    class TensorBoardLogger(MemoryLogger):
+        def __init__(self):
+            super().__init__()
+            self.hparams = {"lr": 0.1}
+
+    board, memory = TensorBoardLogger(), MemoryLogger()
+    LoggerSink([board, memory]).log_facts({"device": "GPU"})
+    assert board.hparams == {"lr": 0.1, "flopwatch": {"device": "GPU"}}
+    assert board.facts == []
+    assert memory.facts == [{"flopwatch": {"device": "GPU"}}]
+
+
+def test_only_w_and_b_gets_what_only_it_can_take(sent):
+    sink = LoggerSink([MemoryLogger(), WandbLogger()])
+    sink.announce(key for key in ("perf/mfu",))
+    sink.log_summary({"mfu_mean": 0.4})
+    sink.attach({}, None, None)
+    sink.alert("low MFU", "it is 20%")
+    assert sent == [
+        ("set_step_axis", ("perf/mfu",)),
+        ("write_summary", {"mfu_mean": 0.4}),
+        ("attach", {}, None, None),
+        ("alert", "low MFU", "it is 20%"),
+    ]
+
+
+class Bar:
+    def get_metrics(self, trainer, module):
+        return {"loss": 1.0, "left": "mine"}
+
+
+def test_the_bar_shows_our_words_beside_the_users_which_go_before_ours():
+    bar = Bar()
+    sink = ProgressSink(bar)
+    assert bar.get_metrics(None, None) == {"loss": 1.0, "left": "mine"}
+    sink.show({"mfu": "40%", "left": "1h"})
+    assert bar.get_metrics(None, module=None) == {"mfu": "40%", "loss": 1.0, "left": "mine"}
+    sink.remove()
+    assert bar.get_metrics(None, None) == {"loss": 1.0, "left": "mine"}
+    assert bar.__dict__ == {}
+
+
+def test_without_a_bar_nothing_happens():
+    sink = ProgressSink(None)
+    sink.show({"mfu": "40%"})
+    sink.remove()
