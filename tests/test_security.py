@@ -157,6 +157,7 @@ def in_bounds(python, tmp_path, mebibytes, *arguments):
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("report",), ("watch", "--table")])
 def test_huge_files_do_not_fill_memory(python, tmp_path, command):
     lines = "".join(to_json(each) + "\n" for each in samples.healthy_run()).encode()

@@ -233,6 +233,7 @@ print(json.dumps(["stopped", rank, one.global_step]), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("budget", "least", "most", "batches"),
     # 64 tokens a step of both ranks: 50 steps are 3,200; telling both takes 0.6 s, some 15 steps of 40 ms. Time is
