@@ -157,6 +157,6 @@ def test_other_parameters_that_train_and_cannot_be_told_by_name_are_refused():
     one = counter(model=model)
     assert (one.knows(PAIR, PLAIN), one.knows(PAIR, FROZEN)) == (True, False)
     model.blocks.requires_grad_(False)
-    with pytest.raises(ConfigError, match="it cannot be told which parts they belong to"):
+    with pytest.raises(ConfigError, match="so the model parts they belong to are unknown"):
         one.count((TOKENS[:1], TOKENS[:1]), None, FROZEN)
     assert one.count(PAIR, None, PLAIN).flops == FLOPS_PER_BATCH
