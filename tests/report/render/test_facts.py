@@ -38,7 +38,8 @@ def test_the_headline_by_hand():
 def test_an_mfu_stands_with_its_peak_its_convention_and_how_it_was_counted():
     assert facts.headline_basis(healthy()) == (
         "MFU is relative to a peak of 1 PFLOP/s dense bf16 (datasheet: a sheet) per device; FLOPs are those of llama"
-        " with causal attention (its parameter count equals the live model's)."
+        " with"
+        " causal attention (its parameter count equals the live model's)."
     )
     assert "the record of how FLOPs were counted is unreadable" in facts.headline_basis(healthy(work=None))
 
