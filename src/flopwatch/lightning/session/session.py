@@ -164,11 +164,11 @@ class Session:
             self._count(batch)
         self._settle()
         step: int = self._trainer.global_step
-        if step != self._last_step:
-            self._ledger.meter.step(step - self._last_step)
-            self._last_step = step
-            self._step_ended(step)
+        steps, self._last_step = step - self._last_step, step
+        self._ledger.meter.step(steps)
         self._reached = step, self._ledger.meter.mark()
+        if steps:
+            self._step_ended(step)
         self._stopwatch.become("callbacks")
 
     def _step_ended(self, step: int) -> None:
