@@ -58,7 +58,7 @@ PARTS = [
     (Counting, "count", False),
     (Counting, "at_the_end", True),
     (Session, "_describe_work", True),
-    (Session, "_settle_precision", True),
+    (Session, "_settle_device", True),
     (Sampler, "start", True),
     (Sampler, "take", True),
     (Sampler, "take_joules", True),
