@@ -133,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--max-steps", type=int, default=500, help="optimizer steps")
     parser.add_argument("--batch-size", type=int, default=8, help="sequences per step")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in runs/")
+    parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint in runs/")
     arguments = parser.parse_args()
 
     RUNS.mkdir(exist_ok=True)

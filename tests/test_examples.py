@@ -17,6 +17,8 @@ from flopwatch.run.run_file import read_run
 from tests.lightning.models import EXAMPLE, example
 from tests.wandb import log as wandb_log
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("seq_len", [64, 256])
 def test_the_examples_model_equals_the_counter_to_the_integer(seq_len):

@@ -15,7 +15,7 @@ from flopwatch.model.families import architecture_of
 from flopwatch.report.plan import read_plan
 from flopwatch.report.tail import follow
 from flopwatch.run.lineage import last_sign
-from flopwatch.run.records import to_json
+from flopwatch.run.record_lines import to_json
 from flopwatch.run.run_file import read_run, read_start
 from tests import samples
 from tests.model.families.families import FAMILIES

@@ -29,7 +29,7 @@ from flopwatch.report.report import summarize
 from flopwatch.report.sources import open_run
 from flopwatch.report.tail import follow
 from flopwatch.run.budget import parse_budget
-from flopwatch.run.records import from_json, to_json
+from flopwatch.run.record_lines import from_json, to_json
 from flopwatch.run.run_file import read_run
 from flopwatch.units import parse_count
 from flopwatch.wandb.log import LogReader

@@ -16,7 +16,8 @@ from wandb.proto.wandb_internal_pb2 import Record, RunExitRecord
 
 from flopwatch import FlopWatch
 from flopwatch.cli.command_line import main
-from flopwatch.run.records import Event, to_json
+from flopwatch.run.record_lines import to_json
+from flopwatch.run.records import Event
 from tests import samples
 from tests.lightning.models import MemoryLogger, TinyGPT, loader, trainer
 from tests.wandb.log import write as write_log
@@ -156,6 +157,7 @@ def in_bounds(python, tmp_path, mebibytes, *arguments):
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("report",), ("watch", "--table")])
 def test_huge_files_do_not_fill_memory(python, tmp_path, command):
     lines = "".join(to_json(each) + "\n" for each in samples.healthy_run()).encode()

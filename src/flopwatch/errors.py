@@ -1,4 +1,4 @@
-"""The errors that a user can cause, each saying what was expected, what came and what to do."""
+"""Errors that a user can cause; their messages say what was expected, what came and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that come from elsewhere or go beside them: read within bounds, written without following a link."""
+"""Files from elsewhere and files next to them: read within bounds, written without following links."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flopwatch.errors import ArgumentError
 
 
 def read_text(path: Path, most_bytes: int) -> str:
-    """The text of a plain file of so many bytes at most, without a byte-order mark, as Windows' editors write one.
+    """Return the text of a regular file of limited size, without the byte-order mark that Windows editors add.
 
     Devices and pipes, which never end, are refused.
 

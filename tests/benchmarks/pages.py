@@ -19,7 +19,8 @@ from pathlib import Path
 from flopwatch.model.architecture import ComponentRow
 from flopwatch.report.render import RENDERERS
 from flopwatch.report.report import summarize
-from flopwatch.run.records import BudgetLine, Device, End, Hardware, Record, Start, Totals, Window, Work, to_json
+from flopwatch.run.record_lines import Record, to_json
+from flopwatch.run.records import BudgetLine, Device, End, Hardware, Start, Totals, Window, Work
 from flopwatch.run.run_file import read_run
 
 BEGAN = 1_760_000_000.0

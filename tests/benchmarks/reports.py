@@ -31,7 +31,8 @@ from wandb.proto.wandb_internal_pb2 import (
 )
 
 from flopwatch.run.metric_table import METRICS
-from flopwatch.run.records import BudgetLine, Device, Start, Totals, Window, to_json
+from flopwatch.run.record_lines import to_json
+from flopwatch.run.records import BudgetLine, Device, Start, Totals, Window
 
 H100 = Device(
     "NVIDIA H100 80GB HBM3", 8, "bf16", 989.4e12, "datasheet", flops_per_clock=540_672.0, boost_clock_hz=1.83e9

@@ -305,7 +305,7 @@ def soak(folder, steps, seed, most_seconds):
     disk = folder / "disk"
     with small_disk(disk) as mounted:
         started = time.monotonic()
-        while steps_done(folder) < steps:
+        while steps_done(folder) < steps or statuses[-1] != 0:
             seed += 1
             (disk / "filler").unlink(missing_ok=True)
             arguments = (folder, disk, steps, seed)

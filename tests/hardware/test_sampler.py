@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = """
 import dataclasses, json, logging, os, sys, threading, time
 from flopwatch.hardware import sampler as module

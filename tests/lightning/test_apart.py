@@ -33,7 +33,7 @@ def test_the_first_error_of_a_part_is_said_and_what_it_gives_is_absent(caplog):
     apart = Apart()
     assert [apart.run("one", break_), apart.run("one", break_), apart.run("two", break_)] == [None] * 3
     assert apart.run("three", lambda number: number + 1, 2) == 3
-    said = "failed, everything else goes on: RuntimeError: broken on purpose"
+    said = "failed, everything else continues: RuntimeError: broken on purpose"
     assert [caplog.text.count(f"{part} {said}") for part in ("one", "two", "three")] == [1, 1, 0]
 
 
@@ -58,7 +58,7 @@ PARTS = [
     (Counting, "count", False),
     (Counting, "at_the_end", True),
     (Session, "_describe_work", True),
-    (Session, "_settle_precision", True),
+    (Session, "_settle_device", True),
     (Sampler, "start", True),
     (Sampler, "take", True),
     (Sampler, "take_joules", True),

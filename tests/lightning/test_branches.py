@@ -69,4 +69,4 @@ def test_a_file_in_between_that_is_gone_makes_the_loss_unknown(tmp_path):
     assert (began.lost_steps, began.lost_flops, began.joules) == (None, None, None)
     assert totals.steps == 8
     (event,) = read_run(tmp_path / "flopwatch").segments[-1].events
-    assert event.message.startswith(f"what was lost is not known: the run file {middle / 'run.jsonl'} of a process in")
+    assert event.message.startswith(f"the lost work is unknown: the run file {middle / 'run.jsonl'} of a process in")

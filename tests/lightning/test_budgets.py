@@ -203,7 +203,7 @@ def test_a_low_mfu_in_a_fit_is_in_its_log_and_in_its_file(fit, caplog):
     _, segment = fit("1 days", peak_flops_per_second=peak, alert_below_mfu=0.3, alert_after_seconds=20)
     (event,) = segment.events
     # Warm-up is one step; the windows after it are of 4, 5, 5, 5 and 5 s.
-    assert event.message == "the MFU has been below 30% for 24s; it is 10% now"
+    assert event.message == "MFU has been below 30% for 24s; it is 10% now"
     assert caplog.text.count(event.message) == 1
 
 
@@ -233,6 +233,7 @@ print(json.dumps(["stopped", rank, one.global_step]), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("budget", "least", "most", "batches"),
     # 64 tokens a step of both ranks: 50 steps are 3,200; telling both takes 0.6 s, some 15 steps of 40 ms. Time is

@@ -99,7 +99,7 @@ def test_a_clock_that_is_set_back_between_two_processes_leaves_out_what_lay_betw
     for values in (live, row):
         assert values["perf/run_mfu"] == pytest.approx(report.run_mfu, rel=0.2)
         assert values["perf/goodput"] == pytest.approx(report.goodput, rel=0.2)
-    words = "the clock was set back between two processes, by 1h 00m at least: the time between them is left out"
+    words = "the clock was set back between two processes by at least 1h 00m: the time between them is left out"
     assert report.notes == ((words,) if change == -3600.0 else ())
 
 

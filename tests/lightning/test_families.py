@@ -12,6 +12,8 @@ from tests.lightning.test_kinds_of_work import Model, fit
 from tests.model.families.families import FAMILIES
 from tests.model.families.models import batch_of, build, config_of, inputs_of
 
+pytestmark = pytest.mark.slow
+
 
 class Whole(Model):
     def training_step(self, batch, batch_idx):

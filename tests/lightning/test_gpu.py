@@ -13,7 +13,7 @@ from flopwatch.report.report import summarize
 from flopwatch.run.run_file import read_run
 
 ROOT = str(Path(__file__).parents[2])
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 FIT = f"""
 import functools, json, os, sys, threading, time
 sys.path.insert(0, {ROOT!r})

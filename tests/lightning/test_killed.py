@@ -14,6 +14,8 @@ import pytest
 from flopwatch.run.run_file import read_run, read_start
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 
+pytestmark = pytest.mark.slow
+
 ROOT = str(Path(__file__).parents[2])
 # Steps that the run has, and after how many a checkpoint is saved.
 STEPS, EVERY = 60, 7

@@ -73,6 +73,7 @@ def test_lightning_pytorch_is_watched_too(python, tmp_path):
     assert read_run(tmp_path).segments[0].end.totals.steps == 6
 
 
+@pytest.mark.slow
 def test_a_run_started_with_the_variable_is_resumed_with_the_callback_and_back(python, tmp_path):
     watched = {"FLOPWATCH": "1"}
     assert python(RESUMED, tmp_path / "a", 3, environment=watched).returncode == 0
@@ -84,6 +85,7 @@ def test_a_run_started_with_the_variable_is_resumed_with_the_callback_and_back(p
     assert read_run(tmp_path / "c").segments[-1].end.totals.flops == 9 * FLOPS_PER_BATCH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["bugdet=3", "budget=lots"])
 def test_a_wrong_option_fails_before_training_and_names_the_variable(python, tmp_path, variable):
     result = python(PLAIN, tmp_path, environment={"FLOPWATCH": variable})

@@ -19,6 +19,8 @@ from flopwatch.run.metrics import mfu
 from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_SEQUENCE, SEQ_LEN
 
+pytestmark = pytest.mark.slow
+
 ROOT = str(Path(__file__).parents[2])
 # Eight sequences are a global batch, however many processes share it; the last of six has only six of them.
 SEQUENCES = 5 * 8 + 6

@@ -8,6 +8,8 @@ import pytest
 from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 
+pytestmark = pytest.mark.slow
+
 ROOT = str(Path(__file__).parents[2])
 DDP = f"""
 import sys

@@ -48,6 +48,7 @@ def run_until(folder, step):
     return process.returncode, errors.decode()
 
 
+@pytest.mark.slow
 def test_a_run_killed_twice_equals_the_run_in_one(tmp_path):
     # A checkpoint is saved every four steps and a window ends every three: both kills lose steps.
     for step in (random.Random(0).choice([6, 9]), random.Random(1).choice([15, 18])):

@@ -204,6 +204,7 @@ def start_slow_fit(tmp_path):
     raise AssertionError(process.stderr.read())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "interrupted"), (signal.SIGKILL, None)]
 )
@@ -260,6 +261,7 @@ print(logging.getLogger("flopwatch").level)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("level", "kept", "shown"), [("DEBUG", 10, True), ("ERROR", 40, False), ("NOTSET", 20, True)])
 def test_the_users_level_of_messages_stays(tmp_path, level, kept, shown):
     root = str(__import__("pathlib").Path(__file__).parents[2])

@@ -15,6 +15,8 @@ from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 from tests.wandb.server import ENTITY, WandbServer
 
+pytestmark = pytest.mark.slow
+
 ROOT = str(Path(__file__).parents[2])
 SCRIPT = f"""
 import json, os, signal, subprocess, sys, time

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from flopwatch.cli import command_line as cli
+from flopwatch.cli import watch as cli
 from flopwatch.cli.command_line import main
 from flopwatch.errors import RunFileError
 from flopwatch.report import tail as following
 from flopwatch.report.tail import find, follow
-from flopwatch.run.records import to_json
+from flopwatch.run.record_lines import to_json
 from tests import samples
 
 MAIN = "import sys; from flopwatch.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -9,7 +9,8 @@ import pytest
 
 from flopwatch.run import lineage
 from flopwatch.run.lineage import last_sign, totals_at_checkpoint, trace_back
-from flopwatch.run.records import Checkpoint, End, Progress, Totals, Window, to_json
+from flopwatch.run.record_lines import to_json
+from flopwatch.run.records import Checkpoint, End, Progress, Totals, Window
 from flopwatch.run.run_file import progress_path, read_run
 from tests import samples
 
@@ -105,18 +106,18 @@ def test_a_missing_file_makes_it_unknown(folder):
     middle = folder.process("A", 7, 16, at=1100.0, came_from="P")
     folder.process("B", 14, 17, at=1200.0, came_from="A")
     middle.unlink()
-    assert folder.look("P").doubts == (f"the run file {middle} of a process in between is gone or cannot be read",)
+    assert folder.look("P").doubts == (f"the run file {middle} of a process in between is missing or unreadable",)
     # Where B has counted it already, or is gone on from, nothing is missing.
     assert folder.look("B").doubts == ()
     folder.file("P").unlink()
-    assert "of the process before is gone" in folder.look("P").doubts[0]
+    assert "of the previous process is missing" in folder.look("P").doubts[0]
 
 
 def test_a_damaged_file_beside_makes_it_unknown(folder):
     folder.process("P", 0, 9, at=1000.0)
     damaged = folder.process("A", 7, 16, at=1100.0, came_from="P")
     damaged.write_bytes(b"\0" * 100)
-    assert folder.look("P").doubts == (f"{damaged}, which lies beside, cannot be read",)
+    assert folder.look("P").doubts == (f"cannot read {damaged} in the same folder",)
     damaged.write_bytes(b"")  # killed before its first record, so it did nothing
     assert folder.look("P").doubts == ()
 
@@ -162,7 +163,7 @@ def test_more_files_than_are_looked_at_are_said(folder, monkeypatch):
     folder.process("P", 0, 9, at=1000.0)
     folder.process("A", 7, 9, at=1100.0, came_from="P")
     monkeypatch.setattr(lineage, "_MOST_FILES", 1)
-    assert folder.look("P").doubts == ("more than 1 run files lie beside",)
+    assert folder.look("P").doubts == ("more than 1 run files are in the same folder",)
 
 
 def test_the_last_sign_says_where_there_may_have_been_more(tmp_path):
@@ -177,8 +178,8 @@ def test_the_last_sign_says_where_there_may_have_been_more(tmp_path):
 
     assert (write(start).progress.step, write(start).doubt) == (start.step, None)
     assert (write(start, window, end).ended, write(start, window, end).doubt) == (True, None)
-    assert write(start, window).doubt.endswith("is gone, which tells what its process did after its last window")
-    assert "may have gone on" in write(start, window, replace(end, status="measuring stopped")).doubt
+    assert write(start, window).doubt.endswith("is missing, which records what its process did after its last window")
+    assert "may have continued" in write(start, window, replace(end, status="measuring stopped")).doubt
     # A progress that is behind the window was written while that was closed.
     behind = Progress(window.ended_at + 1, window.step - 1, replace(window.totals, batches=4))
     progress_path(path).write_text(to_json(behind) + "\n")

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from flopwatch.run.metric_table import METRICS, Moment, logger_metrics
+from flopwatch.run.metric_table import METRICS, logger_metrics
+from flopwatch.run.moment import Moment
 from flopwatch.run.records import Device, Totals
 from tests import samples
 

@@ -5,18 +5,8 @@ import re
 import pytest
 
 from flopwatch.errors import RunFileError
-from flopwatch.run.records import (
-    KINDS,
-    SCHEMA,
-    Checkpoint,
-    Device,
-    Progress,
-    Totals,
-    Window,
-    from_json,
-    known_fields,
-    to_json,
-)
+from flopwatch.run.record_lines import KINDS, from_json, to_json
+from flopwatch.run.records import SCHEMA, Checkpoint, Device, Progress, Totals, Window, known_fields
 from tests import samples
 
 PROGRESS = Progress(1003.5, 2, samples.totals(2, 1003.5, 1_600))

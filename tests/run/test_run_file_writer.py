@@ -11,7 +11,7 @@ import pytest
 
 from flopwatch.run import run_file_writer as runfile_writer
 from flopwatch.run.appending import AppendedFile
-from flopwatch.run.records import to_json
+from flopwatch.run.record_lines import to_json
 from flopwatch.run.run_file import new_run_file, read_run
 from flopwatch.run.run_file_writer import RunFileWriter
 from tests import samples

@@ -124,6 +124,7 @@ def test_a_record_that_is_no_protobuf_costs_itself_alone(tmp_path):
     assert [row for row in LogReader(path).rows() if row] == [{"a": 1}]
 
 
+@pytest.mark.slow
 def test_chunks_that_never_end_are_given_up(tmp_path):
     path = tmp_path / "run.wandb"
     path.write_bytes(log_of((2, b""), *[(3, b"")] * 300_000))

@@ -74,7 +74,7 @@ def failing(error):
     [
         ("No API key configured", "not logged in to W&B: run `wandb login`, or set WANDB_API_KEY"),
         ("HTTP error 401: no", "W&B refused the API key: run `wandb login --relogin`"),
-        ("HTTP error 403: no", "W&B denied access with this API key"),
+        ("HTTP error 403: no", "W&B denied access with this API key (403): check the entity and its permissions"),
         ("the service did not respond in time", "cannot reach the W&B server: check the network and WANDB_BASE_URL"),
         ("Read Timed Out", "cannot reach the W&B server"),
         (

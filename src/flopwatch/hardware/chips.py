@@ -61,7 +61,7 @@ class Chip:
     key: str = ""
 
     def peak_flops_per_second(self, dtype: Dtype, sm_count: int | None = None) -> float:
-        """Dense datasheet peak per device in FLOP/s, or of a slice of it with so many SMs.
+        """Return the dense datasheet peak of a device in FLOP/s, or of a slice with the given number of SMs.
 
         Raises:
             UnknownDeviceError: If the chip has no figure for the precision, or the row is not confirmed.

@@ -43,7 +43,7 @@ _EXPECTED = (CLOCK, REASONS)
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that cannot be read, in words; `everywhere` if every GPU with this driver is likely to have it."""
+    """A reading problem in words; `everywhere` if all GPUs with this driver are likely to have it."""
 
     words: str
     everywhere: bool = False
@@ -100,7 +100,7 @@ class _Question(Generic[_T]):
         return self.pause_seconds
 
     def _after_failure(self, answer: Answer[_T]) -> float:
-        """Power that is asked for too quickly is said not to be supported, so what once answered is asked again."""
+        """Note a failure; retry what once worked, because power that is polled too fast is reported as unsupported."""
         self.state = str(answer.error)
         if answer.permanent and not self._answered:
             self.given_up = True
@@ -282,7 +282,7 @@ class Sampler:
             self._note_troubles()
 
     def _sample_last(self) -> None:
-        """What goes on counting is read a last time, due or not; energy that cannot be is not known to the end."""
+        """Read counters one last time, due or not; energy that cannot be read then is unknown up to the end."""
         readings = list(self._sum_readings((COUNTERS, ENERGY), at_once=True))
         with self._lock:
             for reading in readings:
@@ -306,7 +306,7 @@ class Sampler:
         )
 
     def _sum_readings(self, what: Iterable[str], *, at_once: bool) -> Iterator[Reading]:
-        """What goes on counting, each with the moment at which its own answer came."""
+        """Return counter readings, with the time of every answer."""
         fields = {COUNTERS: "reason_seconds", ENERGY: "joules", POWER: "power_watts", TENSOR: "tensor_active"}
         for each in what:
             value = self._answer(each, at_once=at_once)

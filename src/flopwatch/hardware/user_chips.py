@@ -1,4 +1,4 @@
-"""Chips that users add to the table or put in place of its rows: by argument, by file, or from a package of theirs."""
+"""Chips that users add to the table or that replace its rows: by argument, by file, or from a package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts that fail alone: what a part would have given is absent, and everything else goes on."""
+"""Parts that fail alone: a failed part's numbers are absent, and everything else continues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 class Apart:
-    """Keeps the errors of parts away from each other; the first one of each part is said."""
+    """Isolates parts from each other's errors; the first error of every part is logged."""
 
     def __init__(self) -> None:
         self._failed: set[str] = set()
@@ -33,7 +33,7 @@ class Apart:
             return None
 
     def say(self, part: str, error: Exception) -> None:
-        """Say that a part has failed, the first time that it does."""
+        """Log the first failure of a part."""
         level = logging.DEBUG if part in self._failed else logging.WARNING
         self._failed.add(part)
         _logger.log(level, "%s failed, everything else continues: %s", part, in_words(error))

@@ -17,6 +17,7 @@ from flopwatch.hardware.user_chips import UserChips, user_chips
 from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.inference import Inference
 from flopwatch.lightning.last_checkpoint import save_at_the_end
+from flopwatch.lightning.messages import show_messages
 from flopwatch.lightning.options import OnBudget, Options, budgets_of, folder_of
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.session.session import Phase, Session
@@ -44,7 +45,7 @@ _logger = logging.getLogger("flopwatch")
 
 
 def _survives(hook: Callable[..., None]) -> Callable[..., None]:
-    """Keep errors of ours away from training: the first one is logged and ends the session."""
+    """Keep flopwatch's errors away from training: the first one is logged and ends the session."""
 
     @functools.wraps(hook)
     def guarded(self: FlopWatch, *arguments: Any, **named: Any) -> None:
@@ -62,8 +63,8 @@ class FlopWatch(_Callback):
     """Logs live MFU, FLOPs and time to a budget, and writes a report at the end.
 
     Add it to `Trainer(callbacks=[FlopWatch()])`. Numbers go to every logger of the Trainer about every ten seconds, to
-    the progress bar, and to a run file from which the report is made. What cannot be known exactly is left out, with
-    one message that says why and what to do. Once training has begun, nothing in here can stop it.
+    the progress bar, and to a run file from which the report is made. Unknown numbers are left out, with
+    one message that says why and what to do. Once training has begun, flopwatch cannot stop it.
 
     Args:
         budget: What the run may use: "1.4T tokens", "3.14e23 FLOPs", "50K steps", "3 epochs", "2 days" (time of the
@@ -71,33 +72,33 @@ class FlopWatch(_Callback):
             tokens per parameter), or several of them. By default the Trainer's own `max_steps`, `max_epochs` and
             `max_time`.
         on_budget: What to do when a budget is used up: "warn", "stop" (all ranks at the end of the same optimizer step,
-            with a checkpoint if the Trainer keeps any), or a function that the first rank calls with the Trainer and
+            with a checkpoint if the Trainer saves any), or a function that the first rank calls with the Trainer and
             the budget's text.
-        alert_below_mfu: Warn, in the log and by an alert of W&B, when the MFU has been below this (0 to 1) for
+        alert_below_mfu: Warn, in the log and by a W&B alert, when MFU has been below this (0 to 1) for
             `alert_after_seconds`.
-        alert_after_seconds: How long the MFU must be low, or heat or the server's power brake hold clocks down, before
+        alert_after_seconds: How long MFU must be low, or heat or the server's power brake throttle the GPUs, before
             a warning.
         config: The model's config (Hugging Face config, mapping, dataclass or path), if it is not on the module.
         peak_flops_per_second: Peak of one device in FLOP/s, or "measured" for a short benchmark at the start. By
             default the datasheet's dense value for the device and precision.
-        dtype: Precision of the run's matrix multiplications ("bf16", "fp8", ...), where it cannot be found.
-        chips: Chips to add to the table of peaks, or to put in place of its rows: a CSV file like
+        dtype: Precision of the run's matrix multiplications ("bf16", "fp8", ...), if it cannot be detected.
+        chips: Chips to add to the table of peaks, or to replace its rows: a CSV file like
             `flopwatch/data/chips.csv`, or `flopwatch.hardware.chips.Chip`s.
-        attention: "causal" counts the pairs that the model's masks keep, "full" all pairs.
-        flops_per_batch: Function from a batch to its training FLOPs on this rank; it goes before everything that is
-            counted. A method of that name on the LightningModule does the same.
+        attention: "causal" counts unmasked pairs only, "full" all pairs.
+        flops_per_batch: Function from a batch to its training FLOPs on this rank; it takes precedence over every other
+            count. A method of that name on the LightningModule does the same.
         batch_shape: Function from a batch to (sequences, tokens per sequence), or to a `flopwatch.batch.Batch`, for
             batches without plain token ids.
         optimizer_flops: FLOPs of one optimizer step on one device, where the optimizer itself multiplies matrices (see
             `flopwatch.model.backward.newton_schulz_flops` for Muon); they are hardware FLOPs, not model FLOPs.
         every_n_seconds: How long a window lasts.
-        every_n_steps: End a window at every multiple of so many optimizer steps instead.
+        every_n_steps: End a window at every multiple of this many optimizer steps instead.
         usd_per_device_hour: Price of one device for one hour, for `budget/usd`.
-        kg_co2_per_kwh: What the grid emits for a kWh (0.3 for 300 g), for `gpu/kg_co2`; absent without it.
+        kg_co2_per_kwh: The grid's emissions per kWh (0.3 for 300 g), for `gpu/kg_co2`; absent without it.
         dirpath: Folder of the run file and the report; by default a new one in `default_root_dir/flopwatch`.
         report: Whether to write `report.html` at the end.
-        prefix: Word put before every key that is logged.
-        inference: Whether validation, `trainer.validate`, `test` and `predict` are metered, too: forward FLOPs, samples
+        prefix: Word before every logged key.
+        inference: Whether to meter validation, `trainer.validate`, `test` and `predict`, too: forward FLOPs, samples
             and MFU of one device.
 
     Raises:
@@ -162,8 +163,7 @@ class FlopWatch(_Callback):
         self._stopwatch: Stopwatch | None = None
         self._session: Session | None = None
         self._state: dict[str, Any] = {}
-        self._idle = True
-        self._failed = False
+        self._idle, self._failed = True, False
         self._trainer: Callable[[], Any] = _nothing
 
     @property
@@ -172,21 +172,21 @@ class FlopWatch(_Callback):
         return "FlopWatch (environment)" if self.from_environment else "FlopWatch"
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Start the clock of a fit; a second fit of the same Trainer goes on from the first one's totals."""
+        """Start the clock of a fit; a second fit of the same Trainer continues the first one's totals."""
         yields = self._yields_to_another(trainer)
         if yields:
             self._inference = None
             if self.from_environment and stage == "fit":
-                _show_messages()
+                show_messages()
                 _logger.warning(
                     "ignoring the environment variable FLOPWATCH: the FlopWatch in the script takes precedence"
                 )
         elif self._inference is not None:
-            _show_messages()
+            show_messages()
         self._idle = stage != "fit" or trainer.fast_dev_run or yields
         if self._idle:
             return
-        _show_messages()
+        show_messages()
         if self._trainer() is trainer:
             self._state = self.state_dict()
         elif self._trainer is not _nothing:
@@ -347,7 +347,7 @@ class FlopWatch(_Callback):
             self._state = session.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        """The run's totals, so that a resumed run goes on from them; nothing after an error of ours, as if unknown."""
+        """Return the run's totals for a resumed run; empty after a flopwatch error, which makes them unknown."""
         if self._failed:
             return {}
         if self._session is None or not self._session.has_totals:
@@ -398,14 +398,3 @@ class FlopWatch(_Callback):
 
 def _nothing() -> None:
     """Stand in for a weak reference whose object is gone; return `None`."""
-
-
-def _show_messages() -> None:
-    """Let our few lines reach the terminal, as Lightning does with its own, unless the user handles them."""
-    if not _logger.handlers and not logging.getLogger().handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("flopwatch: %(message)s"))
-        _logger.addHandler(handler)
-        if _logger.level == logging.NOTSET:
-            _logger.setLevel(logging.INFO)
-        _logger.propagate = False

@@ -116,7 +116,7 @@ class HardwareWatch:
         return records
 
     def _others_are_missing(self, everyone: Telemetry) -> bool:
-        """Whether another rank's GPU was not read for so many windows that it is no pause; true once."""
+        """Return whether another rank's GPU has been unread for too many windows; true only once."""
         if self._last_window.clock_samples < FEWEST_SAMPLES or self._others_missing:
             return False
         self._windows_without_others = 0 if everyone.sm_clock_hz is not None else self._windows_without_others + 1

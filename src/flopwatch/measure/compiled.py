@@ -109,7 +109,7 @@ def _local(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _shape(tensor: torch.Tensor) -> Shape:
-    """Sizes as they are however the tensor lies: without those of 1, in order."""
+    """Return the sizes of a tensor in a normal form: without those of 1, sorted."""
     return tuple(sorted(size for size in tensor.shape if size != 1))
 
 

@@ -144,7 +144,7 @@ def rnn_layer(x: Any, into: Any, again: Any, *rest: Any, out: Any = None, **opti
 
 @_for("mkldnn_rnn_layer_backward")
 def rnn_layer_backward(x: Any, into: Any, again: Any, *rest: Any, out: Any = None, **options: Any) -> int:
-    """As much as the forward for the gradients of inputs and states, and for those of the weights."""
+    """Count the forward's FLOPs once for the gradients of inputs and states, and once for those of the weights."""
     return 2 * rnn_layer(x, into, again)
 
 
@@ -272,7 +272,7 @@ def _is_the_users(operator: Any) -> bool:
 
 
 def masked_flops(operator: Any, args: Any, named: Any, flops: int) -> int:
-    """How many of the FLOPs over all pairs an attention leaves out, since it is told to be causal or has a window."""
+    """Return the FLOPs over all pairs that an attention skips because it is causal or has a window."""
     if flex.is_flex(operator):
         return flex.masked(operator, args, named, flops)
     if packages.rule_of(operator) is not None:

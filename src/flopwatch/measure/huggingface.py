@@ -112,7 +112,7 @@ def _stay_offline() -> None:
 
 
 def _without_choices(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without implementations that it asks for, which may be those of a hub."""
+    """Return the config without the implementations that it requests, which may come from a hub."""
     kept = {key: value for key, value in values.items() if not key.endswith("_implementation")}
     return {key: _without_choices(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
 

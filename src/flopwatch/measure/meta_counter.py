@@ -124,7 +124,7 @@ class MadeOnMeta(TorchFunctionMode):
 
 @contextmanager
 def causal_attention_whole() -> Iterator[None]:
-    """Let attention that is told to be causal arrive in one operator, which says so, on this thread.
+    """Keep causal attention in one operator that carries the flag, on this thread.
 
     On the meta device PyTorch takes it apart before any mode sees it. The kernel stands above autograd, so that it is
     reached from PyTorch's own layers and in recomputation, too.

@@ -61,7 +61,7 @@ def rule_of(operator: Any) -> Rule | None:
 
 
 def formula_of(operator: Any) -> Formula | None:
-    """Find the formula of an operator that a package has registered, called as those of PyTorch's own."""
+    """Return the formula of an operator registered by a package, callable like those of PyTorch's operators."""
     rule = rule_of(operator)
     if rule is None:
         return None
@@ -289,7 +289,7 @@ def half_sparse_product(arguments: Given, out: Any) -> int | None:
 
 @_for("xformers_python::tiled_matmul_fwd")
 def tiled_product(arguments: Given, out: Any) -> int | None:
-    """Every tile of the left side meets those of the right one that it fits: 2mnk of the whole."""
+    """Count tiled products: every tile meets the matching ones of the right side, 2mnk in total."""
     return 2 * int(sum(arguments["ms"]) * sum(arguments["ns"]) * sum(arguments["ks"]))
 
 
@@ -308,7 +308,7 @@ def deformed_convolution(arguments: Given, out: Any) -> int | None:
 
 @_for("torchvision::_deform_conv2d_backward")
 def deformed_convolution_backward(arguments: Given, out: Any) -> int | None:
-    """As much for the columns' gradient, of which those of input and offsets are made, and for the weight's."""
+    """Count the forward's FLOPs for the columns' gradient (used for input and offsets), and again for the weight's."""
     forward = deformed_convolution(arguments, arguments["grad"])
     return None if forward is None else 2 * forward
 

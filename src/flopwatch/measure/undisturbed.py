@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class OwnNumbers(TorchDispatchMode):
-    """Draws torch's random numbers of the CPU from a state of its own: the process's is whose it was in between."""
+    """Draws torch's CPU random numbers from a separate state; other threads keep the process's state."""
 
     supports_higher_order_operators = True
 

@@ -11,7 +11,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Batch:
-    """The input of one forward pass on one device: so many sequences (images, utterances), each of the same size.
+    """The input of one forward pass on one device: sequences (images, utterances) of equal size.
 
     Args:
         sequences: How many; zero is no work.
@@ -95,7 +95,7 @@ class Rows(Protocol):
     """Which rows of a batch a part sees."""
 
     def spans(self, batch: Batch) -> Iterable[Span]:
-        """Lengths of the stretches that attend among themselves, each with how many there are of it."""
+        """Return the lengths of stretches that attend among themselves, and how often each occurs."""
 
     def count(self, batch: Batch) -> int:
         """Return the number of rows in a batch."""
@@ -124,7 +124,7 @@ class Tokens(_Counted):
 
 @dataclass(frozen=True)
 class Lengthened(_Counted):
-    """Tokens with so many more at every sequence's end, as a convolution computes that is padded on both sides."""
+    """Tokens plus a fixed number at every sequence's end, as a convolution padded on both sides computes."""
 
     by: int
 

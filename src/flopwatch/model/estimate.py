@@ -1,4 +1,4 @@
-"""The napkin answered exactly: what a training run costs in FLOPs, time, GPU-hours and money, before it starts."""
+"""Estimate the FLOPs, time, GPU-hours and cost of a training run before it starts."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def estimate(
     samples: int | None = None,
     plan: Plan | None = None,
 ) -> Estimate:
-    """Count one batch, a whole run of so many tokens or samples, and the time that the planned hardware needs.
+    """Count one batch and, on request, a whole run, and the time that the planned hardware needs.
 
     Args:
         architecture: The model.
@@ -184,7 +184,7 @@ def _check(architecture: Architecture, batch: Batch) -> None:
 
 
 def planned_run(plan: Plan, flops: int) -> PlannedRun:
-    """Time, GPU-hours and money for so many FLOPs: flops / (count x peak x MFU).
+    """Return time, GPU-hours and cost of an amount of FLOPs: flops / (count x peak x MFU).
 
     Raises:
         ArgumentError: If the MFU is not above 0 and at most 1, or there is no GPU, or the price is negative.

@@ -165,7 +165,7 @@ def _dips(known: _Known, usual: _Usual) -> Iterator[Dip]:
 
 
 def _noise(paces: Sequence[float]) -> float:
-    """Standard deviation of a window's pace, by what neighbours differ, which neither dips nor drifts make larger."""
+    """Return the standard deviation of a window's pace, from differences of neighbors, unmoved by dips and drifts."""
     apart = [abs(one - other) / (one + other) for one, other in pairwise(paces) if one + other > 0]
     return 2**0.5 * _SIGMA_OF_MAD * median(apart) if apart else 0.0
 

@@ -16,7 +16,7 @@ Form = Literal["percent", "share", "count", "flops", "hours", "kwh", "usd", "sec
 
 @dataclass(frozen=True)
 class Entry:
-    """A run in a comparison; `numbers` are by the names of `MEASURES`, `facts` by those of `FACTS`, unknown left out.
+    """A run in a comparison; keys of `numbers` come from `MEASURES`, keys of `facts` from `FACTS`; unknown is left out.
 
     `parts` are shares of what its devices could have done, by the kinds of the waterfall; `points` its time line.
     """

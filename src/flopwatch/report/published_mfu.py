@@ -30,7 +30,7 @@ class PublishedRun:
 
 @dataclass(frozen=True)
 class Known:
-    """What published runs of about the size reached on the chip: from `low` to `high`, of so many runs."""
+    """The MFU range, from `low` to `high`, that published runs of similar size reached on the chip."""
 
     low: float
     high: float

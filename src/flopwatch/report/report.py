@@ -43,7 +43,7 @@ class Point:
 
 @dataclass(frozen=True)
 class PlanLine:
-    """What was planned and what came; `form` says what kind of number it is."""
+    """A planned and an actual number; `form` says what kind of number it is."""
 
     words: str
     form: str
@@ -68,7 +68,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Counted:
-    """The run's MFU as another convention would print it: model FLOPs by it, and by ours, of the first batch."""
+    """The run's MFU under another convention, scaled by the first batch's model FLOPs under both."""
 
     convention: str
     description: str

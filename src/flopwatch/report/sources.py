@@ -37,7 +37,7 @@ def open_run(text: str, tell: Tell = no_bar) -> Run:
     if not _exists(path):
         return _from_server(_meant(text))
     if not path.is_dir() and not path.is_file():
-        raise RunFileError(f"expected a file or folder, {text[:200]} is neither")
+        raise RunFileError(f"expected a file or folder, but {text[:200]} is neither")
     if path.is_dir():
         return _from_folder(path, tell)
     return _from_log(path, tell) if path.suffix == ".wandb" else read_run(path, tell)

@@ -1,4 +1,4 @@
-"""A run that goes on, followed by its file: what it has logged so far, and what it logs from here on."""
+"""Following a running run by its file: what it has logged so far, and what it logs next."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from flopwatch.errors import RunFileError
 from flopwatch.files import here
 from flopwatch.report.standings import BudgetStanding, standings_of
 from flopwatch.run import metrics
-from flopwatch.run.metric_table import Moment, logger_metrics
-from flopwatch.run.records import Device, End, Record, Start, Window, from_json
+from flopwatch.run.metric_table import logger_metrics
+from flopwatch.run.moment import Moment
+from flopwatch.run.record_lines import Record, from_json
+from flopwatch.run.records import Device, End, Start, Window
 from flopwatch.run.run_file import LONGEST_LINE
 from flopwatch.wandb.live import STEP_AXIS, own_part
 from flopwatch.wandb.log import LogReader, has_wandb
@@ -37,7 +39,7 @@ class Follower(Protocol):
         """The run's budgets at its last window, as far as the file tells."""
 
     def rows(self) -> Iterator[Row]:
-        """Rows since the last call, each with the step that Lightning's axis gives it."""
+        """Return the rows since the last call, with their step on Lightning's axis."""
 
 
 def find(path: Path | None) -> Path:

@@ -60,7 +60,7 @@ def clock_words(run: Run) -> str | None:
     if seconds < _MOST_APART_SECONDS:
         return None
     back = units.format_duration(seconds)
-    return f"the clock was set back between two processes, by {back} at least: the time between them is left out"
+    return f"the clock was set back between two processes by at least {back}: the time between them is left out"
 
 
 def seconds_by_kind(run: Run) -> dict[str, float]:

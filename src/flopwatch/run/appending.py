@@ -78,7 +78,7 @@ class AppendedFile:
         return None
 
     def _go_on_elsewhere(self, there: os.stat_result) -> str:
-        """Another file has the name: a copy of ours is gone on with, and of what is not ours nothing is touched."""
+        """Handle another file under the name: continue a copy of the run file, and leave any other file untouched."""
         if stat.S_ISREG(there.st_mode):
             other = self.path.open("r+b", buffering=0)
             if self._is_copy(other):

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flopwatch.errors import RunFileError
-from flopwatch.run.records import Checkpoint, End, Progress, Record, Start, Totals, Window, from_json
+from flopwatch.run.record_lines import Record, from_json
+from flopwatch.run.records import Checkpoint, End, Progress, Start, Totals, Window
 from flopwatch.run.run_file import FILE_NAME, LONGEST_LINE, earlier_file, progress_path, read_start
 
 _STILL_ALIVE_SECONDS = 5.0
@@ -64,11 +65,11 @@ def last_sign(path: Path) -> LastSign | None:
         return None
     if isinstance(record, End):
         stopped = record.status == "measuring stopped"
-        doubt = f"flopwatch failed in the process of {path}, which may have gone on" if stopped else None
+        doubt = f"flopwatch failed in the process of {path}, which may have continued" if stopped else None
         return LastSign(Progress(record.time, record.step, record.totals), ended=True, doubt=doubt)
     doubt = None
     if isinstance(record, Window) and progress is None:
-        doubt = f"{progress_path(path)} is gone, which tells what its process did after its last window"
+        doubt = f"{progress_path(path)} is missing, which records what its process did after its last window"
     signs = [_progress_of(record), progress]
     newest = max((each for each in signs if each is not None), key=_how_far, default=None)
     return None if newest is None else LastSign(newest, doubt=doubt)
@@ -107,8 +108,8 @@ def trace_back(named: str, started_at: float, own: Path) -> Lineage:
     path = earlier_file(own, named)
     before = None if path is None else _member(path, starts)
     if before is None:
-        gone = f"the run file {named} of the process before is gone or cannot be read"
-        return Lineage(None, doubts=(f"{gone}: what it did after the checkpoint is not known",))
+        gone = f"the run file {named} of the previous process is missing or unreadable"
+        return Lineage(None, doubts=(f"{gone}, so its work after the checkpoint is unknown",))
     counted = _Counted(before, named, starts)
     lost, unread = _uncounted(counted, _beside(own, started_at), started_at, starts)
     missing = [words for each in lost if (words := counted.missing_before(each)) is not None]
@@ -130,9 +131,9 @@ def _uncounted(
             counted.add(path, member.start)
             lost.append(member)
         elif member is None and not counted.has_file(path):
-            doubts.append(f"{path}, which lies beside, cannot be read")
+            doubts.append(f"cannot read {path} in the same folder")
     if next(files, None) is not None:
-        doubts.append(f"more than {_MOST_FILES:,} run files lie beside")
+        doubts.append(f"more than {_MOST_FILES:,} run files are in the same folder")
     return lost, doubts
 
 
@@ -221,7 +222,7 @@ class _Counted:
         earlier = earlier_file(member.path, named)
         if earlier is not None and self.has_file(earlier):
             return None
-        return f"the run file {named} of a process in between is gone or cannot be read"
+        return f"the run file {named} of a process in between is missing or unreadable"
 
 
 def _identity(start: Start) -> tuple[object, ...]:

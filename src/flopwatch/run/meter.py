@@ -10,7 +10,7 @@ from flopwatch.run.records import Totals, known_fields
 
 
 class Amounts(NamedTuple):
-    """Work of a batch on one device; `None` for what cannot be told."""
+    """Work of a batch on one device; unknown amounts are `None`."""
 
     flops: int | None = 0
     tokens: int | None = 0

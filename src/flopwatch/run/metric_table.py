@@ -10,28 +10,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from flopwatch import units
 from flopwatch.run import metrics, rates
-from flopwatch.run.records import Device, Totals, Window
+from flopwatch.run.moment import Moment, as_float, hours
 
 Form = Literal["percent", "share", "count", "duration", "FLOPs", "hours", "usd", "plain"]
-
-
-@dataclass(frozen=True)
-class Moment:
-    """The end of a window.
-
-    `capacity_flops` is what the run's devices could have done at their peak in all wall time so far, `wall_seconds` all
-    wall time since the run's start, the time between its processes included.
-    """
-
-    window: Window
-    device: Device
-    totals: Totals
-    capacity_flops: float | None = None
-    wall_seconds: float | None = None
-    usd_per_device_hour: float | None = None
-    kg_co2_per_kwh: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,36 +62,6 @@ _NO_INTERVAL = "too few windows, or a pace so uneven that the interval would spa
 _NO_CLOCK = "no NVIDIA GPU, or the driver does not report it; `flopwatch gpus` shows what is readable"
 _NO_ENERGY = "the driver reports neither energy nor power, or stopped reporting; a MIG slice"
 _NEVER = "never"
-
-
-def _device_tflops(at: Moment) -> float | None:
-    rate = rates.per_second(rates.fraction(at.window.flops, at.device.count), at.window.seconds)
-    return None if rate is None else rate / units.SI_PREFIXES["T"]
-
-
-def _float(value: float | None) -> float | None:
-    return None if value is None else float(value)
-
-
-def _hours(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds / units.SECONDS_PER_HOUR
-
-
-def _megahertz(at: Moment, clock: float | None) -> float | None:
-    return clock / units.SI_PREFIXES["M"] if clock and at.window.clock_samples > 0 else None
-
-
-def _kwh(at: Moment) -> float | None:
-    return None if at.totals.joules is None else at.totals.joules / units.JOULES_PER_KWH
-
-
-def _kg_co2(at: Moment) -> float | None:
-    kwh = _kwh(at)
-    return None if kwh is None or at.kg_co2_per_kwh is None else kwh * at.kg_co2_per_kwh
-
-
-def _device_hours(at: Moment) -> float:
-    return at.totals.device_seconds / units.SECONDS_PER_HOUR
 
 
 _TABLE = (
@@ -168,7 +120,7 @@ _TABLE = (
     ),
     Metric(
         "perf/device_tflops_per_sec",
-        _device_tflops,
+        lambda at: at.device_tflops(),
         meaning="model TFLOP/s of one device over the window",
         absent="FLOPs are withheld",
         words="speed per device",
@@ -222,7 +174,7 @@ _TABLE = (
     ),
     Metric(
         "gpu/sm_clock_mhz",
-        lambda at: _megahertz(at, at.window.sm_clock_hz),
+        lambda at: at.megahertz(at.window.sm_clock_hz),
         meaning="mean SM clock of all devices over the window, idle time left out",
         absent=_NO_CLOCK,
         words="SM clock",
@@ -234,7 +186,7 @@ _TABLE = (
     ),
     Metric(
         "gpu/sm_clock_mhz_min",
-        lambda at: _megahertz(at, at.window.sm_clock_hz_min),
+        lambda at: at.megahertz(at.window.sm_clock_hz_min),
         meaning="lowest SM clock of any device in the window",
         absent="as `gpu/sm_clock_mhz`",
         words="lowest SM clock",
@@ -278,7 +230,7 @@ _TABLE = (
     ),
     Metric(
         "gpu/kg_co2",
-        _kg_co2,
+        lambda at: at.kg_co2(),
         meaning="CO2 of the GPUs' energy so far: kWh x `kg_co2_per_kwh` of the grid",
         absent=f"no `kg_co2_per_kwh`; or {_NO_ENERGY}",
         words="CO2 so far",
@@ -289,7 +241,7 @@ _TABLE = (
     ),
     Metric(
         "budget/flops",
-        lambda at: _float(at.totals.flops),
+        lambda at: as_float(at.totals.flops),
         meaning="model FLOPs so far, all devices, restarts included",
         absent=f"FLOPs are withheld, or {_NO_TOTALS}",
         words="model FLOPs so far",
@@ -300,7 +252,7 @@ _TABLE = (
     ),
     Metric(
         "budget/tokens",
-        lambda at: _float(at.totals.tokens),
+        lambda at: as_float(at.totals.tokens),
         meaning="tokens so far, all devices, restarts included, padding included",
         absent=f"{_NO_TOKENS}; or {_NO_TOTALS}",
         words="tokens so far",
@@ -310,7 +262,7 @@ _TABLE = (
     ),
     Metric(
         "budget/device_hours",
-        _device_hours,
+        lambda at: at.device_hours(),
         meaning="devices x hours of the run's processes so far",
         absent=_NEVER,
         words="device-hours so far",
@@ -320,7 +272,7 @@ _TABLE = (
     ),
     Metric(
         "budget/kwh",
-        _kwh,
+        lambda at: at.kwh(),
         meaning="energy of the GPUs so far, each counted once, restarts included",
         absent=_NO_ENERGY,
         words="energy so far",
@@ -331,7 +283,7 @@ _TABLE = (
     ),
     Metric(
         "budget/usd",
-        lambda at: None if at.usd_per_device_hour is None else _device_hours(at) * at.usd_per_device_hour,
+        lambda at: None if at.usd_per_device_hour is None else at.device_hours() * at.usd_per_device_hour,
         meaning="device_hours x the given price",
         absent="no `usd_per_device_hour`",
         words="cost so far",
@@ -342,7 +294,7 @@ _TABLE = (
     Metric(
         "budget/fraction",
         lambda at: at.window.budget_fraction,
-        meaning="used share of the budget that will end the run first; only a sure change replaces it",
+        meaning="used share of the budget that will end the run first; another one replaces it only if certain",
         absent=_NO_BUDGET,
         words="share of the budget",
         heading="budget",
@@ -352,7 +304,7 @@ _TABLE = (
     ),
     Metric(
         "budget/hours_left",
-        lambda at: _hours(at.window.seconds_left),
+        lambda at: hours(at.window.seconds_left),
         meaning="hours until the budget of budget/fraction runs out, validation and checkpoints included",
         absent=_NO_BUDGET,
         words="time left",
@@ -363,7 +315,7 @@ _TABLE = (
     ),
     Metric(
         "budget/hours_left_low",
-        lambda at: _hours(at.window.seconds_left_low),
+        lambda at: hours(at.window.seconds_left_low),
         meaning="lower end of the 80% interval of hours_left",
         absent=f"as `budget/hours_left`, or {_NO_INTERVAL}",
         words="80% interval, low",
@@ -373,7 +325,7 @@ _TABLE = (
     ),
     Metric(
         "budget/hours_left_high",
-        lambda at: _hours(at.window.seconds_left_high),
+        lambda at: hours(at.window.seconds_left_high),
         meaning="upper end of the 80% interval of hours_left",
         absent="as `budget/hours_left_low`",
         words="80% interval, high",

@@ -14,17 +14,8 @@ from typing import Any
 
 from flopwatch.errors import RunFileError
 from flopwatch.run.reading_bar import no_bar
-from flopwatch.run.records import (
-    Device,
-    End,
-    Event,
-    Hardware,
-    Record,
-    Start,
-    Window,
-    Work,
-    from_json,
-)
+from flopwatch.run.record_lines import Record, from_json
+from flopwatch.run.records import Device, End, Event, Hardware, Start, Window, Work
 from flopwatch.run.window_list import MOST_WINDOWS, WindowList
 
 FILE_NAME = "run.jsonl"
@@ -71,7 +62,7 @@ def _suffixes() -> Iterator[str]:
 
 
 def report_path(run_file: Path, ending: str) -> Path:
-    """Where the report of a run file goes: `report.html` beside `run.jsonl`."""
+    """Return where the report of a run file goes: `report.html` next to `run.jsonl`."""
     return run_file.with_name(f"{run_file.stem.replace('run', 'report', 1)}.{ending}")
 
 
@@ -113,7 +104,7 @@ class Gathered:
         return Start in self._latest
 
     def head(self) -> list[Record]:
-        """Of what is said once about a process, the latest; the start first."""
+        """Return the latest record of every kind that occurs once per process; the start first."""
         return [self._latest[kind] for kind in (Start, Device, Hardware, Work) if kind in self._latest]
 
     def segment(self) -> Segment | None:
@@ -214,7 +205,7 @@ def read_run(path: Path, tell: Tell = no_bar) -> Run:
 
 
 def earlier_file(path: Path, earlier: str) -> Path | None:
-    """The file that another run file names, where it was or, if the folders were moved together, beside this one."""
+    """Return a file named by another run file, at its path or, if the folders were moved together, next to this one."""
     name, folder = Path(earlier).name, Path(earlier).parent.name
     candidates = (Path(earlier), path.parent / name, path.parent.parent / folder / name)
     try:

@@ -1,4 +1,4 @@
-"""Writes the run file by a thread of its own, so that no disk can hold up training."""
+"""Writes the run file on a side thread, so that no disk can hold up training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import TextIO
 
 from flopwatch.errors import in_words
 from flopwatch.run.appending import AppendedFile
-from flopwatch.run.records import End, Event, Progress, Record, to_json
+from flopwatch.run.record_lines import Record, to_json
+from flopwatch.run.records import End, Event, Progress
 from flopwatch.run.run_file import Gathered, Run, new_run_file, progress_path
 
 _PROGRESS_SECONDS = 0.25
@@ -87,7 +88,7 @@ class RunFileWriter:
 
     @property
     def never_opened(self) -> bool:
-        """Whether there is no file at all, of which a message has told."""
+        """Return whether there is no file at all, which a message has reported."""
         return not self._file.is_open and not self.hangs
 
     def shortfall(self) -> str | None:
@@ -156,7 +157,7 @@ class RunFileWriter:
             del self._waiting[1]  # the first may be the start, without which no file can be read
 
     def _survive(self, write: Callable[[], None]) -> None:
-        """Try to write; what goes wrong, of whatever kind, is said once and tried again."""
+        """Try to write; any error is reported once and retried."""
         try:
             write()
         except Exception as error:
@@ -203,7 +204,7 @@ class RunFileWriter:
 
 
 class _ProgressFile:
-    """The file beside a run file that is written over; a run goes on without it where it cannot be.
+    """The small file next to a run file that is overwritten; the run continues without it if it cannot be written.
 
     Args:
         progress: Gives the present progress.
@@ -216,7 +217,7 @@ class _ProgressFile:
         self._told = False
 
     def write(self, run_file: Path | None) -> None:
-        """Write the present progress beside the run file; `None` while there is none."""
+        """Write the current progress next to the run file; `None` while there is none."""
         if run_file is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""The kinds of wall time, and the parts of what devices could have done in it: one table of what each is called."""
+"""The kinds of wall time, and the parts of the devices' capacity, with their names in one table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Place = Literal["outside", "between steps", "steps", "not booked", "part of step
 
 @dataclass(frozen=True)
 class TimeKind:
-    """A kind of time or a part of it: its name in files, its words, and what is said of its {share} with what helps."""
+    """A kind of time or a part of it: its name in files, its words, the sentence on its {share}, and the advice."""
 
     name: str
     place: Place
@@ -126,5 +126,5 @@ TIME_KINDS: Mapping[str, TimeKind] = MappingProxyType({each.name: each for each 
 
 
 def kinds_at(*places: Place) -> tuple[str, ...]:
-    """The names of the kinds of time in such places, in order."""
+    """Return the names of the kinds of time in the given places, in order."""
     return tuple(each.name for each in _TABLE if each.place in places)

@@ -11,7 +11,7 @@ _MOST_FIRSTS = 1000
 
 
 class WindowList:
-    """Keeps windows in order; where they become too many, neighbours are merged, each two into one.
+    """Keeps windows in order; if there are too many, pairs of neighbors are merged.
 
     Args:
         most: How many are kept at most. The first window of a process stays as it is.

@@ -92,7 +92,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> int:
-    """Run a command that ends with us, also where we are told to end or our terminal is closed."""
+    """Run a command that ends when flopwatch ends, is terminated or loses its terminal."""
     with subprocess.Popen(command, env=environment) as process:
 
         def end(number: int, frame: object) -> None:

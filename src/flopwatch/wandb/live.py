@@ -1,4 +1,4 @@
-"""What a run of Weights & Biases gets while it goes on and when it ends, by the logger that a Trainer has."""
+"""What flopwatch writes to a Weights & Biases run, during the run and at its end, through the Trainer's logger."""
 
 from __future__ import annotations
 

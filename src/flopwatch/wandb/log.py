@@ -1,4 +1,4 @@
-"""Reading the `.wandb` file that every run writes beside what it uploads, also while the run goes on or after a crash.
+"""Reading the `.wandb` file that every run writes locally, also during the run or after a crash.
 
 The file is a LevelDB log (blocks of 32 KiB; records in one or more chunks, each with a CRC) of protobuf records.
 """

@@ -111,7 +111,7 @@ def _run(
 
 
 def _capacity_before(made: _Rows, last: Window, started_at: float) -> float | None:
-    """What the run MFU that was logged needs beside the time since the start; unknown where none was.
+    """Return the capacity in a logged run MFU beyond the time since the start, or `None` if none was logged.
 
     It knows of restarts on other devices, of which rows do not tell.
     """

@@ -104,7 +104,7 @@ def _section(section: PanelSection, prefix: str) -> Any:
 
 
 def line_plot(panel: Panel, prefix: str) -> Any:
-    """A chart of the reports package; over steps it has no axis of its own, so that the workspace's can be changed."""
+    """Return a chart of the reports package; over steps it sets no axis, so that the workspace's setting applies."""
     _, wr = workspaces()
     smoothing: Mapping[str, Any] = _SMOOTHING if panel.smoothed else {"smoothing_type": "none", "smoothing_factor": 0}
     return wr.LinePlot(
@@ -128,6 +128,6 @@ def _end_section() -> Any:
 
 
 def _named(panel: Any, *words: str) -> Any:
-    """The panel with an id of its own that stays the same, so that an update replaces it; the package draws lots."""
+    """Return the panel with a stable ID, so that an update replaces it; the package would use a random one."""
     panel._id = hashlib.sha256("/".join(words).encode()).hexdigest()[:12]
     return panel

@@ -57,10 +57,15 @@ UNKNOWN = 0xFFFFFFFF  # what NVML says where it does not know
     [
         (gauges.sm_clock_hz, "nvmlDeviceGetClockInfo", UNKNOWN, "more than 10000 MHz is impossible"),
         (gauges.max_sm_clock_hz, "nvmlDeviceGetMaxClockInfo", UNKNOWN, "more than 10000 MHz is impossible"),
-        (gauges.power_watts, "nvmlDeviceGetPowerUsage", UNKNOWN, "the driver reports 4.29 MW, but more than 10 kW is"),
+        (
+            gauges.power_watts,
+            "nvmlDeviceGetPowerUsage",
+            UNKNOWN,
+            "the driver reports 4.29 MW, but more than 10 kW is impossible",
+        ),
         (gauges.power_limit_watts, "nvmlDeviceGetEnforcedPowerLimit", UNKNOWN, "more than 10 kW is impossible"),
         (gauges.utilization, "nvmlDeviceGetUtilizationRates", SimpleNamespace(gpu=250), "the driver reports 250%"),
-        (gauges.event_reasons, "nvmlDeviceGetCurrentClocksEventReasons", 2**64 - 1, "every possible reason"),
+        (gauges.event_reasons, "nvmlDeviceGetCurrentClocksEventReasons", 2**64 - 1, "every possible reason at once"),
     ],
 )
 def test_what_cannot_be_is_no_reading(driver, gauge, function, raw, said):

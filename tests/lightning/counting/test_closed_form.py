@@ -8,7 +8,7 @@ import torch
 from flopwatch.errors import ConfigError, MeasurementError
 from flopwatch.lightning.counting.batches import BatchReader
 from flopwatch.lightning.counting.closed_form import ClosedForm, ClosedFormCounter
-from flopwatch.lightning.counting.counter import Cost, Seen, Subject, Warnings
+from flopwatch.lightning.counting.counter import Cost, Pattern, Seen, Subject, Warnings
 from flopwatch.lightning.counting.discovery import find_model
 from flopwatch.lightning.counting.lengths import LateLengths
 from flopwatch.measure.results import Measurement
@@ -19,6 +19,7 @@ from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
 
 TOKENS = torch.zeros(2, 16, dtype=torch.long)
 PAIR = (TOKENS, TOKENS)
+PLAIN, FROZEN = Pattern(0, 1, 0), Pattern(1, 1, 0)
 # Over all 256 pairs of each sequence and layer the core is 2 heads x (4 + 4) x 2 x 256 = 8,192: two layers 16,384.
 FORWARD = 2 * (57_344 + 16_384)
 
@@ -35,7 +36,7 @@ def counter(batch=PAIR, look=None, batch_shape=None, model=None):
     found = find_model(model, None)
     reader = BatchReader(batch_shape, found.architecture.inputs)
     subject = Subject(model, "causal", reader, LateLengths(), False, Warnings())
-    return ClosedFormCounter(subject, found, "the parameters are equal", batch, look or seen(), 0)
+    return ClosedFormCounter(subject, found, "the parameters are equal", batch, look or seen(), PLAIN)
 
 
 def form(attention="causal", trainable=EVERYTHING, checkpointing="none"):
@@ -73,7 +74,7 @@ def test_what_a_watched_batch_bears_out_is_verified():
     assert one.work.note == "the parameters are equal; equal to a watched batch, to the FLOP"
     assert (one.work.training_flops, one.work.tokens, one.work.model_type) == (FLOPS_PER_BATCH, 32, "gpt2")
     assert sum(row.forward_flops for row in one.work.components) == one.work.forward_flops == FLOPS_PER_BATCH // 3
-    assert one.count(PAIR, None, 0) == Amounts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, None)
+    assert one.count(PAIR, None, PLAIN) == Amounts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, None)
     assert one.at_the_end() is one.work
 
 
@@ -81,12 +82,12 @@ def test_a_last_token_that_is_a_target_alone_is_found_out_and_kept_in_mind():
     longer = torch.zeros(2, 17, dtype=torch.long)
     one = counter(longer)
     assert (one.work.seq_len, one.work.training_flops) == (16, FLOPS_PER_BATCH)
-    assert one.count(longer, None, 0).tokens == 32
-    assert one.count(torch.zeros(2, 1, dtype=torch.long), None, 0) == Amounts(samples=2)
+    assert one.count(longer, None, PLAIN).tokens == 32
+    assert one.count(torch.zeros(2, 1, dtype=torch.long), None, PLAIN) == Amounts(samples=2)
 
 
 def test_what_ran_otherwise_is_refused_with_both_numbers():
-    with pytest.raises(ConfigError, match=r"the step ran 100 FLOPs over all pairs .* of gpt2 gives 442,368"):
+    with pytest.raises(ConfigError, match=r"the step ran 100 FLOPs with all attention pairs, .* of gpt2 gives 442,368"):
         counter(look=seen(40, 60))
     with pytest.raises(ConfigError, match="the step ran"):
         counter(look=Seen(seen().counted, replace(seen().all_pairs, unseen=("w",))))
@@ -111,10 +112,10 @@ def test_a_batch_that_nobody_watched_is_counted_where_it_is_sure_what_the_model_
     [
         (
             {"input_ids": TOKENS, "attention_mask": torch.ones(2, 1, 16, 16)},
-            ("which flopwatch does not read, so all pairs of mask tensors"),
+            "which flopwatch does not read, so all pairs of mask tensors count",
         ),
         ("text", r"found no model input in the batch; pass FlopWatch\(batch_shape=...\)"),
-        ((TOKENS[:0], TOKENS[:0]), "found no model input"),
+        ((TOKENS[:0], TOKENS[:0]), "found no model input in the batch"),
     ],
 )
 def test_a_batch_that_the_shape_does_not_tell_is_not_counted_by_it(batch, said):
@@ -125,8 +126,8 @@ def test_a_batch_that_the_shape_does_not_tell_is_not_counted_by_it(batch, said):
 def test_later_batches_that_cannot_be_read_are_unknown_and_empty_ones_are_no_work(caplog):
     one = counter()
     for _ in range(2):
-        assert one.count("text", None, 0) == Amounts(None, None, None, None, None)
-        assert one.count((TOKENS[:, :0], TOKENS[:, :0]), None, 0) == Amounts(samples=2)
+        assert one.count("text", None, PLAIN) == Amounts(None, None, None, None, None)
+        assert one.count((TOKENS[:, :0], TOKENS[:, :0]), None, PLAIN) == Amounts(samples=2)
     assert caplog.text.count("the shape of a batch is unknown") == 1
     assert caplog.text.count("a batch without tokens (2 x 0) counts as no work") == 1
 
@@ -135,27 +136,27 @@ def test_packed_documents_count_within_themselves_unless_the_model_is_not_told()
     packed = {"input_ids": TOKENS[:1], "position_ids": torch.cat([torch.arange(10), torch.arange(6)])[None]}
     one = counter()
     within = FLOPS_PER_BATCH // 2 - 3 * 64 * 60
-    assert one.count(packed, None, 0).flops == within
+    assert one.count(packed, None, PLAIN).flops == within
     # Seen is less than all pairs: a causal mask alone, so documents see each other.
     half = seen(FORWARD // 2, FORWARD, causal=FLOPS_PER_BATCH // 6)
-    assert one.objection(packed, half, 0) is None
-    assert one.count(packed, None, 0).flops == FLOPS_PER_BATCH // 2
+    assert one.objection(packed, half, PLAIN) is None
+    assert one.count(packed, None, PLAIN).flops == FLOPS_PER_BATCH // 2
 
 
 def test_a_later_batch_that_ran_something_else_is_an_objection():
     one = counter()
-    assert one.objection(PAIR, seen(), 0) is None
-    assert one.objection(PAIR, seen(100, 200), 0) == (
+    assert one.objection(PAIR, seen(), PLAIN) is None
+    assert one.objection(PAIR, seen(100, 200), PLAIN) == (
         "the step no longer matches its closed form: 300 FLOPs, not 442,368"
     )
-    assert one.objection("text", seen(100, 200), 0) is None, "of what cannot be read nothing is said"
+    assert one.objection("text", seen(100, 200), PLAIN) is None, "of what cannot be read nothing is said"
 
 
 def test_other_parameters_that_train_and_cannot_be_told_by_name_are_refused():
     model = TinyGPT()
     one = counter(model=model)
-    assert (one.knows(PAIR, 0), one.knows(PAIR, 1)) == (True, False)
+    assert (one.knows(PAIR, PLAIN), one.knows(PAIR, FROZEN)) == (True, False)
     model.blocks.requires_grad_(False)
     with pytest.raises(ConfigError, match="so the model parts they belong to are unknown"):
-        one.count((TOKENS[:1], TOKENS[:1]), None, 1)
-    assert one.count(PAIR, None, 0).flops == FLOPS_PER_BATCH
+        one.count((TOKENS[:1], TOKENS[:1]), None, FROZEN)
+    assert one.count(PAIR, None, PLAIN).flops == FLOPS_PER_BATCH

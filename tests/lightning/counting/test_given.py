@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flopwatch.errors import ConfigError
-from flopwatch.lightning.counting.counter import Seen
+from flopwatch.lightning.counting.counter import Pattern, Seen
 from flopwatch.lightning.counting.given import GivenCounter
 from flopwatch.measure.results import Measurement
 from flopwatch.run.meter import Amounts
@@ -19,7 +19,7 @@ def counter(function, look=None):
 
 def test_a_batch_costs_what_the_function_says():
     one = counter(lambda batch: 1000 * batch[0].shape[0])
-    assert one.count(BATCH, None, 0) == Amounts(2000, 32, 2, None, None)
+    assert one.count(BATCH, None, Pattern()) == Amounts(2000, 32, 2, None, None)
     assert (one.work.verification, one.work.training_flops, one.work.hardware_flops) == ("given", 2000, None)
     assert one.work.note == "given by the user's flops_per_batch; no batch was watched as a check"
     assert one.at_the_end() is one.work
@@ -29,12 +29,12 @@ def test_what_a_watched_batch_ran_is_said_beside_it_and_changes_nothing():
     seen = Seen(Measurement(1000, 2000, 0, "causal"), Measurement(1500, 3000, 0, "full"))
     one = counter(lambda batch: 7, seen)
     assert one.work.note.endswith("; a watched batch ran 3,000 FLOPs, the function returned 7")
-    assert one.objection(BATCH, seen, 0) is None
-    assert one.knows(BATCH, 5)
+    assert one.objection(BATCH, seen, Pattern()) is None
+    assert one.knows(BATCH, Pattern(5))
 
 
 def test_zero_is_a_count():
-    assert counter(lambda batch: 0).count(BATCH, None, 0).flops == 0
+    assert counter(lambda batch: 0).count(BATCH, None, Pattern()).flops == 0
 
 
 @pytest.mark.parametrize(
@@ -55,5 +55,5 @@ def test_what_is_no_whole_number_of_flops_is_refused(function, got):
 def test_a_later_failure_leaves_that_batch_unknown_and_is_told_once(caplog):
     answers = iter([5, "x", "x", 5])
     one = counter(lambda batch: next(answers))
-    assert [one.count(BATCH, None, 0).flops for _ in range(3)] == [None, None, 5]
+    assert [one.count(BATCH, None, Pattern()).flops for _ in range(3)] == [None, None, 5]
     assert caplog.text.count("got 'x'; FLOPs are unknown") == 1

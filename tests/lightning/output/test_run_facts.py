@@ -1,44 +1,18 @@
 """What is written once about a run."""
 
-import os
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
 from flopwatch.lightning.output import run_facts
-from flopwatch.lightning.output.run_facts import hyperparameters, start_record, summary, tables, versions
+from flopwatch.lightning.output.run_facts import hyperparameters, summary, tables, versions
 from flopwatch.run.budget import Budget
-from flopwatch.run.records import BudgetLine, Device, Totals, Work
+from flopwatch.run.records import Device, Work
 from tests import samples
 from tests.report.render.test_facts import healthy, totals
 
 BUDGETS = (Budget(40, "steps"), Budget(7200.0, "seconds"))
-
-
-class DDPStrategy:
-    pass
-
-
-def start(**changes):
-    plugin = SimpleNamespace(precision="bf16-mixed")
-    trainer = SimpleNamespace(global_step=7, precision_plugin=plugin, strategy=DDPStrategy())
-    values = {
-        **{"run_id": "1", "name": "GPT", "started_at": 1000.0, "process_started_at": 1100.0, "capacity_flops": 5.0},
-        **{"usd_per_device_hour": 2.0, "kg_co2_per_kwh": None, "resumed_from": None},
-    }
-    return start_record(trainer, samples.H100, BUDGETS, Totals(flops=3), **{**values, **changes})
-
-
-def test_the_start_says_what_runs_on_what_from_where():
-    record = start(resumed_from="/a/run.jsonl", lost_files=("/b/run.jsonl",))
-    assert (record.step, record.time, record.started_at, record.totals.flops) == (7, 1100.0, 1000.0, 3)
-    assert (record.precision, record.strategy, record.name) == ("bf16-mixed", "DDPStrategy", "GPT")
-    assert record.budgets == (BudgetLine(40, "steps", "40 steps"), BudgetLine(7200.0, "seconds", "2h 00m"))
-    assert (record.resumed_from, record.lost_files) == ("/a/run.jsonl", ("/b/run.jsonl",))
-    assert record.pid == os.getpid()
-    assert record.versions["flopwatch"]
 
 
 def test_versions_are_of_what_is_installed(monkeypatch):

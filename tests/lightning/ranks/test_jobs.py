@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 JOB = Path(__file__).with_name("job.py")
 # Each takes one or two seconds where the machine is quiet; with 0.1.0 the mildest fault took twelve more.
 LONGEST_SECONDS = 10.0

@@ -1,16 +1,20 @@
 """The books of a run, with both clocks moved by the test."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
 
 from flopwatch.hardware.telemetry import Telemetry
+from flopwatch.lightning.options import Options
 from flopwatch.lightning.ranks.reading import Sum
 from flopwatch.lightning.session import ledger as module
 from flopwatch.lightning.session.ledger import Ledger
 from flopwatch.lightning.session.restart import Restart
+from flopwatch.lightning.timing.stopwatch import Stopwatch
+from flopwatch.run.budget import Budget
 from flopwatch.run.meter import Amounts
-from flopwatch.run.records import Totals
+from flopwatch.run.records import BudgetLine, Totals
 from tests import samples
 from tests.lightning.fakes import mark
 
@@ -110,3 +114,24 @@ def test_a_run_from_nothing_begins_at_nothing(now, tmp_path):
     one = ledger()
     assert one.go_on_from({}, 0, tmp_path).words is None
     assert one.totals(mark(5, 2, 1), Sum(mark(5, 2, 1), 3, Telemetry()), 10.0).joules == 3
+
+
+class DDPStrategy:
+    pass
+
+
+def test_the_start_record_says_what_runs_on_what_from_where():
+    one = Ledger(samples.H100, Stopwatch(lambda: 0.0), 1, 1)
+    one.initial, one.started_at, one.process_started_at = Totals(flops=3), 1000.0, 1100.0
+    plugin = SimpleNamespace(precision="bf16-mixed")
+    trainer = SimpleNamespace(global_step=7, precision_plugin=plugin, strategy=DDPStrategy())
+    budgets = (Budget(40, "steps"), Budget(7200.0, "seconds"))
+    restart = Restart(Totals(), ("/b/run.jsonl",))
+    options = Options(usd_per_device_hour=2.0, kg_co2_per_kwh=0.3)
+    record = one.start_record(trainer, "GPT", "1", budgets, options, restart, "/a/run.jsonl")
+    assert (record.step, record.time, record.started_at, record.totals.flops) == (7, 1100.0, 1000.0, 3)
+    assert (record.precision, record.strategy, record.name) == ("bf16-mixed", "DDPStrategy", "GPT")
+    assert record.budgets == (BudgetLine(40, "steps", "40 steps"), BudgetLine(7200.0, "seconds", "2h 00m"))
+    assert (record.resumed_from, record.lost_files) == ("/a/run.jsonl", ("/b/run.jsonl",))
+    assert (record.usd_per_device_hour, record.kg_co2_per_kwh, record.pid) == (2.0, 0.3, os.getpid())
+    assert record.versions["flopwatch"]

@@ -20,6 +20,8 @@ from flopwatch.model.families import ARCHITECTURES, architecture_of
 from tests.model.families.families import COMPOSITES, FAMILIES, GATED
 from tests.model.families.models import batch_of, build, config_of, inputs_of
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = (64, 100)
 
 

@@ -14,6 +14,8 @@ from flopwatch.model.families import architecture_of
 from tests.model.families.families import FAMILIES
 from tests.model.families.models import batch_of, build, inputs_of
 
+pytestmark = pytest.mark.slow
+
 SHAPES = {
     "vocab_size": (50, 400),
     "intermediate_size": (8, 300),

@@ -45,7 +45,7 @@ def test_the_waterfall_adds_up_and_says_that_nothing_is_paid_between_processes()
         ("total", "100.0%", "4 PFLOPs", "4", "$6.00"),
     )
     assert section.shares == (0.25, 0.25, 0.5, None)
-    assert "includes downtime, which is not billed" in section.sentences[0]
+    assert section.sentences == ("The total includes downtime, which is not billed.",)
 
 
 def test_without_flops_and_prices_the_waterfall_is_of_time_alone():

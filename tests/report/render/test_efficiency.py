@@ -37,8 +37,8 @@ DIP = Dip(1090.0, 60.0, 101, 200, 0.25, 10**15, None)
         ),
         (
             Finding("dips", 0.05, None, None, "2"),
-            "2 dips without a known cause cost 5.0% of training-loop time: check what else used the node, its"
-            " storage and its network at those times.",
+            "2 dips without a known cause cost 5.0% of training-loop time: check what else used the node,"
+            " its storage and its network at those times.",
         ),
     ],
 )
@@ -103,7 +103,7 @@ def test_a_part_has_words_and_a_word_for_a_chart():
 def test_what_others_reached_has_its_sources():
     known = Known(0.384, 0.49, 3, 7 * 10**9, 13 * 10**9, ("a README", "a paper"), ("6N + 12LdS",))
     assert known_words(known) == (
-        "3 published runs of 7B to 13B parameters on this chip reached 38.4% to 49%, as counted by their authors (6N"
-        " + 12LdS): a README; a paper."
+        "3 published runs of 7B to 13B parameters on this chip reached 38.4% to 49%, as counted by their authors"
+        " (6N + 12LdS): a README; a paper."
     )
     assert known_words(None) is None

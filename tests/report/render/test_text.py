@@ -28,7 +28,7 @@ def test_the_summary_by_hand():
         "16.8 PFLOPs, 21 steps in 35s, 8.4K tokens, 400 tokens/s in the training loop on 2 x NVIDIA H100 80GB HBM3",
     ]
     # 22 of 35 s.
-    assert summary_lines(healthy())[2].startswith("wall time: training steps 62.9%, start-up, through")
+    assert summary_lines(healthy())[2].startswith("wall time: training steps 62.9%, start-up, through the first batch")
 
 
 def test_the_summary_leaves_out_what_is_not_known():

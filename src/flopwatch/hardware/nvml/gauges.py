@@ -201,7 +201,7 @@ class TensorGauge:
         return None if self._device is self._whole else self._slice_unknown()
 
     def _slice_unknown(self) -> Answer[float] | None:
-        """Why a slice cannot be told from its GPU, whose counters are those of its neighbours, too."""
+        """Return the error if a slice cannot be identified: its GPU's counters would include its neighbors."""
         instance = ask("nvmlDeviceGetGpuInstanceId", self._device)
         self._slice_id = instance.value
         return Answer(error=instance.error, permanent=instance.permanent) if instance.value is None else None

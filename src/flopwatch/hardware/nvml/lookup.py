@@ -136,6 +136,6 @@ def _by_prefix(entry: str) -> Any:
 
 
 def _all_handles() -> list[Any]:
-    """By the driver's number; `None` where one cannot be had, so that those after it keep theirs."""
+    """Return handles by the driver's number; `None` for an unavailable one, so that later ones keep their number."""
     count = ask("nvmlDeviceGetCount").value or 0
     return [ask("nvmlDeviceGetHandleByIndex", index).value for index in range(count)]

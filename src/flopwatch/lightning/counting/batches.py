@@ -11,7 +11,7 @@ from flopwatch.units import quoted
 
 
 class UnreadableBatchError(Exception):
-    """The user's function failed on a batch; the text says what was expected and what came."""
+    """The user's function failed on a batch; the text says what was expected and what it returned."""
 
 
 class BatchReader:

@@ -327,7 +327,7 @@ def _like(batch: Any, training: Pattern) -> Any:
 
 
 def _keeps_documents_back(batch: Any, seen: Seen) -> bool:
-    """Whether the model was not told of the documents in a batch: then its attention is causal without a mask."""
+    """Return whether the model did not see a batch's documents: then its attention is causal without a mask."""
     reading = reading_of(batch, packed=True)
     packed = reading is not None and reading.ready() and reading.lengths().documents is not None
     return packed and seen.counted.forward_flops != seen.all_pairs.forward_flops

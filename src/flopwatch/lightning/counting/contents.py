@@ -17,7 +17,7 @@ _READING = "reading what a batch holds"
 
 
 class Contents:
-    """Reads what batches hold beside their FLOPs.
+    """Reads what batches hold besides FLOPs: samples, tokens, padding.
 
     Args:
         subject: What is counted.

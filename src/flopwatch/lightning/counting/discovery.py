@@ -52,8 +52,8 @@ def find_model(module: nn.Module, config: object | None) -> FoundModel:
         if _is_config(found):
             return FoundModel(architecture_of(found), where, module)
     raise ConfigError(
-        "no config with a 'model_type' on the module (looked at module.config, module.model.config, module.hparams);"
-        " pass FlopWatch(config=...)"
+        "found no config with a 'model_type' on the module (looked at module.config, module.model.config,"
+        " module.hparams); pass FlopWatch(config=...)"
     )
 
 
@@ -83,7 +83,7 @@ def training_signature(module: nn.Module) -> tuple[bool, ...]:
 
 
 def trainable_of(found: FoundModel) -> Trainable:
-    """Which parts of the architecture train, told by the names of the live parameters.
+    """Return which parts of the architecture train, by the names of the live parameters.
 
     Raises:
         ConfigError: If something is frozen or adapted and the names are not those that the architecture has.
@@ -182,7 +182,7 @@ def _inputs_that_require_grad(found: FoundModel) -> frozenset[str]:
 
 
 def adapter_parameters(found: FoundModel) -> int:
-    """Parameters of adapters that stand beside the model's own layers."""
+    """Return the parameters of adapters next to the model's own layers."""
     return sum(each.numel() for name, each in _named_parameters(found.module) if _ADAPTER.search(name))
 
 

@@ -236,7 +236,7 @@ class Counting:
 
 
 def _find(module: nn.Module, config: object | None, strategy: str) -> tuple[FoundModel | None, str]:
-    """The model's config, if it is that of the live module, and how they were held against each other."""
+    """Return the model's config if it fits the live module, and how the two were compared."""
     try:
         found = discovery.find_model(module, config)
         fits, note = discovery.matches(found, module, strategy)

@@ -64,7 +64,7 @@ def precision_of(trainer: Any, module: nn.Module) -> Precision:
 
 
 def _of_layers(plugin: Any, module: nn.Module) -> Precision | None:
-    """FP8 and quantized layers, told by the names of their classes."""
+    """Return the precision of FP8 and quantized layers, by their class names."""
     layers = [each for each in module.modules() if type(each).__module__.startswith(("torchao", "transformer_engine"))]
     names = {type(each).__name__ for each in layers}
     by_engine = any(type(each).__module__.startswith("transformer_engine") for each in layers)

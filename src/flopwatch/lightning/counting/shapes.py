@@ -19,7 +19,7 @@ def get(values: Any, name: str) -> Any:
 
 
 def shape_of(batch: Any, inputs: Inputs = "tokens") -> Batch | None:
-    """What a model that takes such inputs is fed by a batch; `None` where that cannot be told."""
+    """Return what a batch feeds a model with such inputs, or `None` if that is unknown."""
     return _READERS[inputs](batch)
 
 

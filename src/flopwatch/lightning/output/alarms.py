@@ -1,4 +1,4 @@
-"""What a person should hear of while a run goes on, each told once and again only after it was well."""
+"""Warnings during a run, sent once, and again only after the problem went away."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from flopwatch.lightning.output.windows import Closed, window_of
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.run import clock, metrics
 from flopwatch.run.budget import Headline, Projection
-from flopwatch.run.metric_table import Moment, logger_metrics, name
+from flopwatch.run.metric_table import logger_metrics, name
+from flopwatch.run.moment import Moment
 from flopwatch.run.records import BudgetShare, Device, Event, Totals, Window
 
 _logger = logging.getLogger("flopwatch")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import sys
 from importlib import metadata
 from typing import Any
@@ -12,51 +10,10 @@ from flopwatch import units
 from flopwatch.report.render.facts import component_lines, time_lines
 from flopwatch.report.report import Report
 from flopwatch.run.budget import Budget
-from flopwatch.run.records import BudgetLine, Device, Start, Totals, Work
+from flopwatch.run.records import Device, Work
 from flopwatch.wandb.live import Table
 
 _PACKAGES = ("flopwatch", "torch", "pytorch-lightning", "lightning", "wandb", "nvidia-ml-py")
-
-
-def start_record(
-    trainer: Any,
-    device: Device,
-    budgets: tuple[Budget, ...],
-    totals: Totals,
-    *,
-    run_id: str,
-    name: str,
-    started_at: float,
-    process_started_at: float,
-    capacity_flops: float | None,
-    usd_per_device_hour: float | None,
-    kg_co2_per_kwh: float | None,
-    resumed_from: str | None,
-    lost_files: tuple[str, ...] = (),
-    set_back_seconds: float = 0.0,
-) -> Start:
-    """The record that a process begins its run file with."""
-    return Start(
-        run_id=run_id,
-        time=process_started_at,
-        started_at=started_at,
-        step=trainer.global_step,
-        device=device,
-        totals=totals,
-        capacity_flops=capacity_flops,
-        name=name,
-        budgets=tuple(BudgetLine(each.amount, each.unit, str(each)) for each in budgets),
-        precision=str(getattr(trainer.precision_plugin, "precision", "")) or None,
-        strategy=type(trainer.strategy).__name__,
-        usd_per_device_hour=usd_per_device_hour,
-        kg_co2_per_kwh=kg_co2_per_kwh,
-        resumed_from=resumed_from,
-        lost_files=lost_files,
-        set_back_seconds=set_back_seconds,
-        versions=versions(),
-        host=socket.gethostname(),
-        pid=os.getpid(),
-    )
 
 
 def hyperparameters(

@@ -18,7 +18,7 @@ _SLOW_SECONDS = 1.0
 
 
 class LoggerSink:
-    """Writes to every logger of a Trainer; that one fails is told once, and after three failures in a row it is left.
+    """Writes to every logger of a Trainer; warns once about a failing one, and drops it after three failures in a row.
 
     Args:
         loggers: `trainer.loggers`.
@@ -30,7 +30,7 @@ class LoggerSink:
         self._told = [False] * len(self._loggers)
 
     def announce(self, keys: Iterable[str]) -> None:
-        """Say what will be logged, to loggers that want to know: W&B is told the axis of each."""
+        """Announce the keys to loggers that need it: W&B needs the axis of every key."""
         names = tuple(keys)
         self._each_wandb("to be told its axis", lambda logger: live.set_step_axis(logger, names))
 
@@ -105,7 +105,7 @@ class ProgressSink:
             self._patch.remove()
 
     def _with_our_words(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """The bar's words with ours; where both have a word, the user's own stays."""
+        """Return the bar's words with flopwatch's; on a conflict the user's word stays."""
         return lambda *arguments, **named: {**self._words, **original(*arguments, **named)}
 
 

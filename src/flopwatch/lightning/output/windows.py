@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from flopwatch.lightning.timing.stopwatch import Lap, LapTicket, together
 from flopwatch.run.meter import AMOUNTS, NOTHING_DONE, Counts, Mark, between
 from flopwatch.run.records import Totals, Window
 
+_logger = logging.getLogger("flopwatch")
 _PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.005
 
@@ -64,6 +66,7 @@ class Windows:
         self._before: Mark | None = NOTHING_DONE
         self._own_before = NOTHING_DONE
         self._passed_over: Lap | None = None
+        self._told = False
 
     def close(self, boundary: Boundary) -> None:
         """Close a window after its last step."""
@@ -85,6 +88,9 @@ class Windows:
 
     def _closed(self, boundary: Boundary, lap: Lap) -> Closed:
         total = boundary.sum.value
+        if total is None and not self._told:
+            self._told = True
+            _logger.warning("totals over all ranks are unknown: %s", boundary.sum.why_unknown)
         counts = self._counts(boundary.own, total)
         self._before = None if total is None else total.work
         self._own_before = boundary.own

@@ -86,7 +86,7 @@ class RecentMarks:
         same.append(self._last)
 
     def keep(self) -> None:
-        """Publish the last step, round or not: every rank keeps the same ones, such as those of checkpoints."""
+        """Publish the last step, round or not; all ranks keep the same ones, such as checkpoint steps."""
         if self._last is not None:
             self._kept.append(self._last)
 

@@ -1,4 +1,4 @@
-"""What a rank writes under a key of its own, for the first rank to read."""
+"""The record that every rank writes under its own key, for the first rank to read."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class Ranks:
         return self._stop_at < _NEVER
 
     def aim_to_stop(self, step: int, now: int, step_seconds: float) -> None:
-        """Stop at a step, or as soon after it as all ranks can be told; on the first rank only."""
+        """Stop at a step, or as soon afterwards as all ranks can be told; on the first rank only."""
         if self.world_size == 1:
             self._stop_at = min(self._stop_at, step)
         elif self._side is not None and self._side.chair is not None:

@@ -86,7 +86,7 @@ class Reader:
         self._silent: set[int] = set()
 
     def ask(self, own: StepMark, *, window: bool) -> PendingSum:
-        """A sum up to a step that the first rank has done, settled when all have published theirs."""
+        """Request the sum up to a step of the first rank; it is settled once all ranks have published that step."""
         pending = PendingSum(own.step, window, found={0: own})
         with self._lock:
             self._open.append(pending)
@@ -223,7 +223,7 @@ class Reader:
         )
 
     def _paces(self, pending: PendingSum) -> tuple[int | None, float, float]:
-        """The rank that spent the most time of its own since the last window, its seconds, and the mean's."""
+        """Return the rank with the most own time since the last window, its seconds, and the mean."""
         before = self._own_before
         own = [pending.found[rank].own_microseconds for rank in range(len(self._keys))]
         if pending.window:
@@ -236,7 +236,7 @@ class Reader:
 
 
 def _each_gpu_once(readings: Sequence[RankReading]) -> list[RankReading]:
-    """The readings of the lowest rank on each GPU; those of unnamed ones all count."""
+    """Return one reading per GPU, from its lowest rank; readings of unnamed GPUs all count."""
     seen: set[str] = set()
     counted = []
     for each in readings:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import os
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from flopwatch.lightning.options import Options
+from flopwatch.lightning.output.run_facts import versions
 from flopwatch.lightning.output.windows import unknown_work
 from flopwatch.lightning.ranks.reading import Sum
 from flopwatch.lightning.session.restart import Restart, restart_from
 from flopwatch.lightning.timing.stopwatch import Stopwatch
+from flopwatch.lightning.trainer import TrainingLoop
 from flopwatch.run import clock, metrics
+from flopwatch.run.budget import Budget
 from flopwatch.run.meter import NOTHING_DONE, Mark, Meter, between, totals_of
-from flopwatch.run.records import Device, Progress, Totals, known_fields
+from flopwatch.run.records import BudgetLine, Device, Progress, Start, Totals, known_fields
 
 _logger = logging.getLogger("flopwatch")
 
@@ -69,6 +75,49 @@ class Ledger:
             self.capacity_before = None
             _logger.info("the checkpoint has no flopwatch totals; FLOPs and tokens of the whole run are unknown")
         return Restart(self.initial)
+
+    def start_record(
+        self,
+        trainer: TrainingLoop,
+        name: str,
+        run_id: str,
+        budgets: Sequence[Budget],
+        options: Options,
+        restart: Restart,
+        resumed_from: str | None,
+    ) -> Start:
+        """The record that this process begins its run file with.
+
+        Args:
+            trainer: The Trainer.
+            name: The module's class.
+            run_id: Name of the run file's folder.
+            budgets: What the run is held against.
+            options: What the user asked for.
+            restart: What it goes on from.
+            resumed_from: The run file of the process that it goes on from.
+        """
+        return Start(
+            run_id=run_id,
+            time=self.process_started_at,
+            started_at=self.started_at,
+            step=trainer.global_step,
+            device=self.device,
+            totals=self.initial,
+            capacity_flops=self.capacity_before,
+            name=name,
+            budgets=tuple(BudgetLine(each.amount, each.unit, str(each)) for each in budgets),
+            precision=str(getattr(trainer.precision_plugin, "precision", "")) or None,
+            strategy=type(trainer.strategy).__name__,
+            usd_per_device_hour=options.usd_per_device_hour,
+            kg_co2_per_kwh=options.kg_co2_per_kwh,
+            resumed_from=resumed_from,
+            lost_files=restart.lost_files,
+            set_back_seconds=self.set_back_seconds,
+            versions=versions(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
 
     def totals(
         self, own: Mark, total: Sum | None, seconds: float, seconds_by_kind: Mapping[str, float] | None = None

@@ -84,7 +84,7 @@ def _doubts(ended: Sequence[Member], before: Member | None, saved_at: float) -> 
         silent = saved_at - before.last.progress.time - before.start.set_back_seconds
         if silent > _SILENT_SECONDS:
             doubts.append(
-                f"the last sign in {before.path} is {units.format_duration(silent)} older than the checkpoint"
+                f"the last entry in {before.path} is {units.format_duration(silent)} older than the checkpoint"
             )
     return doubts
 

@@ -16,11 +16,10 @@ from flopwatch.lightning.counting.guarded import GuardedCounting
 from flopwatch.lightning.devices import address_of, no_telemetry
 from flopwatch.lightning.hardware import HardwareWatch
 from flopwatch.lightning.options import Options
-from flopwatch.lightning.output import run_facts as facts
 from flopwatch.lightning.output.fit_budgets import Bounds, Spending
 from flopwatch.lightning.output.publisher import Publisher
 from flopwatch.lightning.output.run_output import Output, run_file_for
-from flopwatch.lightning.output.windows import Boundary, Closed, Windows
+from flopwatch.lightning.output.windows import Boundary, Windows
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.ranks.reading import PendingSum
 from flopwatch.lightning.session.checkpoint_totals import CheckpointTotals, SavedAt, kept_work
@@ -100,7 +99,6 @@ class Session:
         self._bounds: Bounds | None = None
         self._output: Output | None = None
         self._publisher: Publisher | None = None
-        self._unsummed = False
         self._final_totals: Totals | None = None
         # Last, since nobody would take it away again if something else failed here.
         self._tap = ProfilerTap(trainer.profiler, stopwatch, self._counting.batch_begins, self._counting.batch_ends)
@@ -136,21 +134,8 @@ class Session:
         self._output.loggers.announce(name(key, self._options.prefix) for key in METRICS)
         self._publisher = Publisher(self._options, trainer, self._output, bounds, self._ranks, ledger.began_at)
         self._output.file.write(
-            facts.start_record(
-                trainer,
-                ledger.device,
-                bounds.budgets,
-                ledger.initial,
-                run_id=path.parent.name,
-                name=self._name,
-                started_at=ledger.started_at,
-                process_started_at=ledger.process_started_at,
-                capacity_flops=ledger.capacity_before,
-                usd_per_device_hour=self._options.usd_per_device_hour,
-                kg_co2_per_kwh=self._options.kg_co2_per_kwh,
-                resumed_from=resumed_from,
-                lost_files=restart.lost_files,
-                set_back_seconds=ledger.set_back_seconds,
+            ledger.start_record(
+                trainer, self._name, path.parent.name, bounds.budgets, self._options, restart, resumed_from
             )
         )
         for words in (restart.words, no_telemetry(trainer.strategy.root_device)):
@@ -179,11 +164,11 @@ class Session:
             self._count(batch)
         self._settle()
         step: int = self._trainer.global_step
-        if step != self._last_step:
-            self._ledger.meter.step(step - self._last_step)
-            self._last_step = step
-            self._step_ended(step)
+        steps, self._last_step = step - self._last_step, step
+        self._ledger.meter.step(steps)
         self._reached = step, self._ledger.meter.mark()
+        if steps:
+            self._step_ended(step)
         self._stopwatch.become("callbacks")
 
     def _step_ended(self, step: int) -> None:
@@ -398,7 +383,6 @@ class Session:
     def _publish_complete(self) -> None:
         self._write_checkpoints()
         for closed in self._windows.complete():
-            self._tell_unsummed(closed)
             total = None if closed.boundary.first else closed.total
             self._pass_on_news(None if total is None else total.telemetry)
             if self._publisher is not None:
@@ -406,12 +390,6 @@ class Session:
                 totals = ledger.totals(boundary.own, closed.total, boundary.elapsed_seconds)
                 then = totals, ledger.device, ledger.capacity_flops(), self._last_step
                 self._apart.run("publishing a window", self._publisher.publish, closed, *then)
-
-    def _tell_unsummed(self, closed: Closed) -> None:
-        if closed.total is None and not self._unsummed:
-            self._unsummed = True
-            reason = closed.boundary.sum.why_unknown
-            _logger.warning("totals over all ranks are unknown: %s", reason)
 
     def _pass_on_news(self, everyone: Telemetry | None = None) -> None:
         for record in self._hardware.news(self._last_step, everyone):

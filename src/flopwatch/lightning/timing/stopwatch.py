@@ -136,7 +136,7 @@ class Stopwatch:
         self.leave("data_wait")
 
     def in_loop(self) -> bool:
-        """Whether the process is in its training loop at this moment; may be asked on any thread."""
+        """Return whether the process is in its training loop now; any thread may call it."""
         return self._kinds[-1] in _IN_LOOP
 
     def forward_ended(self) -> None:
@@ -196,7 +196,7 @@ class Stopwatch:
         return kind
 
     def _shifted(self, before: Kind) -> None:
-        """Open a gap where training stops, close it where training goes on."""
+        """Open a gap where training pauses, and close it where training resumes."""
         now = self._kinds[-1]
         if before == now or "training" not in (before, now):
             return

@@ -133,7 +133,7 @@ def attention(
 def head_norms(
     head_dim: int, names: tuple[str, str] = ("q_norm", "k_norm"), *, times: tuple[int, int] = (1, 1), bias: bool = False
 ) -> tuple[Leaf, Leaf]:
-    """Norms of queries and keys, each over so many heads."""
+    """Build the norms of queries and keys over the given numbers of heads."""
     return (
         Norm(names[0], head_dim * times[0], bias=bias, reads=("q",), writes="q"),
         Norm(names[1], head_dim * times[1], bias=bias, reads=("k",), writes="k"),

@@ -90,7 +90,7 @@ def _feature_layer(fields: Fields, vision: Fields) -> int:
 
 
 def _features(encoder: Iterable[Component], layers: int) -> tuple[Component, ...]:
-    """The encoder, with everything after so many layers running without a gradient."""
+    """Return the encoder, with everything after the given layer running without a gradient."""
     parts: list[Component] = []
     after = False
     for part in encoder:

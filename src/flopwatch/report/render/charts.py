@@ -53,7 +53,7 @@ def charts(report: Report) -> list[tuple[str, str]]:
 
 
 def overlay(entries: Sequence[Entry]) -> list[tuple[str, str]]:
-    """The MFU of runs over the time since each one's start, for as many as can be told apart."""
+    """Chart the MFU of runs over the time since their start, for as many runs as a reader can distinguish."""
     shown = [entry for entry in entries if entry.points][:_MOST_LINES]
     longest = max((entry.points[-1].seconds for entry in shown), default=0.0)
     lines = []
@@ -70,7 +70,7 @@ def overlay(entries: Sequence[Entry]) -> list[tuple[str, str]]:
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int = _MOST_POINTS) -> list[tuple[float, float]]:
-    """At most so many points, the lowest and highest of every stretch among them."""
+    """Return a limited number of points, including the lowest and highest of every stretch."""
     if len(points) <= most:
         return list(points)
     stretch = -(-len(points) * 2 // most)

@@ -47,7 +47,7 @@ def headline(report: Report) -> list[Line]:
 
 
 def headline_basis(report: Report) -> str:
-    """What the headline's MFU is held against and how its FLOPs were counted, in one line."""
+    """Return the peak behind the headline's MFU and how its FLOPs were counted, in one line."""
     reason = no_mfu_reason(report)
     if reason is not None:
         return f"No MFU: {reason}."

@@ -1,4 +1,4 @@
-"""GPUs with their peaks, and what may be read of them, as text and as JSON."""
+"""GPUs with their peaks, and what can be read on them, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def peak_facts(name: str, sm_count: int | None, dtype: Dtype | None, chips: Sequ
 
 
 def chip_facts(name: str, chip: Chip, dtype: Dtype | None, slice_sms: int | None = None) -> Facts:
-    """The row of a chip, or of a slice of it with so many SMs.
+    """Return the row of a chip, or of a slice with the given number of SMs.
 
     Raises:
         UnknownDeviceError: If it has no confirmed figure for the precision.
@@ -88,7 +88,7 @@ def render_json(rows: list[Facts]) -> str:
 
 
 def render_text(rows: list[Facts]) -> str:
-    """A table of what is here, then the peaks of each kind, then what may be read."""
+    """Render a table of the devices, the peaks of every kind, and what can be read."""
     if all("index" not in row for row in rows):
         return "\n\n".join(_plain(_peak_lines(row)) for row in rows) + "\n"
     parts = [_device_table(rows), *(_plain(_peak_lines(row)) for row in _kinds(rows)), *_readable_parts(rows)]

@@ -54,5 +54,5 @@ def _page(drawn: Sequence[tuple[str, str]], **values: Any) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """Text of others without signs that turn it around or move a cursor; markup of ours stays as it is."""
+    """Strip control and direction characters from foreign text; flopwatch's own markup stays."""
     return units.printable(value, lines=True) if type(value) is str else value

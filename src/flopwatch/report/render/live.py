@@ -1,4 +1,4 @@
-"""The numbers of a run that goes on, for a terminal: a table that is drawn anew, or a line for every window."""
+"""The numbers of a running run for a terminal: a table that is redrawn, or one line per window."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def bar(share: float | None) -> str:
 
 
 def component_table(work: Work | None, most: int | None = None) -> str:
-    """The per-component table of the first batch, with at most so many lines; empty where nothing was counted."""
+    """Return the per-component table of the first batch, with at most `most` lines; empty if nothing was counted."""
     lines = facts.component_lines(work)
     if most is not None and len(lines) > most:
         rest = lines[most - 1 :]

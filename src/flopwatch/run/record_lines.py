@@ -1,0 +1,167 @@
+"""Records as lines of JSON, and back: what cannot be of this world is left out."""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import json
+import operator
+import typing
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from flopwatch import units
+from flopwatch.errors import RunFileError
+from flopwatch.run.records import (
+    SCHEMA,
+    Checkpoint,
+    Device,
+    End,
+    Event,
+    Hardware,
+    Progress,
+    Start,
+    Totals,
+    Window,
+    Work,
+)
+
+_LARGEST_INT = int(units.LARGEST)
+_LONGEST_TEXT = 2_000
+Record = Start | Device | Hardware | Work | Window | Progress | Event | Checkpoint | End
+KINDS: Mapping[str, type[Any]] = {
+    "start": Start,
+    "device": Device,
+    "hardware": Hardware,
+    "work": Work,
+    "window": Window,
+    "progress": Progress,
+    "event": Event,
+    "checkpoint": Checkpoint,
+    "end": End,
+}
+_KIND_OF = {cls: kind for kind, cls in KINDS.items()}
+
+
+def to_json(record: Record) -> str:
+    """One line of JSON, without a line break; fields that hold what they hold by default are left out."""
+    return json.dumps({"kind": _KIND_OF[type(record)], **_told(record)}, separators=(",", ":"))
+
+
+def _told(record: Any) -> dict[str, Any]:
+    told = {}
+    for name, default, always in _defaults(typing.cast(Any, type(record))):
+        value = getattr(record, name)
+        if always or value != default:
+            told[name] = _plain(value)
+    return told
+
+
+@cache
+def _defaults(cls: Hashable) -> tuple[tuple[str, Any, bool], ...]:
+    """Name and default of every field, and whether it is written always."""
+    found = []
+    for each in dataclasses.fields(typing.cast(Any, cls)):
+        default = each.default if each.default_factory is dataclasses.MISSING else each.default_factory()
+        found.append((each.name, default, default is dataclasses.MISSING or each.name == "schema"))
+    return tuple(found)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _told(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True)
+class _Heading:
+    """The kind and schema of the record that a line holds."""
+
+    kind: str
+    schema: int = 0
+
+
+_PARTS: Mapping[Any, type[Any]] = {"Totals": Totals, "Device": Device}
+_heading = msgspec.json.Decoder(_Heading)
+_decoders = {kind: msgspec.json.Decoder(cls) for kind, cls in KINDS.items()}
+
+
+def from_json(line: str | bytes) -> Record | None:
+    """The record that a line holds, `None` for a kind that this version does not know.
+
+    Raises:
+        RunFileError: If the line is not a record, or is from a newer schema.
+    """
+    if line[:3] == codecs.BOM_UTF8:
+        line = line[3:]
+    try:
+        heading = _heading.decode(line)
+        if heading.kind == "start" and heading.schema > SCHEMA:
+            raise RunFileError(
+                f"written with schema {heading.schema}, this flopwatch reads up to {SCHEMA}; install a newer flopwatch"
+            )
+        decoder = _decoders.get(heading.kind)
+        record = None if decoder is None else decoder.decode(line)
+    except msgspec.ValidationError as error:
+        raise RunFileError(f"not a record of a run file: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise RunFileError("not a line of JSON") from None
+    if record is not None and not _is_of_this_world(record):
+        raise RunFileError(f"not a record of a run file: it holds an amount above {_LARGEST_INT:.0e} or below 0")
+    record = _believable(record)
+    return typing.cast("Record | None", record if isinstance(record, Window) else _shortened(record))
+
+
+def _believable(record: Any) -> Any:
+    """A record without what contradicts it: hardware FLOPs below model FLOPs, more useful tokens than tokens."""
+    changes: dict[str, Any] = {}
+    if isinstance(record, (Start, Window, Progress, Checkpoint, End)):
+        totals = _believable(record.totals)
+        changes = {} if totals is record.totals else {"totals": totals}
+    if isinstance(record, (Totals, Window, Work)):
+        flops = record.training_flops if isinstance(record, Work) else record.flops
+        if flops is not None and record.hardware_flops is not None and record.hardware_flops < flops:
+            changes["hardware_flops"] = None
+    if isinstance(record, (Totals, Window)) and (record.useful_tokens or 0) > (record.tokens or 0):
+        changes["useful_tokens"] = None
+    return dataclasses.replace(record, **changes) if changes else record
+
+
+def _shortened(record: Any) -> Any:
+    """A record whose texts are no longer than anything that flopwatch writes."""
+    texts = {each.name: getattr(record, each.name) for each in dataclasses.fields(record)} if record is not None else {}
+    long = {
+        name: text[:_LONGEST_TEXT] for name, text in texts.items() if isinstance(text, str) and text[_LONGEST_TEXT:]
+    }
+    if isinstance(record, Start):
+        long["device"] = _shortened(record.device)
+    return dataclasses.replace(record, **long) if long else record
+
+
+def _is_of_this_world(record: Any) -> bool:
+    """Whether no integer is negative or too large for a float; floats are checked as they are read."""
+    more = (*record.conventions.values(), *(record.image_size or ())) if isinstance(record, Work) else ()
+    for amount in (*_integers(typing.cast(Any, type(record)))(record), *more):
+        if amount is not None and not 0 <= amount < _LARGEST_INT:
+            return False
+    rows = record.components if isinstance(record, Work) else ()
+    return all(_is_of_this_world(row) for row in rows)
+
+
+@cache
+def _integers(cls: Hashable) -> Callable[[Any], tuple[Any, ...]]:
+    """Return the integers of a record and of the records inside it."""
+    names = list(_integer_names(typing.cast(Any, cls), ""))
+    return operator.attrgetter(*names, names[0]) if names else lambda record: ()
+
+
+def _integer_names(cls: type[Any], path: str) -> Iterator[str]:
+    for each in dataclasses.fields(cls):
+        if each.type in ("int", "int | None"):
+            yield f"{path}{each.name}"
+        elif each.type in _PARTS:
+            yield from _integer_names(_PARTS[each.type], f"{path}{each.name}.")
