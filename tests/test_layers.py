@@ -121,6 +121,19 @@ def test_nobody_imports_the_root(path):
     assert "flopwatch" not in imports(path)
 
 
+# Those of the families are tested all alike: tests/model/families/.
+MODULES = [
+    path.relative_to(SOURCE)
+    for path in HOUSE
+    if path.stem not in ("__init__", "__main__") and parts_of(path)[:2] != ("model", "families")
+]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_a_module_has_tests_of_its_name_in_the_same_place(path):
+    assert (Path(__file__).parent / path.with_name(f"test_{path.name}")).exists()
+
+
 def test_no_module_is_long():
     assert {path.name: len(path.read_text().splitlines()) for path in FILES if path.read_text().count("\n") > 400} == {}
 

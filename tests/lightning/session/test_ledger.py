@@ -91,6 +91,16 @@ def test_a_clock_that_was_set_back_between_two_processes_leaves_no_time_below_no
     assert after.capacity_before == 90e15
 
 
+def test_a_clock_that_was_set_back_earlier_stays_so(now, monkeypatch, tmp_path):
+    state = {**ledger().state(Totals(), None, totals_in_run_file=False), "time": 1030.0, "capacity_flops": 0.0}
+    monkeypatch.setattr(module, "restart_from", lambda state, step, own: Restart(Totals(), seen_until=1050.0))
+    now[0] = 1110.0
+    after = ledger()
+    after.go_on_from({**state, "set_back_seconds": 20.0}, 5, tmp_path)
+    # Saved at 1,050 s and begun at 1,120 s by the run's first clock: 70 s on two devices of 1e15.
+    assert (after.set_back_seconds, after.capacity_before) == (20.0, 140e15)
+
+
 def test_a_checkpoint_without_totals_leaves_the_whole_run_unknown(now, caplog, tmp_path):
     one = ledger()
     with caplog.at_level("INFO", logger="flopwatch"):
