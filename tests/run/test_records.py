@@ -1,110 +1,16 @@
-import dataclasses
-import json
-import re
+from dataclasses import replace
 
-import pytest
-
-from flopwatch.errors import RunFileError
-from flopwatch.run.record_lines import KINDS, from_json, to_json
-from flopwatch.run.records import SCHEMA, Checkpoint, Device, Progress, Totals, Window, known_fields
+from flopwatch.run.records import Device, known_fields
 from tests import samples
-
-PROGRESS = Progress(1003.5, 2, samples.totals(2, 1003.5, 1_600))
-RECORDS = [PROGRESS, Checkpoint(2, PROGRESS.totals), samples.HARDWARE, samples.H100, *samples.healthy_run()]
-
-
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_there_and_back(record):
-    assert from_json(to_json(record)) == record
-    assert "\n" not in to_json(record)
-
-
-def test_flops_are_integers_however_large():
-    record = dataclasses.replace(RECORDS[-1].totals, flops=10**30 + 1)
-    line = to_json(dataclasses.replace(RECORDS[-1], totals=record))
-    assert json.loads(line)["totals"]["flops"] == 10**30 + 1
-    assert from_json(line).totals.flops == 10**30 + 1
-
-
-def test_a_line_of_an_older_version_opens_with_defaults():
-    values = json.loads(to_json(samples.window(10, 1010.0)))
-    for added_later in ("clock_samples", "sm_clock_hz"):
-        del values[added_later]
-    assert from_json(json.dumps(values)) == samples.window(10, 1010.0, clock_samples=0, sm_clock_hz=None)
-
-
-def test_a_line_of_a_newer_version_opens_without_what_is_unknown():
-    values = json.loads(to_json(samples.window(10, 1010.0)))
-    assert from_json(json.dumps({**values, "dreams": 5})) == samples.window(10, 1010.0)
-    assert from_json('{"kind":"dream"}') is None
-
-
-def test_a_newer_schema_is_refused():
-    with pytest.raises(RunFileError, match=f"schema {SCHEMA + 1}.*install a newer flopwatch"):
-        from_json(to_json(samples.start(schema=SCHEMA + 1)))
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("", "not a line of JSON"),
-        ('{"kind":"window","st', "not a line of JSON"),
-        ("[" * 100_000, "not a record"),
-        ('{"kind":' + "[" * 100_000, "not a"),
-        ("[1, 2]", "not a record"),
-        ('{"step":1}', "not a record"),
-        ('{"kind":"window"}', "missing required field `step`"),
-        (to_json(samples.window(1, 1.0)).replace('"step":1', '"step":"x"'), "Expected `int`, got `str` - at `$.step`"),
-        (to_json(samples.window(1, 1.0)).replace('"step":1', '"step":true'), "Expected `int`, got `bool`"),
-        (to_json(samples.end()).replace('"finished"', '"dreaming"'), "at `$.status`"),
-        (to_json(samples.end()).replace('"setup":4.0', '"setup":"x"'), "at `$.seconds"),
-        (
-            to_json(samples.H100).replace("1000000000000000.0", "5e-324"),
-            "`float` >= 1e-60 - at `$.peak_flops_per_second`",
-        ),
-        (to_json(samples.H100).replace("1000000000000000.0", "0.0"), "`float` >= 1e-60 - at `$.peak_flops_per_second`"),
-        (to_json(samples.start()).replace(":100000000000000000,", ":-1,"), "at `$.budgets[0].amount`"),
-        (to_json(samples.window(10, 1010.0)).replace("1200.0", "-1200.0"), "`float` >= 0.0 - at `$.power_watts`"),
-        (to_json(samples.end()).replace('"step":21', '"step":-21'), "or below 0"),
-        (to_json(samples.end()).replace('"setup":4.0', '"setup":1e70'), "at `$.seconds"),
-        (to_json(samples.end()).replace('"setup":4.0', '"setup":Infinity'), "not a line of JSON"),
-        (to_json(samples.end()).replace('"time":1035.0', '"time":NaN'), "not a line of JSON"),
-        (to_json(samples.end()).replace('"flops":16800000000000000', '"flops":1' + 400 * "0"), "an amount above 1e+60"),
-        (to_json(samples.end()).replace('"flops":16800000000000000', '"flops":1' + 9000 * "0"), "out of range"),
-        (to_json(samples.WORK).replace('"parameters":600', '"parameters":1' + 99 * "0"), "an amount above 1e+60"),
-    ],
-)
-def test_what_is_no_record_says_why(line, said):
-    with pytest.raises(RunFileError, match=re.escape(said)):
-        from_json(line)
-
-
-def test_what_is_unknown_or_as_by_default_is_left_out():
-    assert json.loads(to_json(Progress(1.0, 2, Totals()))) == {"kind": "progress", "time": 1.0, "step": 2, "totals": {}}
-    assert json.loads(to_json(samples.start()))["schema"] == SCHEMA
-
-
-def test_every_kind_has_a_sample():
-    assert {type(record) for record in RECORDS} == set(KINDS.values())
-    assert Window in KINDS.values()
 
 
 def test_fields_of_a_newer_version_are_left_out():
     assert known_fields(Device, {"name": "CPU", "count": 1, "colour": "red"}) == {"name": "CPU", "count": 1}
 
 
-def test_what_contradicts_the_rest_of_a_record_is_left_out():
-    # Of hardware FLOPs model FLOPs are a part, and of tokens the useful ones.
-    impossible = dataclasses.replace(PROGRESS.totals, hardware_flops=0, useful_tokens=801)
-    totals = dataclasses.replace(PROGRESS.totals, hardware_flops=None, useful_tokens=None)
-    assert from_json(to_json(dataclasses.replace(PROGRESS, totals=impossible))).totals == totals
-    window = samples.window(10, 1010.0, hardware_flops=7_999 * samples.TERA)
-    assert from_json(to_json(window)) == dataclasses.replace(window, hardware_flops=None)
-    work = dataclasses.replace(samples.WORK, hardware_flops=23_999)
-    assert from_json(to_json(work)) == samples.WORK
-    equal = dataclasses.replace(PROGRESS.totals, hardware_flops=1_600, useful_tokens=800)
-    assert from_json(to_json(dataclasses.replace(PROGRESS, totals=equal))).totals == equal
-
-
-def test_a_byte_order_mark_is_no_part_of_a_line():
-    assert from_json(b"\xef\xbb\xbf" + to_json(PROGRESS).encode()) == PROGRESS
+def test_flops_per_token_are_of_the_first_batch():
+    # 24,000 FLOPs of 4 x 100 tokens; later files say how many tokens there were.
+    assert samples.WORK.training_flops_per_token == 60.0
+    assert replace(samples.WORK, method="config", tokens=300).training_flops_per_token == 80.0
+    assert replace(samples.WORK, training_flops=None).training_flops_per_token is None
+    assert replace(samples.WORK, method="measured", tokens=None).training_flops_per_token is None

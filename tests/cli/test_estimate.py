@@ -1,0 +1,111 @@
+"""`flopwatch estimate`, as typed."""
+
+import json
+
+import pytest
+
+from flopwatch.cli.command_line import DONE, main
+from tests.model.test_components import LLAMA
+from tests.model.test_conventions import GPT3
+
+PLAN = ["--tokens", "300B", "--gpu", "NVIDIA H100 80GB HBM3", "--count", "1024", "--mfu", "0.4"]
+
+
+def test_estimate_answers_the_napkin_question(config, capsys):
+    assert main(["estimate", str(config), "--seq-len", "2048", *PLAN]) == DONE
+    out = capsys.readouterr().out
+    for said in ("174,604,259,328 parameters", "3.186e+23 FLOPs for 300B tokens", "989 TFLOP/s dense bf16", "9d 2h"):
+        assert said in out, said
+    assert "223,596" in out
+    assert "time of one batch" not in out
+    assert "n/a (pass --usd-per-gpu-hour)" in out
+
+
+def test_estimate_as_json_has_the_stable_keys(config, capsys):
+    arguments = ["estimate", str(config), "--seq-len", "2048", "--batch", "4", *PLAN, "--usd-per-gpu-hour", "2.5"]
+    assert main([*arguments, "--json"]) == DONE
+    values = json.loads(capsys.readouterr().out)
+    stable = "model_type method parameters active_parameters attention batch seq_len forward_flops training_flops"
+    stable += " hardware_flops training_flops_per_token components tokens total_training_flops gpu dtype"
+    stable += " peak_flops_per_second count mfu seconds gpu_hours usd"
+    assert set(stable.split()) <= set(values)
+    assert isinstance(values["total_training_flops"], int)
+    assert sum(row["forward_flops"] for row in values["components"]) == values["forward_flops"]
+    assert sum(row["parameters"] for row in values["components"]) == values["parameters"]
+    assert (values["method"], values["attention"], values["batch"]) == ("config", "causal", 4)
+
+
+def test_the_6nd_convention_prints_the_exact_value_beside(config, capsys):
+    assert main(["estimate", str(config), "--seq-len", "2048", "--convention", "6nd", "--tokens", "300B"]) == DONE
+    out = capsys.readouterr().out
+    assert "3.143e+23" in out
+    assert "3.186e+23" in out
+
+
+def test_a_folder_with_a_config_will_do(config, capsys):
+    assert main(["estimate", str(config.parent), "--seq-len", "16"]) == DONE
+    assert "gpt2" in capsys.readouterr().out
+
+
+BAD_CONFIGS = {
+    "unknown model": (
+        {"model_type": "transmogrifier"},
+        "no closed form for model_type 'transmogrifier'",
+    ),
+    "no model type": ({"n_embd": 12}, "expected a config with a 'model_type'"),
+    "missing field": ({key: LLAMA[key] for key in LLAMA if key != "hidden_size"}, "config lacks 'hidden_size'"),
+    "text for a number": ({**LLAMA, "hidden_size": "64"}, "a positive whole number for 'hidden_size', got '64'"),
+    "negative": ({**LLAMA, "num_hidden_layers": -1}, "a positive whole number for 'num_hidden_layers', got -1"),
+    "heads do not divide": ({**LLAMA, "hidden_size": 65}, "65 is not a multiple of its 4 attention heads"),
+    "groups do not divide": ({**LLAMA, "num_key_value_heads": 3}, "not a multiple of num_key_value_heads=3"),
+    "flag is text": ({**LLAMA, "attention_bias": "yes"}, "true or false for 'attention_bias', got 'yes'"),
+    "another head": ({**LLAMA, "architectures": ["LlamaForTokenClassification"]}, "LlamaForTokenClassification"),
+    "random layers": ({"model_type": "opt", "layerdrop": 0.1}, "left out at random"),
+    "cross-attention": ({**GPT3, "add_cross_attention": True}, "cross-attention"),
+    "bidirectional": ({**LLAMA, "model_type": "gemma", "use_bidirectional_attention": True}, "both directions"),
+    "layer types": ({**LLAMA, "model_type": "qwen2", "layer_types": ["full_attention"]}, "a list of 3 entries"),
+    "kind of layer": ({**LLAMA, "model_type": "qwen2", "layer_types": ["linear_attention"] * 3}, "'full_attention' or"),
+    "composite": ({"model_type": "idefics9", "text_config": {"model_type": "llama"}}, "pass its 'text_config'"),
+    "joined": ({"model_type": "x", "audio_config": {}, "vision_config": {}}, "audio_config, vision_config"),
+    "half a composite": ({"model_type": "gemma3", "text_config": {"vocab_size": 8}}, "lacks 'vision_config'"),
+    "misspelt": ({"model_type": "lama"}, "did you mean llama"),
+    "a list": ([1, 2], "expected a JSON object"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CONFIGS)
+def test_a_bad_config_is_one_clear_line(name, tmp_path, assert_known_failure):
+    config, said = BAD_CONFIGS[name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert_known_failure(["estimate", str(tmp_path), "--seq-len", "8"], said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--seq-len", "0"], "positive whole amount, got '0'"),
+        (["--seq-len", "-5"], "got '-5'"),
+        (["--seq-len", "8", "--batch", "many"], "expected a number"),
+        (["--seq-len", "8", "--tokens", "1.4X"], "one of the suffixes K, M, B, T, Q, got '1.4X'"),
+        (["--seq-len", "8", "--gpu", "H1000", "--mfu", "0.4"], "no peak known for a device named 'H1000'"),
+        (["--seq-len", "8", "--gpu", "Tesla T4", "--mfu", "0.4"], "no bf16 peak for Tesla T4; known peaks: fp16"),
+        (["--seq-len", "8", "--gpu", "NVIDIA H200"], "expected --mfu with --gpu"),
+        (["--seq-len", "8", "--mfu", "0.4"], "expected --gpu with --mfu"),
+        (["--seq-len", "8", "--count", "8"], "expected --gpu with --mfu, --count"),
+        (["--seq-len", "8", "--tokens", "-5"], "--tokens: expected a positive whole amount, got '-5'"),
+        (["--seq-len", "8", "--gpu", "NVIDIA H200", "--mfu", "40"], "at most 1, like 0.4, got 40"),
+        (["--seq-len", "4096"], "2048 learned positions"),
+    ],
+)
+def test_bad_arguments_of_estimate_are_one_clear_line(arguments, said, config, assert_known_failure):
+    assert_known_failure(["estimate", str(config), *arguments], said)
+
+
+def test_files_that_are_no_config_are_one_clear_line(tmp_path, assert_known_failure):
+    assert_known_failure(["estimate", str(tmp_path / "no"), "--seq-len", "8"], "found no file at")
+    (tmp_path / "bad.json").write_text("{")
+    assert_known_failure(["estimate", str(tmp_path / "bad.json"), "--seq-len", "8"], "expected JSON in")
+    (tmp_path / "bin.json").write_bytes(b"\xff\xfe\x00" * 10)
+    assert_known_failure(["estimate", str(tmp_path / "bin.json"), "--seq-len", "8"], "expected JSON in")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert_known_failure(["estimate", str(tmp_path / "deep.json"), "--seq-len", "8"], "expected JSON in")
