@@ -28,9 +28,11 @@ def test_the_table_of_peaks_is_what_flopwatch_and_lightning_answer():
     page = (ROOT / "docs" / "hardware.md").read_text()
     printed = page.partition("<!-- peaks -->\n")[2].partition("<!-- end of peaks -->")[0].splitlines()
     # Composer and torchtitan are not installed here: their columns are as they were measured.
-    first_columns = [line.split("|")[:5] for line in printed]
-    assert first_columns == [line.split("|")[:5] for line in peaks.table({"Lightning": peaks.lightnings})]
-    assert len(printed) == 2 + 80
+    answers = [line.split("|")[:5] for line in peaks.table({"Lightning": peaks.lightnings})]
+    assert [line for line in printed if line.split("|")[:5] not in answers] == [], (
+        "chips may come, no answer may change"
+    )
+    assert f"Of these {len(printed) - 2} names" in page
 
 
 def test_the_counts_above_the_table_are_the_tables():

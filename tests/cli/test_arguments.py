@@ -1,12 +1,12 @@
-import argparse
+"""Chips of a file, for every command that looks for a peak."""
+
 import json
 
-from flopwatch.cli.arguments import RUN_HELP, add_chips
+from flopwatch.cli.arguments import RUN_HELP
 from flopwatch.cli.command_line import DONE, main
-from tests.cli.failures import assert_known_failure
 
 
-def test_chips_of_a_file_are_known_to_gpus_and_estimate(tmp_path, config, capsys):
+def test_chips_of_a_file_are_known_to_gpus_and_estimate(tmp_path, config, capsys, assert_known_failure):
     table = tmp_path / "chips.csv"
     table.write_text("names,bf16\nNVIDIA Foo,123e12\n")
     assert main(["gpus", "--name", "NVIDIA Foo", "--chips", str(table)]) == DONE
@@ -15,14 +15,8 @@ def test_chips_of_a_file_are_known_to_gpus_and_estimate(tmp_path, config, capsys
     assert main(["estimate", str(config), "--seq-len", "8", *plan]) == DONE
     assert json.loads(capsys.readouterr().out)["peak_flops_per_second"] == 123e12
     table.write_text("names,bf16\nNVIDIA Foo,fast\n")
-    assert_known_failure(["gpus", "--name", "x", "--chips", str(table)], "line 2, bf16: expected a number", capsys)
-    assert_known_failure(["gpus", "--chips", str(tmp_path / "none.csv")], "check the path", capsys)
-
-
-def test_chips_are_of_a_file_or_of_none():
-    parser = argparse.ArgumentParser()
-    add_chips(parser)
-    assert [parser.parse_args(words).chips for words in ([], ["--chips", "a.csv"])] == [None, "a.csv"]
+    assert_known_failure(["gpus", "--name", "x", "--chips", str(table)], "line 2, bf16: expected a number")
+    assert_known_failure(["gpus", "--chips", str(tmp_path / "none.csv")], "check the path")
 
 
 def test_what_a_run_may_be_is_said_where_one_is_asked_for(capsys):

@@ -1,16 +1,13 @@
-"""`flopwatch dashboard`, as far as no server is asked."""
+"""`flopwatch dashboard`, as typed, where no server is needed."""
 
 import json
 
 import pytest
 
-from flopwatch.cli.command_line import main
+from flopwatch.cli import main
 from flopwatch.wandb import workspace
-from flopwatch.wandb.online import Project
 from flopwatch.wandb.workspace import Saved, specification
-from tests.wandb.server import ENTITY
-
-PROJECT = Project(ENTITY, "p")
+from tests.wandb.test_workspace import ENTITY, PROJECT
 
 
 def test_the_command_prints_the_specification_without_network(capsys, monkeypatch):
@@ -23,6 +20,20 @@ def test_the_command_prints_the_specification_without_network(capsys, monkeypatc
 def test_a_view_needs_a_title(capsys):
     assert main(["dashboard", f"{ENTITY}/p", "--name", " "]) == 1
     assert "expected a title for --name" in capsys.readouterr().err
+
+
+def test_without_a_login_nothing_is_asked(python, tmp_path):
+    """In a process of its own: within one wandb remembers who was logged in."""
+    script = f"import sys; from flopwatch.cli import main; sys.exit(main(['dashboard', '{ENTITY}/p']))"
+    result = python(script, environment={"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")})
+    assert result.returncode == 1
+    assert result.stderr == "flopwatch: not logged in to W&B: run `wandb login`, or set WANDB_API_KEY\n"
+
+
+def test_without_the_extra_the_command_says_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "wandb_workspaces.workspaces", None)
+    assert main(["dashboard", f"{ENTITY}/p", "--json"]) == 1
+    assert "pip install 'flopwatch[dashboard]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("created", "word"), [(True, "created"), (False, "updated")])

@@ -1,9 +1,10 @@
+"""`flopwatch estimate`, as typed."""
+
 import json
 
 import pytest
 
 from flopwatch.cli.command_line import DONE, main
-from tests.cli.failures import assert_known_failure
 from tests.model.test_components import LLAMA
 from tests.model.test_conventions import GPT3
 
@@ -73,10 +74,10 @@ BAD_CONFIGS = {
 
 
 @pytest.mark.parametrize("name", BAD_CONFIGS)
-def test_a_bad_config_is_one_clear_line(name, tmp_path, capsys):
+def test_a_bad_config_is_one_clear_line(name, tmp_path, assert_known_failure):
     config, said = BAD_CONFIGS[name]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert_known_failure(["estimate", str(tmp_path), "--seq-len", "8"], said, capsys)
+    assert_known_failure(["estimate", str(tmp_path), "--seq-len", "8"], said)
 
 
 @pytest.mark.parametrize(
@@ -96,18 +97,18 @@ def test_a_bad_config_is_one_clear_line(name, tmp_path, capsys):
         (["--seq-len", "4096"], "2048 learned positions"),
     ],
 )
-def test_bad_arguments_of_estimate_are_one_clear_line(arguments, said, config, capsys):
-    assert_known_failure(["estimate", str(config), *arguments], said, capsys)
+def test_bad_arguments_of_estimate_are_one_clear_line(arguments, said, config, assert_known_failure):
+    assert_known_failure(["estimate", str(config), *arguments], said)
 
 
-def test_files_that_are_no_config_are_one_clear_line(tmp_path, capsys):
-    assert_known_failure(["estimate", str(tmp_path / "no"), "--seq-len", "8"], "found no file at", capsys)
+def test_files_that_are_no_config_are_one_clear_line(tmp_path, assert_known_failure):
+    assert_known_failure(["estimate", str(tmp_path / "no"), "--seq-len", "8"], "found no file at")
     (tmp_path / "bad.json").write_text("{")
-    assert_known_failure(["estimate", str(tmp_path / "bad.json"), "--seq-len", "8"], "expected JSON in", capsys)
+    assert_known_failure(["estimate", str(tmp_path / "bad.json"), "--seq-len", "8"], "expected JSON in")
     (tmp_path / "bin.json").write_bytes(b"\xff\xfe\x00" * 10)
-    assert_known_failure(["estimate", str(tmp_path / "bin.json"), "--seq-len", "8"], "expected JSON in", capsys)
+    assert_known_failure(["estimate", str(tmp_path / "bin.json"), "--seq-len", "8"], "expected JSON in")
     (tmp_path / "deep.json").write_text("[" * 100_000)
-    assert_known_failure(["estimate", str(tmp_path / "deep.json"), "--seq-len", "8"], "expected JSON in", capsys)
+    assert_known_failure(["estimate", str(tmp_path / "deep.json"), "--seq-len", "8"], "expected JSON in")
 
 
 @pytest.mark.parametrize(("text", "size"), [("32", [32, 32]), ("32x64", [32, 64]), ("32X64", [32, 64])])
@@ -118,7 +119,7 @@ def test_an_image_is_a_square_or_height_by_width(tmp_path, capsys, text, size):
     assert json.loads(capsys.readouterr().out)["image_size"] == size
 
 
-def test_a_count_with_a_suffix_is_read_and_a_wrong_one_names_its_option(config, capsys):
+def test_a_count_with_a_suffix_is_read_and_a_wrong_one_names_its_option(config, capsys, assert_known_failure):
     assert main(["estimate", str(config), "--seq-len", "1K", "--batch", "2", "--json"]) == DONE
     assert json.loads(capsys.readouterr().out)["seq_len"] == 1000
-    assert_known_failure(["estimate", str(config), "--seq-len", "8", "--image-size", "8xx"], "--image-size: ", capsys)
+    assert_known_failure(["estimate", str(config), "--seq-len", "8", "--image-size", "8xx"], "--image-size: ")

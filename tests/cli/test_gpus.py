@@ -1,18 +1,19 @@
+"""`flopwatch gpus`, as typed, over the fake driver."""
+
 import json
 
 import pytest
 
 from flopwatch.cli.command_line import DONE, main
-from tests.cli.failures import assert_known_failure
 
 
-def test_gpus_by_name(capsys):
+def test_gpus_by_name(capsys, assert_known_failure):
     assert main(["gpus", "--name", "NVIDIA H100 80GB HBM3", "--json"]) == DONE
     (gpu,) = json.loads(capsys.readouterr().out)["gpus"]
     assert (gpu["peak_flops_per_second"], gpu["dtype"], gpu["sm_count"]) == (989.4e12, "bf16", 132)
     assert main(["gpus", "--name", "Tesla T4"]) == DONE
     assert "65 TFLOP/s dense" in capsys.readouterr().out
-    assert_known_failure(["gpus", "--name", "RTX A1000"], "nearest names:", capsys)
+    assert_known_failure(["gpus", "--name", "RTX A1000"], "nearest names:")
 
 
 def test_gpus_of_this_machine_through_the_driver(python, fake_driver):

@@ -1,9 +1,10 @@
+"""`flopwatch report`, as typed."""
+
 import json
 
 import pytest
 
 from flopwatch.cli.command_line import DONE, main
-from tests.cli.failures import assert_known_failure
 
 
 def test_report_in_every_form(run_file, tmp_path, capsys):
@@ -37,15 +38,13 @@ def test_a_work_record_that_cannot_be_read_is_said(run_file, capsys):
     assert "1 unreadable line(s)" in out
 
 
-def test_bad_reports_are_one_clear_line(run_file, tmp_path, capsys):
-    assert_known_failure(["report", 5000 * "x"], "found nothing at", capsys)
-    assert_known_failure(["estimate", 5000 * "x", "--seq-len", "8"], "cannot read", capsys)
-    assert_known_failure(["report", str(tmp_path / "no")], "found nothing at", capsys)
-    assert_known_failure(["report", str(run_file), "--prefix", "x"], "expected --prefix only with --wandb", capsys)
-    assert_known_failure(["report", str(run_file), "-o", str(run_file / "x.txt")], "cannot write", capsys)
-    assert_known_failure(
-        ["report", str(run_file), "-o", "x.pdf"], "ending in .txt, .md, .json, .html, or --format", capsys
-    )
+def test_bad_reports_are_one_clear_line(run_file, tmp_path, assert_known_failure):
+    assert_known_failure(["report", 5000 * "x"], "found nothing at")
+    assert_known_failure(["estimate", 5000 * "x", "--seq-len", "8"], "cannot read")
+    assert_known_failure(["report", str(tmp_path / "no")], "found nothing at")
+    assert_known_failure(["report", str(run_file), "--prefix", "x"], "expected --prefix only with --wandb")
+    assert_known_failure(["report", str(run_file), "-o", str(run_file / "x.txt")], "cannot write")
+    assert_known_failure(["report", str(run_file), "-o", "x.pdf"], "ending in .txt, .md, .json, .html, or --format")
 
 
 @pytest.mark.parametrize(

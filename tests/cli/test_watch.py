@@ -1,37 +1,12 @@
-"""`flopwatch watch` without a terminal; with one it is tried beside what it follows."""
-
-import time
+"""`flopwatch watch`, as typed; what it shows of a run is tested in `report/test_tail.py`."""
 
 import pytest
 
+from flopwatch.cli import main
 from flopwatch.cli import watch as cli
-from flopwatch.cli.command_line import main
 from flopwatch.wandb import leet
 from tests import samples
 from tests.run.test_run_file import write
-
-
-def test_without_a_terminal_every_window_is_a_line(run_file, capsys):
-    assert main(["watch", str(run_file)]) == 0
-    heading, *lines = capsys.readouterr().out.splitlines()
-    assert heading.split()[:3] == ["step", "MFU", "at"]
-    assert [line.split()[:3] for line in lines] == [["11", "40%", "50%"], ["21", "40%", "50%"]]
-
-
-def test_a_silent_run_is_told_once(tmp_path, monkeypatch, capsys):
-    path = write(tmp_path / "run.jsonl", samples.healthy_run()[:-1])
-    monkeypatch.setattr(cli, "_SILENCE_SECONDS", 0.05)
-    looks = iter(range(6))
-
-    def sleep(seconds):
-        if next(looks, None) is None:
-            raise KeyboardInterrupt
-        time.sleep_(0.03)
-
-    monkeypatch.setattr(time, "sleep_", time.sleep, raising=False)
-    monkeypatch.setattr(time, "sleep", sleep)
-    assert main(["watch", str(path)]) == 0
-    assert capsys.readouterr().err.count("no new window for a minute") == 1
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "nan", "inf", "1e300"])

@@ -9,7 +9,7 @@ from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.counting.picking import Counting
 from flopwatch.lightning.output.fit_budgets import Bounds
 from flopwatch.lightning.output.publisher import Publisher
-from flopwatch.lightning.output.sinks import LoggerSink, ProgressSink
+from flopwatch.lightning.output.sinks import CallbackMetricsSink, LoggerSink, ProgressSink
 from flopwatch.lightning.session import session as session_module
 from flopwatch.lightning.session.session import Session
 from flopwatch.run.projection import Pace
@@ -69,7 +69,7 @@ PARTS = [
     (Pace, "add", True),
     (Pace, "left", True),
     (Bounds, "project", True),
-    (Publisher, "_log", True),
+    (CallbackMetricsSink, "window", True),
     (Publisher, "_judge", True),
     (Publisher, "conclude", True),
     (ProgressSink, "show", True),

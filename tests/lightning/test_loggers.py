@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from pytorch_lightning.callbacks import RichProgressBar, TQDMProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from flopwatch import FlopWatch
@@ -99,3 +99,12 @@ def test_the_progress_bar_shows_mfu_and_time_left(tmp_path, bar, capsys):
     assert words[-1]["mfu"].endswith("%")
     assert words[-1]["left"] == "0s"
     assert "get_metrics" not in one.progress_bar_callback.__dict__
+
+
+def test_model_checkpoint_can_keep_the_fastest(tmp_path):
+    best = ModelCheckpoint(tmp_path, monitor="perf/tokens_per_sec", mode="max", every_n_train_steps=2, save_top_k=1)
+    one = trainer(tmp_path, FlopWatch(every_n_steps=2), best, enable_checkpointing=True)
+    one.fit(TinyGPT(), loader())
+    # Nothing is known before the second step, where a checkpoint is due.
+    assert best.best_model_score > 0
+    assert one.callback_metrics["budget/tokens"] == 10 * TOKENS_PER_BATCH

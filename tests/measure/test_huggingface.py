@@ -121,7 +121,7 @@ def test_sizes_that_are_no_numbers_of_objects_may_be_large(folder):
 def test_a_model_without_a_class_for_training_says_so(folder):
     path = folder()
     del sys.modules["transformers"].AutoModelForCausalLM._model_mapping[dict]
-    with pytest.raises(MeasurementError, match="cannot build a 'tiny': transformers has no class for training dict"):
+    with pytest.raises(MeasurementError, match="cannot build a 'tiny': it has no class for training dict"):
         estimated(path)
 
 

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from flopwatch.cli import watch as cli
+from flopwatch.cli.command_line import main
 from flopwatch.errors import RunFileError
 from flopwatch.report import tail as following
 from flopwatch.report.tail import find, follow
@@ -89,6 +91,13 @@ def test_the_newest_run_below_a_folder_is_found(tmp_path, run_file, monkeypatch)
         find(tmp_path / "empty")
 
 
+def test_without_a_terminal_every_window_is_a_line(run_file, capsys):
+    assert main(["watch", str(run_file)]) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split()[:3] == ["step", "MFU", "at"]
+    assert [line.split()[:3] for line in lines] == [["11", "40%", "50%"], ["21", "40%", "50%"]]
+
+
 def test_lines_come_as_the_run_goes_on(tmp_path):
     records = samples.healthy_run()
     path = write(tmp_path / "run.jsonl", *records[:4])
@@ -102,6 +111,22 @@ def test_lines_come_as_the_run_goes_on(tmp_path):
         assert watching.wait(timeout=20) == 0
     finally:
         watching.kill()
+
+
+def test_a_silent_run_is_told_once(tmp_path, monkeypatch, capsys):
+    path = write(tmp_path / "run.jsonl", *samples.healthy_run()[:-1])
+    monkeypatch.setattr(cli, "_SILENCE_SECONDS", 0.05)
+    looks = iter(range(6))
+
+    def sleep(seconds):
+        if next(looks, None) is None:
+            raise KeyboardInterrupt
+        time.sleep_(0.03)
+
+    monkeypatch.setattr(time, "sleep_", time.sleep, raising=False)
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert main(["watch", str(path)]) == 0
+    assert capsys.readouterr().err.count("no new window for a minute") == 1
 
 
 def test_without_wandb_its_files_are_passed_over(tmp_path, run_file, monkeypatch, capsys):

@@ -3,40 +3,33 @@ from dataclasses import replace
 import pytest
 
 from flopwatch.run.moment import Moment, as_float, hours
-from flopwatch.run.records import Device, Totals
+from flopwatch.run.records import Totals
 from tests import samples
 
 TOTALS = Totals(device_seconds=7200.0, joules=7_200_000)
 
 
-def moment(device=samples.H100, totals=TOTALS, kg_co2_per_kwh=None, **changes):
-    return Moment(samples.window(10, 1010.0, **changes), device, totals, kg_co2_per_kwh=kg_co2_per_kwh)
+def at(totals=TOTALS, **changes):
+    return Moment(samples.window(10, 1010.0), samples.H100, totals, **changes)
 
 
-def test_a_device_has_its_part_of_the_work():
-    # 8e15 FLOPs in 10 s on two devices.
-    assert moment().device_tflops() == 400.0
-    assert moment(flops=None).device_tflops() is None
-    assert moment(seconds=0.0).device_tflops() is None
-
-
-@pytest.mark.parametrize(
-    ("clock_hz", "samples_taken", "megahertz"),
-    [(1.6e9, 10, 1600.0), (None, 10, None), (0.0, 10, None), (1.6e9, 0, None)],
-)
-def test_a_clock_is_known_where_one_was_read(clock_hz, samples_taken, megahertz):
-    assert moment(clock_samples=samples_taken).megahertz(clock_hz) == megahertz
-
-
-def test_time_energy_and_what_it_emits_are_of_the_run():
-    one = moment(kg_co2_per_kwh=0.4)
-    # 7,200 device-seconds; 7.2 MJ are 2 kWh.
-    assert (one.device_hours(), one.kwh(), one.kg_co2()) == (2.0, 2.0, 0.8)
-    assert moment().kg_co2() is None, "nobody said what the grid emits"
-    unknown = moment(totals=replace(TOTALS, joules=None), kg_co2_per_kwh=0.4)
-    assert (unknown.kwh(), unknown.kg_co2()) == (None, None)
+def test_what_was_spent_by_hand():
+    moment = at(kg_co2_per_kwh=0.3)
+    # 7,200 device-seconds; 7.2 MJ of 3.6 MJ a kWh; 2 kWh of 0.3 kg.
+    assert (moment.device_hours(), moment.kwh(), moment.kg_co2()) == (2.0, 2.0, pytest.approx(0.6))
+    # 8e15 FLOPs of two devices in 10 s.
+    assert moment.device_tflops() == 400.0
 
 
 def test_what_is_unknown_stays_so():
-    assert (as_float(3), as_float(None), hours(5400.0), hours(None)) == (3.0, None, 1.5, None)
-    assert moment(device=Device("CPU", 1)).device_tflops() == 800.0
+    assert at().kg_co2() is None
+    assert at(replace(TOTALS, joules=None), kg_co2_per_kwh=0.3).kg_co2() is None
+    unread = Moment(samples.window(10, 1010.0, clock_samples=0), samples.H100, TOTALS)
+    assert unread.megahertz(1.5e9) is None
+    assert at().megahertz(None) is None
+    assert (as_float(None), hours(None)) == (None, None)
+
+
+def test_units_of_loggers():
+    assert at().megahertz(1.5e9) == 1500.0
+    assert (as_float(3), hours(1800.0)) == (3.0, 0.5)

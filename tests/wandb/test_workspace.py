@@ -117,17 +117,3 @@ def test_what_is_wrong_is_said_in_one_line(server, change, said, capsys, monkeyp
     assert printed.err.startswith(f"flopwatch: {said}")
     assert printed.err.count("\n") == 1
     assert KEY not in printed.err
-
-
-def test_without_a_login_nothing_is_asked(python, tmp_path):
-    """In a process of its own: within one wandb remembers who was logged in."""
-    script = f"import sys; from flopwatch.cli import main; sys.exit(main(['dashboard', '{ENTITY}/p']))"
-    result = python(script, environment={"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")})
-    assert result.returncode == 1
-    assert result.stderr == "flopwatch: not logged in to W&B: run `wandb login`, or set WANDB_API_KEY\n"
-
-
-def test_without_the_extra_the_command_says_how_to_get_it(monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "wandb_workspaces.workspaces", None)
-    assert main(["dashboard", f"{ENTITY}/p", "--json"]) == 1
-    assert "pip install 'flopwatch[dashboard]'" in capsys.readouterr().err

@@ -148,7 +148,7 @@ def test_a_loader_without_a_length_teaches_it_in_its_first_epoch(tmp_path, caplo
     # Nothing before the first epoch's last batch; then seven of 18 batches, and so on.
     assert rows == pytest.approx({step: step / 18 for step in range(6, 19)})
     assert segment.windows[6].seconds_left is not None
-    assert caplog.text.count("how much of 3 epochs is used is known after the first epoch") == 1
+    assert caplog.text.count("the used share of 3 epochs is known only after the first epoch") == 1
 
 
 @pytest.mark.parametrize("budget", [None, "2 epochs"])

@@ -5,10 +5,13 @@ from types import SimpleNamespace
 import pytest
 
 from flopwatch.hardware.telemetry import Telemetry
+from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output import publisher as module
 from flopwatch.lightning.output.fit_budgets import Bounds, Spending
 from flopwatch.lightning.output.publisher import Publisher
+from flopwatch.lightning.output.run_output import Output
+from flopwatch.lightning.output.sinks import LoggerSink, ProgressSink, RunFileSink
 from flopwatch.lightning.output.windows import Windows
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.ranks.reading import Sum
@@ -21,17 +24,16 @@ STEPS, TOKENS = Budget(100, "steps"), Budget(1000, "tokens")
 PETA = 10**15
 
 
-class Kept:
-    """An output whose file, loggers and bar keep what they get."""
+class Kept(Output):
+    """The real sinks over a file, loggers and a bar that keep what they get."""
 
     def __init__(self):
         self.records, self.rows, self.words, self.alerts = [], [], [], []
-        self.file = SimpleNamespace(write=self.records.append)
-        self.loggers = SimpleNamespace(
-            log_metrics=lambda values, axis: self.rows.append((axis, values)),
-            alert=lambda title, text: self.alerts.append((title, text)),
-        )
-        self.progress = SimpleNamespace(show=self.words.append)
+        self.file, self.loggers, bar = SimpleNamespace(write=self.records.append), LoggerSink([]), ProgressSink(None)
+        self.loggers.log_metrics = lambda values, axis: self.rows.append((axis, values))
+        self.loggers.alert = lambda title, text: self.alerts.append((title, text))
+        bar.show = self.words.append
+        self._sinks, self._apart = (RunFileSink(self.file), self.loggers, bar), Apart()
 
     def windows(self):
         return [each for each in self.records if isinstance(each, Window)]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from flopwatch.lightning.output import run_output
-from flopwatch.lightning.output.run_output import Output, progress_words, run_file_for
-from flopwatch.run.budget import Budget, Projection
+from flopwatch.lightning.output.run_output import Output, run_file_for
+from flopwatch.run.budget import Budget
 from flopwatch.run.records import Progress, Totals, Work
 from flopwatch.run.run_file import read_run
 from tests import samples
@@ -117,15 +117,3 @@ def test_a_new_file_is_in_the_users_folder_below_the_trainers_or_where_we_are(tm
     assert run_file_for(None, str(tmp_path)).is_relative_to(tmp_path)
     # A bucket is no folder of this machine.
     assert not run_file_for(None, "s3://bucket/runs").is_absolute()
-
-
-@pytest.mark.parametrize(
-    ("mfu", "projection", "words"),
-    [
-        (0.4123, Projection(STEPS, 0.2, 5400.0), {"mfu": "41.2%", "left": "1h 30m"}),
-        (None, Projection(STEPS, 0.2, None), {}),
-        (0.0, None, {"mfu": "0%"}),
-    ],
-)
-def test_the_bar_shows_what_is_known(mfu, projection, words):
-    assert progress_words(mfu, projection) == words

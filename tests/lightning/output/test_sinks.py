@@ -1,9 +1,13 @@
 """Loggers that fail, are slow or want to know more, and a progress bar that gets its words back."""
 
 import pytest
+import torch
 
 from flopwatch.lightning.output import sinks
-from flopwatch.lightning.output.sinks import LoggerSink, ProgressSink
+from flopwatch.lightning.output.sinks import CallbackMetricsSink, LoggerSink, ProgressSink, progress_words
+from flopwatch.run.moment import Moment
+from flopwatch.run.records import Totals
+from tests import samples
 from tests.lightning.models import MemoryLogger
 
 
@@ -115,7 +119,7 @@ def test_facts_go_into_the_hyperparameters_and_not_over_tensorboards_own():
 
 def test_only_w_and_b_gets_what_only_it_can_take(sent):
     sink = LoggerSink([MemoryLogger(), WandbLogger()])
-    sink.announce(key for key in ("perf/mfu",))
+    sink.open(key for key in ("perf/mfu",))
     sink.log_summary({"mfu_mean": 0.4})
     sink.attach({}, None, None)
     sink.alert("low MFU", "it is 20%")
@@ -147,3 +151,45 @@ def test_without_a_bar_nothing_happens():
     sink = ProgressSink(None)
     sink.show({"mfu": "40%"})
     sink.remove()
+
+
+def moment(**changes):
+    return Moment(samples.window(10, 1010.0, **changes), samples.H100, Totals())
+
+
+@pytest.mark.parametrize(
+    ("flops", "left", "words"),
+    [
+        # 8e15 FLOPs in 10 s on two devices of 1e15.
+        (8 * 10**15, 5400.0, {"mfu": "40%", "left": "1h 30m"}),
+        (None, None, {}),
+        (0, None, {"mfu": "0%"}),
+    ],
+)
+def test_the_bar_shows_what_is_known(flops, left, words):
+    assert progress_words(moment(flops=flops, seconds_left=left)) == words
+
+
+class Alone:
+    """A Trainer of one process."""
+
+    world_size = 1
+
+    def __init__(self):
+        self.callback_metrics = {"loss": torch.tensor(1.0)}
+
+
+def test_callbacks_of_a_single_process_find_the_numbers_after_warm_up():
+    one = Alone()
+    sink = CallbackMetricsSink(one)
+    sink.window(moment(first=True), {"perf/mfu": 0.1}, 0)
+    assert set(one.callback_metrics) == {"loss"}
+    sink.window(moment(), {"perf/mfu": 0.5}, 10)
+    assert one.callback_metrics["perf/mfu"] == torch.tensor(0.5)
+
+
+def test_of_several_processes_none_finds_what_the_others_do_not():
+    one = Alone()
+    one.world_size = 2
+    CallbackMetricsSink(one).window(moment(), {"perf/mfu": 0.5}, 10)
+    assert set(one.callback_metrics) == {"loss"}

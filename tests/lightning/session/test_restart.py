@@ -4,7 +4,8 @@ import os
 from dataclasses import asdict
 
 from flopwatch.lightning.session.restart import restart_from
-from flopwatch.run.records import Checkpoint, End, Progress, Totals, to_json
+from flopwatch.run.record_lines import to_json
+from flopwatch.run.records import Checkpoint, End, Progress, Totals
 from flopwatch.run.run_file import progress_path
 from tests import samples
 from tests.run.test_run_file import write
@@ -89,4 +90,4 @@ def test_a_process_whose_last_sign_is_older_than_its_checkpoint_may_have_done_mo
     restart = restart_from(state(before), 10, tmp_path / "2" / "run.jsonl")
     assert restart.totals.lost_steps is None
     # The checkpoint is of 1,020 s.
-    assert f"the last sign in {before} is 8s older than the checkpoint" in restart.words
+    assert f"the last entry in {before} is 8s older than the checkpoint" in restart.words

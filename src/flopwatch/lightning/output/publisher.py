@@ -12,14 +12,14 @@ from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output.alarms import Heat, LowMfu, MissedGoals, ReachedBudgets
 from flopwatch.lightning.output.fit_budgets import Bounds, ends_with_an_epoch
-from flopwatch.lightning.output.run_output import Output, progress_words
+from flopwatch.lightning.output.run_output import Output
 from flopwatch.lightning.output.windows import Closed, window_of
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.run import clock, metrics
 from flopwatch.run.budget import Headline, Projection
 from flopwatch.run.metric_table import logger_metrics, name
 from flopwatch.run.moment import Moment
-from flopwatch.run.records import BudgetShare, Device, Event, Totals, Window
+from flopwatch.run.records import BudgetShare, Device, Totals, Window
 
 _logger = logging.getLogger("flopwatch")
 _WINDOWS_AHEAD = 2
@@ -77,13 +77,13 @@ class Publisher:
         self._apart.run("heeding budgets", self._heed_budgets, projections, window, step_now)
         projection = self._headline.choose(projections, settle=not window.first)
         window = replace(_with_projection(window, projection), budgets=self._shares(projections))
-        self._output.file.write(window)
         if not window.first:
-            mfu = metrics.mfu(window, device)
             self._apart.run("judging budgets", self._judge_budgets, window)
-            self._apart.run("logging a window", self._log, window, device, capacity_flops)
-            self._apart.run("the progress bar", self._show, mfu, projection)
-            self._apart.run("judging a window", self._judge, mfu, window, device)
+        moment = self._moment(window, device, capacity_flops)
+        values = self._apart.run("computing metrics", logger_metrics, moment, self._options.prefix) or {}
+        self._output.window(moment, values, self._axis)
+        if not window.first:
+            self._apart.run("judging a window", self._judge, metrics.mfu(window, device), window, device)
 
     def conclude(self, epochs: float | None) -> None:
         """Log what is used of the epochs where one has ended without another step."""
@@ -96,8 +96,8 @@ class Publisher:
             key = name("budget/fraction", self._options.prefix)
             self._output.loggers.log_metrics({key: projection.fraction}, self._axis)
 
-    def _log(self, window: Window, device: Device, capacity_flops: float | None) -> None:
-        moment = Moment(
+    def _moment(self, window: Window, device: Device, capacity_flops: float | None) -> Moment:
+        return Moment(
             window=window,
             device=device,
             totals=window.totals,
@@ -106,11 +106,6 @@ class Publisher:
             usd_per_device_hour=self._options.usd_per_device_hour,
             kg_co2_per_kwh=self._options.kg_co2_per_kwh,
         )
-        values = logger_metrics(moment, self._options.prefix)
-        self._output.loggers.log_metrics(values, self._axis)
-
-    def _show(self, mfu: float | None, projection: Projection | None) -> None:
-        self._output.progress.show(progress_words(mfu, projection))
 
     def _judge_budgets(self, window: Window) -> None:
         for missed in self._missed.new(self._bounds.project(window)):
@@ -167,8 +162,7 @@ class Publisher:
     def _say(self, message: str, title: str) -> None:
         """Tell whoever watches: the log, the run file, and W&B's alerts."""
         _logger.warning("%s", message)
-        self._output.file.write(Event(clock.now(), message))
-        self._output.loggers.alert(f"flopwatch: {title}", message)
+        self._output.event(title, message)
 
 
 def _with_projection(window: Window, projection: Projection | None) -> Window:

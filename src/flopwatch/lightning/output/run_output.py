@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flopwatch import files, units
+from flopwatch import files
 from flopwatch.errors import in_words
+from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.output import run_facts as facts
-from flopwatch.lightning.output.sinks import LoggerSink, ProgressSink
+from flopwatch.lightning.output.sinks import CallbackMetricsSink, LoggerSink, ProgressSink, RunFileSink, Sink
 from flopwatch.report.render import RENDERERS
 from flopwatch.report.render.facts import WITHHELD, work_words
 from flopwatch.report.render.text import component_table, summary_lines
 from flopwatch.report.report import Report, summarize
 from flopwatch.run import clock
 from flopwatch.run import run_file as runfile
-from flopwatch.run.budget import Budget, Projection
+from flopwatch.run.budget import Budget
+from flopwatch.run.moment import Moment
 from flopwatch.run.records import Device, End, Event, Progress, Work
 from flopwatch.run.run_file_writer import RunFileWriter
 
 _logger = logging.getLogger("flopwatch")
 _MOST_COMPONENTS = 16
+_LOGGING = "logging a window"
 
 
 class Output:
@@ -36,8 +39,30 @@ class Output:
 
     def __init__(self, trainer: Any, path: Path, progress: Callable[[], Progress | None]) -> None:
         self.loggers = LoggerSink(trainer.loggers)
-        self.progress = ProgressSink(trainer.progress_bar_callback)
         self.file = RunFileWriter(path, progress)
+        bar = ProgressSink(trainer.progress_bar_callback)
+        self._sinks: tuple[Sink, ...] = (RunFileSink(self.file), self.loggers, bar, CallbackMetricsSink(trainer))
+        self._apart = Apart()
+
+    def open(self, keys: Sequence[str]) -> None:
+        """Tell every sink what will be logged."""
+        for sink in self._sinks:
+            self._apart.run(_LOGGING, sink.open, keys)
+
+    def window(self, at: Moment, values: Mapping[str, float], axis: int) -> None:
+        """Give a window to every sink; one that fails takes nothing from the others."""
+        for sink in self._sinks:
+            self._apart.run(_LOGGING, sink.window, at, values, axis)
+
+    def event(self, title: str, text: str) -> None:
+        """Tell every sink what happened."""
+        for sink in self._sinks:
+            self._apart.run(_LOGGING, sink.event, title, text)
+
+    def close_sinks(self) -> None:
+        """Tell every sink that training is over."""
+        for sink in self._sinks:
+            self._apart.run(_LOGGING, sink.close)
 
     def run_file(self) -> str:
         """Return the run file's absolute path, for the process that resumes the run."""
@@ -118,11 +143,3 @@ class Output:
 def run_file_for(dirpath: Path | None, root: Any) -> Path:
     """Path of a new run file: in the user's folder, or below the Trainer's; if that is not local, where we are."""
     return runfile.new_run_file(dirpath, Path() if "://" in str(root) else Path(root))
-
-
-def progress_words(mfu: float | None, projection: Projection | None) -> dict[str, str]:
-    """Return the words that the progress bar shows."""
-    words = {} if mfu is None else {"mfu": units.format_percent(mfu)}
-    if projection is not None and projection.seconds_left is not None:
-        words["left"] = units.format_duration(projection.seconds_left)
-    return words

@@ -1,20 +1,106 @@
-"""Where numbers go while training runs: the Trainer's loggers and its progress bar. Nothing here can hurt the run."""
+"""Where numbers go while training runs: run file, loggers, progress bar, callback metrics. Nothing here can hurt it."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import torch
+
+from flopwatch import units
 from flopwatch.errors import in_words
 from flopwatch.lightning.patch import Patch
+from flopwatch.run import clock, metrics
+from flopwatch.run.moment import Moment
+from flopwatch.run.records import Event
+from flopwatch.run.run_file_writer import RunFileWriter
 from flopwatch.wandb import live
 
 _logger = logging.getLogger("flopwatch")
 _MOST_FAILURES = 3
 _SLOW_SECONDS = 1.0
+
+
+class Sink(Protocol):
+    """Where a run's numbers go; a new one is a class in this file and a line in `Output`."""
+
+    def open(self, keys: Sequence[str]) -> None:
+        """Training is about to start.
+
+        Args:
+            keys: Every key that `window` may bring.
+        """
+
+    def window(self, at: Moment, values: Mapping[str, float], axis: int) -> None:
+        """A window has ended; the first one, which is warm-up, comes too.
+
+        Args:
+            at: Its end.
+            values: What is logged of it, by key.
+            axis: Its step on the axis of Lightning's own metrics.
+        """
+
+    def event(self, title: str, text: str) -> None:
+        """Something happened that people should hear of."""
+
+    def close(self) -> None:
+        """Training is over."""
+
+
+class RunFileSink:
+    """Writes windows and events to the run file.
+
+    Args:
+        file: The run file's writer.
+    """
+
+    def __init__(self, file: RunFileWriter) -> None:
+        self._file = file
+
+    def open(self, keys: Sequence[str]) -> None:
+        """Nothing: the file is opened with its start record."""
+
+    def window(self, at: Moment, values: Mapping[str, float], axis: int) -> None:
+        """Write the window's record."""
+        self._file.write(at.window)
+
+    def event(self, title: str, text: str) -> None:
+        """Write it down with its date."""
+        self._file.write(Event(clock.now(), text))
+
+    def close(self) -> None:
+        """Nothing: the end record comes after everything else."""
+
+
+class CallbackMetricsSink:
+    """Puts numbers where ModelCheckpoint, Optuna and Ray Tune look for them: `trainer.callback_metrics`.
+
+    Of several processes each decides by its own `callback_metrics`, and only the first one knows the sums: there
+    nothing is put, lest they decide differently.
+
+    Args:
+        trainer: The Trainer.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+
+    def open(self, keys: Sequence[str]) -> None:
+        """Nothing: a key comes with its first value."""
+
+    def window(self, at: Moment, values: Mapping[str, float], axis: int) -> None:
+        """Put the window's values there."""
+        if self._trainer.world_size == 1 and not at.window.first:
+            self._trainer.callback_metrics.update({key: torch.tensor(value) for key, value in values.items()})
+
+    def event(self, title: str, text: str) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing: the last values stay."""
 
 
 class LoggerSink:
@@ -29,14 +115,26 @@ class LoggerSink:
         self._failures = [0] * len(self._loggers)
         self._told = [False] * len(self._loggers)
 
-    def announce(self, keys: Iterable[str]) -> None:
+    def open(self, keys: Sequence[str]) -> None:
         """Announce the keys to loggers that need it: W&B needs the axis of every key."""
         names = tuple(keys)
         self._each_wandb("to be told its axis", lambda logger: live.set_step_axis(logger, names))
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+    def window(self, at: Moment, values: Mapping[str, float], axis: int) -> None:
+        """Log the window, unless it is warm-up."""
+        if not at.window.first:
+            self.log_metrics(values, axis)
+
+    def event(self, title: str, text: str) -> None:
+        """Send an alert."""
+        self.alert(f"flopwatch: {title}", text)
+
+    def close(self) -> None:
+        """Nothing: loggers are the user's."""
+
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
         """Log a window at a step of Lightning's own axis."""
-        self._each("for a window", lambda logger: logger.log_metrics(dict(metrics), step=step))
+        self._each("for a window", lambda logger: logger.log_metrics(dict(values), step=step))
 
     def log_facts(self, facts: Mapping[str, Any]) -> None:
         """Put facts about the run into the loggers' hyperparameters (W&B's config)."""
@@ -95,6 +193,21 @@ class ProgressSink:
         self._words: dict[str, str] = {}
         self._patch = None if bar is None else Patch(bar, "get_metrics", self._with_our_words)
 
+    def open(self, keys: Sequence[str]) -> None:
+        """Nothing: the bar has its words from the first window on."""
+
+    def window(self, at: Moment, values: Mapping[str, float], axis: int) -> None:
+        """Show the window's MFU and the time left."""
+        if not at.window.first:
+            self.show(progress_words(at))
+
+    def event(self, title: str, text: str) -> None:
+        """Nothing: the log says it above the bar."""
+
+    def close(self) -> None:
+        """Give the bar its own method back."""
+        self.remove()
+
     def show(self, words: Mapping[str, str]) -> None:
         """Show these words from the next refresh on."""
         self._words = dict(words)
@@ -114,3 +227,12 @@ def _log_hyperparameters(logger: Any, params: dict[str, Any]) -> None:
         logger.hparams.update(params)  # its log_hyperparams would write over the user's hp_metric
     else:
         logger.log_hyperparams(params)
+
+
+def progress_words(at: Moment) -> dict[str, str]:
+    """What the progress bar shows of a window."""
+    mfu = metrics.mfu(at.window, at.device)
+    words = {} if mfu is None else {"mfu": units.format_percent(mfu)}
+    if at.window.seconds_left is not None:
+        words["left"] = units.format_duration(at.window.seconds_left)
+    return words

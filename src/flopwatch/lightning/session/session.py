@@ -131,7 +131,7 @@ class Session:
         """Open what the first rank writes to."""
         ledger, trainer = self._ledger, self._trainer
         self._output = Output(trainer, path, self._progress)
-        self._output.loggers.announce(name(key, self._options.prefix) for key in METRICS)
+        self._output.open([name(key, self._options.prefix) for key in METRICS])
         self._publisher = Publisher(self._options, trainer, self._output, bounds, self._ranks, ledger.began_at)
         self._output.file.write(
             ledger.start_record(
@@ -347,7 +347,7 @@ class Session:
 
     def _release(self) -> None:
         self.phase = Phase.ENDED
-        bar = [] if self._output is None else [self._output.progress.remove]
+        bar = [] if self._output is None else [self._output.close_sinks]
         undo = (self._tap.remove, self._counting.release, self._run_device.look_away, self._hardware.stop, *bar)
         for each in undo:
             self._apart.run("cleaning up", each)
