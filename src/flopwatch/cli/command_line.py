@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from flopwatch import units
 from flopwatch.cli.dashboard import add_dashboard
@@ -20,8 +19,6 @@ from flopwatch.errors import (
 )
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
-if TYPE_CHECKING:
-    pass
 
 
 def run() -> None:

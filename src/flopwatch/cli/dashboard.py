@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
 
 from flopwatch.errors import (
     ArgumentError,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_dashboard(parser: argparse.ArgumentParser) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from flopwatch import units
+from flopwatch.cli.arguments import add_chips
 from flopwatch.errors import (
     ArgumentError,
     MeasurementError,
@@ -21,11 +22,6 @@ from flopwatch.model.conventions import CONVENTIONS, DESCRIPTIONS
 from flopwatch.model.estimate import Estimate, Plan, estimate, of_a_run
 from flopwatch.model.families import architecture_of
 from flopwatch.units import parse_count
-
-if TYPE_CHECKING:
-    pass
-
-from flopwatch.cli.arguments import add_chips
 
 
 def add_estimate(parser: argparse.ArgumentParser) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
 from flopwatch import units
+from flopwatch.cli.arguments import add_chips
 from flopwatch.errors import (
     DriverError,
 )
@@ -14,11 +14,6 @@ from flopwatch.hardware import amd
 from flopwatch.hardware.chips import DTYPES, find_chip
 from flopwatch.hardware.nvml.inventory import list_gpus
 from flopwatch.hardware.user_chips import user_chips
-
-if TYPE_CHECKING:
-    pass
-
-from flopwatch.cli.arguments import add_chips
 
 
 def add_gpus(parser: argparse.ArgumentParser) -> None:

@@ -5,15 +5,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from flopwatch.errors import (
     ArgumentError,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 _LONGEST_TITLE = 100
 

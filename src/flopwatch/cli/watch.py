@@ -7,17 +7,12 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flopwatch import units
 from flopwatch.errors import (
     ArgumentError,
 )
 from flopwatch.report.tail import Follower, Row
-
-if TYPE_CHECKING:
-    pass
-
 
 _CLEAR = "\x1b[H\x1b[2J"
 _MOST_ROWS = 10_000
