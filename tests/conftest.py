@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+# Two test processes share two cores: with a thread each in torch they do not wait for one another. Read when torch loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @contextlib.contextmanager
