@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-# Two test processes share two cores: with a thread each in torch they do not wait for one another. Read when torch loads.
+# Two test processes share two cores: with one thread each, torch does not wait for the other. Read when torch loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
