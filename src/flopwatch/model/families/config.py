@@ -156,7 +156,7 @@ def read_mapping(source: object) -> dict[str, Any]:
 
     Args:
         source: A path to `config.json` or to its folder, a mapping, a dataclass, a Hugging Face config, or any object
-            with attributes.
+            or class with attributes.
 
     Raises:
         ConfigError: If it is none of these, or a file that is not a JSON object.
@@ -170,13 +170,26 @@ def read_mapping(source: object) -> dict[str, Any]:
     elif dataclasses.is_dataclass(source) and not isinstance(source, type):
         values = {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
     elif hasattr(source, "__dict__"):
-        values = dict(vars(source))
+        values = _attributes(source)
     else:
         raise ConfigError(
             f"expected a model config (a path, mapping, dataclass or Hugging Face config), got {type(source).__name__}"
         )
     model_type = getattr(source, "model_type", None)
     return {"model_type": model_type, **values} if model_type else values
+
+
+def _attributes(source: object) -> dict[str, Any]:
+    """What an object or a class holds, what its classes hold included; the nearest value counts, methods do not."""
+    kind = source if isinstance(source, type) else type(source)
+    values: dict[str, Any] = {}
+    for each in reversed(kind.__mro__[:-1]):
+        values |= {name: value for name, value in vars(each).items() if not _is_of_the_language(name, value)}
+    return values if isinstance(source, type) else values | vars(source)
+
+
+def _is_of_the_language(name: str, value: object) -> bool:
+    return name.startswith("_") or callable(value) or hasattr(value, "__get__")
 
 
 def _read_file(path: Path) -> dict[str, Any]:
