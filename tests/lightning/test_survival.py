@@ -192,8 +192,16 @@ trainer({folder!r}, FlopWatch(every_n_steps=5), max_steps=100_000).fit(model, lo
 def start_slow_fit(tmp_path):
     root = str(__import__("pathlib").Path(__file__).parents[2])
     script = SLOW_FIT.format(root=root, folder=str(tmp_path))
+
+    def hears_interrupts():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job is started deaf to it
+
     process = subprocess.Popen(
-        [sys.executable, "-c", script], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=hears_interrupts,
     )
     deadline = time.time() + 120
     while time.time() < deadline:

@@ -143,7 +143,7 @@ def test_withheld_counts_all_but_flops_and_is_ready_to_count_again():
     one = WithheldCounter(subject(), PAIR, "no closed form", MeasurementError("nothing was seen"))
     assert one.work.note == "no closed form; and nothing was seen"
     assert one.count(PAIR, None, Pattern()) == Amounts(None, 32, 2, None, None)
-    assert not one.knows(PAIR, Pattern())
+    assert one.knows(PAIR, Pattern()), "one more batch would tell nothing"
     assert one.objection(PAIR, None, Pattern()) == "no closed form"
     assert one.at_the_end() is one.work
 
