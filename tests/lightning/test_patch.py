@@ -37,9 +37,3 @@ def test_what_somebody_put_there_since_stays():
     bar.get_metrics = later = lambda trainer, module: {}
     patch.remove()
     assert bar.get_metrics is later
-
-
-def test_without_a_bar_nothing_happens():
-    sink = ProgressSink(None)
-    sink.show({"mfu": "40%"})
-    sink.remove()

@@ -13,7 +13,7 @@ from flopwatch.run.run_file import Segment
 
 @dataclass(frozen=True)
 class SecondsLeft:
-    """The projection of a run that has not ended: to its nearest budget, from its last window on."""
+    """The projection of a run that has not ended: to the budget that ends it first, from its last window on."""
 
     middle: float
     low: float | None

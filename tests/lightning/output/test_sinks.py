@@ -1,10 +1,12 @@
 """Loggers that fail, are slow or want to know more, and a progress bar that gets its words back."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from flopwatch.lightning.output import sinks
-from flopwatch.lightning.output.sinks import CallbackMetricsSink, LoggerSink, ProgressSink, progress_words
+from flopwatch.lightning.output.sinks import CallbackMetricsSink, LoggerSink, ProgressSink, RunFileSink, progress_words
 from flopwatch.run.moment import Moment
 from flopwatch.run.records import Totals
 from tests import samples
@@ -147,12 +149,6 @@ def test_the_bar_shows_our_words_beside_the_users_which_go_before_ours():
     assert bar.__dict__ == {}
 
 
-def test_without_a_bar_nothing_happens():
-    sink = ProgressSink(None)
-    sink.show({"mfu": "40%"})
-    sink.remove()
-
-
 def moment(**changes):
     return Moment(samples.window(10, 1010.0, **changes), samples.H100, Totals())
 
@@ -193,3 +189,12 @@ def test_of_several_processes_none_finds_what_the_others_do_not():
     one.world_size = 2
     CallbackMetricsSink(one).window(moment(), {"perf/mfu": 0.5}, 10)
     assert set(one.callback_metrics) == {"loss"}
+
+
+def test_without_a_bar_the_others_get_their_window_all_the_same():
+    records, logger = [], MemoryLogger()
+    for sink in (ProgressSink(None), RunFileSink(SimpleNamespace(write=records.append)), LoggerSink([logger])):
+        sink.window(moment(), {"perf/mfu": 0.4}, 10)
+        sink.close()
+    assert [each.step for each in records] == [10]
+    assert [values["perf/mfu"] for _, values in logger.rows] == [0.4]

@@ -176,7 +176,7 @@ def _flops(report: Report) -> str | None:
 
 
 def _budget(report: Report) -> str | None:
-    """The share of the nearest budget and, where the run has not ended, when it will be used up."""
+    """The share of the budget that ends the run first and, where the run has not ended, when it will be used up."""
     points = _series(report.points, lambda point: point.budget_fraction)
     if not points:
         return None
@@ -188,7 +188,7 @@ def _budget(report: Report) -> str | None:
         lines += _fan(last.seconds, last.budget_fraction or 0.0, report, longest)
         again = _series(report.points, lambda point: point.budget_fraction, longest)
         lines[0] = _line("used", _COLOURS["mfu"], again, "%{y:.1%}<extra>used</extra>")
-    axis = {"title": {"text": "share of the nearest budget"}, "tickformat": ".0%", "range": [0, 1.05]}
+    axis = {"title": {"text": "share of the budget that ends the run first"}, "tickformat": ".0%", "range": [0, 1.05]}
     return _chart(longest, lines, axis)
 
 
