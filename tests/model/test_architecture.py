@@ -63,24 +63,11 @@ def test_a_named_kind_of_layer_has_lines_of_its_own():
     ("changes", "expected"),
     [
         ({}, [(0, 0), (1, 1), (2, 1), (3, 0)]),
-        ({"indices": (5, 6, 8, 9)}, [(5, 0), (6, 1), (8, 1), (9, 0)]),
         ({"shared": True}, [(0, 0), (0, 1), (0, 1), (0, 0)]),
     ],
 )
 def test_positions_in_the_module_tree(changes, expected):
     assert list(Stack("layers", (MIX, MLP), (0, 1, 1, 0), **changes).positions()) == expected
-
-
-def test_a_shortened_model_keeps_the_first_layer_of_every_kind_at_its_place():
-    stack = Stack("layers", (MIX, MLP), (1, 1, 0, 1)).shortened()
-    assert (stack.pattern, stack.indices) == ((1, 0), (0, 2))
-    assert (stack.times(0), stack.times(1)) == (1, 1)
-    short = Architecture("toy", (Group("model", (STACK,), side_by_side=True),)).shortened()
-    assert [path for path, _ in short.named_leaves()] == [
-        *("model.layers.0.norm", "model.layers.0.attn.q", "model.layers.0.attn.core"),
-        *("model.layers.1.norm", "model.layers.1.mlp.up", "model.layers.1.mlp.down"),
-    ]
-    assert short.components[0].side_by_side
 
 
 def test_a_layer_takes_in_what_it_reads_before_it_writes_it():

@@ -29,25 +29,17 @@ class Group:
 class Stack:
     """Layers in a row: a few kinds of layer, and for each position which kind stands there.
 
-    With `shared` all positions of a kind use the same parameters, as ALBERT's do. `indices` names the positions in the
-    module tree where they are not 0, 1, 2, ...
+    With `shared` all positions of a kind use the same parameters, as ALBERT's do.
     """
 
     name: str
     kinds: tuple[Group, ...]
     pattern: tuple[int, ...]
     shared: bool = False
-    indices: tuple[int, ...] | None = None
 
     def positions(self) -> Iterator[tuple[int, int]]:
         """The index of every layer in the module tree, with its kind."""
-        indices = self.indices or range(len(self.pattern))
-        return zip([0] * len(self.pattern) if self.shared else indices, self.pattern, strict=True)
-
-    def shortened(self) -> Stack:
-        """Only the first layer of every kind."""
-        kept = sorted({kind: self.pattern.index(kind) for kind in self.pattern}.values())
-        return replace(self, pattern=tuple(self.pattern[index] for index in kept), indices=tuple(kept))
+        return zip([0] * len(self.pattern) if self.shared else range(len(self.pattern)), self.pattern, strict=True)
 
     def times(self, kind: int) -> int:
         """Return how many positions belong to a kind."""
@@ -163,10 +155,6 @@ class Architecture:
         """Return the same tree with a function applied to every leaf."""
         return replace(self, components=tuple(_changed(component, change) for component in self.components))
 
-    def shortened(self) -> Architecture:
-        """The same model with one layer of every kind: what a quick cross-check runs."""
-        return replace(self, components=tuple(_shortened(component) for component in self.components))
-
     def named_leaves(self) -> Iterator[tuple[str, Leaf]]:
         """Every leaf with its path in the module tree, each layer on its own."""
         for component in self.components:
@@ -224,14 +212,6 @@ def _unmasked(leaf: Leaf) -> Leaf:
     if isinstance(leaf, AttentionCore):
         return replace(leaf, causal=False, window=None, chunk=None, radius=None, image_tokens=0)
     return leaf
-
-
-def _shortened(component: Component) -> Component:
-    if isinstance(component, Stack):
-        return component.shortened()
-    if isinstance(component, Group):
-        return replace(component, children=tuple(_shortened(child) for child in component.children))
-    return component
 
 
 def _named(component: Component, path: str) -> Iterator[tuple[str, Leaf]]:

@@ -77,11 +77,6 @@ def _is_config(found: Any) -> bool:
     return found is not None and isinstance(get(found, "model_type"), str)
 
 
-def training_signature(module: nn.Module) -> tuple[bool, ...]:
-    """Which parameters train, in order; two equal ones mean that nothing was frozen or thawed in between."""
-    return tuple(parameter.requires_grad for parameter in module.parameters())
-
-
 def trainable_of(found: FoundModel) -> Trainable:
     """Return which parts of the architecture train, by the names of the live parameters.
 
