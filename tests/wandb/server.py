@@ -164,7 +164,8 @@ class Handler(BaseHTTPRequestHandler):
                     continue
                 lines = getattr(run, STREAMS[file]) if file in STREAMS else {}
                 for offset, line in enumerate(part["content"], part["offset"]):
-                    if lines.get(offset, line) != line:
+                    # wandb writes a line of the console anew while it still changes; a row it may not.
+                    if file != "output.log" and lines.get(offset, line) != line:
                         run.overwritten.append((file, offset))
                     lines[offset] = line
             if sent.get("complete"):
