@@ -16,6 +16,7 @@ from flopwatch.hardware.chips import Dtype
 from flopwatch.hardware.user_chips import UserChips, user_chips
 from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.inference import Inference
+from flopwatch.lightning.inference_hooks import InferenceHooks
 from flopwatch.lightning.last_checkpoint import save_at_the_end
 from flopwatch.lightning.messages import show_messages
 from flopwatch.lightning.options import OnBudget, Options, budgets_of, folder_of
@@ -59,7 +60,7 @@ def _survives(hook: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-class FlopWatch(_Callback):
+class FlopWatch(InferenceHooks, _Callback):
     """Logs live MFU, FLOPs and time to a budget, and writes a report at the end.
 
     Add it to `Trainer(callbacks=[FlopWatch()])`. Numbers go to every logger of the Trainer about every ten seconds, to
@@ -233,6 +234,11 @@ class FlopWatch(_Callback):
         self._live.forward_ended(loss)
 
     @_survives
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        """Note that a backward pass has ended."""
+        self._live.backward_ended()
+
+    @_survives
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the batch; in automatic optimization no outputs mean that it was skipped."""
         self._live.batch_ended(batch, skipped=not outputs and pl_module.automatic_optimization)
@@ -255,55 +261,6 @@ class FlopWatch(_Callback):
     @_survives
     def _leave_validation(self) -> None:
         self._live.leave("validation")
-
-    def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
-        """Note that a batch of validation begins."""
-        self._infer(lambda each: each.batch_started(batch))
-
-    def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        """Note a batch of validation."""
-        self._infer(lambda each: each.batch_ended(batch))
-
-    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
-        """Note that testing begins."""
-        self._infer(lambda each: each.started(trainer, pl_module, "test"))
-
-    def on_test_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
-        """Note that a batch of testing begins."""
-        self._infer(lambda each: each.batch_started(batch))
-
-    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        """Note a batch of testing."""
-        self._infer(lambda each: each.batch_ended(batch))
-
-    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
-        """Note that testing ends."""
-        self._infer(lambda each: each.ended(trainer, pl_module))
-
-    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
-        """Note that prediction begins."""
-        self._infer(lambda each: each.started(trainer, pl_module, "predict"))
-
-    def on_predict_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
-        """Note that a batch of prediction begins."""
-        self._infer(lambda each: each.batch_started(batch))
-
-    def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        """Note a batch of prediction."""
-        self._infer(lambda each: each.batch_ended(batch))
-
-    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
-        """Note that prediction ends."""
-        self._infer(lambda each: each.ended(trainer, pl_module))
-
-    def _infer(self, tell: Callable[[Inference], None]) -> None:
-        """Tell what meters inference, where there is one; its errors stay away from the run."""
-        if self._inference is None:
-            return
-        try:
-            tell(self._inference)
-        except Exception as error:
-            self._inference.fail(error)
 
     @_survives
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:

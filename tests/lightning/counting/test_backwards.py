@@ -29,12 +29,24 @@ class GivesUp(torch.autograd.Function):
         raise torch.OutOfMemoryError("out of memory")
 
 
-def test_autograd_tells_what_began_and_what_ended():
-    weights, backwards = torch.ones(3, requires_grad=True), Backwards()
+class OwnBackward(pl.LightningModule):
+    def backward(self, loss):
+        loss.backward()
+
+
+def own_on_the_object():
+    module = pl.LightningModule()
+    module.backward = lambda loss: loss.backward()
+    return module
+
+
+@pytest.mark.parametrize("module", [OwnBackward(), own_on_the_object(), nn.Linear(1, 1)])
+def test_autograd_tells_what_began_and_what_ended(module):
+    weights, backwards = torch.ones(3, requires_grad=True), Backwards(module)
 
     def loss(function=lambda x: x):
         made = function(weights * 2).sum()
-        backwards.expect(made)
+        backwards.begin(made)
         return made
 
     loss()
@@ -48,8 +60,19 @@ def test_autograd_tells_what_began_and_what_ended():
     with pytest.raises(torch.OutOfMemoryError):
         loss(GivesUp.apply).backward()
     assert backwards.take() == (0, 1)
-    backwards.expect(torch.ones(()))
-    backwards.expect(None)
+    backwards.begin(torch.ones(()))
+    backwards.begin(None)
+    assert backwards.take() == (0, 0)
+
+
+def test_lightnings_own_backward_is_told_by_its_hooks():
+    backwards = Backwards(pl.LightningModule())
+    loss = torch.ones(3, requires_grad=True).sum()
+    backwards.begin(loss)
+    assert loss._backward_hooks is None
+    backwards.end()
+    backwards.begin(loss)
+    assert backwards.take() == (1, 1)
     assert backwards.take() == (0, 0)
 
 

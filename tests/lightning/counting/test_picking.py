@@ -28,6 +28,7 @@ def run(one, model, batch=PAIR, fed=PAIR):
     loss = model._loss(fed)
     one.backward_begins(loss)
     loss.backward()
+    one.backward_ends()
     one.batch_ends()
     return one.count(batch)
 

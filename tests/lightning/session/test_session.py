@@ -53,6 +53,7 @@ class Fit:
                 loss = self.model._loss(BATCH)
                 session.forward_ended(loss)
                 loss.backward()
+                session.backward_ended()
         self.batches += 1
         if self.batches % self.accumulate == 0:
             trainer.global_step += 1

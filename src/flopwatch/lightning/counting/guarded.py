@@ -69,6 +69,11 @@ class GuardedCounting:
         if self._counting is not None:
             self._apart.run("watching a batch", self._counting.backward_begins, loss)
 
+    def backward_ends(self) -> None:
+        """As `Counting.backward_ends`."""
+        if self._counting is not None:
+            self._apart.run("watching a batch", self._counting.backward_ends)
+
     def release(self) -> None:
         """As `Counting.release`."""
         self.batch_ends()

@@ -83,7 +83,7 @@ class Counting:
         self._given = flops_per_batch or (method if callable(method) else None)
         self._watcher = Watcher(module, several_ranks=several_ranks)
         self._training = TrainingParameters(module)
-        self._backwards = Backwards()
+        self._backwards = Backwards(module)
         self._planned = self._last = Pattern()
         self._checked: set[Pattern] = set()
         self._warnings = Warnings()
@@ -109,21 +109,27 @@ class Counting:
 
     def plan(self, batch: Any) -> None:
         """Decide whether to watch the next batch."""
-        self._planned = self._last._replace(parameters=self._training.now())
+        self._planned = self._last
         known = self._counter is None or self._counter.knows(batch, self._planned)
         self._watcher.plan(due=self._planned not in self._checked, known=known)
 
     def batch_begins(self) -> None:
         """The batch that was planned begins to run; what was frozen or thawed since is watched."""
-        self._planned = self._planned._replace(parameters=self._training.now())
-        if self._planned not in self._checked:
-            self._watcher.want()
+        parameters = self._training.now()
+        if parameters != self._planned.parameters:
+            self._planned = self._planned._replace(parameters=parameters)
+            if self._planned not in self._checked:
+                self._watcher.want()
         self._backwards.take()
         self._watcher.start()
 
     def backward_begins(self, loss: Any) -> None:
-        """A backward pass from this loss may follow; whether it does is what autograd tells."""
-        self._backwards.expect(loss)
+        """A backward pass from this loss begins."""
+        self._backwards.begin(loss)
+
+    def backward_ends(self) -> None:
+        """It has finished."""
+        self._backwards.end()
 
     def batch_ends(self) -> None:
         """Note that the batch has run or was aborted."""

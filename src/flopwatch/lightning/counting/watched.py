@@ -76,7 +76,7 @@ class WatchedCosts:
 
     def knows(self, batch: Any, training: Hashable = 0) -> bool:
         """Whether a batch of the same signature was watched, and all of them cost the same."""
-        return not self._varies and self._like(batch, training) in self._known
+        return (training, self._signatures.at_its_start(batch)) in self._known and not self._varies
 
     def learn(self, batch: Any, cost: Cost, training: Hashable = 0) -> None:
         """Store what a watched batch cost."""

@@ -148,11 +148,12 @@ class Session:
 
     def batch_started(self, batch: Any) -> None:
         """A training batch is about to run."""
-        self._stopwatch.become("flopwatch")
+        self._stopwatch.become("callbacks")
         self._counting.plan(batch)
         if self._first_batch:
+            self._stopwatch.enter("flopwatch")
             self._apart.run("looking at the precision", self._run_device.look)
-        self._stopwatch.become("callbacks")
+            self._stopwatch.leave("flopwatch")
 
     def batch_ended(self, batch: Any, skipped: bool) -> None:
         """A training batch was run: count it, and close the window if it is time to."""
@@ -166,16 +167,17 @@ class Session:
         step: int = self._trainer.global_step
         steps, self._last_step = step - self._last_step, step
         self._ledger.meter.step(steps)
-        self._reached = step, self._ledger.meter.mark()
+        if steps and self._options.optimizer_flops:
+            self._ledger.meter.add(Amounts(hardware_flops=self._options.optimizer_flops), batches=0)
+        reached = self._ledger.meter.mark()
+        self._reached = step, reached
         if steps:
+            self._latest = reached
             self._step_ended(step)
         self._stopwatch.become("callbacks")
 
     def _step_ended(self, step: int) -> None:
-        if self._options.optimizer_flops:
-            self._ledger.meter.add(Amounts(hardware_flops=self._options.optimizer_flops), batches=0)
         self._axis = logging_step(self._trainer)
-        self._latest = self._ledger.meter.mark()
         last_step = None if self._bounds is None else self._bounds.last_step
         if self._ranks.world_size > 1:
             self._ranks.note(step, self._latest, self._stopwatch.own_seconds())
@@ -237,6 +239,10 @@ class Session:
         self._counting.backward_begins(loss)
         if self._marks_forward:
             self._stopwatch.forward_ended()
+
+    def backward_ended(self) -> None:
+        """A batch's backward pass was run."""
+        self._counting.backward_ends()
 
     def enter(self, kind: Kind) -> None:
         """A kind of time began."""
