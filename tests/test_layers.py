@@ -25,7 +25,17 @@ INSIDE = {
     "model": ["batch", "components", "architecture", "backward", "conventions", "families", "estimate"],
     "lightning": [
         *("messages", "trainer", "patch", "apart", "counting", "timing", "ranks", "devices"),
-        *("options", "hardware", "output", "session", "last_checkpoint", "inference", "inference_hooks", "callback", "plugin"),
+        *(
+            "options",
+            "hardware",
+            "output",
+            "session",
+            "last_checkpoint",
+            "inference",
+            "inference_hooks",
+            "callback",
+            "plugin",
+        ),
     ],
 }
 FORMER_PLACES = {"backward", "batch", "chips", "render", "runfile"}  # they hand on names that were documented there

@@ -14,7 +14,7 @@ from flopwatch.hardware.telemetry import FEWEST_SAMPLES, Telemetry
 from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.ranks.publishing import RankReading
 from flopwatch.run import clock
-from flopwatch.run.meter import add
+from flopwatch.run.counts import add
 from flopwatch.run.records import Event, Hardware
 
 _logger = logging.getLogger("flopwatch")

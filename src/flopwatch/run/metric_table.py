@@ -100,7 +100,7 @@ _TABLE = (
     ),
     Metric(
         "perf/run_mfu",
-        lambda at: rates.fraction(at.totals.flops, at.capacity_flops),
+        lambda at: rates.fraction(at.totals.counts.flops, at.capacity_flops),
         meaning="model FLOPs of the whole run / all wall time since its start / devices / peak",
         absent=f"as `perf/mfu`, or {_NO_TOTALS}",
         words="MFU of the whole run",
@@ -131,7 +131,7 @@ _TABLE = (
     ),
     Metric(
         "perf/tokens_per_sec",
-        lambda at: rates.per_second(at.window.tokens, at.window.seconds),
+        lambda at: rates.per_second(at.window.counts.tokens, at.window.seconds),
         meaning="tokens per second of all devices over the window, padding included",
         absent=_NO_TOKENS,
         words="tokens per second",
@@ -142,7 +142,7 @@ _TABLE = (
     ),
     Metric(
         "perf/samples_per_sec",
-        lambda at: rates.per_second(at.window.samples, at.window.seconds),
+        lambda at: rates.per_second(at.window.counts.samples, at.window.seconds),
         meaning="samples (sequences, images, rows) per second of all devices over the window",
         absent="the tensors of a batch share no first dimension",
         words="samples per second",
@@ -152,7 +152,7 @@ _TABLE = (
     ),
     Metric(
         "perf/step_seconds",
-        lambda at: rates.fraction(at.window.seconds, at.window.steps),
+        lambda at: rates.fraction(at.window.seconds, at.window.counts.steps),
         meaning="seconds per optimizer step over the window, without validation and checkpoints",
         absent=_NEVER,
         words="step time",
@@ -219,7 +219,7 @@ _TABLE = (
     ),
     Metric(
         "gpu/joules_per_token",
-        lambda at: rates.fraction(metrics.joules(at.window), at.window.tokens),
+        lambda at: rates.fraction(metrics.joules(at.window), at.window.counts.tokens),
         meaning="energy of the GPUs over the window / its tokens, padding included",
         absent=f"{_NO_ENERGY}; or {_NO_TOKENS}",
         words="energy per token",
@@ -241,7 +241,7 @@ _TABLE = (
     ),
     Metric(
         "budget/flops",
-        lambda at: as_float(at.totals.flops),
+        lambda at: as_float(at.totals.counts.flops),
         meaning="model FLOPs so far, all devices, restarts included",
         absent=f"FLOPs are withheld, or {_NO_TOTALS}",
         words="model FLOPs so far",
@@ -252,7 +252,7 @@ _TABLE = (
     ),
     Metric(
         "budget/tokens",
-        lambda at: as_float(at.totals.tokens),
+        lambda at: as_float(at.totals.counts.tokens),
         meaning="tokens so far, all devices, restarts included, padding included",
         absent=f"{_NO_TOKENS}; or {_NO_TOTALS}",
         words="tokens so far",

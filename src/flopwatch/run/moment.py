@@ -27,7 +27,7 @@ class Moment:
 
     def device_tflops(self) -> float | None:
         """Model TFLOP/s of one device."""
-        rate = rates.per_second(rates.fraction(self.window.flops, self.device.count), self.window.seconds)
+        rate = rates.per_second(rates.fraction(self.window.counts.flops, self.device.count), self.window.seconds)
         return None if rate is None else rate / units.SI_PREFIXES["T"]
 
     def megahertz(self, clock_hz: float | None) -> float | None:

@@ -16,8 +16,9 @@ import msgspec
 
 from flopwatch import units
 from flopwatch.model.architecture import ComponentRow
+from flopwatch.run.counts import Counts
 
-SCHEMA = 1
+SCHEMA = 2
 Float = Annotated[float, msgspec.Meta(gt=-units.LARGEST, lt=units.LARGEST)]
 Amount = Annotated[float, msgspec.Meta(ge=0, lt=units.LARGEST)]
 Positive = Annotated[float, msgspec.Meta(ge=units.SMALLEST, lt=units.LARGEST)]
@@ -80,19 +81,12 @@ class Totals:
     Work is what was kept: steps that were done again after a restart are counted once, and what was done in vain is in
     `lost_steps`, `lost_flops` and `lost_seconds`. What was spent is all that was spent: `seconds` is wall time of the
     run's processes, without the time between them, `device_seconds` is it times devices, `joules` the energy of the
-    GPUs, each once. `hardware_flops` are `flops` with what activation checkpointing recomputes, `useful_tokens` are
-    `tokens` without padding, `seconds_by_kind` is kept time.
+    GPUs, each once. `seconds_by_kind` is kept time.
     """
 
-    flops: int | None = 0
-    tokens: int | None = 0
-    samples: int | None = 0
-    batches: int = 0
-    steps: int = 0
+    counts: Counts = field(default_factory=Counts)
     seconds: Amount = 0.0
     device_seconds: Amount = 0.0
-    hardware_flops: int | None = None
-    useful_tokens: int | None = None
     joules: int | None = None
     lost_steps: int | None = 0
     lost_flops: int | None = 0
@@ -205,11 +199,7 @@ class Window:
     seconds: Float
     wall_seconds: Float
     data_wait_seconds: Float
-    steps: int
-    batches: int
-    flops: int | None
-    tokens: int | None
-    samples: int | None
+    counts: Counts
     totals: Totals
     first: bool = False
     sm_clock_hz: Amount | None = None
@@ -217,8 +207,6 @@ class Window:
     clock_samples: int = 0
     budget_fraction: Amount | None = None
     seconds_left: Float | None = None
-    hardware_flops: int | None = None
-    useful_tokens: int | None = None
     throttled: Mapping[str, Amount] | None = None
     throttled_frac: Amount | None = None
     throttle_counted: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from flopwatch.run.counts import Counts
 from flopwatch.run.records import Window
 
 MOST_WINDOWS = 2**15
@@ -93,19 +94,13 @@ def merged(windows: Sequence[Window]) -> Window:
         seconds=sum([window.seconds for window in windows]),
         wall_seconds=sum(walls),
         data_wait_seconds=sum([window.data_wait_seconds for window in windows]),
-        steps=sum([window.steps for window in windows]),
-        batches=sum([window.batches for window in windows]),
-        flops=_sum([window.flops for window in windows]),
-        tokens=_sum([window.tokens for window in windows]),
-        samples=_sum([window.samples for window in windows]),
+        counts=sum([window.counts for window in windows], Counts()),
         totals=last.totals,
         sm_clock_hz=_mean([window.sm_clock_hz for window in windows], samples),
         sm_clock_hz_min=min(_known(window.sm_clock_hz_min for window in windows), default=None),
         clock_samples=sum(samples),
         budget_fraction=last.budget_fraction,
         seconds_left=last.seconds_left,
-        hardware_flops=_sum([window.hardware_flops for window in windows]),
-        useful_tokens=_sum([window.useful_tokens for window in windows]),
         throttled=_means([window.throttled for window in windows], walls),
         throttled_frac=_mean([window.throttled_frac for window in windows], walls),
         throttle_counted=all(window.throttle_counted for window in windows),
@@ -133,10 +128,6 @@ def _costliest_rank(windows: Sequence[Window]) -> int | None:
 
 def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
-
-
-def _sum(amounts: list[int | None]) -> int | None:
-    return None if None in amounts else sum(amounts)  # type: ignore[arg-type]
 
 
 def _mean(values: list[float | None], weights: Sequence[float]) -> float | None:

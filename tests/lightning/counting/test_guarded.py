@@ -101,7 +101,9 @@ def test_what_cannot_even_be_set_up_counts_nothing_and_disturbs_nobody(guarded):
     assert one.news().note == "counting failed: KeyError: 'init'"
 
 
-@pytest.mark.parametrize("name", "plan batch_begins batch_ends backward_begins backward_ends check_soon skip".split())
+@pytest.mark.parametrize(
+    "name", ["plan", "batch_begins", "batch_ends", "backward_begins", "backward_ends", "check_soon", "skip"]
+)
 def test_no_error_of_ours_reaches_the_users_step(guarded, name, caplog):
     one = guarded(name)
     getattr(one, name)(*(["batch"] if name in ("plan", "backward_begins") else []))

@@ -8,9 +8,8 @@ from torch import nn
 
 from flopwatch.errors import in_words
 from flopwatch.lightning.apart import Apart
-from flopwatch.lightning.counting.lengths import UNKNOWN
 from flopwatch.lightning.counting.picking import Counting
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Work
 
 _FLOPS = "counting the FLOPs of a batch"
@@ -78,7 +77,7 @@ class GuardedCounting:
         """As `Counting.release`."""
         self.batch_ends()
 
-    def count(self, batch: Any) -> Amounts:
+    def count(self, batch: Any) -> Counts:
         """As `Counting.count`; FLOPs are unknown where it fails."""
         if self._counting is None:
             return UNKNOWN
@@ -93,7 +92,7 @@ class GuardedCounting:
         if self._counting is not None:
             self._apart.run(_FLOPS, self._counting.skip)
 
-    def settle(self, *, last: bool = False) -> list[Amounts]:
+    def settle(self, *, last: bool = False) -> list[Counts]:
         """As `Counting.settle`; what cannot be settled is unknown."""
         if self._counting is None:
             return []

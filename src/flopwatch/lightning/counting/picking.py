@@ -21,7 +21,7 @@ from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.counting.watched import WatchedCounter
 from flopwatch.lightning.counting.watcher import Watcher
 from flopwatch.model.architecture import AttentionConvention
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import Counts
 from flopwatch.run.records import Work
 
 _logger = logging.getLogger("flopwatch")
@@ -34,7 +34,7 @@ class WithheldCounter:
         self._contents, self._why = Contents(subject, batch), why
         self.work = Work("withheld", f"{why}; and {error}")
 
-    def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
+    def count(self, batch: Any, look: Look, training: Pattern) -> Counts:
         """Count everything except FLOPs."""
         return self._contents.amounts(batch, None, None)
 
@@ -139,7 +139,7 @@ class Counting:
         """Stop watching, whatever happens."""
         self._watcher.stop()
 
-    def count(self, batch: Any) -> Amounts:
+    def count(self, batch: Any) -> Counts:
         """Work of a batch that was run; where its lengths are late, nothing yet (see `settle`)."""
         look = self._watcher.take(self._subject.attention)
         training = Pattern(self._training.now(), *self._backwards.take())
@@ -154,7 +154,7 @@ class Counting:
             return self._counted(self._counter, batch, look, training)
         return self._counter.count(batch, None, training)
 
-    def _counted(self, counter: Counter, batch: Any, look: Look, training: Pattern) -> Amounts:
+    def _counted(self, counter: Counter, batch: Any, look: Look, training: Pattern) -> Counts:
         try:
             return counter.count(batch, look, training)
         except ConfigError as error:
@@ -164,14 +164,14 @@ class Counting:
             self._checked.clear()
             return self._counter.count(batch, look, training)
 
-    def _given_up(self, batch: Any, look: Look) -> Amounts:
+    def _given_up(self, batch: Any, look: Look) -> Counts:
         """Work of a batch whose backward pass ended on its way: what was seen of it, else it is not known."""
         self._warnings.say("a backward pass did not finish: FLOPs of similar batches are known only where watched")
         if isinstance(look, Seen):
             return self.contents(batch, look.counted.training_flops, look.counted.hardware_flops)
         return self.contents(batch)
 
-    def contents(self, batch: Any, flops: int | None = None, hardware_flops: int | None = None) -> Amounts:
+    def contents(self, batch: Any, flops: int | None = None, hardware_flops: int | None = None) -> Counts:
         """Work of a batch by its tokens and samples, and by FLOPs where they are known otherwise."""
         if self._contents is None:
             self._contents = Contents(self._subject, batch)
@@ -224,7 +224,7 @@ class Counting:
         except MeasurementError as error:
             return WithheldCounter(self._subject, batch, self._note, error)
 
-    def settle(self, *, last: bool = False) -> list[Amounts]:
+    def settle(self, *, last: bool = False) -> list[Counts]:
         """Work of earlier batches whose lengths have arrived in the meantime; at the `last` call, of all."""
         return self._subject.late.settle(last=last)
 

@@ -11,7 +11,7 @@ from flopwatch.lightning.counting.contents import Contents
 from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
 from flopwatch.lightning.counting.shapes import Signatures
 from flopwatch.measure.results import Measurement
-from flopwatch.run.meter import Amounts, add
+from flopwatch.run.counts import Counts, add
 from flopwatch.run.records import Work
 
 _MOST_SIGNATURES = 10_000
@@ -169,7 +169,7 @@ class WatchedCounter:
             components=look.counted.rows(subject.module),
         )
 
-    def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
+    def count(self, batch: Any, look: Look, training: Pattern) -> Counts:
         """Return what the batch, or a similar watched one, cost."""
         cost = self._cost(batch, look, training)
         flops, hardware_flops = (None, None) if cost is None else (cost.flops, cost.hardware_flops)

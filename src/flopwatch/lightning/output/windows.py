@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from flopwatch.lightning.ranks.reading import PendingSum, Sum
 from flopwatch.lightning.timing.stopwatch import Lap, LapTicket, together
-from flopwatch.run.meter import AMOUNTS, NOTHING_DONE, Counts, Mark, between
+from flopwatch.run.counts import UNKNOWN, Counts
+from flopwatch.run.meter import NOTHING_DONE, Mark
 from flopwatch.run.records import Totals, Window
 
 _logger = logging.getLogger("flopwatch")
@@ -54,14 +55,9 @@ class Closed:
 
 
 class Windows:
-    """The windows that are closed and not yet complete, in order.
+    """The windows that are closed and not yet complete, in order."""
 
-    Args:
-        ranks_per_replica: How many ranks count the same batch.
-    """
-
-    def __init__(self, ranks_per_replica: int) -> None:
-        self._ranks_per_replica = ranks_per_replica
+    def __init__(self) -> None:
         self._waiting: deque[Boundary] = deque()
         self._before: Mark | None = NOTHING_DONE
         self._own_before = NOTHING_DONE
@@ -115,13 +111,8 @@ class Windows:
 
     def _counts(self, own: Mark, total: Sum | None) -> Counts:
         if total is None or self._before is None:
-            return unknown_work(between(self._own_before, own))
-        return between(self._before, total.work, self._ranks_per_replica)
-
-
-def unknown_work(own: Counts) -> Counts:
-    """What is left of one rank's work where the other ranks' is not known: its batches and steps."""
-    return Counts(**dict.fromkeys(AMOUNTS), batches=own.batches, steps=own.steps)
+            return own.since(self._own_before) + UNKNOWN
+        return total.work.since(self._before)
 
 
 def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:
@@ -134,13 +125,7 @@ def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:
         wall_seconds=lap.wall_seconds,
         data_wait_seconds=lap.data_wait_seconds,
         pause_seconds=lap.pause_seconds,
-        steps=counts.steps,
-        batches=counts.batches,
-        flops=counts.flops,
-        tokens=counts.tokens,
-        samples=counts.samples,
-        hardware_flops=counts.hardware_flops,
-        useful_tokens=counts.useful_tokens,
+        counts=counts,
         totals=totals,
         first=boundary.first,
         epochs=boundary.epochs,

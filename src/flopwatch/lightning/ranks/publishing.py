@@ -10,9 +10,8 @@ import msgspec
 
 from flopwatch.hardware.telemetry import Telemetry
 from flopwatch.lightning.ranks.marks import RecentMarks, StepMark
-from flopwatch.run.meter import Mark
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -106,10 +105,10 @@ class OwnRecord:
         self._telemetry = Telemetry()
         self.left: str | None = None
 
-    def note(self, step: int, mark: Mark, own_seconds: float) -> None:
+    def note(self, mark: StepMark) -> None:
         """Note this rank's work up to a step that it has done; a few dictionary look-ups."""
         with self._lock:
-            self._marks.note(step, mark, own_seconds)
+            self._marks.note(mark)
 
     def keep(self, step: int, *, window: bool) -> None:
         """Have the last step published, as the end of a window or for something else that all ranks do there."""

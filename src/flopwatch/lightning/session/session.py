@@ -32,7 +32,8 @@ from flopwatch.lightning.timing.profiler_tap import ProfilerTap
 from flopwatch.lightning.timing.stopwatch import Kind, Stopwatch
 from flopwatch.lightning.trainer import TrainingLoop, logging_step
 from flopwatch.run import clock
-from flopwatch.run.meter import NOTHING_DONE, Amounts, Mark
+from flopwatch.run.counts import Counts
+from flopwatch.run.meter import NOTHING_DONE, Mark
 from flopwatch.run.metric_table import METRICS, name
 from flopwatch.run.records import Checkpoint, End, Event, Progress, Status, Totals, Work
 
@@ -84,8 +85,8 @@ class Session:
             strategy=type(trainer.strategy).__name__,
             several_ranks=ranks.world_size > 1,
         )
-        self._ledger = Ledger(self._run_device.device, stopwatch, ranks.world_size, ranks.per_replica)
-        self._windows = Windows(ranks.per_replica)
+        self._ledger = Ledger(self._run_device.device, stopwatch, ranks.world_size)
+        self._windows = Windows()
         self._window_clock = WindowClock(options, ranks, stopwatch)
         self._checkpoints = CheckpointTotals()
         # Buffers are broadcast before each forward pass, so it waits for other ranks where there are some.
@@ -160,15 +161,14 @@ class Session:
         self._stopwatch.become("flopwatch")
         if skipped:
             self._counting.skip()
-            self._ledger.meter.add(Amounts())
         else:
             self._count(batch)
         self._settle()
         step: int = self._trainer.global_step
         steps, self._last_step = step - self._last_step, step
-        self._ledger.meter.step(steps)
+        self._ledger.meter.end_batch(steps)
         if steps and self._options.optimizer_flops:
-            self._ledger.meter.add(Amounts(hardware_flops=self._options.optimizer_flops), batches=0)
+            self._ledger.meter.add(Counts(hardware_flops=self._options.optimizer_flops))
         reached = self._ledger.meter.mark()
         self._reached = step, reached
         if steps:
@@ -181,7 +181,7 @@ class Session:
         last_step = None if self._bounds is None else self._bounds.last_step
         if self._ranks.world_size > 1:
             self._ranks.note(step, self._latest, self._stopwatch.own_seconds())
-        if self._window_clock.is_due(step, self._latest.steps, last_step):
+        if self._window_clock.is_due(step, self._latest.known.steps, last_step):
             self._close_window()
         self._publish_complete()
         self._stop_if_due(step)
@@ -191,7 +191,7 @@ class Session:
         if self._options.on_budget != "stop":
             return
         elapsed = self._stopwatch.elapsed_seconds()
-        step_seconds = elapsed / max(self._latest.steps, 1)
+        step_seconds = elapsed / max(self._latest.known.steps, 1)
         bounds = self._bounds if self._ranks.rank == 0 and not self._ranks.aims_to_stop else None
         if bounds is not None and bounds.is_used_up(elapsed):
             self._ranks.aim_to_stop(step, step, step_seconds)
@@ -201,8 +201,8 @@ class Session:
 
     def _settle(self, *, last: bool = False) -> None:
         """Count earlier batches whose lengths are known by now; at the `last` call, all."""
-        for amounts in self._counting.settle(last=last):
-            self._ledger.meter.add(amounts, batches=0)
+        for work in self._counting.settle(last=last):
+            self._ledger.meter.add(work)
 
     def epoch_started(self) -> None:
         """A training epoch is about to run."""
@@ -318,7 +318,7 @@ class Session:
 
     def _conclude(self, after_an_error: bool) -> None:
         """The last window and the totals, as far as the other ranks have published theirs or do in a moment."""
-        if self._window_clock.has_open(self._latest.steps):
+        if self._window_clock.has_open(self._latest.known.steps):
             self._close_window()
         last = self._sum_here(self._ledger.meter.mark())
         seconds = _DEVICE_SECONDS_AFTER_AN_ERROR if after_an_error else _DEVICE_SECONDS
@@ -367,7 +367,7 @@ class Session:
         self._counting.check_soon()
         ticket, own = self._stopwatch.lap(), self._latest
         first = not self._window_clock.windows
-        self._window_clock.closed(own.steps)
+        self._window_clock.closed(own.known.steps)
         pending = self._ranks.sum_at(self._last_step, own, self._stopwatch.own_seconds(), window=True)
         if pending is None:
             self._pass_on_news()

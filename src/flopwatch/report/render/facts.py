@@ -39,8 +39,8 @@ def headline(report: Report) -> list[Line]:
     return [
         ("MFU", units.format_percent(report.mfu)),
         ("run MFU", units.format_percent(report.run_mfu)),
-        ("model FLOPs", units.format_si(report.totals.flops, "FLOPs")),
-        ("tokens", units.format_count(report.totals.tokens)),
+        ("model FLOPs", units.format_si(report.totals.counts.flops, "FLOPs")),
+        ("tokens", units.format_count(report.totals.counts.tokens)),
         ("wall time", units.format_duration(report.wall_seconds)),
         ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
     ]
@@ -217,7 +217,7 @@ def speed_lines(report: Report) -> list[Line]:
         ("tokens/s", _in_loop(units.format_count(report.tokens_per_second))),
         ("step", _in_loop(units.format_duration(report.step_seconds))),
         ("waiting for data", _in_loop(units.format_share(report.data_wait_fraction))),
-        ("total FLOPs", units.format_si(report.totals.flops, "FLOPs")),
+        ("total FLOPs", units.format_si(report.totals.counts.flops, "FLOPs")),
         ("total tokens", _tokens(report)),
         ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
     ]
@@ -335,11 +335,11 @@ def _tensor_lines(report: Report) -> list[Line]:
 
 
 def _tokens(report: Report) -> str:
-    totals = report.totals
-    if not totals.tokens or totals.useful_tokens is None:
-        return units.format_count(totals.tokens)
-    padding = units.format_share(1 - totals.useful_tokens / totals.tokens)
-    return f"{units.format_count(totals.tokens)}, {padding} of them padding"
+    counts = report.totals.counts
+    if not counts.tokens or counts.useful_tokens is None:
+        return units.format_count(counts.tokens)
+    padding = units.format_share(1 - counts.useful_tokens / counts.tokens)
+    return f"{units.format_count(counts.tokens)}, {padding} of them padding"
 
 
 def _in_loop(value: str) -> str:

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from flopwatch.report.report import Report
+from flopwatch.run.flat_totals import flat
 
 
 def render(report: Report) -> str:
     """The report as indented JSON; FLOPs are integers, however large."""
-    return json.dumps(_finite(dataclasses.asdict(report)), indent=2, allow_nan=False) + "\n"
+    values = {**dataclasses.asdict(report), "totals": flat(report.totals)}
+    return json.dumps(_finite(values), indent=2, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:

@@ -45,10 +45,10 @@ def _mfu_summary(report: Report) -> str:
 
 def _totals_summary(report: Report) -> str:
     parts = [f"{report.step:,} steps in {units.format_duration(report.wall_seconds)}"]
-    if report.totals.flops:
-        parts.insert(0, units.format_si(report.totals.flops, "FLOPs"))
-    if report.totals.tokens:
-        parts += [f"{units.format_count(report.totals.tokens)} tokens"]
+    if report.totals.counts.flops:
+        parts.insert(0, units.format_si(report.totals.counts.flops, "FLOPs"))
+    if report.totals.counts.tokens:
+        parts += [f"{units.format_count(report.totals.counts.tokens)} tokens"]
     if report.tokens_per_second is not None:
         parts += [f"{units.format_count(report.tokens_per_second)} tokens/s in the training loop"]
     return f"{', '.join(parts)} on {report.device.count} x {report.device.name}"
