@@ -96,6 +96,9 @@ class FlopWatch(InferenceHooks, _Callback):
         every_n_steps: End a window at every multiple of this many optimizer steps instead.
         usd_per_device_hour: Price of one device for one hour, for `budget/usd`.
         kg_co2_per_kwh: The grid's emissions per kWh (0.3 for 300 g), for `gpu/kg_co2`; absent without it.
+        loss: Name of a metric that the module logs, to take as the training loss at a window's end; by default the mean
+            of what `training_step` returns.
+        val_loss: Name of the logged validation loss; by default "val_loss".
         dirpath: Folder of the run file and the report; by default a new one in `default_root_dir/flopwatch`.
         report: Whether to write `report.html` at the end.
         prefix: Word before every logged key.
@@ -131,6 +134,8 @@ class FlopWatch(InferenceHooks, _Callback):
         every_n_steps: int | None = None,
         usd_per_device_hour: float | None = None,
         kg_co2_per_kwh: float | None = None,
+        loss: str | None = None,
+        val_loss: str | None = None,
         dirpath: str | Path | None = None,
         report: bool = True,
         prefix: str = "",
@@ -151,6 +156,8 @@ class FlopWatch(InferenceHooks, _Callback):
             every_n_steps=every_n_steps,
             usd_per_device_hour=usd_per_device_hour,
             kg_co2_per_kwh=kg_co2_per_kwh,
+            loss=loss,
+            val_loss=val_loss,
             dirpath=folder_of(dirpath),
             report=report,
             prefix=prefix,
@@ -241,7 +248,7 @@ class FlopWatch(InferenceHooks, _Callback):
     @_survives
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the batch; in automatic optimization no outputs mean that it was skipped."""
-        self._live.batch_ended(batch, skipped=not outputs and pl_module.automatic_optimization)
+        self._live.batch_ended(batch, outputs, skipped=not outputs and pl_module.automatic_optimization)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Note that validation begins."""

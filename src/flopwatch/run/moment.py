@@ -34,6 +34,11 @@ class Moment:
         """A clock of the window; unknown where none was read."""
         return clock_hz / units.SI_PREFIXES["M"] if clock_hz and self.window.clock_samples > 0 else None
 
+    def memory_peak_frac(self) -> float | None:
+        """The most that tensors have held of the fullest device's memory, as a share of it."""
+        memory = self.window.memory
+        return None if memory is None else rates.fraction(memory.peak_bytes, memory.total_bytes)
+
     def device_hours(self) -> float:
         """Devices x hours of the run's processes."""
         return self.totals.device_seconds / units.SECONDS_PER_HOUR

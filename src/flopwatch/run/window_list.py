@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
+from flopwatch.run import phases
 from flopwatch.run.counts import Counts
 from flopwatch.run.records import Window
 
+_T = TypeVar("_T")
 MOST_WINDOWS = 2**15
 _MOST_FIRSTS = 1000
 
@@ -107,6 +110,10 @@ def merged(windows: Sequence[Window]) -> Window:
         slow_clock_frac=_mean([window.slow_clock_frac for window in windows], walls),
         power_watts=_mean([window.power_watts for window in windows], walls),
         tensor_active=_mean([window.tensor_active for window in windows], walls),
+        phases=phases.together(window.phases for window in windows),
+        memory=_last(window.memory for window in windows),
+        loss=_mean([window.loss for window in windows], [window.counts.batches for window in windows]),
+        validation_loss=_last(window.validation_loss for window in windows),
         seconds_left_low=last.seconds_left_low,
         seconds_left_high=last.seconds_left_high,
         slowest_rank=_costliest_rank(windows),
@@ -124,6 +131,11 @@ def _costliest_rank(windows: Sequence[Window]) -> int | None:
             longer = (window.slowest_rank_ratio - 1) * window.wall_seconds
             cost[window.slowest_rank] = cost.get(window.slowest_rank, 0.0) + longer
     return max(cost, key=lambda rank: cost[rank], default=None)
+
+
+def _last(values: Iterable[_T | None]) -> _T | None:
+    """Return the last known value."""
+    return next((value for value in reversed(list(values)) if value is not None), None)
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flopwatch.run.metric_table import METRICS, Chart
+from flopwatch.run.metric import Chart
+from flopwatch.run.metric_table import METRICS
 
 TOKENS, FLOPS, DEVICE_HOURS = "budget/tokens", "budget/flops", "budget/device_hours"
 

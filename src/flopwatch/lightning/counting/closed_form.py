@@ -13,7 +13,7 @@ from flopwatch.lightning.counting.batches import UnreadableBatchError
 from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
 from flopwatch.lightning.counting.discovery import FoundModel
 from flopwatch.lightning.counting.lengths import Lengths, reading_of
-from flopwatch.lightning.counting.shapes import has_pairs_of_its_own, samples_of
+from flopwatch.lightning.counting.shapes import get, has_pairs_of_its_own, samples_of
 from flopwatch.model import backward, conventions
 from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
 from flopwatch.model.backward import Checkpointing, Trainable
@@ -272,6 +272,14 @@ class ClosedFormCounter:
     def knows(self, batch: Any, training: Pattern) -> bool:
         """Whether the closed form was made for what trains; it holds for all batches."""
         return training.parameters in self._forms
+
+    def cost(self, batch: Any, training: Pattern) -> Cost | None:
+        """Return what a batch costs that is no forward pass alone and of no packed documents."""
+        form, shape = self._form(training), self._shape(batch)
+        documents = self._packed and isinstance(get(batch, "position_ids"), torch.Tensor)
+        if shape is None or shape.empty or documents or self._is_forward_only(training):
+            return None
+        return replace(form.cost(shape), forward_flops=form.forward_flops(shape))
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """What a later batch ran where the closed form gives something else.

@@ -112,6 +112,9 @@ class Counter(Protocol):
     def knows(self, batch: Any, training: Pattern) -> bool:
         """Whether a batch's cost is known without watching it."""
 
+    def cost(self, batch: Any, training: Pattern) -> Cost | None:
+        """What a batch that was counted cost, its forward pass told apart; `None` where that is not known."""
+
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """Why what was seen of a batch shows that this way of counting no longer holds."""
 

@@ -64,6 +64,10 @@ class GivenCounter:
         """Return `True`: the user's function counts every batch."""
         return True
 
+    def cost(self, batch: Any, training: Pattern) -> Cost | None:
+        """Return `None`: the user's function does not tell the forward pass apart."""
+        return None
+
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """Return `None`: the user's count takes precedence."""
         return None

@@ -8,6 +8,7 @@ from torch import nn
 
 from flopwatch.errors import in_words
 from flopwatch.lightning.apart import Apart
+from flopwatch.lightning.counting.counter import Cost
 from flopwatch.lightning.counting.picking import Counting
 from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Work
@@ -86,6 +87,14 @@ class GuardedCounting:
         except Exception as error:
             self._withhold(error)
         return self._apart.run("reading a batch", self._counting.contents, batch) or UNKNOWN
+
+    def was_watched(self) -> bool:
+        """Whether the batch that was counted last was watched."""
+        return self._counting is not None and self._counting.was_watched
+
+    def cost(self, batch: Any) -> Cost | None:
+        """As `Counting.cost`."""
+        return None if self._counting is None else self._apart.run(_FLOPS, self._counting.cost, batch)
 
     def skip(self) -> None:
         """As `Counting.skip`."""

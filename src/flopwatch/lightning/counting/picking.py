@@ -13,7 +13,16 @@ from flopwatch.lightning.counting.backwards import Backwards
 from flopwatch.lightning.counting.batches import BatchReader
 from flopwatch.lightning.counting.closed_form import ClosedFormCounter
 from flopwatch.lightning.counting.contents import Contents
-from flopwatch.lightning.counting.counter import Counter, Look, Pattern, Seen, Subject, TrainingParameters, Warnings
+from flopwatch.lightning.counting.counter import (
+    Cost,
+    Counter,
+    Look,
+    Pattern,
+    Seen,
+    Subject,
+    TrainingParameters,
+    Warnings,
+)
 from flopwatch.lightning.counting.discovery import FoundModel
 from flopwatch.lightning.counting.given import FlopsPerBatch, GivenCounter
 from flopwatch.lightning.counting.lengths import LateLengths
@@ -41,6 +50,10 @@ class WithheldCounter:
     def knows(self, batch: Any, training: Pattern) -> bool:
         """Watching one more batch tells nothing; a check now and then does."""
         return True
+
+    def cost(self, batch: Any, training: Pattern) -> Cost | None:
+        """Return `None`: it is withheld."""
+        return None
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """A batch that could be watched after all is a reason to count."""
@@ -90,6 +103,7 @@ class Counting:
         self._counter: Counter | None = None
         self._news: Work | None = None
         self._contents: Contents | None = None
+        self.was_watched = False
         inputs = "tokens" if self._found is None else self._found.architecture.inputs
         sharded = discovery.is_sharded(module, strategy)
         self._subject = Subject(
@@ -142,6 +156,7 @@ class Counting:
     def count(self, batch: Any) -> Counts:
         """Work of a batch that was run; where its lengths are late, nothing yet (see `settle`)."""
         look = self._watcher.take(self._subject.attention)
+        self.was_watched = look is not None
         training = Pattern(self._training.now(), *self._backwards.take())
         if look is not None:
             self._checked |= {training, self._planned}
@@ -176,6 +191,10 @@ class Counting:
         if self._contents is None:
             self._contents = Contents(self._subject, batch)
         return self._contents.amounts(batch, flops, hardware_flops)
+
+    def cost(self, batch: Any) -> Cost | None:
+        """What the batch that was counted last cost, its forward pass told apart; `None` where that is not known."""
+        return None if self._counter is None else self._counter.cost(batch, self._last)
 
     def skip(self) -> None:
         """The batch was skipped by training: it is no training work."""

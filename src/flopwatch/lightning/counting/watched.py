@@ -100,6 +100,11 @@ class WatchedCosts:
         """Whether anything is known of a batch's like."""
         return self._like(batch, training) in self._known
 
+    def same(self, batch: Any, training: Hashable) -> Cost | None:
+        """Return what each batch like this one cost, unless some cost something else."""
+        known = self._known.get(self._like(batch, training))
+        return None if known is None or self._varies else known.last
+
     def cost(self, batch: Any, training: Hashable = 0) -> Cost:
         """Return the assumed cost of an unwatched batch.
 
@@ -201,6 +206,10 @@ class WatchedCounter:
     def knows(self, batch: Any, training: Pattern) -> bool:
         """Whether one of the same signature was watched, and all such cost the same."""
         return self._costs.knows(batch, training)
+
+    def cost(self, batch: Any, training: Pattern) -> Cost | None:
+        """Return what a similar watched batch cost, if all of them cost the same."""
+        return self._costs.same(batch, training)
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """Return `None`: the watched count is the count."""

@@ -7,8 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+from flopwatch.lightning.losses import WindowLosses
 from flopwatch.lightning.ranks.reading import PendingSum, Sum
+from flopwatch.lightning.timing.phases import Sample
 from flopwatch.lightning.timing.stopwatch import Lap, LapTicket, together
 from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.meter import NOTHING_DONE, Mark
@@ -17,6 +20,15 @@ from flopwatch.run.records import Totals, Window
 _logger = logging.getLogger("flopwatch")
 _PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Insight:
+    """What a window tells of its steps beside their work; each may be on its way from the device still."""
+
+    sample: Sample | None = None
+    losses: WindowLosses | None = None
+    profiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,7 @@ class Boundary:
     sum: PendingSum
     first: bool
     epochs: float | None = None
+    insight: Insight = Insight()
     closed_at: float = field(default_factory=time.monotonic)
 
     def ready(self) -> bool:
@@ -127,12 +140,24 @@ def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:
         pause_seconds=lap.pause_seconds,
         counts=counts,
         totals=totals,
-        first=boundary.first,
+        first=boundary.first or boundary.insight.profiled,
         epochs=boundary.epochs,
         slowest_rank=total.slowest if total is not None and world_size > 1 else None,
         slowest_rank_ratio=slowest_rank_ratio(lap.seconds, total) if total is not None and world_size > 1 else None,
+        memory=None if total is None else total.memory,
+        profiled=boundary.insight.profiled,
+        **_inside(boundary.insight),
         **({} if total is None else vars(total.telemetry)),
     )
+
+
+def _inside(insight: Insight) -> dict[str, Any]:
+    training, validation = insight.losses or (None, None)
+    return {
+        "phases": None if insight.sample is None else insight.sample.phases(),
+        "loss": None if training is None else training.value(),
+        "validation_loss": None if validation is None else validation.value(),
+    }
 
 
 def slowest_rank_ratio(seconds: float, total: Sum) -> float | None:

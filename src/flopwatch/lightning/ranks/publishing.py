@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from flopwatch.hardware.telemetry import Telemetry
 from flopwatch.lightning.ranks.marks import RecentMarks, StepMark
+from flopwatch.run.records import Memory
 
 SCHEMA = 2
 
@@ -21,6 +22,7 @@ class RankReading:
     telemetry: Telemetry = field(default_factory=Telemetry)
     joules: int | None = None
     gpu: str | None = None
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,6 @@ class OwnRecord:
         reading = RankReading() if self.left else self._read(window)
         if window:
             self._telemetry = reading.telemetry
-        reading = RankReading(self._telemetry, reading.joules, reading.gpu)
+        reading = replace(reading, telemetry=self._telemetry)
         record = RankRecord(SCHEMA, self._version, marks, reading, agreed, refused, self.left)
         return encode(record)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flopwatch.hardware.telemetry import Telemetry, over_devices
 from flopwatch.lightning.ranks.marks import StepMark
 from flopwatch.lightning.ranks.publishing import RankReading, UnreadableRecord, decode
 from flopwatch.lightning.ranks.store import Store, present, read
 from flopwatch.run.meter import Mark, of_all_ranks
+from flopwatch.run.records import Memory
 
 PATIENCE_SECONDS = 30.0
 _PATIENCE_WITH_THE_SILENT_SECONDS = 2.0
@@ -29,6 +30,7 @@ class Sum:
     work: Mark
     joules: int | None
     telemetry: Telemetry
+    memory: Memory | None = None
     slowest: int | None = None
     slowest_seconds: float = 0.0
     mean_seconds: float = 0.0
@@ -212,6 +214,7 @@ class Reader:
             telemetry=over_devices(
                 [each.telemetry for each in readings], [each.telemetry.power_watts for each in counted]
             ),
+            memory=fullest([each.memory for each in readings]),
             slowest=slowest,
             slowest_seconds=slowest_seconds,
             mean_seconds=mean_seconds,
@@ -228,6 +231,19 @@ class Reader:
         spent = [now - then for now, then in zip(own, before, strict=True)]
         slowest = max(range(len(spent)), key=lambda rank: (spent[rank], -rank))
         return slowest, spent[slowest], sum(spent) / len(spent)
+
+
+def fullest(each: Sequence[Memory | None]) -> Memory | None:
+    """Return the memory of the rank that has filled most of its device, with all ranks' retries; unknown if one's is.
+
+    Args:
+        each: Of every rank.
+    """
+    known = [memory for memory in each if memory is not None]
+    if not known or len(known) < len(each):
+        return None
+    most = max(known, key=lambda memory: memory.peak_bytes / memory.total_bytes)
+    return replace(most, retries=sum(memory.retries for memory in known))
 
 
 def _each_gpu_once(readings: Sequence[RankReading]) -> list[RankReading]:
