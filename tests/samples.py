@@ -1,6 +1,9 @@
 """Hand-made runs whose numbers can be checked by eye."""
 
+from dataclasses import replace
+
 from flopwatch.model.architecture import ComponentRow
+from flopwatch.run.counts import COUNTED, Counts
 from flopwatch.run.records import BudgetLine, Device, End, Event, Hardware, Start, Totals, Window, Work
 
 H100 = Device(
@@ -57,15 +60,27 @@ def start(**changes):
     return Start(**{**values, **changes})
 
 
+def counts(**amounts):
+    """Work whose recomputation and padding are unknown."""
+    return Counts(**{"hardware_flops": None, "useful_tokens": None, **amounts})
+
+
+def changed(record, **changes):
+    """Totals or a window with other values, some of which may be of its counts."""
+    amounts = {name: changes.pop(name) for name in COUNTED if name in changes}
+    return replace(record, counts=replace(record.counts, **amounts), **changes)
+
+
 def totals(step, at, flops):
     seconds = at - 1000.0
-    return Totals(flops, 400 * step, 4 * step, step, step, seconds, 2 * seconds, joules=round(1200 * seconds))
+    work = counts(flops=flops, tokens=400 * step, samples=4 * step, batches=step, steps=step)
+    return Totals(work, seconds, 2 * seconds, joules=round(1200 * seconds))
 
 
 def window(step, ended_at, flops=8_000 * TERA, **changes):
     """Ten steps in ten seconds of training and two of validation: 8e15 / 10 s / 2 devices / 1e15 is an MFU of 0.4.
 
-    A quarter of the time power was capped; both devices together drew 1,200 W.
+    A quarter of the time power was capped; both devices together drew 1,200 W. Changes may be of its counts.
     """
     values = {
         "step": step,
@@ -93,7 +108,9 @@ def window(step, ended_at, flops=8_000 * TERA, **changes):
         "slowest_rank_ratio": 1.25,
         "pause_seconds": {"validation": 2.0},
     }
-    return Window(**{**values, **changes})
+    values |= changes
+    amounts = {name: values.pop(name) for name in COUNTED if name in values}
+    return Window(**values, counts=counts(**amounts))
 
 
 def end(step=21, at=1035.0, status="finished"):

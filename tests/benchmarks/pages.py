@@ -19,6 +19,7 @@ from pathlib import Path
 from flopwatch.model.architecture import ComponentRow
 from flopwatch.report.render import RENDERERS
 from flopwatch.report.report import summarize
+from flopwatch.run.counts import Counts
 from flopwatch.run.record_lines import Record, to_json
 from flopwatch.run.records import BudgetLine, Device, End, Hardware, Start, Totals, Window, Work
 from flopwatch.run.run_file import read_run
@@ -71,6 +72,7 @@ def windows(start: Start, count: int, throttled: bool) -> Iterator[Window]:
         flops = int(mfu * seconds * device.count * (device.peak_flops_per_second or 0))
         tokens = flops * 8192 // (3 * FORWARD)
         steps = 1 if first else 6
+        work = Counts(flops, tokens, steps * 128, flops * 5 // 4, tokens * 97 // 100, batches=steps, steps=steps)
         wall = seconds + sum(pauses.values())
         now, before = now + wall, before + wall
         for kind, spent in {
@@ -81,13 +83,9 @@ def windows(start: Start, count: int, throttled: bool) -> Iterator[Window]:
         }.items():
             kinds[kind] += spent
         totals = Totals(
-            flops=(totals.flops or 0) + flops,
-            tokens=(totals.tokens or 0) + tokens,
-            steps=totals.steps + steps,
+            counts=totals.counts + work,
             seconds=start.totals.seconds + before,
             device_seconds=start.totals.device_seconds + before * device.count,
-            hardware_flops=(totals.hardware_flops or 0) + flops * 5 // 4,
-            useful_tokens=(totals.useful_tokens or 0) + tokens * 97 // 100,
             joules=(totals.joules or 0) + int(wall * 650 * device.count) if on_gpu else None,
             lost_steps=totals.lost_steps,
             lost_flops=totals.lost_flops,
@@ -97,9 +95,7 @@ def windows(start: Start, count: int, throttled: bool) -> Iterator[Window]:
         step = start.step + 6 * place + 1
         left = (20_000 - step) * 1.75
         window = Window(
-            *(step, now, seconds, wall, waited, steps, steps, flops, tokens, steps * 128, totals, first),
-            hardware_flops=flops * 5 // 4,
-            useful_tokens=tokens * 97 // 100,
+            *(step, now, seconds, wall, waited, work, totals, first),
             budget_fraction=step / 20_000,
             seconds_left=left,
             seconds_left_low=left * 0.93,
@@ -144,7 +140,7 @@ def write(path: Path, start: Start, count: int, throttled: bool = False, ended: 
 
 def runs(folder: Path) -> dict[str, Path]:
     budgets = (BudgetLine(1e22, "flops", "10 ZFLOPs"), BudgetLine(20_000, "steps", "20K steps"))
-    nothing = Totals(hardware_flops=0, useful_tokens=0, joules=0)
+    nothing = Totals(joules=0)
     first = Start("run", BEGAN, BEGAN, 0, H100, nothing, name="llama-8b", budgets=budgets, usd_per_device_hour=2.5)
     paths = {name: folder / name / "run.jsonl" for name in ("healthy", "throttled", "restarted", "empty", "cpu")}
     write(paths["healthy"], first, 300)
@@ -155,12 +151,9 @@ def runs(folder: Path) -> dict[str, Path]:
     saved, last = killed[99], killed[-1]
     totals = replace(
         last.totals,
-        flops=saved.totals.flops,
-        tokens=saved.totals.tokens,
-        hardware_flops=saved.totals.hardware_flops,
-        useful_tokens=saved.totals.useful_tokens,
+        counts=saved.totals.counts,
         lost_steps=last.step - saved.step,
-        lost_flops=(last.totals.flops or 0) - (saved.totals.flops or 0),
+        lost_flops=(last.totals.counts.flops or 0) - (saved.totals.counts.flops or 0),
         lost_seconds=last.ended_at - saved.ended_at,
         seconds_by_kind=saved.totals.seconds_by_kind,
     )

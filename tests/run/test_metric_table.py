@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.metric_table import METRICS, logger_metrics
 from flopwatch.run.moment import Moment
 from flopwatch.run.records import Device, Totals
 from tests import samples
 
-TOTALS = Totals(flops=10**16, tokens=5000, samples=50, batches=10, steps=10, device_seconds=7200.0, joules=7_200_000)
+TOTALS = Totals(Counts(10**16, 5000, 50, batches=10, steps=10), device_seconds=7200.0, joules=7_200_000)
 TOTALS = replace(TOTALS, seconds_by_kind={"training": 30.0, "data_wait": 5.0})
 LEFT = {"budget_fraction": 0.25, "seconds_left": 1800.0, "seconds_left_low": 900.0, "seconds_left_high": 3600.0}
 
@@ -68,8 +69,8 @@ def test_what_is_unknown_is_absent():
     unread = {"throttled": None, "throttled_frac": None, "power_watts": None, "tensor_active": None}
     unread |= {"slowest_rank": None, "slowest_rank_ratio": None}
     window = samples.window(10, 1010.0, 0, sm_clock_hz=None, sm_clock_hz_min=None, clock_samples=0, **unread)
-    unknown = Totals(flops=None, tokens=None, samples=None, device_seconds=7200.0)
-    window = replace(window, flops=None, tokens=None, samples=None, hardware_flops=None)
+    unknown = Totals(UNKNOWN, device_seconds=7200.0)
+    window = samples.changed(window, flops=None, tokens=None, samples=None, hardware_flops=None)
     left = logged(window, Device("CPU", 1), unknown, capacity_flops=None, usd_per_device_hour=None)
     assert set(left) == {"perf/step_seconds", "step/data_wait_frac", "budget/device_hours"}
 

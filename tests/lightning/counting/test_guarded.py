@@ -4,11 +4,10 @@ import pytest
 
 from flopwatch.lightning.counting import guarded as module
 from flopwatch.lightning.counting.guarded import GuardedCounting
-from flopwatch.lightning.counting.lengths import UNKNOWN
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Work
 
-WORK, COUNTED = Work("verified", "a note"), Amounts(5, 4, 3, 5, 4)
+WORK, COUNTED = Work("verified", "a note"), Counts(5, 4, 3, 5, 4)
 
 
 class Counting:
@@ -26,7 +25,7 @@ class Counting:
         return value
 
     def __getattr__(self, name):
-        values = {"count": COUNTED, "contents": Amounts(None, 4, 3, None, 4), "settle": [COUNTED], "parameters": 7}
+        values = {"count": COUNTED, "contents": Counts(None, 4, 3, None, 4), "settle": [COUNTED], "parameters": 7}
         if name.startswith("__"):
             raise AttributeError(name)
 
@@ -67,7 +66,7 @@ def test_what_works_is_handed_on(guarded):
 
 def test_a_batch_that_cannot_be_counted_has_its_contents_alone_and_that_is_said_once(guarded, caplog):
     one = guarded("count")
-    assert [one.count("batch") for _ in range(2)] == [Amounts(None, 4, 3, None, 4)] * 2
+    assert [one.count("batch") for _ in range(2)] == [Counts(None, 4, 3, None, 4)] * 2
     assert caplog.text.count("counting the FLOPs of a batch failed, everything else continues") == 1
 
 
