@@ -24,7 +24,7 @@ PACKAGES = [
 INSIDE = {
     "model": ["batch", "components", "architecture", "backward", "conventions", "families", "estimate"],
     "lightning": [
-        *("messages", "trainer", "patch", "apart", "counting", "timing", "ranks", "devices"),
+        *("messages", "trainer", "patch", "apart", "memory", "losses", "counting", "timing", "ranks", "devices"),
         *(
             "options",
             "hardware",

@@ -258,7 +258,7 @@ class FlopWatch(InferenceHooks, _Callback):
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Note that validation ends."""
         self._infer(lambda each: each.ended(trainer, pl_module))
-        self._leave_validation()
+        self._leave_validation(trainer)
 
     @_survives
     def _enter_validation(self, trainer: Any) -> None:
@@ -266,8 +266,9 @@ class FlopWatch(InferenceHooks, _Callback):
             self._live.enter("validation")
 
     @_survives
-    def _leave_validation(self) -> None:
-        self._live.leave("validation")
+    def _leave_validation(self, trainer: Any) -> None:
+        if not trainer.sanity_checking:
+            self._live.leave("validation")
 
     @_survives
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:

@@ -25,6 +25,16 @@ class Insights:
         self._counting, self._phases, self._losses = counting, phases, losses
         self._apart = Apart()
 
+    def backward_begins(self) -> None:
+        """A backward pass begins."""
+        if self._phases.is_sampling:
+            self._phases.enter("backward")
+
+    def backward_ends(self) -> None:
+        """It has finished."""
+        if self._phases.is_sampling:
+            self._phases.leave()
+
     def batch_ended(self, batch: Any, outputs: Any, *, ends_step: bool) -> None:
         """Note a batch that was run and counted.
 

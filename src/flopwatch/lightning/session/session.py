@@ -253,12 +253,14 @@ class Session:
     def forward_ended(self, loss: Any) -> None:
         """A batch's forward pass was run; with some strategies ranks wait for each other only after it."""
         self._counting.backward_begins(loss)
+        self._insights.backward_begins()
         if self._marks_forward:
             self._stopwatch.forward_ended()
 
     def backward_ended(self) -> None:
         """A batch's backward pass was run."""
         self._counting.backward_ends()
+        self._insights.backward_ends()
 
     def enter(self, kind: Kind) -> None:
         """A kind of time began."""

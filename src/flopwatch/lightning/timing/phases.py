@@ -19,12 +19,11 @@ Phase = Literal["between", "transfer", "forward", "backward", "clip", "optimizer
 
 
 def actions_of(strategy: Any, module: Any) -> dict[str, Phase]:
-    """Lightning's profiler actions during which a batch is in a phase; they nest."""
+    """Lightning's profiler actions during which a batch is in a phase; they nest. Backward has hooks of its own."""
     of_strategy, of_module = f"[Strategy]{type(strategy).__name__}", f"[LightningModule]{type(module).__name__}"
     return {
         f"{of_strategy}.batch_to_device": "transfer",
         f"{of_strategy}.training_step": "forward",
-        f"{of_strategy}.backward": "backward",
         f"{of_module}.configure_gradient_clipping": "clip",
         f"{of_module}.optimizer_step": "optimizer",
         "optimizer_step": "optimizer",  # of manual optimization
@@ -113,13 +112,15 @@ class Phases:
         self._done: Sample | None = None
 
     def _listener(self, phase: Phase) -> Listener:
-        return Listener(lambda: self._enter(phase), self._leave)
+        return Listener(lambda: self.enter(phase), self.leave)
 
-    def _enter(self, phase: Phase) -> None:
+    def enter(self, phase: Phase) -> None:
+        """Note that a phase begins inside the present one."""
         self._stack.append(phase)
         self._mark()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Note that the innermost phase ends."""
         if len(self._stack) > 1:
             self._stack.pop()
             self._mark()
