@@ -9,9 +9,9 @@ from collections import deque
 from pathlib import Path
 
 from flopwatch import units
-from flopwatch.errors import (
-    ArgumentError,
-)
+from flopwatch.cli.arguments import say_which
+from flopwatch.cli.parser import Parser, examples
+from flopwatch.errors import ArgumentError
 from flopwatch.report.tail import Follower, Row
 
 _CLEAR = "\x1b[H\x1b[2J"
@@ -19,7 +19,7 @@ _MOST_ROWS = 10_000
 _SILENCE_SECONDS = 60.0
 
 
-def add_watch(parser: argparse.ArgumentParser) -> None:
+def add_watch(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
         "run",
@@ -37,6 +37,11 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every", type=float, default=2.0, metavar="SECONDS", help=("seconds between updates (default 2)")
     )
+    parser.epilog = examples(
+        ("flopwatch watch", "the newest run in or below this folder; Ctrl-C quits, the run goes on"),
+        ("flopwatch watch runs --table", "numbers instead of W&B's charts"),
+        ("flopwatch watch runs | tee numbers.txt", "a line per window"),
+    )
     parser.set_defaults(command=_watch)
 
 
@@ -47,6 +52,7 @@ def _watch(arguments: argparse.Namespace) -> None:
     if not 0 < arguments.every <= units.SECONDS_PER_HOUR:
         raise ArgumentError(f"expected a number of seconds above 0 and at most 3600 for --every, got {arguments.every}")
     path = following.find(arguments.run)
+    say_which(arguments.run or Path(), path)
     on_terminal = sys.stdout.isatty() and sys.stdin.isatty()
     if on_terminal and path.suffix == ".wandb" and not arguments.table:
         if leet.available():
