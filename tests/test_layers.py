@@ -28,7 +28,7 @@ INSIDE = {
     ],
     "lightning": [
         *("messages", "trainer", "patch", "apart", "counting", "timing", "ranks", "devices"),
-        *("options", "hardware", "output", "session", "last_checkpoint", "inference", "callback", "plugin"),
+        *("options", "hardware", "output", "session", "last_checkpoint", "inference", "after_fit", "callback", "plugin"),
     ],
 }
 FORMER_PLACES = {"backward", "batch", "chips", "render", "runfile"}  # they hand on names that were documented there

@@ -23,6 +23,8 @@ _KEYWORDS = (
     *("tokens", "samples", "gpu", "dtype", "count", "mfu", "usd_per_gpu_hour", "chips"),
 )
 
+_OF_A_GPU = ("mfu", "count", "usd_per_gpu_hour", "chips")
+
 
 def add_estimate(parser: Parser) -> None:
     """Add the command's arguments."""
@@ -156,6 +158,10 @@ def _short_names(configs: list[Path]) -> list[str]:
 def _keywords(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.lora_targets is not None and arguments.lora_rank is None:
         raise ArgumentError("expected --lora-rank with --lora-targets, such as --lora-rank 16")
+    if arguments.gpu is None and any(getattr(arguments, name) is not None for name in _OF_A_GPU):
+        raise ArgumentError(
+            "expected --gpu with --mfu, --count, --usd-per-gpu-hour and --chips: the device they are for"
+        )
     keywords = {name: getattr(arguments, name) for name in _KEYWORDS}
     targets = arguments.lora_targets or ALL_LINEAR
     keywords["lora_targets"] = targets if targets in (ALL_LINEAR, ATTENTION) else targets.split(",")

@@ -111,10 +111,10 @@ def _of_heads(architecture: Architecture, batch: Batch, total: int) -> Iterator[
         better = next((each for each in _FLASH_SIZES if each >= size), size)
         if better != size:
             padding, share = 1 - size / better, amount / total
+            wasted = f"{format_share(padding)} of that kernel's products are padding"
             words = (
-                f"flash attention runs a head size of {size} in its kernel for {better}: {format_share(padding)} of"
-                f" that kernel's products are padding, and {format_share(share)} of the forward FLOPs are attention; 64 and"
-                " 128 need none"
+                f"flash attention runs a head size of {size} in its kernel for {better}: {wasted}, and"
+                f" {format_share(share)} of the forward FLOPs are attention; 64 and 128 need none"
             )
             yield ShapeAdvice("head size", size, better, share, words, FLASH)
 

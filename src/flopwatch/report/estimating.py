@@ -90,9 +90,7 @@ def estimate(
     """
     of_a_gpu = (mfu, usd_per_gpu_hour, count, chips)
     if gpu is None and any(each is not None for each in of_a_gpu):
-        raise ArgumentError(
-            "mfu: expected a gpu with mfu, count, usd_per_gpu_hour and chips, the device that they are for"
-        )
+        raise ArgumentError("expected gpu with mfu, count, usd_per_gpu_hour and chips: the device they are for")
     own = user_chips(chips) if gpu is not None else ()
     plan = None
     if gpu is not None:

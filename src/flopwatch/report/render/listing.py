@@ -15,6 +15,7 @@ from flopwatch import units
 from flopwatch.report.listing import ListedRun
 
 _NARROWEST_NAME = 12
+_PADDING = 2  # what tabulate adds to a heading
 _STATUS = {"killed or still running": "no end"}
 _HEADERS = ("run", "status", "started", "wall time", "steps", "MFU", "cost")
 
@@ -35,7 +36,7 @@ def render_text(runs: Sequence[ListedRun], width: int) -> str:
     """
     rows = [_cells(each) for each in runs]
     chosen = [place for place, header in enumerate(_HEADERS) if header != "cost" or any(row[place] for row in rows)]
-    widths = [max(len(_HEADERS[place]), *(len(row[place]) for row in rows)) for place in chosen[1:]]
+    widths = [max(len(_HEADERS[place]) + _PADDING, *(len(row[place]) for row in rows)) for place in chosen[1:]]
     room = max(width - sum(each + 2 for each in widths), _NARROWEST_NAME)
     table = tabulate(
         [(_end_of(row[0], room), *(row[place] for place in chosen[1:])) for row in rows],
