@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flopwatch.errors import in_words
 from flopwatch.hardware.chips import Dtype
 from flopwatch.hardware.user_chips import UserChips, user_chips
+from flopwatch.lightning.after_fit import AfterFit
 from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.inference import Inference
 from flopwatch.lightning.inference_hooks import InferenceHooks
@@ -60,12 +61,12 @@ def _survives(hook: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-class FlopWatch(InferenceHooks, _Callback):
+class FlopWatch(AfterFit, InferenceHooks, _Callback):
     """Logs live MFU, FLOPs and time to a budget, and writes a report at the end.
 
     Add it to `Trainer(callbacks=[FlopWatch()])`. Numbers go to every logger of the Trainer about every ten seconds, to
-    the progress bar, and to a run file from which the report is made. Unknown numbers are left out, with
-    one message that says why and what to do. Once training has begun, flopwatch cannot stop it.
+    the progress bar, and to a run file, from which the report is made; after the fit, `report` and `mfu` hold it.
+    What is unknown is left out, with one message that says why. Once training has begun, flopwatch cannot stop it.
 
     Args:
         budget: What the run may use: "1.4T tokens", "3.14e23 FLOPs", "50K steps", "3 epochs", "2 days" (time of the
@@ -95,15 +96,14 @@ class FlopWatch(InferenceHooks, _Callback):
         every_n_seconds: How long a window lasts.
         every_n_steps: End a window at every multiple of this many optimizer steps instead.
         usd_per_device_hour: Price of one device for one hour, for `budget/usd`.
-        kg_co2_per_kwh: The grid's emissions per kWh (0.3 for 300 g), for `gpu/kg_co2`; absent without it.
+        kg_co2_per_kwh: The grid's emissions per kWh (0.3 for 300 g), for `gpu/kg_co2`.
         loss: Name of a metric that the module logs, to take as the training loss at a window's end; by default the mean
             of what `training_step` returns.
         val_loss: Name of the logged validation loss; by default "val_loss".
         dirpath: Folder of the run file and the report; by default a new one in `default_root_dir/flopwatch`.
         report: Whether to write `report.html` at the end.
         prefix: Word before every logged key.
-        inference: Whether to meter validation, `trainer.validate`, `test` and `predict`, too: forward FLOPs, samples
-            and MFU of one device.
+        inference: Whether to meter validation, `trainer.validate`, `test` and `predict`, too: FLOPs, samples, MFU.
 
     Raises:
         ArgumentError: If an argument cannot be used.
@@ -199,7 +199,7 @@ class FlopWatch(InferenceHooks, _Callback):
             self._state = self.state_dict()
         elif self._trainer is not _nothing:
             self._state = {}
-        self._session, self._failed = None, False
+        self._session, self._failed, self._report = None, False, None
         self._stopwatch, self._trainer = Stopwatch(), weakref.ref(trainer)
         # First in line, so that a checkpoint that another callback saves at a batch's end holds that batch.
         trainer.callbacks = [self, *(each for each in trainer.callbacks if each is not self)]
@@ -304,7 +304,7 @@ class FlopWatch(InferenceHooks, _Callback):
         if session is None:
             return
         try:
-            session.finish(status)
+            self._report = session.finish(status)
         except Exception:
             self._session = session
             raise

@@ -34,6 +34,7 @@ from flopwatch.lightning.timing.phases import Phases, actions_of
 from flopwatch.lightning.timing.profiler_tap import ProfilerTap
 from flopwatch.lightning.timing.stopwatch import Kind, Stopwatch
 from flopwatch.lightning.trainer import TrainingLoop, logging_step
+from flopwatch.report.report import Report
 from flopwatch.run import clock
 from flopwatch.run.counts import Counts
 from flopwatch.run.meter import NOTHING_DONE, Mark
@@ -316,10 +317,10 @@ class Session:
     def _epochs(self) -> float | None:
         return None if self._bounds is None else self._bounds.epochs.done()
 
-    def finish(self, status: Status) -> None:
-        """Close everything: the last window, files, threads; then write the report and say where it is."""
+    def finish(self, status: Status) -> Report | None:
+        """Close everything: the last window, files, threads; then write the report and say where it is; return it."""
         if self.phase is Phase.ENDED:
-            return
+            return None
         self._stopwatch.become("flopwatch")
         self._settle(last=True)
         self._hardware.stop()
@@ -329,13 +330,14 @@ class Session:
         self._release()
         self._apart.run("news of the GPU", self._windows.pass_on_news, self._last_step)
         if self._output is None or not begun:
-            return
+            return None
         if self._final_totals is None:
             own, seconds = self._ledger.meter.mark(), self._stopwatch.elapsed_seconds()
             self._final_totals = self._ledger.totals(own, None, seconds)
         how = status, clock.now(), self._last_step, self._final_totals, self._stopwatch.seconds_by_kind()
         self._output.file.write(End(*how, self._epochs()))
         self._output.finish(report=self._options.report)
+        return self._output.report
 
     def _conclude(self, after_an_error: bool) -> None:
         """The last window and the totals, as far as the other ranks have published theirs or do in a moment."""
