@@ -13,6 +13,7 @@ PACKAGES = [
     *("errors", "units", "files"),
     "hardware",  # peaks, and what drivers read
     "model",  # what a model costs
+    "trace",  # what a profiler's trace says
     "run",  # records, metrics, budgets, files
     "measure",  # the dispatch mode and its formulas
     "wandb",
@@ -22,7 +23,7 @@ PACKAGES = [
 ]
 # Inside of these, each imports from those before it.
 INSIDE = {
-    "model": ["batch", "components", "architecture", "backward", "conventions", "families", "estimate"],
+    "model": ["products", "batch", "components", "architecture", "backward", "conventions", "families", "estimate"],
     "lightning": [
         *("messages", "trainer", "patch", "apart", "counting", "timing", "ranks", "devices"),
         *("options", "hardware", "output", "session", "last_checkpoint", "inference", "callback", "plugin"),

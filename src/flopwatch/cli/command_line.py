@@ -1,4 +1,4 @@
-"""The command line: `flopwatch estimate`, `gpus`, `report`, `watch` and `dashboard`."""
+"""The command line: `flopwatch estimate`, `gpus`, `report`, `trace`, `watch` and `dashboard`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from flopwatch.cli.dashboard import add_dashboard
 from flopwatch.cli.estimate import add_estimate
 from flopwatch.cli.gpus import add_gpus
 from flopwatch.cli.report import add_report
+from flopwatch.cli.trace import add_trace
 from flopwatch.cli.watch import add_watch
 from flopwatch.errors import (
     FlopwatchError,
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_gpus(commands.add_parser("gpus", help="list this machine's GPUs, or look one up by name, with their peaks"))
     add_report(commands.add_parser("report", help="write the efficiency report of a run, or compare several"))
+    add_trace(commands.add_parser("trace", help="show where the device time of a torch.profiler trace went"))
     add_watch(commands.add_parser("watch", help="show a run's live numbers in the terminal"))
     add_dashboard(commands.add_parser("dashboard", help="create or update the live dashboard of a W&B project"))
     return parser

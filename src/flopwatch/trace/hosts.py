@@ -1,6 +1,6 @@
 """The host's side of a trace: which operator launched what, and in which phase of the step.
 
-Operators of a thread nest by their times. What links a device event to one: its launch has the same correlation, and the
+Operators of a thread nest by their times. What links a device event to one: its launch has its correlation, and the
 innermost operator around the launch, on its thread, is the one; else the operator that has the same external id.
 """
 
