@@ -22,8 +22,8 @@ def micro(account):
 
 
 def test_every_moment_is_in_exactly_one_part(tmp_path):
-    # 0 .. 10 product | 10 .. 14 attention | 14 .. 16 convolution | 16 .. 20 elementwise | 20 .. 22 Adam, all on stream 7
-    # 5 .. 25 NCCL on stream 20: seen 22 .. 25        | 24 .. 30 copy on stream 9: seen 25 .. 30
+    # stream 7: 0 .. 10 product, 10 .. 14 attention, 14 .. 16 convolution, 16 .. 20 elementwise, 20 .. 22 Adam
+    # 5 .. 25 NCCL on stream 20: seen 22 .. 25; 24 .. 30 copy on stream 9: seen 25 .. 30
     # 30 .. 33 nothing, what follows was launched at 32: the host | 33 .. 34 elementwise
     # 34 .. 38 nothing, what follows was launched at 3: otherwise | 38 .. 40 elementwise
     found = account(
