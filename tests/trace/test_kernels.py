@@ -7,7 +7,7 @@ from tests.trace.traces import ELEMENTWISE
 NAMES = {
     "matmul": [
         "sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64_kernel__5x",
-        "void cutlass::Kernel2<cutlass_80_wmma_tensorop_bf16_s161616gemm_bf16_32x32_128x2_tn>(Params)",
+        "cutlass::Kernel2<cutlass_80_wmma_tensorop_bf16_s161616gemm_bf16_32x32_128x2_tn>(Params)",
         "ampere_sgemm_128x128_tn",
         "volta_sgemm_32x32_sliced1x4_tn",
         "nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_NTT",

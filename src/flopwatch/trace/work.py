@@ -158,15 +158,17 @@ def _device_pieces(
 
 def outer_products(trace: Trace, nesting: hosts.Nesting) -> set[int]:
     """Operators with a formula around others that have one, which count instead: a linear around its addmm."""
+    is_product = [part_of(name) is not None for name in trace.names]
+    name, parent = trace.operators.name, nesting.parent
+    around = [NONE] * len(trace.operators)  # the nearest product around each
     outer: set[int] = set()
-    names = trace.names
-    products = [part_of(name) is not None for name in names]
-    for index, name in enumerate(trace.operators.name):
-        above = nesting.parent[index] if products[name] else NONE
-        while above != NONE and above not in outer:
-            if products[trace.operators.name[above]]:
-                outer.add(above)
-            above = nesting.parent[above]
+    for indices in nesting.threads.values():
+        for index in indices:
+            above = parent[index]
+            if above != NONE:
+                around[index] = above if is_product[name[above]] else around[above]
+            if is_product[name[index]] and around[index] != NONE:
+                outer.add(around[index])
     return outer
 
 
