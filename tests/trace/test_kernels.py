@@ -13,7 +13,7 @@ NAMES = {
         "nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_NTT",
         "void cublasLt::splitKreduce_kernel<32, 16, int, float>(cublasLt::cublasSplitKParams<float>)",
         "void gemv2T_kernel_val<int, int, __nv_bfloat16, float>(cublasGemvParamsEx)",
-        "void epilogue::impl::globalKernel<float, float, float, true, true>(int, int, long, float*, cublasLtEpilogue_t)",
+        "void epilogue::impl::globalKernel<float, float, float, true, true>(int, int, long, float*, float)",
         "Cijk_Alik_Bljk_BBS_BH_Bias_HA_S_SAV_UserArgs_MT256x192x64_MI16x16x1_SN",
         "triton_tem_fused_mm_12",
         "triton_tem_fused_addmm_relu_3",
