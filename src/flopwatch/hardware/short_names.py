@@ -56,5 +56,5 @@ def _choice(chip: Chip, dtype: Dtype | None) -> str:
 
 def source_words(source: str) -> str:
     """Where a peak is from, for readers: the first document of a row's source, without what was checked beside it."""
-    parts = (re.sub(r"\s*\([^)]*\)", "", each).strip() for each in source.split(";"))
+    parts = (re.sub(r"\s*\([^)]*\)|\s+via .*$", "", each).strip() for each in source.split(";"))
     return next((each for each in parts if each and not each.startswith("names:")), "flopwatch's table of chips")

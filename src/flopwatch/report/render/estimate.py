@@ -19,6 +19,7 @@ from flopwatch.report.render.widths import facts
 
 _ATTENTION = {"causal": "causal, unmasked pairs only", "full": "full, all pairs"}
 _SHORTEST_NAME = 16
+_OF_THE_HARDWARE = ("gpu", "dtype", "count", "peak_flops_per_second", "peak_source")
 
 
 def render_json(result: Estimate) -> str:
@@ -63,7 +64,12 @@ def _values(result: Estimate) -> dict[str, Any]:
     if result.planned is not None:
         values.update(dataclasses.asdict(result.planned))
     if result.scenarios:
-        values["scenarios"] = [dataclasses.asdict(each) for each in result.scenarios]
+        each_has = dataclasses.asdict(result.scenarios[0])
+        values.update({name: each_has[name] for name in _OF_THE_HARDWARE})
+        values["scenarios"] = [
+            {"mfu": each.mfu, "seconds": each.seconds, "gpu_hours": each.gpu_hours, "usd": each.usd}
+            for each in result.scenarios
+        ]
     return values
 
 
