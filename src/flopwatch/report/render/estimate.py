@@ -130,11 +130,13 @@ def _component_table(result: Estimate, width: int) -> str:
     """The table of parts; where it is too wide for the terminal, names lose their beginning."""
     routed = result.active_parameters != result.parameters
     rows = [_row(row, result, routed) for row in result.components]
-    numbers = sum(2 + max(len(row[place]) for row in rows) for place in range(1, len(rows[0]))) if rows else 0
-    room = max(width - max(numbers, 50 if routed else 40), _SHORTEST_NAME)
+    headers = ("component", "parameters", *(("active",) if routed else ()), "forward FLOPs", "share")
+    columns = list(zip(*rows, strict=True))[1:]
+    taken = [max(len(header) + 2, *map(len, cells)) + 2 for header, cells in zip(headers[1:], columns, strict=True)]
+    room = max(width - sum(taken), _SHORTEST_NAME)
     return tabulate(
         [(_shortened(row[0], room), *row[1:]) for row in rows],
-        headers=("component", "parameters", *(("active",) if routed else ()), "forward FLOPs", "share"),
+        headers=headers,
         colalign=("left", "right", *(("right",) if routed else ()), "right", "right"),
         disable_numparse=True,
     )
