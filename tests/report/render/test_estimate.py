@@ -114,10 +114,15 @@ def test_what_trains_is_said_where_it_is_a_part():
     assert json.loads(render_json(ESTIMATE))["trained_parameters"] == 1000
 
 
-def test_long_names_lose_their_beginning_and_nothing_is_wider_than_the_terminal():
-    rows = (ComponentRow(f"model.{'deep.' * 20}mlp", 6 * 10**11, 6 * 10**14), ComponentRow("head", 400, 2_000))
+def test_a_narrow_terminal_gets_shorter_names_or_rounded_numbers():
+    rows = (ComponentRow("model.layers[sparse].mlp.experts", 6 * 10**11, 6 * 10**14), ComponentRow("head", 400, 2_000))
     result = replace(ESTIMATE, components=rows, forward_flops=6 * 10**14 + 2_000, scenarios=(PLAN,))
-    lines = render_text(result, 80).splitlines()
+    assert render_text(result, 120).splitlines()[2].split()[1:3] == ["600,000,000,000", "600,000,000,000,000"]
+    assert render_text(result, 75).splitlines()[2].split()[:2] == ["...layers[sparse].mlp.experts", "600,000,000,000"]
+    rounded = ["model.layers[sparse].mlp.experts", "600B", "600", "TFLOPs", "100.0%"]
+    assert render_text(result, 70).splitlines()[2].split()[1:] == rounded[1:]
+    rows = (replace(rows[0], name=f"model.{'deep.' * 20}mlp"), rows[1])
+    lines = render_text(replace(result, components=rows), 80).splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert lines[2].startswith("...")
     assert ".deep.mlp " in lines[2]
