@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TextIO
 
 from flopwatch import units
 from flopwatch.report.comparison import FACTS, MEASURES, Entry, Form, best_of, total_of
@@ -99,6 +100,13 @@ def _text(entries: Sequence[Entry]) -> str:
     from flopwatch.report.render.text import render_sections
 
     return render_sections(sections(entries))
+
+
+def in_terminal(entries: Sequence[Entry], stream: TextIO) -> str:
+    """Return a comparison as text that fits the terminal which a stream leads to."""
+    from flopwatch.report.render.text import of_terminal, render_sections
+
+    return render_sections(sections(entries), of_terminal(stream))
 
 
 def _markdown(entries: Sequence[Entry]) -> str:
