@@ -22,6 +22,7 @@ from flopwatch.report.comparison import entry_of
 from flopwatch.report.render import RENDERERS
 from flopwatch.report.render.comparison import RENDERERS as COMPARED
 from flopwatch.report.report import summarize
+from flopwatch.run.counts import Counts
 from flopwatch.run.record_lines import Record, to_json
 from flopwatch.run.records import BudgetLine, Device, End, Hardware, Start, Totals, Window, Work
 from flopwatch.run.run_file import read_run
@@ -105,7 +106,16 @@ def windows(start: Start, count: int, throttled: bool, work: Work = WORK) -> Ite
         samples = flops * (work.sequences or 1) // batch
         tokens = None if work.tokens is None and work.image_size else flops * 8192 // batch
         useful = None if tokens is None else tokens * 97 // 100
-        steps = 1 if first else 6
+        steps, known = 1 if first else 6, work.training_flops is not None
+        counts = Counts(
+            flops=flops if known else None,
+            tokens=tokens,
+            samples=samples,
+            hardware_flops=flops * 5 // 4 if known else None,
+            useful_tokens=useful,
+            batches=steps,
+            steps=steps,
+        )
         wall = seconds + sum(pauses.values())
         now, before = now + wall, before + wall
         for kind, spent in {
@@ -116,14 +126,9 @@ def windows(start: Start, count: int, throttled: bool, work: Work = WORK) -> Ite
         }.items():
             kinds[kind] += spent
         totals = Totals(
-            flops=None if work.training_flops is None else (totals.flops or 0) + flops,
-            tokens=None if tokens is None else (totals.tokens or 0) + tokens,
-            samples=(totals.samples or 0) + samples,
-            steps=totals.steps + steps,
+            counts=totals.counts + counts,
             seconds=start.totals.seconds + before,
             device_seconds=start.totals.device_seconds + before * device.count,
-            hardware_flops=None if work.training_flops is None else (totals.hardware_flops or 0) + flops * 5 // 4,
-            useful_tokens=None if useful is None else (totals.useful_tokens or 0) + useful,
             joules=(totals.joules or 0) + int(wall * 650 * device.count) if on_gpu else None,
             lost_steps=totals.lost_steps,
             lost_flops=totals.lost_flops,
@@ -133,10 +138,7 @@ def windows(start: Start, count: int, throttled: bool, work: Work = WORK) -> Ite
         step = start.step + 6 * place + 1
         left = (20_000 - step) * 1.75
         window = Window(
-            *(step, now, seconds, wall, waited, steps, steps, None if work.training_flops is None else flops),
-            *(tokens, samples, totals, first),
-            hardware_flops=None if work.training_flops is None else flops * 5 // 4,
-            useful_tokens=useful,
+            *(step, now, seconds, wall, waited, counts, totals, first),
             budget_fraction=step / 20_000,
             seconds_left=left,
             seconds_left_low=left * 0.93,
@@ -183,7 +185,7 @@ def write(
 
 def runs(folder: Path) -> dict[str, Path]:
     budgets = (BudgetLine(1e22, "flops", "10 ZFLOPs"), BudgetLine(20_000, "steps", "20K steps"))
-    nothing = Totals(hardware_flops=0, useful_tokens=0, joules=0)
+    nothing = Totals(joules=0)
     first = Start("run", BEGAN, BEGAN, 0, H100, nothing, name="llama-8b", budgets=budgets, usd_per_device_hour=2.5)
     names = ("healthy", "throttled", "restarted", "empty", "cpu", "no-peak", "withheld", "lora", "vision", "short")
     paths = {name: folder / name / "run.jsonl" for name in names}
@@ -200,12 +202,9 @@ def runs(folder: Path) -> dict[str, Path]:
     saved, last = killed[99], killed[-1]
     totals = replace(
         last.totals,
-        flops=saved.totals.flops,
-        tokens=saved.totals.tokens,
-        hardware_flops=saved.totals.hardware_flops,
-        useful_tokens=saved.totals.useful_tokens,
+        counts=saved.totals.counts,
         lost_steps=last.step - saved.step,
-        lost_flops=(last.totals.flops or 0) - (saved.totals.flops or 0),
+        lost_flops=(last.totals.counts.flops or 0) - (saved.totals.counts.flops or 0),
         lost_seconds=last.ended_at - saved.ended_at,
         seconds_by_kind=saved.totals.seconds_by_kind,
     )

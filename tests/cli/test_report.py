@@ -5,6 +5,8 @@ import json
 import pytest
 
 from flopwatch.cli.command_line import DONE, main
+from tests import samples
+from tests.run.test_run_file import write
 
 
 def test_report_in_every_form(run_file, tmp_path, capsys):
@@ -19,6 +21,15 @@ def test_report_in_every_form(run_file, tmp_path, capsys):
     capsys.readouterr()
     assert main(["report", str(run_file), str(run_file)]) == DONE
     assert capsys.readouterr().out.count("At a glance\n") == 1
+
+
+def test_of_a_folder_with_several_runs_it_says_which_one_it_took(tmp_path, capsys):
+    for name in ("a", "b"):
+        write(tmp_path / name / "run.jsonl", samples.healthy_run())
+    assert main(["report", str(tmp_path)]) == DONE
+    captured = capsys.readouterr()
+    assert f"the newest of 2 in {tmp_path}; `flopwatch ls {tmp_path}` lists them" in captured.err
+    assert "newest of" not in captured.out
 
 
 def test_a_run_file_with_absurd_times_still_opens(run_file, capsys):

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flopwatch import files, units
-from flopwatch.errors import (
-    ArgumentError,
-)
+from flopwatch.errors import ArgumentError
 
 if TYPE_CHECKING:
     from flopwatch.run.reading_bar import ReadingBar
 
-from flopwatch.cli.arguments import RUN_HELP
+from flopwatch.cli.arguments import RUN_HELP, say_which
+from flopwatch.cli.parser import Parser, examples
 from flopwatch.cli.wandb_report import report_to_wandb
 
 _FORMATS = {"text": "txt", "md": "md", "json": "json", "html": "html"}
 
 
-def add_report(parser: argparse.ArgumentParser) -> None:
+def add_report(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument("runs", metavar="RUN", nargs="+", help=RUN_HELP)
     parser.add_argument("--format", choices=tuple(_FORMATS), help="default: from the ending of FILE, else text")
@@ -38,6 +37,13 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         help="create or update a W&B Report of ended runs: RUN is ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all",
     )
     parser.add_argument("--prefix", default="", help="with --wandb: the prefix of every key, such as 'exp1-'")
+    parser.epilog = examples(
+        ("flopwatch report runs", "the newest run in or below a folder"),
+        ("flopwatch report runs --format html", "the page, beside the run file"),
+        ("flopwatch report runs/a runs/b -o comparison.html", "runs side by side"),
+        ("flopwatch report me/my-project/run_id", "a run on W&B; me/my-project for all that ended"),
+        ("flopwatch report runs --plan plan.json", "against the output of `flopwatch estimate ... --json`"),
+    )
     parser.set_defaults(command=_report)
 
 
@@ -76,6 +82,8 @@ def _page_of_one(arguments: argparse.Namespace, form: str, tell: ReadingBar) -> 
     from flopwatch.run.run_file import report_path
 
     run_ = open_run(arguments.runs[0], tell)
+    tell.clear()
+    say_which(Path(arguments.runs[0]), run_.path)
     report = summarize(run_)
     if arguments.plan is not None:
         report = against(report, read_plan(arguments.plan))

@@ -65,6 +65,8 @@ class Options:
     alert_below_mfu: float | None = None
     alert_after_seconds: float = 600.0
     inference: bool = False
+    loss: str | None = None
+    val_loss: str | None = None
 
     def __post_init__(self) -> None:
         """Check every one, and the prefix loses the slashes around it."""
@@ -95,6 +97,10 @@ class Options:
             raise ArgumentError(f"expected one of {', '.join(DTYPES)} for dtype, got {self.dtype!r}")
         if not isinstance(self.prefix, str):
             raise ArgumentError(f"expected a word for prefix, got {self.prefix!r}")
+        for name in ("loss", "val_loss"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ArgumentError(f"expected the name of a logged metric for {name}, got {value!r}")
 
     def _check_budgets(self) -> None:
         if self.on_budget not in ("warn", "stop") and not callable(self.on_budget):

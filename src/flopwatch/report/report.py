@@ -168,7 +168,7 @@ def summarize(run: Run) -> Report:
     doubt = metrics.doubt(mfu, start.device)
     work = last.work or next((each.work for each in reversed(run.segments) if each.work), None)
     run_mfu = rates.fraction(
-        totals.flops, metrics.capacity_flops(start.capacity_flops, ended_at - start.time, start.device)
+        totals.counts.flops, metrics.capacity_flops(start.capacity_flops, ended_at - start.time, start.device)
     )
     seconds = seconds_by_kind(run)
     data_wait = rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop)
@@ -196,9 +196,9 @@ def summarize(run: Run) -> Report:
         hfu=_mean_utilization(
             ((window, device.count, device.peak_flops_per_second) for device, window in steady), hardware=True
         ),
-        tokens_per_second=rates.per_second(_sum(window.tokens for window in windows), seconds_in_loop),
-        samples_per_second=rates.per_second(_sum(window.samples for window in windows), seconds_in_loop),
-        step_seconds=rates.fraction(seconds_in_loop, sum(window.steps for window in windows)),
+        tokens_per_second=rates.per_second(_sum(window.counts.tokens for window in windows), seconds_in_loop),
+        samples_per_second=rates.per_second(_sum(window.counts.samples for window in windows), seconds_in_loop),
+        step_seconds=rates.fraction(seconds_in_loop, sum(window.counts.steps for window in windows)),
         data_wait_fraction=data_wait,
         sm_clock_hz=_mean_clock(windows),
         sm_clock_hz_min=min(
@@ -210,8 +210,8 @@ def summarize(run: Run) -> Report:
         slow_clock_frac=_mean(windows, lambda window: window.slow_clock_frac),
         telemetry_coverage=_coverage(windows),
         power_watts=_mean(windows, lambda window: window.power_watts),
-        joules_per_token=_energy_of_one(windows, lambda window: window.tokens),
-        joules_per_flop=_energy_of_one(windows, lambda window: window.flops),
+        joules_per_token=_energy_of_one(windows, lambda window: window.counts.tokens),
+        joules_per_flop=_energy_of_one(windows, lambda window: window.counts.flops),
         tensor_active=_mean(windows, lambda window: window.tensor_active),
         tensor_mfu=_tensor_mfu(steady),
         hardware=next((each.hardware for each in reversed(run.segments) if each.hardware is not None), None),
@@ -328,7 +328,7 @@ def _mean_utilization(parts: Iterable[tuple[Window, int, float | None]], *, hard
     """All (hardware) FLOPs over all capacity; absent as soon as one window's work or peak is unknown."""
     flops, capacity = 0, 0.0
     for window, devices, peak in parts:
-        work = window.hardware_flops if hardware else window.flops
+        work = window.counts.hardware_flops if hardware else window.counts.flops
         if work is None or peak is None:
             return None
         flops += work
@@ -389,8 +389,8 @@ def _points(run: Run, started_at: float) -> Iterable[Point]:
                 step=window.step,
                 mfu=metrics.mfu(window, device),
                 mfu_at_clock=metrics.mfu_at_clock(window, device),
-                tokens_per_second=rates.per_second(window.tokens, window.seconds),
-                total_flops=window.totals.flops,
+                tokens_per_second=rates.per_second(window.counts.tokens, window.seconds),
+                total_flops=window.totals.counts.flops,
                 sm_clock_hz=window.sm_clock_hz,
                 first=window.first,
                 throttled_frac=window.throttled_frac,

@@ -43,6 +43,12 @@ def open_run(text: str, tell: Tell = no_bar) -> Run:
     return _from_log(path, tell) if path.suffix == ".wandb" else read_run(path, tell)
 
 
+def recordings_in(folder: Path) -> int:
+    """How many run files and W&B logs a folder holds, in it or below; of a W&B run that has both, both."""
+    files = [each for each in folder.rglob(_ATTACHED) if not {"wandb", "files"} <= set(each.relative_to(folder).parts)]
+    return len(files) or sum(1 for _ in folder.rglob("*.wandb"))
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()

@@ -9,6 +9,7 @@ from flopwatch.report.comparison import Entry, entry_of
 from flopwatch.report.render import charts, comparison
 from flopwatch.report.report import summarize
 from flopwatch.run.run_file import read_run
+from tests import samples
 from tests.report.render.test_charts import rich_run
 from tests.report.render.test_renderers import Page
 from tests.run.test_run_file import write
@@ -23,7 +24,7 @@ def report(tmp_path):
 def entries(tmp_path, report):
     slower = rich_run(name="b", run_id="two")
     slower[2:-2] = [
-        dataclasses.replace(each, flops=each.flops // 2, first=False, throttled_frac=0.5) for each in slower[2:-2]
+        samples.changed(each, flops=each.counts.flops // 2, first=False, throttled_frac=0.5) for each in slower[2:-2]
     ]
     other = summarize(read_run(write(tmp_path / "two" / "run.jsonl", slower)))
     return [entry_of(report), entry_of(other)]

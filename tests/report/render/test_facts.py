@@ -21,7 +21,7 @@ def healthy(work=samples.WORK, hardware=samples.HARDWARE, **changes):
 
 
 def totals(**changes):
-    return replace(healthy().totals, **changes)
+    return samples.changed(healthy().totals, **changes)
 
 
 def test_the_headline_by_hand():

@@ -44,7 +44,7 @@ def test_the_summary_by_hand():
 
 
 def test_the_summary_leaves_out_what_is_not_known():
-    totals = replace(healthy().totals, flops=None, tokens=None)
+    totals = samples.changed(healthy().totals, flops=None, tokens=None)
     assert summary_lines(healthy(totals=totals, tokens_per_second=None))[-2] == (
         "21 steps in 35s on 2 x NVIDIA H100 80GB HBM3"
     )

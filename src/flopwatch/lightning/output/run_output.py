@@ -44,6 +44,7 @@ class Output:
         bar = ProgressSink(trainer.progress_bar_callback)
         self._sinks: tuple[Sink, ...] = (RunFileSink(self.file), self.loggers, bar, CallbackMetricsSink(trainer))
         self._apart = Apart()
+        self.report: Report | None = None
 
     def open(self, keys: Sequence[str]) -> None:
         """Tell every sink what will be logged."""
@@ -115,7 +116,7 @@ class Output:
             _logger.warning("%s", shortfall)
         if run is None:
             return
-        result = summarize(run)
+        result = self.report = summarize(run)
         self.loggers.log_summary(facts.summary(result))
         page = self._page(result) if report else None
         whole = path if shortfall is None else None

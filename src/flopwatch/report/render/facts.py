@@ -55,14 +55,14 @@ def spent_words(report: Report) -> str:
 
 def headline(report: Report) -> list[Line]:
     """Return the headline numbers that are known."""
-    totals = report.totals
+    counts = report.totals.counts
     numbers = [
         ("MFU", units.format_percent(report.mfu)),
         ("run MFU", units.format_percent(report.run_mfu)),
         *(_pace(report) if report.mfu is None else ()),
-        ("model FLOPs", units.format_si(totals.flops or None, "FLOPs")),
-        ("tokens", units.format_count(totals.tokens or None)),
-        ("samples", units.format_count(None if totals.tokens else totals.samples or None)),
+        ("model FLOPs", units.format_si(counts.flops or None, "FLOPs")),
+        ("tokens", units.format_count(counts.tokens or None)),
+        ("samples", units.format_count(None if counts.tokens else counts.samples or None)),
         ("wall time", units.format_duration(report.wall_seconds)),
         *([_device_time(report)] if _has_several_devices(report) else ()),
         ("cost", units.format_usd(report.usd)),
@@ -235,14 +235,14 @@ def speed_lines(report: Report) -> list[Line]:
 
 def total_lines(report: Report) -> list[Line]:
     """Return totals over all wall time; what is unknown is left out."""
-    totals = report.totals
+    counts = report.totals.counts
     lines = [
         ("wall time", units.format_duration(report.wall_seconds)),
         ("run MFU", _with(units.format_percent(report.run_mfu), "over all wall time")),
         ("goodput", _with(units.format_share(report.goodput), "of wall time in kept training steps")),
-        ("model FLOPs", units.format_si(totals.flops or None, "FLOPs")),
+        ("model FLOPs", units.format_si(counts.flops or None, "FLOPs")),
         ("tokens", _tokens(report)),
-        ("samples", units.format_count(totals.samples or None)),
+        ("samples", units.format_count(counts.samples or None)),
         _device_time(report),
         ("cost", units.format_usd(report.usd)),
     ]
@@ -368,11 +368,11 @@ def _tensor_lines(report: Report) -> list[Line]:
 
 
 def _tokens(report: Report) -> str:
-    totals = report.totals
-    if not totals.tokens or totals.useful_tokens is None:
-        return units.format_count(totals.tokens or None)
-    padding = units.format_share(1 - totals.useful_tokens / totals.tokens)
-    return f"{units.format_count(totals.tokens)}, {padding} of them padding"
+    counts = report.totals.counts
+    if not counts.tokens or counts.useful_tokens is None:
+        return units.format_count(counts.tokens or None)
+    padding = units.format_share(1 - counts.useful_tokens / counts.tokens)
+    return f"{units.format_count(counts.tokens)}, {padding} of them padding"
 
 
 def _with(value: str, note: str) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 
 from flopwatch.report.report import Report
 from flopwatch.report.verdict import verdict
+from flopwatch.run.flat_totals import flat
 
 
 def render(report: Report) -> str:
     """The report as indented JSON; FLOPs are integers, however large."""
-    values = {"verdict": verdict(report), **dataclasses.asdict(report)}
+    values = {"verdict": verdict(report), **dataclasses.asdict(report), "totals": flat(report.totals)}
     return json.dumps(_finite(values), indent=2, allow_nan=False) + "\n"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +12,14 @@ from typing import TextIO
 from tabulate import tabulate
 
 from flopwatch import units
-from flopwatch.report.render import columns, facts
+from flopwatch.report.render import columns, facts, widths
 from flopwatch.report.render.document import LOOKED_UP, Bar, Section, sections
 from flopwatch.report.report import Report
 from flopwatch.report.verdict import verdict
 from flopwatch.run.records import Work
 
 _LONGEST_BAR, _SHORTEST_BAR = 30, 10
-_NARROWEST, _WIDEST = 40, 120
+_WIDEST = 120  # lines that are longer are hard to read
 _BOLD, _BLUE, _END = "\x1b[1m", "\x1b[34m", "\x1b[0m"
 _BARS, _RULE = re.compile("[▁-█▉-▏]+"), re.compile("-+|=+")
 
@@ -40,8 +39,7 @@ PLAIN = Layout()
 def of_terminal(stream: TextIO, *, full: bool = True) -> Layout:
     """Return the layout for what a stream leads to: colours on a terminal alone, and not where `NO_COLOR` is set."""
     has_colours = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    width = shutil.get_terminal_size((PLAIN.width, 24)).columns
-    return Layout(min(max(width, _NARROWEST), _WIDEST), has_colours, full)
+    return Layout(min(widths.columns(), _WIDEST), has_colours, full)
 
 
 def render(report: Report, layout: Layout = PLAIN) -> str:
@@ -136,10 +134,10 @@ def _mfu_summary(report: Report) -> str:
 
 def _totals_summary(report: Report) -> str:
     parts = [f"{report.step:,} steps in {units.format_duration(report.wall_seconds)}"]
-    if report.totals.flops:
-        parts.insert(0, units.format_si(report.totals.flops, "FLOPs"))
-    if report.totals.tokens:
-        parts += [f"{units.format_count(report.totals.tokens)} tokens"]
+    if report.totals.counts.flops:
+        parts.insert(0, units.format_si(report.totals.counts.flops, "FLOPs"))
+    if report.totals.counts.tokens:
+        parts += [f"{units.format_count(report.totals.counts.tokens)} tokens"]
     if report.tokens_per_second is not None:
         parts += [f"{units.format_count(report.tokens_per_second)} tokens/s in the training loop"]
     return f"{', '.join(parts)} on {report.device.count} x {report.device.name}"
