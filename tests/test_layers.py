@@ -13,6 +13,7 @@ PACKAGES = [
     *("errors", "units", "files"),
     "hardware",  # peaks, and what drivers read
     "model",  # what a model costs
+    "trace",  # what a profiler's trace says
     "run",  # records, metrics, budgets, files
     "measure",  # the dispatch mode and its formulas
     "wandb",
@@ -23,7 +24,17 @@ PACKAGES = [
 # Inside of these, each imports from those before it.
 INSIDE = {
     "model": [
-        *("batch", "components", "architecture", "backward", "lora", "shape_advice", "conventions", "families"),
+        *(
+            "products",
+            "batch",
+            "components",
+            "architecture",
+            "backward",
+            "lora",
+            "shape_advice",
+            "conventions",
+            "families",
+        ),
         "estimate",
     ],
     "lightning": [
