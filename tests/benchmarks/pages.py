@@ -190,7 +190,7 @@ def runs(folder: Path) -> dict[str, Path]:
     names = ("healthy", "throttled", "restarted", "empty", "cpu", "no-peak", "withheld", "lora", "vision", "short")
     paths = {name: folder / name / "run.jsonl" for name in names}
     write(paths["healthy"], first, 300)
-    write(paths["throttled"], first, 300, throttled=True)
+    write(paths["throttled"], replace(first, name="llama-8b, hot"), 300, throttled=True)
     write(paths["empty"], first, 0)
     write(paths["cpu"], replace(first, device=CPU, usd_per_device_hour=None), 40)
     write(paths["no-peak"], replace(first, device=NO_PEAK, budgets=()), 60)
@@ -211,7 +211,15 @@ def runs(folder: Path) -> dict[str, Path]:
     again = last.ended_at + 1800
     capacity = (again - BEGAN) * H100.count * (H100.peak_flops_per_second or 0)
     earlier = str(folder / "killed" / "run.jsonl")
-    second = replace(first, time=again, step=saved.step, totals=totals, capacity_flops=capacity, resumed_from=earlier)
+    second = replace(
+        first,
+        name="llama-8b, restarted",
+        time=again,
+        step=saved.step,
+        totals=totals,
+        capacity_flops=capacity,
+        resumed_from=earlier,
+    )
     write(paths["restarted"], second, 200)
     return paths
 

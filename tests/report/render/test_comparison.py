@@ -49,7 +49,7 @@ def test_many_runs_have_a_line_each(entries):
     lines = comparison.RENDERERS["text"](many).splitlines()
     assert sum(line.startswith("run ") for line in lines) >= 100
     (chart,) = charts.overlay(many).charts
-    assert (chart.heading, len(chart.lines)) == ("MFU over time, for the first 12 of 100 runs with a timeline", 12)
+    assert (chart.heading, len(chart.lines)) == ("MFU of the first 12 of 100 runs with a timeline", 12)
 
 
 TWO = [Entry("a", {"mfu": 0.5, "flops": 10**15}, {"model": "gpt"}), Entry("b", {"mfu": 0.25})]

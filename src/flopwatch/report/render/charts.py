@@ -89,9 +89,9 @@ def overlay(entries: Sequence[Entry]) -> Stack | None:
         for place, entry in enumerate(shown)
         if (points := _steady(entry.points, lambda point: point.mfu, _MOST_OF_A_RUN))
     ]
-    heading = "MFU over time"
+    heading = "MFU"
     if len(entries) > len(shown):
-        heading += f", for the first {len(shown)} of {len(entries)} runs with a timeline"
+        heading += f" of the first {len(shown)} of {len(entries)} runs with a timeline"
     chart = _chart(heading, "percent", lines, max((entry.points[-1].seconds for entry in shown), default=0.0))
     return None if chart is None else Stack((chart,))
 

@@ -31,8 +31,12 @@ _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
 WHAT_TO_DO, TIME_LINE, BUDGETS = "What to do", "Timeline", "Budgets"
 PEAK, WALL_TIME = "Where the peak went", "Where wall time went"
 # What a reader looks up rather than reads; a terminal shows it on demand.
+CONVENTIONS = "MFU under other conventions, by the first batch"
 LOOKED_UP = frozenset(
-    ("MFU under other conventions, by the first batch", "Model: first batch on one device", "Versions", "Definitions")
+    (
+        *(CONVENTIONS, CONVENTIONS.replace("MFU", "FLOPs")),
+        *("Model: first batch on one device", "Versions", "Definitions"),
+    )
 )
 _STRETCHES = 40
 _IN_TIME: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -207,15 +211,18 @@ def _means(values: Sequence[float]) -> list[float]:
 
 
 def _conventions(report: Report) -> Section:
+    known = any(each.mfu is not None for each in report.conventions)
     rows = tuple(
-        (each.convention, units.format_percent(each.mfu), units.format_plain(each.flops_ratio), each.description)
+        (
+            each.convention,
+            *([units.format_percent(each.mfu)] if known else []),
+            units.format_plain(each.flops_ratio),
+            each.description,
+        )
         for each in report.conventions
     )
-    return Section(
-        "MFU under other conventions, by the first batch",
-        rows,
-        ("convention", "MFU", "relative FLOPs", "what it counts"),
-    )
+    columns = ("convention", *(["MFU"] if known else []), "relative FLOPs", "what it counts")
+    return Section(CONVENTIONS if known else CONVENTIONS.replace("MFU", "FLOPs"), rows, columns)
 
 
 def _components(report: Report) -> Section:

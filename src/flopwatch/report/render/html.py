@@ -50,8 +50,7 @@ def render_comparison(entries: Sequence[Entry], parts: Sequence[Section]) -> str
     stack = charts.overlay(entries)
     page = _parts(parts, {})
     if stack is not None:
-        heading = stack.charts[0].heading
-        page.insert(1, _Part(heading, _anchor(heading), Section(heading), drawings=drawings(stack)))
+        page.insert(1, _Part(_OVER_TIME, _anchor(_OVER_TIME), Section(_OVER_TIME), drawings=drawings(stack)))
     return _page(
         title=f"{len(entries)} runs",
         subtitle="compared by flopwatch",
