@@ -93,10 +93,11 @@ def test_a_run_that_did_nothing_has_one_sentence():
     assert verdict(empty) == ("No MFU: the run ended before its first batch finished.",)
 
 
-def test_a_short_run_says_so():
-    assert verdict(healthy(budgets=(), findings=(), parts=()))[1] == (
-        "A short run: means are over 2 windows after warm-up."
-    )
+def test_a_short_run_says_so_and_has_nothing_to_mend():
+    assert healthy().findings
+    assert verdict(healthy(budgets=(), parts=()))[1:] == ("A short run: means are over 2 windows after warm-up.",)
+    alone = healthy(mfu=None, budgets=(), parts=(), points=healthy().points[:2])
+    assert verdict(alone)[-1] == "A short run: means are over 1 window after warm-up."
 
 
 def test_what_was_paid_for_leaves_out_what_was_not_billed():

@@ -22,7 +22,7 @@ _MOST_FINDINGS = 3
 
 def verdict(report: Report) -> tuple[str, ...]:
     """Return the sentences that a report begins with; what is not known has no sentence."""
-    sentences = (*_quality(report), _paid(report), _worth_mending(report), _left(report))
+    sentences = (*_quality(report), *_remark_on_length(report), _paid(report), _worth_mending(report), _left(report))
     return tuple(sentence for sentence in sentences if sentence)
 
 
@@ -63,9 +63,16 @@ def _quality(report: Report) -> Iterator[str]:
         yield _sentence(_pace(report))
         return
     yield _sentence(f"{units.format_percent(report.mfu)} MFU{_held_against(report)}")
-    steady = sum(not point.first for point in report.points)
-    if steady < _FEW_WINDOWS:
-        yield f"A short run: means are over {steady} window{'' if steady == 1 else 's'} after warm-up."
+
+
+def _steady_windows(report: Report) -> int:
+    return sum(not point.first for point in report.points)
+
+
+def _remark_on_length(report: Report) -> Iterator[str]:
+    windows = _steady_windows(report)
+    if 0 < windows < _FEW_WINDOWS:
+        yield f"A short run: means are over {windows} window{'' if windows == 1 else 's'} after warm-up."
 
 
 def _held_against(report: Report) -> str:
@@ -136,7 +143,7 @@ def _amount_alone(part: Part, whole: Part) -> str:
 
 
 def _worth_mending(report: Report) -> str:
-    if not report.findings:
+    if not report.findings or _steady_windows(report) < _FEW_WINDOWS:
         return ""
     costs = {part.kind: part.usd for part in report.parts if part.usd}
     named = [_mending(finding, costs.get(finding.kind)) for finding in report.findings[:_MOST_FINDINGS]]
