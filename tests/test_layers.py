@@ -58,7 +58,6 @@ INSIDE = {
 FORMER_PLACES = {"backward", "batch", "chips", "render", "runfile"}  # they hand on names that were documented there
 HOMES = {
     "jinja2": {"report/render"},
-    "plotly": {"report/render"},
     "tabulate": {"report/render"},
     "msgspec": {"run", "lightning/ranks"},
     "pynvml": {"hardware/nvml"},
@@ -170,7 +169,7 @@ def test_no_module_is_long():
 def loaded_after(statement):
     code = f"import sys; {statement}; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    return {"torch", "pytorch_lightning", "lightning", "wandb", "pynvml", "plotly", "jinja2"} & set(modules)
+    return {"torch", "pytorch_lightning", "lightning", "wandb", "pynvml", "jinja2"} & set(modules)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_many_runs_have_a_line_each(runs, capsys):
     assert main(["report", "--wandb", f"{ENTITY}/p"]) == 0
     _, blocks = report_of(runs)
     glance = next(block["content"] for block in blocks if block["type"] == "markdown-block")
-    assert glance.startswith("|  | MFU |\n| --- | --- |\n")
+    assert glance.startswith("|  | MFU |\n| --- | ---: |\n")
     assert glance.count("| 20% |") == 8
 
 

@@ -37,7 +37,7 @@ else:
         if not loaded:
             found = next((name for name in _PACKAGES if importlib.util.find_spec(name.partition(".")[0])), None)
             if found is None:
-                raise ImportError("FlopWatch needs Lightning; run `pip install flopwatch[lightning]`")
+                raise ImportError("FlopWatch needs Lightning; run `pip install pytorch-lightning`")
             loaded = [importlib.import_module(found).Callback]
         return loaded[0] if len(loaded) == 1 else type("_Callback", tuple(loaded), {})
 
