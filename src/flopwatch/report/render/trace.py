@@ -227,6 +227,8 @@ def notes(report: TraceReport) -> list[str]:
     """What a reader must know about the numbers."""
     own = dict.fromkeys(note for each in report.accounts for note in each.notes)
     sentences = [f"{note[0].upper()}{note[1:]}." for note in own]
+    if report.waiting and (report.first.world_size or 0) > len(report.accounts):
+        sentences.append(f"Waiting is known among these {len(report.accounts)} ranks only.")
     if any(row.attention == "full" for row in report.first.rows):
         sentences.append("Attention counts all pairs where the trace does not say that it is causal.")
     return [*sentences, _SAMPLE]
