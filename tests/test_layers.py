@@ -28,7 +28,17 @@ INSIDE = {
     ],
     "lightning": [
         *("messages", "trainer", "patch", "apart", "counting", "timing", "ranks", "devices"),
-        *("options", "hardware", "output", "session", "last_checkpoint", "inference", "after_fit", "callback", "plugin"),
+        *(
+            "options",
+            "hardware",
+            "output",
+            "session",
+            "last_checkpoint",
+            "inference",
+            "after_fit",
+            "callback",
+            "plugin",
+        ),
     ],
 }
 FORMER_PLACES = {"backward", "batch", "chips", "render", "runfile"}  # they hand on names that were documented there
@@ -153,6 +163,8 @@ def loaded_after(statement):
     "statement",
     [
         "import flopwatch",
+        "import flopwatch; flopwatch.load, flopwatch.LoadedRun",
+        "import flopwatch; from tests.model.test_shape_advice import GPT2; flopwatch.estimate(GPT2, seq_len=8)",
         "import flopwatch.model.families, flopwatch.model.estimate, flopwatch.cli, flopwatch.report.render.text",
         "import flopwatch.lightning.plugin; assert flopwatch.lightning.plugin.callbacks() == []",
     ],
