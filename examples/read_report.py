@@ -10,7 +10,7 @@ def main() -> None:
     run = flopwatch.load(sys.argv[1] if len(sys.argv) > 1 else "runs")
     report = run.report
     # Base units: FLOPs, seconds, fractions. What is not known is None.
-    print(f"{report.totals.flops} FLOPs in {report.step} steps, {report.status}")
+    print(f"{report.totals.counts.flops} FLOPs in {report.step} steps, {report.status}")
     print(f"MFU {report.mfu} in the training loop, {report.run_mfu} over all wall time")
     print(f"held against {report.device.peak_flops_per_second} FLOP/s: {report.device.peak_source}")
     for part in report.parts:  # where the peak went, to the integer

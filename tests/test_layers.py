@@ -13,6 +13,7 @@ PACKAGES = [
     *("errors", "units", "files"),
     "hardware",  # peaks, and what drivers read
     "model",  # what a model costs
+    "trace",  # what a profiler's trace says
     "run",  # records, metrics, budgets, files
     "measure",  # the dispatch mode and its formulas
     "wandb",
@@ -23,28 +24,40 @@ PACKAGES = [
 # Inside of these, each imports from those before it.
 INSIDE = {
     "model": [
-        *("batch", "components", "architecture", "backward", "lora", "shape_advice", "conventions", "families"),
+        *(
+            "products",
+            "batch",
+            "components",
+            "architecture",
+            "backward",
+            "lora",
+            "shape_advice",
+            "conventions",
+            "families",
+        ),
         "estimate",
     ],
     "lightning": [
-        *("messages", "trainer", "patch", "apart", "counting", "timing", "ranks", "devices"),
         *(
-            "options",
-            "hardware",
-            "output",
-            "session",
-            "last_checkpoint",
-            "inference",
-            "after_fit",
-            "callback",
-            "plugin",
+            "messages",
+            "trainer",
+            "patch",
+            "apart",
+            "memory",
+            "losses",
+            "profile",
+            "counting",
+            "timing",
+            "ranks",
+            "devices",
         ),
+        *("options", "hardware", "output", "session", "last_checkpoint", "inference", "inference_hooks"),
+        *("after_fit", "callback", "plugin"),
     ],
 }
 FORMER_PLACES = {"backward", "batch", "chips", "render", "runfile"}  # they hand on names that were documented there
 HOMES = {
     "jinja2": {"report/render"},
-    "plotly": {"report/render"},
     "tabulate": {"report/render"},
     "msgspec": {"run", "lightning/ranks"},
     "pynvml": {"hardware/nvml"},
@@ -156,7 +169,7 @@ def test_no_module_is_long():
 def loaded_after(statement):
     code = f"import sys; {statement}; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    return {"torch", "pytorch_lightning", "lightning", "wandb", "pynvml", "plotly", "jinja2"} & set(modules)
+    return {"torch", "pytorch_lightning", "lightning", "wandb", "pynvml", "jinja2"} & set(modules)
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,11 @@ def format_duration(seconds: float | None) -> str:
     return f"{years:,}y {days}d"
 
 
+def format_milliseconds(seconds: float | None) -> str:
+    """Print a time within a step: 0.0349 is "34.9 ms"."""
+    return UNKNOWN if seconds is None else f"{format_plain(1000 * seconds)} ms"
+
+
 def format_clock(hertz: float | None) -> str:
     """Print a clock in MHz, as drivers do."""
     return UNKNOWN if hertz is None else f"{hertz / SI_PREFIXES['M']:.0f} MHz"

@@ -130,10 +130,10 @@ def check(done, totals, kept_steps, kept_batches):
     """Kept and lost are all that was done; `done` are the attempts as their diaries have them."""
     batches = sum(each.batches for each in done)
     steps = sum(each.until - each.since for each in done)
-    assert (totals.steps, totals.batches) == (kept_steps, kept_batches)
-    assert totals.flops == kept_batches * FLOPS_PER_BATCH
-    assert totals.steps + totals.lost_steps == steps
-    assert totals.flops + totals.lost_flops == batches * FLOPS_PER_BATCH
+    assert (totals.counts.steps, totals.counts.batches) == (kept_steps, kept_batches)
+    assert totals.counts.flops == kept_batches * FLOPS_PER_BATCH
+    assert totals.counts.steps + totals.lost_steps == steps
+    assert totals.counts.flops + totals.lost_flops == batches * FLOPS_PER_BATCH
     # Each process's time is all of it, but for what comes before its set-up and, at a kill, after its last sign.
     seconds = sum(each.seconds for each in done)
     assert seconds - 0.6 * len(done) < totals.seconds <= seconds

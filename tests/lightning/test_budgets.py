@@ -70,7 +70,7 @@ def fit(tmp_path, clock):
 )
 def test_a_run_ends_with_the_step_that_reaches_its_budget(fit, budget, arguments, steps):
     one, segment = fit(budget, on_budget="stop", **arguments)
-    assert (one.global_step, segment.end.totals.steps, segment.end.status) == (steps, steps, "finished")
+    assert (one.global_step, segment.end.totals.counts.steps, segment.end.status) == (steps, steps, "finished")
 
 
 def test_of_several_budgets_the_first_to_be_reached_is_headlined_and_ends_the_run(fit):
@@ -254,4 +254,4 @@ def test_all_ranks_end_with_the_same_step(tmp_path, budget, least, most, batches
     assert first == second
     assert least <= first <= most
     (segment,) = read_run(tmp_path).segments
-    assert segment.end.totals.tokens == first * 2 * TOKENS_PER_BATCH
+    assert segment.end.totals.counts.tokens == first * 2 * TOKENS_PER_BATCH

@@ -123,7 +123,7 @@ def test_what_is_lost_in_the_middle_is_said_once_with_the_step(fit, then, said, 
 
     _, rows, run, errors, _ = fit(then, steps=140, silence=0.5)
     (segment,) = run.segments
-    assert (segment.end.status, segment.end.totals.steps) == ("finished", 140)
+    assert (segment.end.status, segment.end.totals.counts.steps) == ("finished", 140)
     assert "gpu/sm_clock_mhz" in rows[0]
     assert "gpu/sm_clock_mhz" not in rows[-1]
     assert "perf/mfu_at_clock" not in rows[-1]
@@ -172,7 +172,7 @@ def test_without_a_driver_there_is_one_message(python, tmp_path):
 def test_a_hanging_driver_does_not_hold_up_training(fit):
     _, rows, run, errors, seconds = fit(state={"hang.nvmlInit": 1})
     assert run.segments[0].end.status == "finished"
-    assert run.segments[0].end.totals.steps == 100
+    assert run.segments[0].end.totals.counts.steps == 100
     assert rows
     assert len(messages(errors)) == 1
     assert seconds < 30

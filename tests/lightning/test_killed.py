@@ -77,7 +77,7 @@ def ended(folder):
 
 
 def work(totals):
-    return totals.flops, totals.tokens, totals.samples, totals.batches, totals.steps
+    return totals.counts.flops, totals.counts.tokens, totals.counts.samples, totals.counts.batches, totals.counts.steps
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def test_an_unchanged_script_is_watched_on_request(python, tmp_path, variable, f
         (segment,) = read_run(tmp_path).segments
         assert segment.start.budgets[0].text == "1M tokens"
         assert [window.step for window in segment.windows] == [1, 2, 4, 6]
-        assert segment.end.totals.flops == 6 * FLOPS_PER_BATCH
+        assert segment.end.totals.counts.flops == 6 * FLOPS_PER_BATCH
 
 
 def test_a_script_with_its_own_keeps_its_own(python, tmp_path):
@@ -70,7 +70,7 @@ def test_a_script_with_its_own_keeps_its_own(python, tmp_path):
 def test_lightning_pytorch_is_watched_too(python, tmp_path):
     result = python(OTHER_PACKAGE, tmp_path, environment={"FLOPWATCH": "1"})
     assert result.returncode == 0, result.stderr
-    assert read_run(tmp_path).segments[0].end.totals.steps == 6
+    assert read_run(tmp_path).segments[0].end.totals.counts.steps == 6
 
 
 @pytest.mark.slow
@@ -80,9 +80,9 @@ def test_a_run_started_with_the_variable_is_resumed_with_the_callback_and_back(p
     own = "[__import__('flopwatch').FlopWatch()]"
     result = python(RESUMED, tmp_path / "b", 6, tmp_path / "a" / "step=3.ckpt", own)
     assert result.returncode == 0, result.stderr
-    assert read_run(tmp_path / "b").segments[-1].end.totals.flops == 6 * FLOPS_PER_BATCH
+    assert read_run(tmp_path / "b").segments[-1].end.totals.counts.flops == 6 * FLOPS_PER_BATCH
     result = python(RESUMED, tmp_path / "c", 9, tmp_path / "b" / "step=6.ckpt", environment=watched)
-    assert read_run(tmp_path / "c").segments[-1].end.totals.flops == 9 * FLOPS_PER_BATCH
+    assert read_run(tmp_path / "c").segments[-1].end.totals.counts.flops == 9 * FLOPS_PER_BATCH
 
 
 @pytest.mark.slow
@@ -172,4 +172,4 @@ LightningCLI(Module, Data, save_config_callback=None)
     (segment,) = read_run(tmp_path).segments
     assert segment.start.budgets[0].text == "1M tokens"
     assert segment.start.device.peak_flops_per_second == 1e12
-    assert segment.end.totals.flops == 4 * FLOPS_PER_BATCH
+    assert segment.end.totals.counts.flops == 4 * FLOPS_PER_BATCH

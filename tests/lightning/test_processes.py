@@ -104,19 +104,19 @@ def test_all_together_do_what_one_does(train, strategy, devices, replicas):
     totals = segment.end.totals
     # Samplers fill the last global batch up where it cannot be divided: of 46 sequences nobody gets a part.
     sequences = -(-SEQUENCES // replicas) * replicas
-    assert (totals.samples, totals.tokens) == (sequences, sequences * SEQ_LEN)
-    assert totals.flops == sequences * FLOPS_PER_SEQUENCE
-    assert (totals.steps, segment.start.device.count) == (6, devices)
+    assert (totals.counts.samples, totals.counts.tokens) == (sequences, sequences * SEQ_LEN)
+    assert totals.counts.flops == sequences * FLOPS_PER_SEQUENCE
+    assert (totals.counts.steps, segment.start.device.count) == (6, devices)
     assert segment.work.verification == "verified", segment.work.note
     for window in segment.windows:
-        assert window.flops == window.samples * FLOPS_PER_SEQUENCE
+        assert window.counts.flops == window.counts.samples * FLOPS_PER_SEQUENCE
 
 
 def test_mfu_is_of_all_devices(train):
     segment = segment_of(*train("ddp", 2, 2))
     window = segment.windows[1]
     # Step 2 alone, eight sequences in all, over its seconds, two devices and a peak of 1e9.
-    assert window.flops == 8 * FLOPS_PER_SEQUENCE
+    assert window.counts.flops == 8 * FLOPS_PER_SEQUENCE
     assert mfu(window, segment.start.device) == pytest.approx(8 * FLOPS_PER_SEQUENCE / window.seconds / 2 / 1e9)
 
 
@@ -158,8 +158,8 @@ def test_two_nodes_are_one_run(train, tmp_path, start):
         assert node.returncode == 0, errors[-3000:]
         assert b"stopped measuring" not in errors
     (segment,) = read_run(tmp_path / "run").segments
-    assert (segment.end.totals.samples, segment.start.device.count) == (SEQUENCES, 2)
-    assert segment.end.totals.flops == SEQUENCES * FLOPS_PER_SEQUENCE
+    assert (segment.end.totals.counts.samples, segment.start.device.count) == (SEQUENCES, 2)
+    assert segment.end.totals.counts.flops == SEQUENCES * FLOPS_PER_SEQUENCE
 
 
 def test_a_rank_that_is_killed_leaves_nobody_waiting_and_no_wrong_total(train, tmp_path):
@@ -180,9 +180,9 @@ def test_a_rank_that_is_killed_leaves_nobody_waiting_and_no_wrong_total(train, t
     (segment,) = read_run(tmp_path / "run").segments
     assert segment.end.status == "failed"
     # The last step was not finished by both: what all did together up to there is not known.
-    assert segment.end.totals.tokens is None
+    assert segment.end.totals.counts.tokens is None
     for window in segment.windows:
-        assert window.totals.tokens in (None, window.step * 8 * SEQ_LEN)
+        assert window.totals.counts.tokens in (None, window.step * 8 * SEQ_LEN)
 
 
 def strategy_on(kind, **arguments):

@@ -50,18 +50,18 @@ def test_two_processes_count_both_ranks_work_once_and_resume(ddp, tmp_path):
     (segment,) = read_run(path).segments
     assert segment.start.device.count == 2
     # Both ranks do six steps of one batch each.
-    assert segment.end.totals.flops == 2 * 6 * FLOPS_PER_BATCH
-    assert segment.end.totals.tokens == 2 * 6 * TOKENS_PER_BATCH
-    assert (segment.end.totals.steps, segment.end.totals.batches) == (6, 6)
+    assert segment.end.totals.counts.flops == 2 * 6 * FLOPS_PER_BATCH
+    assert segment.end.totals.counts.tokens == 2 * 6 * TOKENS_PER_BATCH
+    assert (segment.end.totals.counts.steps, segment.end.totals.counts.batches) == (6, 6)
     assert [window.step for window in segment.windows] == [1, 3, 6]
     last = segment.windows[-1]
-    assert last.flops == 2 * 3 * FLOPS_PER_BATCH
+    assert last.counts.flops == 2 * 3 * FLOPS_PER_BATCH
     assert "stopped measuring" not in result.stderr
     # A checkpoint in the middle of a window holds both ranks' work; the resumed run goes on from it.
     ddp(tmp_path / "b", tmp_path / "a" / "step=4.ckpt")
     resumed = read_run(tmp_path / "b").segments[-1]
-    assert resumed.start.totals.flops == 2 * 4 * FLOPS_PER_BATCH
-    assert resumed.end.totals.flops == 2 * 8 * FLOPS_PER_BATCH
+    assert resumed.start.totals.counts.flops == 2 * 4 * FLOPS_PER_BATCH
+    assert resumed.end.totals.counts.flops == 2 * 8 * FLOPS_PER_BATCH
 
 
 FAILING = DDP.replace(
@@ -85,7 +85,7 @@ def test_a_rank_where_flopwatch_fails_holds_nobody_up(tmp_path, python):
     assert time.monotonic() - started < 60
     (segment,) = read_run(tmp_path).segments
     assert (segment.end.status, segment.end.step) == ("finished", 6)
-    assert segment.end.totals.flops is None
+    assert segment.end.totals.counts.flops is None
     assert "totals over all ranks are unknown: rank 1 failed in flopwatch" in result.stderr
 
 

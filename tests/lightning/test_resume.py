@@ -59,14 +59,14 @@ def test_a_run_killed_twice_equals_the_run_in_one(tmp_path):
     report = summarize(run)
     assert len(run.segments) == 3
     # Two micro-batches a step.
-    assert report.totals.flops == STEPS * 2 * FLOPS_PER_BATCH
-    assert report.totals.tokens == STEPS * 2 * TOKENS_PER_BATCH
-    assert (report.totals.steps, report.totals.batches, report.step) == (STEPS, 2 * STEPS, STEPS)
+    assert report.totals.counts.flops == STEPS * 2 * FLOPS_PER_BATCH
+    assert report.totals.counts.tokens == STEPS * 2 * TOKENS_PER_BATCH
+    assert (report.totals.counts.steps, report.totals.counts.batches, report.step) == (STEPS, 2 * STEPS, STEPS)
     assert report.processes == 3
     flops = [point.total_flops for point in report.points]
     assert flops == sorted(flops)
     assert report.seconds["interruption"] > 0
-    assert report.run_mfu == pytest.approx(report.totals.flops / report.wall_seconds / 1e9)
+    assert report.run_mfu == pytest.approx(report.totals.counts.flops / report.wall_seconds / 1e9)
 
 
 def test_live_totals_go_on_from_the_checkpoint(tmp_path):
@@ -93,8 +93,8 @@ def test_after_a_checkpoint_without_flopwatch_totals_are_unknown_and_windows_are
     trainer(tmp_path, saving, enable_checkpointing=True, max_steps=5).fit(TinyGPT(), loader())
     trainer(tmp_path, FlopWatch(), max_steps=8).fit(TinyGPT(), loader(), ckpt_path=tmp_path / "step=5.ckpt")
     (segment,) = read_run(tmp_path).segments
-    assert segment.end.totals.flops is None
-    assert sum(window.flops for window in segment.windows) == 3 * FLOPS_PER_BATCH
+    assert segment.end.totals.counts.flops is None
+    assert sum(window.counts.flops for window in segment.windows) == 3 * FLOPS_PER_BATCH
     assert segment.start.step == 5
 
 
@@ -119,7 +119,7 @@ def test_totals_are_unknown_after_an_error_of_ours(tmp_path, monkeypatch):
         patch.setattr(Session, "batch_started", lambda self: 1 / 0)
         trainer(tmp_path, FlopWatch(), saving, enable_checkpointing=True, max_steps=5).fit(TinyGPT(), loader())
     trainer(tmp_path / "b", FlopWatch(), max_steps=8).fit(TinyGPT(), loader(), ckpt_path=tmp_path / "step=5.ckpt")
-    assert read_run(tmp_path / "b").segments[-1].end.totals.flops is None
+    assert read_run(tmp_path / "b").segments[-1].end.totals.counts.flops is None
 
 
 def test_a_moment_that_was_lost_is_no_zero():

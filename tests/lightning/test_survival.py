@@ -57,13 +57,13 @@ def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch,
     watch = FlopWatch(every_n_steps=1)
     trainer(tmp_path, watch).fit(TinyGPT(), loader())
     (segment,) = read_run(tmp_path).segments
-    assert segment.windows[-1].totals.flops == (10 if broken == "report" else 6) * FLOPS_PER_BATCH
+    assert segment.windows[-1].totals.counts.flops == (10 if broken == "report" else 6) * FLOPS_PER_BATCH
     assert (f"`flopwatch report {tmp_path}" in caplog.text) == (broken == "report")
     if broken == "counter":
         # Five steps were counted and told; the fit went on to ten, of which nothing is claimed.
         report = summarize(read_run(tmp_path))
         assert (report.status, report.step) == ("measuring stopped", 5)
-        assert report.totals.flops == 5 * FLOPS_PER_BATCH
+        assert report.totals.counts.flops == 5 * FLOPS_PER_BATCH
     # What came after an error is not in the totals, so there are none; a report that failed changes no total.
     totals = watch.state_dict().get("totals", {})
     assert totals.get("flops") == (10 * FLOPS_PER_BATCH if broken == "report" else None)
@@ -99,7 +99,7 @@ def test_the_users_exception_is_the_users(tmp_path):
         trainer(tmp_path, FlopWatch(every_n_steps=1)).fit(TinyGPT(at_batch), loader())
     (segment,) = read_run(tmp_path).segments
     assert (segment.end.status, segment.end.step) == ("failed", 4)
-    assert segment.end.totals.flops == 4 * FLOPS_PER_BATCH
+    assert segment.end.totals.counts.flops == 4 * FLOPS_PER_BATCH
     assert len(list(tmp_path.rglob("report.html"))) == 1
 
 
@@ -161,7 +161,7 @@ def test_without_threads_training_is_counted_all_the_same(tmp_path, caplog, monk
     assert caplog.text.count("cannot start a thread for the run file; it is written at the end") == 1
     assert caplog.text.count("GPU readings ended: can't start new thread") == 1
     report = summarize(read_run(tmp_path))
-    assert report.totals.flops == 10 * FLOPS_PER_BATCH
+    assert report.totals.counts.flops == 10 * FLOPS_PER_BATCH
     assert report.totals.joules is None
     assert (tmp_path / "report.html").exists()
 
@@ -222,7 +222,7 @@ def test_a_signal_leaves_a_readable_run_file_and_a_report(tmp_path, number, stat
     _, errors = process.communicate(timeout=60)
     run = read_run(tmp_path)
     (segment,) = run.segments
-    assert segment.windows[-1].totals.flops == segment.windows[-1].step * FLOPS_PER_BATCH
+    assert segment.windows[-1].totals.counts.flops == segment.windows[-1].step * FLOPS_PER_BATCH
     from flopwatch.report.report import summarize
 
     assert "<html" in RENDERERS["html"](summarize(run))
@@ -230,7 +230,7 @@ def test_a_signal_leaves_a_readable_run_file_and_a_report(tmp_path, number, stat
         assert segment.end is None
         return
     assert segment.end.status == status
-    assert segment.end.totals.flops == segment.end.step * FLOPS_PER_BATCH
+    assert segment.end.totals.counts.flops == segment.end.step * FLOPS_PER_BATCH
     assert len(list(tmp_path.rglob("report.html"))) == 1
     assert "written:" in errors
 
@@ -255,7 +255,7 @@ def test_a_fit_that_goes_on_where_flopwatch_stopped_before_its_first_window_says
     monkeypatch.setattr(Session, "batch_ended", breaks)
     trainer(tmp_path, FlopWatch(every_n_seconds=3600)).fit(TinyGPT(), loader())
     report = summarize(read_run(tmp_path))
-    assert (report.status, report.step, report.totals.flops) == ("measuring stopped", 4, 4 * FLOPS_PER_BATCH)
+    assert (report.status, report.step, report.totals.counts.flops) == ("measuring stopped", 4, 4 * FLOPS_PER_BATCH)
 
 
 LEVELS = """

@@ -54,7 +54,7 @@ def test_without_the_run_file_rows_tell_the_same_as_far_as_they_go(trained, tmp_
     (log,) = trained.rglob("*.wandb")
     shutil.copy(log, tmp_path / "run-x.wandb")
     rebuilt = summarize(open_run(str(tmp_path)))
-    assert (rebuilt.totals.flops, rebuilt.totals.tokens) == (20 * FLOPS_PER_BATCH, 20 * TOKENS_PER_BATCH)
+    assert (rebuilt.totals.counts.flops, rebuilt.totals.counts.tokens) == (20 * FLOPS_PER_BATCH, 20 * TOKENS_PER_BATCH)
     assert (rebuilt.step, rebuilt.status) == (20, "finished")
     assert rebuilt.device == own.device
     of_components = [(each.name, each.parameters, each.forward_flops) for each in own.work.components]
@@ -107,7 +107,7 @@ def test_a_run_on_a_server_is_told_from_all_its_rows(on_server):
     report = summarize(open_run(path))
     assert len(report.points) == 1999
     # 500 TFLOP/s of each of two devices against a peak of 1 PFLOP/s.
-    assert (report.mfu, report.totals.flops, report.name) == (pytest.approx(0.5), 1999 * 10**15, "a name")
+    assert (report.mfu, report.totals.counts.flops, report.name) == (pytest.approx(0.5), 1999 * 10**15, "a name")
     assert report.totals.device_seconds == pytest.approx(2 * 1999)
 
 
@@ -142,7 +142,7 @@ def test_the_run_files_that_are_attached_are_read_instead(on_server, tmp_path):
     second = write(tmp_path / "two" / "run.jsonl", [start, samples.WORK, later])
     files = {"one/run.jsonl": first.read_bytes(), "two/run.jsonl": second.read_bytes(), "config.yaml": b""}
     report = summarize(open_run(on_server("r1", [], **files)))
-    assert (report.processes, report.totals.flops) == (2, 24_800 * 10**12)
+    assert (report.processes, report.totals.counts.flops) == (2, 24_800 * 10**12)
 
 
 def test_a_file_that_would_leave_its_folder_is_refused(on_server, capsys):

@@ -16,6 +16,7 @@ from flopwatch.cli.gpus import add_gpus
 from flopwatch.cli.ls import add_ls
 from flopwatch.cli.parser import Parser, examples
 from flopwatch.cli.report import add_report
+from flopwatch.cli.trace import add_trace
 from flopwatch.cli.watch import add_watch
 from flopwatch.errors import FlopwatchError
 
@@ -28,6 +29,7 @@ _COMMANDS: Mapping[str, tuple[_Add, str]] = MappingProxyType(
         "watch": (add_watch, "show a run's live numbers in the terminal"),
         "ls": (add_ls, "list the runs in a folder: status, steps, MFU, cost"),
         "report": (add_report, "write the efficiency report of a run, or compare several"),
+        "trace": (add_trace, "show where the device time of a torch.profiler trace went"),
         "dashboard": (add_dashboard, "create or update the live dashboard of a W&B project"),
         "completion": (add_completion, "print the script that completes commands and options in a shell"),
     }

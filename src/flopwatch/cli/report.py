@@ -26,6 +26,9 @@ def add_report(parser: Parser) -> None:
     parser.add_argument("--format", choices=tuple(_FORMATS), help="default: from the ending of FILE, else text")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE instead of the terminal")
     parser.add_argument(
+        "--full", action="store_true", help="in the terminal, also show conventions, components, versions, definitions"
+    )
+    parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="compare with a plan: the output of `flopwatch estimate --json`"
     )
     parser.add_argument(
@@ -73,6 +76,7 @@ def _page_of_one(arguments: argparse.Namespace, form: str, tell: ReadingBar) -> 
     """The report of a run, and where its page goes: beside a run file of this machine."""
     from flopwatch.report.plan import against, read_plan
     from flopwatch.report.render import RENDERERS
+    from flopwatch.report.render import text as terminal
     from flopwatch.report.report import summarize
     from flopwatch.report.sources import open_run
     from flopwatch.run.run_file import report_path
@@ -84,13 +88,16 @@ def _page_of_one(arguments: argparse.Namespace, form: str, tell: ReadingBar) -> 
     if arguments.plan is not None:
         report = against(report, read_plan(arguments.plan))
     local = run_.path.is_file() and run_.path.suffix == ".jsonl"
-    return RENDERERS[form](report), report_path(run_.path, "html") if local else Path("report.html")
+    place = report_path(run_.path, "html") if local else Path("report.html")
+    if form == "text" and arguments.output is None:
+        return terminal.render(report, terminal.of_terminal(sys.stdout, full=arguments.full)), place
+    return RENDERERS[form](report), place
 
 
 def _page_of_several(arguments: argparse.Namespace, form: str, tell: ReadingBar) -> tuple[str, Path]:
     """Runs side by side; those of a project are all that ended."""
     from flopwatch.report.comparison import Entry, entry_of, entry_of_ended
-    from flopwatch.report.render.comparison import RENDERERS
+    from flopwatch.report.render.comparison import RENDERERS, in_terminal
     from flopwatch.report.report import Report, summarize
     from flopwatch.report.sources import open_run, project_of
     from flopwatch.run.run_file import Run
@@ -111,6 +118,8 @@ def _page_of_several(arguments: argparse.Namespace, form: str, tell: ReadingBar)
     if len(runs) < len(arguments.runs) - projects or earlier & set(runs):
         print("skipped runs named twice, and processes that a later one resumed from", file=sys.stderr)
     entries += [entry_of(report) for path, (_, report) in runs.items() if path not in earlier]
+    if form == "text" and arguments.output is None:
+        return in_terminal(entries, sys.stdout), Path("comparison.html")
     return RENDERERS[form](entries), Path("comparison.html")
 
 

@@ -91,8 +91,8 @@ def listed_run(path: Path, report: Report) -> ListedRun:
         step=report.step,
         mfu=report.mfu,
         run_mfu=report.run_mfu,
-        flops=report.totals.flops,
-        tokens=report.totals.tokens,
+        flops=report.totals.counts.flops,
+        tokens=report.totals.counts.tokens,
         usd=report.usd,
     )
 

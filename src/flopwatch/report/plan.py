@@ -83,9 +83,9 @@ def _came(report: Report) -> dict[str, float | None]:
     return {
         "mfu": report.mfu,
         "parameters": work.parameters if work is not None else None,
-        "total_training_flops": totals.flops,
-        "tokens": totals.tokens,
-        "samples": totals.samples,
+        "total_training_flops": totals.counts.flops,
+        "tokens": totals.counts.tokens,
+        "samples": totals.counts.samples,
         "count": report.device.count,
         "peak_flops_per_second": report.device.peak_flops_per_second,
         "training_flops_per_token": work.training_flops_per_token if work is not None else None,

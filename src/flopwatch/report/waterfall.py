@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flopwatch import units
 from flopwatch.report.time_book import Stretch, standing, time_book
 from flopwatch.run import rates
-from flopwatch.run.records import Totals
+from flopwatch.run.counts import Counts
 from flopwatch.run.run_file import Run
 from flopwatch.run.time_kinds import (
     CLOCK,
@@ -65,8 +65,8 @@ def waterfall(run: Run) -> tuple[Part, ...]:
             elif flops is not None:
                 flops[kind] += seconds * stretch.rate
     whole = _whole(flops) if flops else None
-    if whole is not None and totals.flops is not None and TRAINING in whole:
-        whole = _split(whole, totals, _clock_loss(stretches))
+    if whole is not None and totals.counts.flops is not None and TRAINING in whole:
+        whole = _split(whole, totals.counts, _clock_loss(stretches))
         device_seconds = _shared(device_seconds, whole)
     price = run.segments[-1].start.usd_per_device_hour
     kinds = [kind for kind in TIME_KINDS if device_seconds.get(kind) or (whole or {}).get(kind)]
@@ -100,15 +100,15 @@ def _whole(flops: Mapping[str, float]) -> dict[str, int]:
     return whole
 
 
-def _split(whole: dict[str, int], totals: Totals, clock_loss: float | None) -> dict[str, int]:
+def _split(whole: dict[str, int], counts: Counts, clock_loss: float | None) -> dict[str, int]:
     """Training steps' part by what was done in them; what nothing explains is the rest."""
-    assert totals.flops is not None
+    assert counts.flops is not None
     split = {kind: flops for kind, flops in whole.items() if kind != TRAINING}
-    if totals.tokens and totals.useful_tokens is not None:
-        split[PADDING] = totals.flops * (totals.tokens - totals.useful_tokens) // totals.tokens
-    split[USEFUL] = totals.flops - split.get(PADDING, 0)
-    if totals.hardware_flops is not None:
-        split[RECOMPUTED] = totals.hardware_flops - totals.flops
+    if counts.tokens and counts.useful_tokens is not None:
+        split[PADDING] = counts.flops * (counts.tokens - counts.useful_tokens) // counts.tokens
+    split[USEFUL] = counts.flops - split.get(PADDING, 0)
+    if counts.hardware_flops is not None:
+        split[RECOMPUTED] = counts.hardware_flops - counts.flops
     if clock_loss is not None:
         split[CLOCK] = round(clock_loss)
     split[REST] = sum(whole.values()) - sum(split.values())

@@ -13,9 +13,10 @@ from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.output import run_facts as facts
 from flopwatch.lightning.output.sinks import CallbackMetricsSink, LoggerSink, ProgressSink, RunFileSink, Sink
 from flopwatch.report.render import RENDERERS
-from flopwatch.report.render.facts import WITHHELD, work_words
+from flopwatch.report.render.facts import work_words
 from flopwatch.report.render.text import component_table, summary_lines
 from flopwatch.report.report import Report, summarize
+from flopwatch.report.verdict import WITHHELD
 from flopwatch.run import clock
 from flopwatch.run import run_file as runfile
 from flopwatch.run.budget import Budget

@@ -10,7 +10,8 @@ from typing import Any
 from tabulate import tabulate
 
 from flopwatch import units
-from flopwatch.run.metric_table import METRICS, Form, Metric
+from flopwatch.run.metric import Form, Metric
+from flopwatch.run.metric_table import METRICS
 from flopwatch.wandb.live import STEP_AXIS
 
 _BARS = "▁▂▃▄▅▆▇█"

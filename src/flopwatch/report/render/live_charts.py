@@ -9,7 +9,8 @@ from typing import Any
 from flopwatch import units
 from flopwatch.report.render.braille import plot
 from flopwatch.report.render.live import fitting, heading_line, shown
-from flopwatch.run.metric_table import METRICS, Metric
+from flopwatch.run.metric import Metric
+from flopwatch.run.metric_table import METRICS
 
 # What is worth a chart, the first ones where there is room for few.
 _CHARTS = (
