@@ -89,7 +89,7 @@ class LoadedRun:
 
     def __repr__(self) -> str:
         facts = ", ".join(f"{name} {value}" for name, value in headline(self.report))
-        return f"<run {self.report.name or self.report.run_id}: {facts}>"
+        return units.printable(f"<run {self.report.name or self.report.run_id}: {facts}>")
 
     def _repr_html_(self) -> str:
         """The headline as a table, for notebooks."""
