@@ -134,6 +134,13 @@ def test_the_clock_has_an_axis_of_its_own_around_its_values(tmp_path):
     assert chart(report, "Time throttled").high == 1.0
 
 
+def test_images_have_samples_where_text_has_tokens(report):
+    assert chart(report, "Samples per second") is None
+    images = tuple(dataclasses.replace(each, tokens_per_second=None) for each in report.points)
+    (line,) = chart(dataclasses.replace(report, points=images), "Samples per second").lines
+    assert line.points[0][1] == 4.0  # 40 in 10 s
+
+
 def test_a_line_of_one_point_is_no_chart():
     assert charts.overlay([]) is None
 

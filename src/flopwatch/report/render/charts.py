@@ -118,8 +118,12 @@ def _mfu(report: Report) -> Chart | None:
 
 
 def _pace(report: Report) -> Chart | None:
-    line = Line("tokens/s", "pace", _steady(report.points, lambda point: point.tokens_per_second))
-    return _chart("Tokens per second", "count", [line], _longest(report))
+    """Tokens a second or, where batches have none, samples."""
+    tokens = Line("tokens/s", "pace", _steady(report.points, lambda point: point.tokens_per_second or None))
+    if tokens.points:
+        return _chart("Tokens per second", "count", [tokens], _longest(report))
+    samples = Line("samples/s", "pace", _steady(report.points, lambda point: point.samples_per_second or None))
+    return _chart("Samples per second", "count", [samples], _longest(report))
 
 
 def _clock(report: Report) -> Chart | None:

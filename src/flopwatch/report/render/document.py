@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from flopwatch import units
 from flopwatch.report import waterfall
-from flopwatch.report.render import efficiency, facts
+from flopwatch.report.render import efficiency, facts, gpu_facts
 from flopwatch.report.render.live import bars
 from flopwatch.report.render.parts import parts_table
 from flopwatch.report.report import Report
@@ -43,6 +43,7 @@ _IN_TIME: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("MFU", "mfu", units.format_percent),
     ("MFU at clock", "mfu_at_clock", units.format_percent),
     ("tokens/s", "tokens_per_second", units.format_count),
+    ("samples/s", "samples_per_second", units.format_count),
     ("SM clock", "sm_clock_hz", units.format_clock),
     ("throttled", "throttled_frac", units.format_share),
 )
@@ -105,7 +106,7 @@ def sections(report: Report) -> list[Section]:
         Section("Over the whole run", tuple(facts.total_lines(report))),
         Section("The run", tuple(facts.run_lines(report))),
         Section("How FLOPs were counted", tuple(facts.work_lines(report.work))),
-        Section("GPUs", tuple(facts.hardware_lines(report))),
+        Section("GPUs", tuple(gpu_facts.hardware_lines(report))),
         _conventions(report),
         _components(report),
         Section("Notes", sentences=_some((*report.notes, *(event.message for event in report.events)))),
@@ -195,7 +196,10 @@ def _budgets(report: Report) -> Section:
 def _time_line(report: Report) -> Section:
     """Means over stretches of the same number of windows, for forms without charts."""
     rows = []
+    has_tokens = any(point.tokens_per_second for point in report.points)
     for words, name, form in _IN_TIME:
+        if words == ("samples/s" if has_tokens else "tokens/s"):
+            continue
         values = [value for point in report.points if not point.first and (value := getattr(point, name)) is not None]
         if len(values) > 1:
             drawn = bars(_means(values))
