@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flopwatch import units
+from flopwatch.report.anomalies import Dip
 from flopwatch.report.comparison import Entry
 from flopwatch.report.render.axes import upper_end
 from flopwatch.report.render.document import BUDGETS, TIME_LINE
@@ -192,14 +193,23 @@ def _marks(report: Report) -> list[Mark]:
     """Restarts, validations, checkpoints, slow stretches and notes, of very many only some."""
     began = report.started_at
     dips = list(zip(report.anomalies.dips, unusual_lines(report), strict=False))
+    ends = {point.step: point.seconds for point in report.points}
     found = [
         [Mark("restart", each.started_at - began) for each in report.each_process[1:]],
         *([Mark(kind, each.seconds) for each in report.points if kind in each.pauses] for kind in _PAUSES),
-        [Mark("slow stretch", dip.started_at - began, words, dip.seconds) for dip, words in dips],
+        [
+            Mark("slow stretch", dip.started_at - began, words, _lasted(dip, ends.get(dip.last_step), began))
+            for dip, words in dips
+        ],
         [Mark("note", event.time - began, event.message[:_LONGEST]) for event in report.events],
     ]
     within = [[mark for mark in marks if 0 <= mark.seconds <= _longest(report)] for marks in found]
     return [mark for marks in within for mark in marks[:: max(-(-len(marks) // _MOST_MARKS), 1)]]
+
+
+def _lasted(dip: Dip, end: float | None, began: float) -> float:
+    """Seconds from a dip's start to its end, pauses included, where its last window is known."""
+    return dip.seconds if end is None else max(end - (dip.started_at - began), 0.0)
 
 
 def _chart(
