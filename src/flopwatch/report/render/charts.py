@@ -167,7 +167,9 @@ def _budget(report: Report) -> Chart | None:
         until += left.high or left.middle
         areas = _fan(report, at, used)
         lines.append(Line("projected", "reference", ((at, used), (at + left.middle, 1.0)), dashed=True))
-    return _chart(f"Share used of {_first_budget(report)}", "share", lines, until, high=1.0, areas=areas)
+    most = max((value for _, value in points if value is not None), default=0.0)
+    high = 1.0 if most <= 1 else None
+    return _chart(f"Share used of {_first_budget(report)}", "share", lines, until, high=high, areas=areas)
 
 
 def _fan(report: Report, at: float, used: float) -> tuple[Area, ...]:

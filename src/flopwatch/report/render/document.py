@@ -174,11 +174,13 @@ def _bars(report: Report) -> list[Bar | None]:
     bars: list[Bar | None] = []
     left, whole = 1.0, waterfall.shares(report.parts)
     for part, share in zip(report.parts, whole, strict=True):
+        length = max(share or 0.0, 0.0)  # where the MFU is above 1, the rest is below zero
         left -= share or 0.0
         if part.kind in (USEFUL, TRAINING):
-            bars.append(Bar(share or 0.0, tone="useful"))
+            bars.append(Bar(min(length, 1.0), tone="useful"))
         else:
-            bars.append(Bar(share or 0.0, max(left, 0.0), "loss"))
+            start = min(max(left, 0.0), 1.0)
+            bars.append(Bar(min(length, 1.0 - start), start, "loss"))
     return bars
 
 
