@@ -21,7 +21,7 @@ def test_runs_are_listed_the_newest_first(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["ls", "runs"]) == DONE
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["run", "status", "started", "wall", "time", "steps", "MFU"]
+    assert lines[0].split() == ["run", "status", "started", "wall", "steps", "MFU"]
     assert [line.split()[0] for line in lines[2:4]] == ["runs/b", "runs/a"]
     assert lines[3].split()[-3:] == ["35s", "21", "40%"]
     assert all(len(line) <= 80 for line in lines)

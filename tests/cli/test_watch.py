@@ -22,13 +22,19 @@ def test_a_run_that_ended_without_rows_of_ours_says_so(tmp_path, capsys):
 
 
 @pytest.fixture
-def on_terminal(monkeypatch, capsys):
-    for each in (cli.sys.stdout, cli.sys.stdin):
-        monkeypatch.setattr(each, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(leet, "terminal_size", lambda: (80, 24))
+def on_terminal(monkeypatch):
+    """Called within a test: only then are its streams those that the command sees."""
+
+    def pretend():
+        for each in (cli.sys.stdout, cli.sys.stdin):
+            monkeypatch.setattr(each, "isatty", lambda: True, raising=False)
+        monkeypatch.setattr(leet, "terminal_size", lambda: (80, 24))
+
+    return pretend
 
 
 def test_on_a_terminal_there_are_charts_and_on_request_a_table(run_file, on_terminal, capsys):
+    on_terminal()
     assert main(["watch", str(run_file)]) == 0
     shown = capsys.readouterr().out.rpartition(cli._CLEAR)[2].splitlines()
     assert shown[0].endswith("run.jsonl, step 21")
@@ -41,6 +47,7 @@ def test_on_a_terminal_there_are_charts_and_on_request_a_table(run_file, on_term
 
 
 def test_the_charts_of_w_and_b_are_there_on_request(tmp_path, monkeypatch, on_terminal, assert_known_failure):
+    on_terminal()
     log, shown = tmp_path / "run-a.wandb", []
     log.write_bytes(b":W&B\xe1\xbe\x00")
     monkeypatch.setattr(leet, "show", shown.append)
@@ -62,6 +69,6 @@ def test_a_folder_of_several_says_which_one_it_took(tmp_path, capsys):
     for name in ("a", "b"):
         write(tmp_path / name / "run.jsonl", [samples.start(), samples.end()])
     assert main(["watch", str(tmp_path)]) == 0
-    assert f"the newest of 2 in {tmp_path}; `flopwatch ls {tmp_path}` lists them" in capsys.readouterr().err
+    assert f"`flopwatch ls {tmp_path}` lists all" in capsys.readouterr().err
     assert main(["watch", str(tmp_path / "a")]) == 0
-    assert "newest" not in capsys.readouterr().err
+    assert "took" not in capsys.readouterr().err

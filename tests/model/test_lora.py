@@ -4,12 +4,13 @@ import pytest
 
 from flopwatch.errors import ArgumentError
 from flopwatch.lightning.counting.discovery import FoundModel, trainable_of
-from flopwatch.model.backward import added_forward_flops, training_flops
+from flopwatch.measure import measure
+from flopwatch.model.backward import added_forward_flops, recomputation, training_flops
 from flopwatch.model.batch import Batch
 from flopwatch.model.families import architecture_of
 from flopwatch.model.lora import fine_tuning
 from tests.model.families.families import FAMILIES
-from tests.model.families.models import batch_of, build, config_of
+from tests.model.families.models import batch_of, build, config_of, inputs_of
 
 NAMES = ["gpt2", "llama", "bert", "vit", "t5"]
 # PEFT takes these heads for linear layers like all others.
@@ -20,17 +21,23 @@ UNSURE += ("recurrent_gemma", "lfm2", "whisper", "convnext", "resnet", "jamba", 
 SURE = [name for name in FAMILIES if not any(each in name for each in UNSURE)]
 
 
-def adapted(name, **settings):
+def adapted(name, checkpointing="none", **settings):
     peft = pytest.importorskip("peft")
     model = build(name)
+    if checkpointing != "none":
+        if not model.supports_gradient_checkpointing:
+            pytest.skip("this class has no checkpointing")
+        model.gradient_checkpointing_enable({"use_reentrant": checkpointing == "reentrant"})
     return peft.get_peft_model(model, peft.LoraConfig(r=4, **settings))
 
 
-def against_peft(name, targets, **settings):
+def against_peft(name, targets, checkpointing="none", **settings):
     architecture, batch = architecture_of(config_of(name)), batch_of(name, 40)
-    model = adapted(name, **settings)
+    model = adapted(name, checkpointing, **settings)
     found = trainable_of(FoundModel(architecture, "", model))
-    ours = fine_tuning(architecture, lora_rank=4, lora_targets=targets)
+    ours = fine_tuning(architecture, lora_rank=4, lora_targets=targets, checkpointing=checkpointing)
+    again = [recomputation(architecture, batch, checkpointing, each) for each in (ours.trainable, found)]
+    assert again[0] == again[1]
     assert set(ours.trainable.adapters) == set(found.adapters)
     assert training_flops(architecture, batch, ours.trainable) == training_flops(architecture, batch, found)
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
@@ -40,6 +47,18 @@ def against_peft(name, targets, **settings):
 @pytest.mark.parametrize("name", NAMES)
 def test_all_linear_layers_are_those_that_peft_adapts(name):
     against_peft(name, "all-linear", target_modules="all-linear", exclude_modules=HEADS)
+
+
+@pytest.mark.parametrize("checkpointing", ["reentrant", "non-reentrant"])
+@pytest.mark.parametrize("name", NAMES)
+def test_checkpointed_layers_have_the_gradients_that_peft_asks_for(name, checkpointing):
+    against_peft(name, "all-linear", checkpointing, target_modules="all-linear", exclude_modules=HEADS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SURE)
+def test_checkpointed_layers_of_every_family_have_the_gradients_that_peft_asks_for(name):
+    against_peft(name, "all-linear", "non-reentrant", target_modules="all-linear", exclude_modules=HEADS)
 
 
 @pytest.mark.slow
@@ -56,6 +75,18 @@ def test_layers_by_name_are_those_that_peft_adapts(targets):
 def test_attention_is_the_four_projections_of_a_llama():
     against_peft("llama", "attention", target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])
     against_peft("bert", "attention", target_modules=["query", "key", "value", "attention.output.dense"])
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bert"])
+@pytest.mark.parametrize("targets", ["all-linear", "attention"])
+def test_the_flops_are_those_that_peft_runs(name, targets):
+    """Independent of the count: the adapted model's own forward and backward, operator by operator."""
+    architecture, batch = architecture_of(config_of(name)).as_reference().with_full_attention(), batch_of(name, 40)
+    ours = fine_tuning(architecture, lora_rank=4, lora_targets=targets)
+    paths = sorted(ours.trainable.adapters)
+    measured = measure(adapted(name, target_modules=paths), **inputs_of(name, batch))
+    assert measured.complete
+    assert measured.training_flops == training_flops(architecture, batch, ours.trainable)
 
 
 MLP = {

@@ -73,6 +73,11 @@ def test_a_model_without_masks_has_no_attention_convention():
         ({"tokens": True}, ArgumentError, "tokens: expected a positive whole amount, got True"),
         ({"source_len": "3k"}, ArgumentError, "source_len: expected a number without a suffix, such as 3000, got '3k'"),
         ({"gpu": "H100"}, UnknownDeviceError, r"'H100' may be several: pass h100-sxm5-80gb \(989 TFLOP/s bf16\)"),
+        (
+            {"tokens": "chinchilla", "lora_rank": 4},
+            ArgumentError,
+            "tokens: expected a number for a run that trains a part",
+        ),
         ({"mfu": 0.4}, ArgumentError, "expected gpu with mfu"),
         ({"convention": "6nd", "lora_rank": 4}, Exception, "count with 'model'"),
         ({"tokens": 5, "samples": 5}, ArgumentError, "in tokens or in samples, got both"),

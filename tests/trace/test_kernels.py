@@ -6,14 +6,14 @@ from tests.trace.traces import ELEMENTWISE
 # As traces of CUDA 11 to 12 and ROCm 6 to 7 name them.
 NAMES = {
     "matmul": [
-        "sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64_warpgroupsize1x1x1_kernel__5x",
-        "void cutlass::Kernel2<cutlass_80_wmma_tensorop_bf16_s161616gemm_bf16_32x32_128x2_tn_align8>(Params)",
+        "sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64_kernel__5x",
+        "cutlass::Kernel2<cutlass_80_wmma_tensorop_bf16_s161616gemm_bf16_32x32_128x2_tn>(Params)",
         "ampere_sgemm_128x128_tn",
         "volta_sgemm_32x32_sliced1x4_tn",
         "nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_NTT",
         "void cublasLt::splitKreduce_kernel<32, 16, int, float>(cublasLt::cublasSplitKParams<float>)",
         "void gemv2T_kernel_val<int, int, __nv_bfloat16, float>(cublasGemvParamsEx)",
-        "void epilogue::impl::globalKernel<float, float, float, true, true>(int, int, long, float*, cublasLtEpilogue_t)",
+        "void epilogue::impl::globalKernel<float, float, float, true, true>(int, int, long, float*, float)",
         "Cijk_Alik_Bljk_BBS_BH_Bias_HA_S_SAV_UserArgs_MT256x192x64_MI16x16x1_SN",
         "triton_tem_fused_mm_12",
         "triton_tem_fused_addmm_relu_3",

@@ -49,7 +49,7 @@ def test_only_the_innermost_product_counts(tmp_path):
     events = [operator(0, 50, "aten::linear", A, B), *called(5, "aten::addmm", (1000,), A, B), launch(40, 7)]
     found = rows(tmp_path, *events, kernel(300, 310, traces.GEMM, correlation=7))
     assert sum(row.flops or 0 for row in found.values()) == 2_000_000_000
-    assert found["aten::linear", (A, B)].flops is None
+    assert (found["aten::linear", (A, B)].flops, found["aten::linear", (A, B)].part) == (None, "matmul")
 
 
 def test_a_copy_within_a_product_is_no_product(tmp_path):

@@ -25,6 +25,9 @@ def say_which(place: Path, taken: Path) -> None:
     """Say on stderr which run of a folder was taken, where it holds several."""
     from flopwatch.report.sources import recordings_in
 
-    if place.is_dir() and (count := recordings_in(place)) > 1:
-        words = f"took {taken}, the newest of {count} in {place}; `flopwatch ls {place}` lists them"
-        print(units.printable(words), file=sys.stderr)
+    if not place.is_dir():
+        return
+    found = recordings_in(place)
+    if found.run_files + found.wandb_logs > 1:
+        all_of_them = f"; `flopwatch ls {place}` lists all" if found.run_files > 1 else ""
+        print(units.printable(f"took the newest run in {place}: {taken}{all_of_them}"), file=sys.stderr)

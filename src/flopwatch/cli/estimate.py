@@ -125,6 +125,7 @@ def _estimated(config: Path, keywords: dict[str, Any]) -> Estimate:
 def _estimate_several(configs: list[Path], keywords: dict[str, Any], *, as_json: bool) -> None:
     """A table with a row per config; what cannot be counted is told at the end, and the rest is printed."""
     from flopwatch.report.render import estimate as rendered
+    from flopwatch.report.render.widths import columns
 
     results: dict[str, Estimate] = {}
     failures: list[tuple[str, FlopwatchError]] = []
@@ -135,7 +136,7 @@ def _estimate_several(configs: list[Path], keywords: dict[str, Any], *, as_json:
         else:
             failures.append((name, result))
     if results:
-        text = rendered.render_json_table(results) if as_json else rendered.render_table(results)
+        text = rendered.render_json_table(results) if as_json else rendered.render_table(results, columns())
         print(text if as_json else units.printable(text, lines=True), end="", flush=True)
     if failures:
         name, why = failures[0]

@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,7 @@ from flopwatch.lightning.inference import Inference
 from flopwatch.lightning.inference_hooks import InferenceHooks
 from flopwatch.lightning.last_checkpoint import save_at_the_end
 from flopwatch.lightning.messages import show_messages
-from flopwatch.lightning.options import OnBudget, Options, budgets_of, folder_of
+from flopwatch.lightning.options import OnBudget, Options, budgets_of, folder_of, profile_of
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.session.session import Phase, Session
 from flopwatch.lightning.timing.stopwatch import Stopwatch
@@ -100,6 +100,10 @@ class FlopWatch(AfterFit, InferenceHooks, _Callback):
         loss: Name of a metric that the module logs, to take as the training loss at a window's end; by default the mean
             of what `training_step` returns.
         val_loss: Name of the logged validation loss; by default "val_loss".
+        profile: Whether to profile three steps with `torch.profiler` after the tenth, to say in the report where a
+            step's time goes; the trace is written beside the run file, for Perfetto and `flopwatch trace`.
+        profile_every: Profile again and again, such as every "1 hour" or "1000 steps".
+        profile_ranks: Whose steps to profile; the report reads those of the first rank.
         dirpath: Folder of the run file and the report; by default a new one in `default_root_dir/flopwatch`.
         report: Whether to write `report.html` at the end.
         prefix: Word before every logged key.
@@ -136,6 +140,9 @@ class FlopWatch(AfterFit, InferenceHooks, _Callback):
         kg_co2_per_kwh: float | None = None,
         loss: str | None = None,
         val_loss: str | None = None,
+        profile: bool = False,
+        profile_every: str | None = None,
+        profile_ranks: Sequence[int] = (0,),
         dirpath: str | Path | None = None,
         report: bool = True,
         prefix: str = "",
@@ -158,6 +165,7 @@ class FlopWatch(AfterFit, InferenceHooks, _Callback):
             kg_co2_per_kwh=kg_co2_per_kwh,
             loss=loss,
             val_loss=val_loss,
+            profile=profile_of(profile, profile_every, profile_ranks),
             dirpath=folder_of(dirpath),
             report=report,
             prefix=prefix,

@@ -51,8 +51,8 @@ def fine_tuning(
             names of layers such as "q_proj", as PEFT's `target_modules` matches them: a path's end. Of models with
             experts only layers of attention can be named, for what PEFT does with experts differs between versions.
         freeze: Paths of parts that do not train, with all that is below them, such as "model.vision_tower".
-        checkpointing: How layers are checkpointed. PyTorch's reentrant kind trains adapters only where the embeddings'
-            output is made to require a gradient (`enable_input_require_grads`, which PEFT calls).
+        checkpointing: How layers are checkpointed. If they are, PEFT makes the embeddings' output require a gradient
+            (`enable_input_require_grads`), so that the first layers have one for their input, too.
 
     Raises:
         ArgumentError: If the rank is not positive, a target or path is not in the model, or "all-linear" is asked of a
@@ -62,14 +62,13 @@ def fine_tuning(
         raise ArgumentError(f"expected a LoRA rank between 1 and {_MOST_RANK:,}, got {lora_rank}")
     leaves = dict(architecture.named_leaves())
     targets = {} if lora_rank is None else _targets(leaves, lora_targets)
-    is_reentrant = lora_rank is not None and checkpointing == "reentrant"
     frozen = leaves if lora_rank is not None else _below(leaves, freeze)
     adapters = {path: Adapter(lora_rank or 0) for path in targets}
     added = sum((lora_rank or 0) * (leaf.in_features + leaf.out_features) for leaf in targets.values())
     own = architecture.parameters()
     left = 0 if lora_rank is not None else own - sum(leaf.parameters() for leaf in frozen.values())
     names = frozenset(name for path in frozen for name in _names(path))
-    inputs = frozenset(path for path, leaf in leaves.items() if is_reentrant and _reads_words(leaf))
+    inputs = _embeddings(leaves) if lora_rank is not None and checkpointing != "none" else frozenset()
     return FineTuning(Trainable(names, adapters, inputs), added, left + added, _words(lora_rank, targets, freeze))
 
 
@@ -80,8 +79,15 @@ def _words(rank: int | None, targets: Mapping[str, Linear], freeze: Sequence[str
     return f"LoRA of rank {rank} on {len(targets)} layers ({_few(layers)}), all else frozen"
 
 
-def _reads_words(leaf: Leaf) -> bool:
-    return isinstance(leaf, Embedding) and leaf.words
+def _embeddings(leaves: Mapping[str, Leaf]) -> frozenset[str]:
+    """Tables of words, those that are tied to them, and what embeds patches."""
+    return frozenset(path for path, leaf in leaves.items() if _is_embedding(leaf))
+
+
+def _is_embedding(leaf: Leaf) -> bool:
+    if isinstance(leaf, Embedding):
+        return leaf.words or leaf.tied is not None
+    return isinstance(leaf, Linear) and leaf.role == "patches"
 
 
 def _names(path: str) -> tuple[str, ...]:

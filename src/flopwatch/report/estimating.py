@@ -137,6 +137,8 @@ def _measured(config: Any, batch: Batch, how: dict[str, Any], unknown: UnknownMo
 
 def _tokens(tokens: Amount | None, one: Estimate) -> int | None:
     if isinstance(tokens, str) and tokens.lower() == CHINCHILLA:
+        if one.trained_parameters is not None:
+            raise ArgumentError("tokens: expected a number for a run that trains a part of the model, got 'chinchilla'")
         return CHINCHILLA_TOKENS_PER_PARAMETER * one.parameters
     return _optional("tokens", tokens)
 

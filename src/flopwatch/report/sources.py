@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,23 @@ def open_run(text: str, tell: Tell = no_bar) -> Run:
     return _from_log(path, tell) if path.suffix == ".wandb" else read_run(path, tell)
 
 
-def recordings_in(folder: Path) -> int:
-    """How many run files and W&B logs a folder holds, in it or below; of a W&B run that has both, both."""
+@dataclass(frozen=True)
+class Recordings:
+    """How many run files and, of runs that have none, W&B logs are in a folder or below."""
+
+    run_files: int
+    wandb_logs: int
+
+
+def recordings_in(folder: Path) -> Recordings:
+    """Count what a folder holds; W&B's copies of run files are none of it.
+
+    Args:
+        folder: Where to look.
+    """
     files = [each for each in folder.rglob(_ATTACHED) if not {"wandb", "files"} <= set(each.relative_to(folder).parts)]
-    return len(files) or sum(1 for _ in folder.rglob("*.wandb"))
+    logs = [each for each in folder.rglob("*.wandb") if not any(each.parent.glob(f"files/*/{_ATTACHED}"))]
+    return Recordings(len(files), len(logs))
 
 
 def _exists(path: Path) -> bool:

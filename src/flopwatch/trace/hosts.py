@@ -89,7 +89,8 @@ def link(trace: Trace, nesting: Nesting) -> Links:
     wanted = set(device.correlation)
     of_correlation = {each: index for index, each in enumerate(launches.correlation) if each in wanted}
     owner = _operators_around(trace, nesting, of_correlation.values())
-    of_external = {each: index for index, each in enumerate(trace.operators.external) if each > 0}
+    named = {each for each in device.external if each > 0}
+    of_external = {each: index for index, each in enumerate(trace.operators.external) if each in named}
     links = Links(array("q", [NONE]) * len(device), array("q", [NONE]) * len(device))
     for index, (correlation, external) in enumerate(zip(device.correlation, device.external, strict=True)):
         launch = of_correlation.get(correlation, NONE)

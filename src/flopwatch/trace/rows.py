@@ -10,7 +10,7 @@ from flopwatch.errors import UnknownDeviceError
 from flopwatch.hardware.chips import DTYPES, Chip, Dtype, find_chip
 from flopwatch.trace.formulas import Cost, cost_of, part_of
 from flopwatch.trace.kernels import is_tf32
-from flopwatch.trace.reader import NONE, Trace
+from flopwatch.trace.reader import Trace
 from flopwatch.trace.work import Work, operator_name
 
 MEMORY_BOUND, COMPUTE_BOUND = "memory", "compute"
@@ -109,7 +109,6 @@ def rows_of(trace: Trace, work: Work, chip: Chip | None) -> list[Row]:
 
 def _calls(trace: Trace, work: Work) -> Iterator[tuple[_Key, int, Cost | None]]:
     """Yield each call with its time and cost; what no operator is known of counts as a call each."""
-    outer = _outer_products(trace, work)
     calls: dict[tuple[int, str], _Call] = {}
     for piece in work.pieces:
         time, name = piece.end - piece.start, trace.names[piece.name]
@@ -122,7 +121,7 @@ def _calls(trace: Trace, work: Work) -> Iterator[tuple[_Key, int, Cost | None]]:
         call.is_tf32 = call.is_tf32 or is_tf32(name)
     for (index, part), call in calls.items():
         recorded = trace.calls[trace.operators.call[index]]
-        cost = cost_of(call.name, recorded) if part == part_of(call.name) and index not in outer else None
+        cost = cost_of(call.name, recorded) if part == part_of(call.name) and index not in work.outer else None
         shapes = _tensors(recorded.shapes)
         if cost is None:
             yield _Key(call.name, _plain(part), call.phase, shapes), call.time, None
@@ -134,20 +133,6 @@ def _calls(trace: Trace, work: Work) -> Iterator[tuple[_Key, int, Cost | None]]:
 def _plain(part: str) -> str:
     """A part's name without whether something hides it."""
     return part.removesuffix("_exposed")
-
-
-def _outer_products(trace: Trace, work: Work) -> set[int]:
-    """Operators with a formula around others that have one, which count instead: a linear around its addmm."""
-    outer: set[int] = set()
-    names = trace.names
-    products = [part_of(name) is not None for name in names]
-    for index, name in enumerate(trace.operators.name):
-        above = work.nesting.parent[index] if products[name] else NONE
-        while above != NONE and above not in outer:
-            if products[trace.operators.name[above]]:
-                outer.add(above)
-            above = work.nesting.parent[above]
-    return outer
 
 
 def _tensors(shapes: Any) -> tuple[Any, ...]:

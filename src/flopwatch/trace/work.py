@@ -65,6 +65,7 @@ class Work:
         span: Start and end of the steps in nanoseconds.
         pieces: What ran.
         nesting: The host's operators.
+        outer: Products around others that count instead of them.
     """
 
     device: str | None
@@ -74,6 +75,7 @@ class Work:
     span: tuple[int, int]
     pieces: list[Piece]
     nesting: hosts.Nesting
+    outer: frozenset[int]
 
 
 def kind_of(part: str, phase: int) -> int:
@@ -88,17 +90,21 @@ def work_of(trace: Trace) -> Work:
         TraceError: If nothing took time within the profiled steps.
     """
     nesting = hosts.nest(trace)
+    outer = frozenset(outer_products(trace, nesting))
     if len(trace.device):
         busy = Counter[int]()
         for where, start, end in zip(trace.device.where, trace.device.start, trace.device.end, strict=True):
             busy[where] += end - start
         where = busy.most_common(1)[0][0]
         span, steps = _device_span(trace, where)
-        pieces = list(_device_pieces(trace, nesting, where, span))
-        work = Work(_device_name(trace, where), False, len(busy), steps, span, pieces, nesting)
+        pieces = [
+            each for each in _device_pieces(trace, nesting, outer, span) if trace.device.where[each.event] == where
+        ]
+        work = Work(_device_name(trace, where), False, len(busy), steps, span, pieces, nesting, outer)
     else:
         span, steps = _host_span(trace)
-        work = Work(CPU, True, 1, steps, span, list(_host_pieces(trace, nesting, span)), nesting)
+        pieces = list(_host_pieces(trace, nesting, outer, span))
+        work = Work(CPU, True, 1, steps, span, pieces, nesting, outer)
     if not work.pieces:
         raise TraceError(f"{trace.path}: expected device or operator time within the profiled steps, got none")
     return work
@@ -131,20 +137,39 @@ def _outer(marks: list[Step]) -> tuple[int, int]:
     return min(each.start for each in marks), max(each.end for each in marks)
 
 
-def _device_pieces(trace: Trace, nesting: hosts.Nesting, where: int, span: tuple[int, int]) -> Iterator[Piece]:
+def _device_pieces(
+    trace: Trace, nesting: hosts.Nesting, outer: frozenset[int], span: tuple[int, int]
+) -> Iterator[Piece]:
     device, links = trace.device, hosts.link(trace, nesting)
     for index in range(len(device)):
         start, end = max(device.start[index], span[0]), min(device.end[index], span[1])
-        if device.where[index] != where or start >= end:
+        if start >= end:
             continue
         operator, name = links.operator[index], device.name[index]
         phase = nesting.phase[operator] if operator != NONE else UNKNOWN
         part, is_named = COPY, True
         if device.kind[index] != COPY_EVENT:
-            part, is_named = part_of_kernel(trace.names[name], operator_name(trace, operator))
+            by = "" if operator in outer else operator_name(trace, operator)
+            part, is_named = part_of_kernel(trace.names[name], by)
         if part == OTHER and phase == OPTIMIZER_PHASE:
             part = OPTIMIZER
         yield Piece(start, end, kind_of(part, phase), operator, name, links.launched[index], is_named, index)
+
+
+def outer_products(trace: Trace, nesting: hosts.Nesting) -> set[int]:
+    """Operators with a formula around others that have one, which count instead: a linear around its addmm."""
+    is_product = [part_of(name) is not None for name in trace.names]
+    name, parent = trace.operators.name, nesting.parent
+    around = [NONE] * len(trace.operators)  # the nearest product around each
+    outer: set[int] = set()
+    for indices in nesting.threads.values():
+        for index in indices:
+            above = parent[index]
+            if above != NONE:
+                around[index] = above if is_product[name[above]] else around[above]
+            if is_product[name[index]] and around[index] != NONE:
+                outer.add(around[index])
+    return outer
 
 
 def operator_name(trace: Trace, operator: int) -> str:
@@ -154,7 +179,7 @@ def operator_name(trace: Trace, operator: int) -> str:
     return trace.names[trace.operators.name[operator]]
 
 
-def _host_pieces(trace: Trace, nesting: hosts.Nesting, span: tuple[int, int]) -> Iterator[Piece]:
+def _host_pieces(trace: Trace, nesting: hosts.Nesting, outer: frozenset[int], span: tuple[int, int]) -> Iterator[Piece]:
     """Operators' own time; an annotation is none, unless it stands for communication."""
     for begun, ended, operator in hosts.own_times(trace, nesting):
         start, end = max(begun, span[0]), min(ended, span[1])
@@ -162,7 +187,8 @@ def _host_pieces(trace: Trace, nesting: hosts.Nesting, span: tuple[int, int]) ->
         communicates = is_communication(trace.names[name])
         if start >= end or (trace.operators.annotation[operator] and not communicates):
             continue
-        part = COMMUNICATION if communicates else part_of(trace.names[name]) or OTHER
+        product = None if operator in outer else part_of(trace.names[name])
+        part = COMMUNICATION if communicates else product or OTHER
         phase = nesting.phase[operator]
         if part == OTHER and phase == OPTIMIZER_PHASE:
             part = OPTIMIZER

@@ -178,3 +178,18 @@ class Phases:
         done, self._done = self._done, None
         self._wanted = self._timer.sees_stalls
         return done
+
+
+def phases_of(strategy: Any, module: Any, timer: DeviceTimer, tap: ProfilerTap, ranks_per_replica: int) -> Phases:
+    """Return what samples the steps of a module.
+
+    Args:
+        strategy: The Trainer's.
+        module: The LightningModule.
+        timer: Marks the device's queue.
+        tap: Listens to the Trainer's profiler.
+        ranks_per_replica: How many ranks share what a batch costs.
+    """
+    automatic = bool(module.automatic_optimization)
+    actions = actions_of(strategy, module)
+    return Phases(timer, tap, actions, automatic=automatic, ranks_per_replica=ranks_per_replica)

@@ -71,7 +71,7 @@ class Section:
     """A heading and what stands below it: rows of a table, or sentences.
 
     Without `columns` a row is a name and a value. `bars` stand beside rows, `None` where there is none; by `keys`, the
-    numbers behind the cells, a reader can sort a table of a page.
+    numbers behind the cells, a reader can sort a table of a page; `short_names` are rows' first cells for short lines.
     """
 
     heading: str
@@ -80,6 +80,7 @@ class Section:
     bars: tuple[Bar | None, ...] = ()
     sentences: tuple[str, ...] = ()
     keys: tuple[tuple[float | None, ...], ...] = ()
+    short_names: Cells = ()
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -156,6 +157,7 @@ def _parts(report: Report) -> Section:
         table.columns,
         bars=(*_bars(report), None),
         sentences=tuple(_remarks(report, counted=counted)),
+        short_names=(*(efficiency.part_words(part.kind, short=True) for part in report.parts), "total"),
     )
 
 

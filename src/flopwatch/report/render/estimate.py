@@ -18,7 +18,8 @@ from flopwatch.model.estimate import Estimate, PlannedRun
 from flopwatch.report.render.widths import facts
 
 _ATTENTION = {"causal": "causal, unmasked pairs only", "full": "full, all pairs"}
-_SHORTEST_NAME = 16
+_SHORTEST_NAME, _LEAST_OF_A_NAME = 24, 16
+_OF_THE_HARDWARE = ("gpu", "dtype", "count", "peak_flops_per_second", "peak_source")
 
 
 def render_json(result: Estimate) -> str:
@@ -63,7 +64,12 @@ def _values(result: Estimate) -> dict[str, Any]:
     if result.planned is not None:
         values.update(dataclasses.asdict(result.planned))
     if result.scenarios:
-        values["scenarios"] = [dataclasses.asdict(each) for each in result.scenarios]
+        each_has = dataclasses.asdict(result.scenarios[0])
+        values.update({name: each_has[name] for name in _OF_THE_HARDWARE})
+        values["scenarios"] = [
+            {"mfu": each.mfu, "seconds": each.seconds, "gpu_hours": each.gpu_hours, "usd": each.usd}
+            for each in result.scenarios
+        ]
     return values
 
 
@@ -82,8 +88,13 @@ def render_text(result: Estimate, width: int = 120) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def render_table(results: Mapping[str, Estimate]) -> str:
-    """Render several estimates as a table with a row for each."""
+def render_table(results: Mapping[str, Estimate], width: int = 120) -> str:
+    """Render several estimates as a table with a row for each.
+
+    Args:
+        results: Estimates by the names of their configs.
+        width: Columns of the terminal.
+    """
     columns = [_columns(each) for each in results.values()]
     headers = list(dict.fromkeys(name for each in columns for name in each))
     rows = [[name, *(each.get(header, "") for header in headers)] for name, each in zip(results, columns, strict=True)]
@@ -95,7 +106,7 @@ def render_table(results: Mapping[str, Estimate]) -> str:
     plan = first.planned or next(iter(first.scenarios), None)
     if plan is not None:
         lines += [("hardware", f"{plan.count:,} x {plan.gpu}"), ("peak", _peak_words(plan))]
-    return f"{table}\n\n{facts(lines, max(map(len, table.splitlines())))}\n"
+    return f"{table}\n\n{facts(lines, width)}\n"
 
 
 def _columns(result: Estimate) -> dict[str, str]:
@@ -121,17 +132,23 @@ def _columns(result: Estimate) -> dict[str, str]:
 
 
 def _component_table(result: Estimate, width: int) -> str:
-    """The table of parts; where it is too wide for the terminal, names lose their beginning."""
+    """The table of parts.
+
+    Where it is too wide for the terminal, names lose their beginning; where too little of them would be left, numbers
+    are rounded.
+    """
     routed = result.active_parameters != result.parameters
-    rows = [_row(row, result, routed) for row in result.components]
-    numbers = sum(2 + max(len(row[place]) for row in rows) for place in range(1, len(rows[0]))) if rows else 0
-    room = max(width - max(numbers, 50 if routed else 40), _SHORTEST_NAME)
-    return tabulate(
-        [(_shortened(row[0], room), *row[1:]) for row in rows],
-        headers=("component", "parameters", *(("active",) if routed else ()), "forward FLOPs", "share"),
-        colalign=("left", "right", *(("right",) if routed else ()), "right", "right"),
-        disable_numparse=True,
-    )
+    headers = ("component", "parameters", *(("active",) if routed else ()), "forward FLOPs", "share")
+    align = ("left", *("right" for _ in headers[1:]))
+    longest = max((len(row.name) for row in result.components), default=0)
+    for exact in (True, False):
+        rows = [_row(row, result, routed, exact) for row in result.components]
+        table = tabulate(rows, headers=headers, colalign=align, disable_numparse=True)
+        room = longest - max(max(map(len, table.splitlines())) - width, 0)
+        if room >= min(longest, _SHORTEST_NAME):
+            break
+    short = [(_shortened(row[0], max(room, _LEAST_OF_A_NAME)), *row[1:]) for row in rows]
+    return tabulate(short, headers=headers, colalign=align, disable_numparse=True)
 
 
 def _shortened(name: str, room: int) -> str:
@@ -155,10 +172,14 @@ def _scenario_table(result: Estimate) -> str:
     return tabulate(rows, headers=chosen, disable_numparse=True, colalign=["right"] * len(chosen))
 
 
-def _row(row: ComponentRow, result: Estimate, routed: bool) -> tuple[str, ...]:
-    active = (units.UNKNOWN if row.active_parameters is None else f"{row.active_parameters:,}",) if routed else ()
+def _row(row: ComponentRow, result: Estimate, routed: bool, exact: bool) -> tuple[str, ...]:
+    def count(value: int | None) -> str:
+        return f"{value:,}" if exact and value is not None else units.format_count(value)
+
+    flops = f"{row.forward_flops:,}" if exact else units.format_si(row.forward_flops, _unit(result))
     share = row.forward_flops / result.forward_flops if result.forward_flops else None
-    return row.name, f"{row.parameters:,}", *active, f"{row.forward_flops:,}", units.format_share(share)
+    active = (count(row.active_parameters),) if routed else ()
+    return row.name, count(row.parameters), *active, flops, units.format_share(share)
 
 
 def _lines(result: Estimate) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from flopwatch.report.listing import ListedRun
 _NARROWEST_NAME = 12
 _PADDING = 2  # what tabulate adds to a heading
 _STATUS = {"killed or still running": "no end"}
-_HEADERS = ("run", "status", "started", "wall time", "steps", "MFU", "cost")
+_HEADERS = ("run", "status", "started", "wall", "steps", "MFU", "cost")
 
 
 def render_json(runs: Sequence[ListedRun]) -> str:
