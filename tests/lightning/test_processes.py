@@ -104,7 +104,7 @@ def test_two_nodes_are_one_run(train, tmp_path, start):
     for node in nodes:
         _, errors = node.communicate(timeout=120)
         assert node.returncode == 0, errors[-3000:]
-        assert "stopped measuring" not in errors
+        assert b"stopped measuring" not in errors
     (segment,) = read_run(tmp_path / "run").segments
     assert (segment.end.totals.counts.samples, segment.start.device.count) == (SEQUENCES, 2)
     assert segment.end.totals.counts.flops == SEQUENCES * FLOPS_PER_SEQUENCE
