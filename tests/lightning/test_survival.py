@@ -230,8 +230,8 @@ def test_no_thread_is_left_behind(tmp_path):
 def test_a_fit_that_goes_on_where_flopwatch_stopped_before_its_first_window_says_how_far_it_came(tmp_path, monkeypatch):
     ended = Session.batch_ended
 
-    def breaks(self, batch, skipped):
-        ended(self, batch, skipped)
+    def breaks(self, *batch, **how):
+        ended(self, *batch, **how)
         if self._last_step == 4:
             break_()
 
