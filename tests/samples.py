@@ -4,7 +4,19 @@ from dataclasses import replace
 
 from flopwatch.model.architecture import ComponentRow
 from flopwatch.run.counts import COUNTED, Counts
-from flopwatch.run.records import BudgetLine, Device, End, Event, Hardware, Start, Totals, Window, Work
+from flopwatch.run.records import (
+    BudgetLine,
+    Device,
+    End,
+    Event,
+    Hardware,
+    Memory,
+    Start,
+    StepPhases,
+    Totals,
+    Window,
+    Work,
+)
 
 H100 = Device(
     name="NVIDIA H100 80GB HBM3",
@@ -42,6 +54,21 @@ WORK = Work(
     components=(ComponentRow("layers.mlp", 600, 6_000), ComponentRow("lm_head", 400, 2_000)),
 )
 TERA = 10**12
+# A step of a second; forward at 3e14 FLOP/s is 30% of the peak, backward at 4e14 is 40%.
+PHASES = StepPhases(
+    seconds=1.0,
+    transfer_seconds=0.01,
+    forward_seconds=0.3,
+    backward_seconds=0.5,
+    clip_seconds=0.04,
+    optimizer_seconds=0.1,
+    forward_flops=90 * TERA,
+    backward_flops=200 * TERA,
+    recomputed_flops=0,
+)
+MEMORY = Memory(
+    peak_bytes=60 * 2**30, reserved_bytes=72 * 2**30, allocated_bytes=50 * 2**30, total_bytes=80 * 2**30, retries=3
+)
 
 
 def start(**changes):

@@ -64,3 +64,10 @@ def test_unknown_is_never_a_number(formatted):
 def test_percent_is_not_clamped():
     assert units.format_percent(1.13) == "113%"
     assert units.format_share(0.00001) == "<0.1%"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.034892, "34.9 ms"), (1.5, "1500 ms"), (2e-6, "0.002 ms"), (None, "n/a")]
+)
+def test_milliseconds(seconds, text):
+    assert units.format_milliseconds(seconds) == text

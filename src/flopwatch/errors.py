@@ -39,6 +39,10 @@ class RunFileError(FlopwatchError):
     """A run file that does not exist or holds nothing readable."""
 
 
+class TraceError(FlopwatchError):
+    """A profiler's trace that does not exist, is damaged or says nothing of a device's time."""
+
+
 class DriverError(FlopwatchError):
     """The NVIDIA driver did not respond."""
 

@@ -21,6 +21,7 @@ SI_PREFIXES = {
 }
 COUNT_PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12, "Q": 10**15}
 SECONDS_PER_MINUTE, SECONDS_PER_HOUR, SECONDS_PER_DAY = 60, 3600, 86_400
+DAYS_PER_YEAR = 365
 JOULES_PER_KWH = 3_600_000
 UNKNOWN = "n/a"
 
@@ -174,7 +175,15 @@ def format_duration(seconds: float | None) -> str:
     if hours < 24:
         return f"{hours}h {minutes:02d}m"
     days, hours = divmod(round(seconds / SECONDS_PER_HOUR), 24)
-    return f"{days:,}d {hours}h"
+    if days < DAYS_PER_YEAR:
+        return f"{days}d {hours}h"
+    years, days = divmod(round(seconds / SECONDS_PER_DAY), DAYS_PER_YEAR)
+    return f"{years:,}y {days}d"
+
+
+def format_milliseconds(seconds: float | None) -> str:
+    """Print a time within a step: 0.0349 is "34.9 ms"."""
+    return UNKNOWN if seconds is None else f"{format_plain(1000 * seconds)} ms"
 
 
 def format_clock(hertz: float | None) -> str:

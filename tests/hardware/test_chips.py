@@ -134,7 +134,42 @@ def test_the_data_file_has_no_unknown_columns():
     header = next(csv.reader(text.splitlines()))
     clocks = {"boost_clock_hz", "vector_clock_hz", "max_clock_hz", "clock_basis"}
     known = {"key", "names", "sm_count", "flops_per_clock_per_sm", "confidence", "source", "notes"}
+    known.add("memory_bytes_per_second")
     assert set(header) == known | clocks | set(chips.DTYPES)
+
+
+@pytest.mark.parametrize(
+    ("name", "bus_bits", "bits_per_second_and_pin"),
+    [
+        # Memory's width and data rate, as the datasheets and whitepapers have them.
+        ("Tesla V100-SXM2-16GB", 4096, 1.756e9),
+        ("NVIDIA A100-SXM4-40GB", 5120, 2.43e9),
+        ("NVIDIA A100-SXM4-80GB", 5120, 3.186e9),
+        ("NVIDIA H100 80GB HBM3", 5120, 5.234e9),
+        ("NVIDIA H100 PCIe", 5120, 3.125e9),
+        ("NVIDIA H200", 6144, 6.25e9),
+        ("NVIDIA L40S", 384, 18e9),
+        ("NVIDIA L4", 192, 12.5e9),
+        ("Tesla T4", 256, 10e9),
+        ("NVIDIA GeForce RTX 3090", 384, 19.5e9),
+        ("NVIDIA GeForce RTX 4090", 384, 21e9),
+        ("NVIDIA GeForce RTX 5090", 512, 28e9),
+        ("AMD Instinct MI300X", 8192, 5.2e9),
+        ("AMD Instinct MI250X", 4096, 3.2e9),  # one GCD
+    ],
+)
+def test_memory_bandwidth_is_width_times_data_rate(name, bus_bits, bits_per_second_and_pin):
+    expected = bus_bits / 8 * bits_per_second_and_pin
+    assert find_chip(name).memory_bytes_per_second == pytest.approx(expected, rel=0.01)
+
+
+def test_boards_of_one_row_that_differ_in_memory_have_no_bandwidth():
+    for name in ("NVIDIA A800-SXM4-80GB", "NVIDIA H20", "NVIDIA A800 40GB Active"):
+        assert find_chip(name).memory_bytes_per_second is None
+
+
+def test_no_unconfirmed_chip_has_a_bandwidth():
+    assert [each.key for each in all_chips() if each.confidence == "low" and each.memory_bytes_per_second] == []
 
 
 TRAPS = {

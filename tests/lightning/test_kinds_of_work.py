@@ -341,7 +341,9 @@ def test_lora_by_peft_is_counted_by_closed_form(tmp_path):
         run.end.totals.counts.flops == 3 * expected < 3 * training_flops(found.architecture, Batch(2, 40), EVERYTHING)
     )
     assert run.work.trainable_parameters == 3 * 4 * (2 * 64 + 64 + 32)
-    assert run.work.components[-1].name == "adapters"
+    adapters = run.work.components[-1]
+    # Three layers, rank 4: q_proj from 64 to 64, v_proj from 64 to 32.
+    assert (adapters.name, adapters.parameters) == ("adapters", 3 * 4 * (2 * 64 + 64 + 32))
 
 
 def test_what_a_callback_thaws_between_epochs_counts_from_that_epoch_on(tmp_path, caplog):

@@ -225,3 +225,57 @@ def test_without_a_window_the_reason_counts_the_steps(tmp_path):
     assert reason(*head, warm_up) == "no step finished after the first one (warm-up)"
     windows = [samples.window(10, 1010.0), samples.window(20, 1020.0, None)]
     assert reason(*head, *windows, late) == "the FLOPs or the duration of 1 of 2 windows are unknown"
+
+
+def killed_and_resumed(tmp_path):
+    """A process that saved step 300 after 305 s and was killed around step 350 after 345; the next began after 400."""
+    windows = [samples.window(290, 1300.0), samples.window(340, 1340.0)]
+    first = write(tmp_path / "a" / "run.jsonl", [samples.start(), samples.WORK, *windows])
+    kept = samples.changed(samples.totals(300, 1345.0, 240_000 * TERA), hardware_flops=300_000 * TERA)
+    kept = replace(kept, lost_steps=50, lost_flops=40_000 * TERA, lost_seconds=40.0)
+    kept = replace(kept, seconds_by_kind={"setup": 25.0, "training": 280.0})
+    resumed = samples.start(
+        time=1400.0, step=300, totals=kept, capacity_flops=800e15, resumed_from=str(first.resolve())
+    )
+    later = samples.changed(kept, flops=320_000 * TERA, hardware_flops=400_000 * TERA, steps=400)
+    later = replace(later, seconds=445.0, device_seconds=890.0, seconds_by_kind={"setup": 25.0, "training": 380.0})
+    end = replace(samples.end(400, 1500.0), totals=later)
+    return report_of(tmp_path, [resumed, samples.WORK, samples.window(400, 1500.0, totals=later), end], "b/run.jsonl")
+
+
+def test_a_killed_process_ends_where_the_next_one_went_on(tmp_path):
+    report = killed_and_resumed(tmp_path)
+    first, second = report.each_process
+    assert (first.first_step, first.last_step, second.first_step, second.last_step) == (0, 300, 300, 400)
+    # 25 + 280 s that were kept and 40 that were not.
+    assert (first.seconds, second.seconds) == (345.0, 100.0)
+    assert report.totals.lost_steps == 50
+
+
+def test_device_hours_of_the_table_are_those_of_the_headline(tmp_path):
+    report = killed_and_resumed(tmp_path)
+    paid = sum(part.device_seconds for part in report.parts if part.kind != "interruption")
+    assert paid == pytest.approx(report.totals.device_seconds) == 890.0
+    assert sum(part.device_seconds for part in report.parts) == pytest.approx(2 * 500.0)
+
+
+def test_what_to_do_has_the_shares_of_the_table(tmp_path):
+    report = killed_and_resumed(tmp_path)
+    shares = {part.kind: part.flops / sum(each.flops for each in report.parts) for part in report.parts}
+    found = {each.kind: each.of_run for each in report.findings if each.of_run is not None}
+    assert {"recomputed", "lost", "interruption"} <= set(found)
+    assert found == pytest.approx({kind: shares[kind] for kind in found})
+    # 8e16 of 2 x 500 s x 1e15 FLOP/s were recomputed: 8%; of hardware FLOPs it is a fifth.
+    assert found["recomputed"] == pytest.approx(0.08)
+    assert next(each.share for each in report.findings if each.kind == "recomputed") == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_compared"),
+    [({}, True), ({"trainable_parameters": 8_000_000_000}, True), ({"trainable_parameters": 40_000_000}, False)],
+)
+def test_published_runs_are_compared_where_all_parameters_train(tmp_path, changes, is_compared):
+    size = {"parameters": 8_000_000_000, "active_parameters": 8_000_000_000, "tokens": 400, "method": "config"}
+    records = samples.healthy_run()
+    records[1] = replace(records[1], **size, **changes)
+    assert (report_of(tmp_path, records).known is not None) == is_compared

@@ -187,7 +187,7 @@ def test_on_a_terminal_a_running_w_and_b_run_is_charts(terminal, tmp_path):
     try:
         assert training.stdout.readline() == "written\n"
         before = {path: path.read_bytes() for path in (tmp_path / "wandb").rglob("*.json")}
-        terminal("watch", tmp_path)
+        terminal("watch --leet", tmp_path)
         shown = terminal.screen("perf/step_seconds")
         assert "budget/fraction" in shown
         assert "perf/mfu" in shown
@@ -197,7 +197,7 @@ def test_on_a_terminal_a_running_w_and_b_run_is_charts(terminal, tmp_path):
         (folder,) = tmp_path.glob("flopwatch-*")
         charts = f"wandb-core leet.*{folder}"
         assert pids(charts)
-        subprocess.run(["pkill", "-f", "from flopwatch.cli import main.* watch$"], check=True)
+        subprocess.run(["pkill", "-f", "from flopwatch.cli import main.* watch --leet$"], check=True)
         deadline = time.monotonic() + 20
         while folder.exists() or pids(charts):
             assert time.monotonic() < deadline

@@ -6,11 +6,12 @@ import pytest
 
 from flopwatch.errors import RunFileError
 from flopwatch.run.record_lines import KINDS, from_json, to_json
-from flopwatch.run.records import SCHEMA, Checkpoint, Progress, Totals, Window
+from flopwatch.run.records import SCHEMA, Checkpoint, Profile, Progress, Totals, Window
 from tests import samples
 
 PROGRESS = Progress(1003.5, 2, samples.totals(2, 1003.5, 1_600))
-RECORDS = [PROGRESS, Checkpoint(2, PROGRESS.totals), samples.HARDWARE, samples.H100, *samples.healthy_run()]
+PROFILE = Profile(14, 3, step_seconds=1.5, extra_seconds=0.25, trace="/runs/trace.json.gz")
+RECORDS = [PROGRESS, PROFILE, Checkpoint(2, PROGRESS.totals), samples.HARDWARE, samples.H100, *samples.healthy_run()]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)

@@ -29,7 +29,11 @@ _WITHOUT_TENSOR_CORES: tuple[Dtype, ...] = ("fp32", "fp64")
 _SLICE = re.compile(r" MIG (?:\d+c\.)?\d+g\.\d+gb[\w+.]*$")
 _VGPU = re.compile(r"^GRID |(?<!PG\d{3})-\d+(?:-\d+)?(?:[ABCQ]|CME)?$")
 _TEXT_COLUMNS = ("key", "names", "flops_per_clock_per_sm", "clock_basis", "confidence", "source", "notes")
-_NUMBER_COLUMNS = ("sm_count", "boost_clock_hz", "vector_clock_hz", "max_clock_hz", *DTYPES)
+_NUMBER_COLUMNS = (
+    *("sm_count", "boost_clock_hz", "vector_clock_hz", "max_clock_hz"),
+    *DTYPES,
+    "memory_bytes_per_second",
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Chip:
         boost_clock_hz: Clock that the datasheet's tensor figures are for.
         vector_clock_hz: Clock that its FP32 and FP64 figures are for, where that is another one.
         rates: Dense FLOPs per clock and SM by precision, FP32 accumulation.
+        memory_bytes_per_second: Bandwidth of its memory, the datasheet's value.
         confidence: How well the row is confirmed; nothing is computed from a "low" one.
         source: Where the figures are from.
         notes: What to know about them.
@@ -55,6 +60,7 @@ class Chip:
     boost_clock_hz: float | None = None
     vector_clock_hz: float | None = None
     rates: Mapping[Dtype, int] = field(default_factory=dict)
+    memory_bytes_per_second: float | None = None
     confidence: Confidence = "user"
     source: str = "given by the user"
     notes: str = ""
@@ -159,6 +165,7 @@ def _chip(row: Mapping[str | None, str | None], where: str) -> Chip:
         boost_clock_hz=numbers.get("boost_clock_hz"),
         vector_clock_hz=numbers.get("vector_clock_hz"),
         rates=_rates(cells.get("flops_per_clock_per_sm", ""), where),
+        memory_bytes_per_second=numbers.get("memory_bytes_per_second"),
         confidence=cast(Confidence, confidence),
         source=cells.get("source") or f"given by the user in {where.partition(',')[0]}",
         notes=cells.get("notes", ""),

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from flopwatch.measure import flex, packages
+from flopwatch.model import products
 
 Formula = Callable[..., int]
 aten = torch.ops.aten
@@ -174,30 +175,20 @@ def fourier_transform(x: Any, dims: Any, *rest: Any, out: Any = None, **options:
 @_for("_grouped_mm", "_scaled_grouped_mm", "_scaled_grouped_mm_v2")
 def grouped_mm(a: Any, b: Any, *rest: Any, out: Any = None, **options: Any) -> int:
     """Every row of one side meets one matrix of the other: experts' products, which torch counts as zero."""
-    first, second = a.shape, b.shape
-    if len(first) == 2:
-        return 2 * int(first[0] * first[1] * second[-1])
-    if len(second) == 2:
-        return 2 * int(first[1] * first[2] * second[1])
-    return int(2 * prod(first) * second[2])
+    return products.grouped_product(a.shape, b.shape)
 
 
 @_for("convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution", "_slow_conv2d_forward")
 def convolution(x: Any, weight: Any, bias: Any, *rest: Any, out: Any = None, **options: Any) -> int:
     """Every output position (input position, if transposed) meets a kernel of the channels of its group."""
     transposed = bool(rest[3]) if len(rest) > 3 else False
-    return _conv(x.shape, weight.shape, out.shape, transposed)
+    return products.convolution(x.shape, weight.shape, out.shape, transposed)
 
 
 @_for("conv1d", "conv2d", "conv3d")
 def whole_convolution(x: Any, weight: Any, *rest: Any, out: Any = None, **options: Any) -> int:
     """As `convolution`: inference mode does not take it apart."""
-    return _conv(x.shape, weight.shape, out.shape, transposed=False)
-
-
-def _conv(x: Any, weight: Any, out: Any, transposed: bool) -> int:
-    positions = (x if transposed else out)[2:]
-    return int(2 * x[0] * prod(positions) * prod(weight))
+    return products.convolution(x.shape, weight.shape, out.shape, transposed=False)
 
 
 @_for("convolution_backward")
@@ -216,14 +207,13 @@ def convolution_backward(
     out: Any = None,
 ) -> int:
     """As much as the forward for the input's gradient and for the weight's; torch counts the latter `groups` times."""
-    one = _conv(x.shape, weight.shape, gradient.shape, transposed)
+    one = products.convolution(x.shape, weight.shape, gradient.shape, transposed)
     return one * (int(mask[0]) + int(mask[1]))
 
 
 def attention(query: Any, key: Any, value: Any) -> int:
-    """Both products over all pairs: (.., T, e) x (.., S, e) and (.., T, S) x (.., S, v)."""
-    *batch, queries, width = query.shape
-    return int(2 * prod(batch) * queries * key.shape[-2] * (width + value.shape[-1]))
+    """Both products over all pairs."""
+    return products.attention(query.shape, key.shape, value.shape)
 
 
 _FUSED = (
@@ -284,8 +274,7 @@ def masked_flops(operator: Any, args: Any, named: Any, flops: int) -> int:
     if not given.get("is_causal"):
         return 0
     queries, keys = int(given["query"].shape[-2]), int(given["key"].shape[-2])
-    kept = sum(min(query + 1, keys) for query in range(queries))
-    return flops // (queries * keys) * (queries * keys - kept)
+    return flops // (queries * keys) * (queries * keys - products.causal_pairs(queries, keys))
 
 
 @_for("_euclidean_dist", "_cdist_forward")

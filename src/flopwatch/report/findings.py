@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flopwatch.report.anomalies import Anomalies, Dip
 from flopwatch.report.waterfall import Part
@@ -23,7 +23,8 @@ class Finding:
 
     `share` is what of (kind of time: all wall time; "data_wait": the training loop; "clock": training steps;
     "recomputed": hardware FLOPs; "padding": model FLOPs; "slow rank": the time of a step; "dips": the loop's time) was
-    lost.
+    lost. `of_run` is the same loss as a share of all that the devices could have done or, where that is not known, of
+    wall time; `None` for what is no part of it.
     `mfu_gain` and `run_mfu_gain` are in absolute points, 0.05 being five; `None` where there is no MFU.
     """
 
@@ -32,6 +33,7 @@ class Finding:
     mfu_gain: float | None
     run_mfu_gain: float | None
     detail: str | None = None
+    of_run: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def findings(evidence: Evidence) -> tuple[Finding, ...]:
     if evidence.mfu is not None and evidence.mfu > 1:
         return ()
     found = [*_of_time(evidence), *_of_data(evidence), *_inside(evidence), *_of_ranks(evidence), *_of_dips(evidence)]
-    worthy = [each for each in found if each.share >= _LEAST]
+    worthy = [each for each in found if (each.share if each.of_run is None else each.of_run) >= _LEAST]
     return tuple(sorted(worthy, key=lambda each: (-_weight(each, evidence), -each.share))[:MOST])
 
 
@@ -102,13 +104,14 @@ def _loop_of_run(evidence: Evidence) -> float:
 def _of_time(evidence: Evidence) -> Iterator[Finding]:
     for kind in _TIME:
         share = _of_wall(evidence, evidence.seconds.get(kind, 0.0))
-        yield Finding(kind, share, None, _gain(evidence.run_mfu, _of_run(evidence, kind)))
+        of_run = _of_run(evidence, kind)
+        yield Finding(kind, share, None, _gain(evidence.run_mfu, of_run), of_run=of_run)
 
 
 def _of_data(evidence: Evidence) -> Iterator[Finding]:
     share = evidence.data_wait_fraction
     if share is not None:
-        yield _in_loop(evidence, "data_wait", share)
+        yield replace(_in_loop(evidence, "data_wait", share), of_run=_of_run(evidence, "data_wait") or None)
 
 
 def _in_loop(evidence: Evidence, kind: str, share: float, detail: str | None = None) -> Finding:
@@ -136,8 +139,9 @@ def _inside(evidence: Evidence) -> Iterator[Finding]:
     # What was recomputed ran as fast as the rest, so it took its share of the time of training steps.
     of_loop, of_run = training / loop, training / sum(flops.values())
     for kind, share in shares.items():
-        yield Finding(kind, share, _gain(evidence.mfu, share * of_loop), _gain(evidence.run_mfu, share * of_run))
-    yield Finding(PADDING, padding / model, None, None)
+        gains = _gain(evidence.mfu, share * of_loop), _gain(evidence.run_mfu, share * of_run)
+        yield Finding(kind, share, *gains, of_run=_of_run(evidence, kind))
+    yield Finding(PADDING, padding / model, None, None, of_run=_of_run(evidence, PADDING))
 
 
 def _of_ranks(evidence: Evidence) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Literal
 
 from flopwatch import units
@@ -13,14 +14,16 @@ from flopwatch.report.anomalies import Anomalies, anomalies
 from flopwatch.report.findings import Evidence, Finding, findings
 from flopwatch.report.published_mfu import Known, known_mfu
 from flopwatch.report.standings import BudgetStanding, SecondsLeft, seconds_left, standings
-from flopwatch.report.time_book import clock_words, seconds_by_kind, standing
+from flopwatch.report.time_book import Stretch, clock_words, seconds_by_kind, standing, time_book
 from flopwatch.report.waterfall import Part, waterfall
 from flopwatch.run import metrics, rates
-from flopwatch.run.records import Device, Event, Hardware, Status, Totals, Window, Work
+from flopwatch.run.records import Device, Event, Hardware, Start, Status, Totals, Window, Work
 from flopwatch.run.run_file import Run, Segment
+from flopwatch.run.time_kinds import INTERRUPTION
 
 REPORT_SCHEMA = 1
 _NO_ANOMALIES = Anomalies()
+_NEARLY_ALL = 0.9  # of the parameters
 ReportStatus = Status | Literal["killed", "killed or still running"]
 
 
@@ -53,7 +56,10 @@ class PlanLine:
 
 @dataclass(frozen=True)
 class Process:
-    """What one process of a run did: from which step to which, on what, with which first batch, and how it went."""
+    """What one process of a run did: on what, with which first batch, and how it went.
+
+    `last_step` is the last step that was kept, `seconds` include what a later process did again.
+    """
 
     started_at: float
     seconds: float
@@ -137,6 +143,7 @@ class Report:
     conventions: tuple[Counted, ...] = ()
     seconds_left: SecondsLeft | None = None
     plan: tuple[PlanLine, ...] = ()
+    samples_per_second: float | None = None
     schema: int = REPORT_SCHEMA
 
 
@@ -190,6 +197,7 @@ def summarize(run: Run) -> Report:
             ((window, device.count, device.peak_flops_per_second) for device, window in steady), hardware=True
         ),
         tokens_per_second=rates.per_second(_sum(window.counts.tokens for window in windows), seconds_in_loop),
+        samples_per_second=rates.per_second(_sum(window.counts.samples for window in windows), seconds_in_loop),
         step_seconds=rates.fraction(seconds_in_loop, sum(window.counts.steps for window in windows)),
         data_wait_fraction=data_wait,
         sm_clock_hz=_mean_clock(windows),
@@ -216,7 +224,7 @@ def summarize(run: Run) -> Report:
         notes=(*run.notes, *(words for words in (clock_words(run), doubt) if words)),
         versions=start.versions,
         goodput=metrics.goodput(totals, wall_seconds),
-        each_process=tuple(_process(segment, followed=segment is not last) for segment in run.segments),
+        each_process=tuple(_processes(run)),
         parts=parts,
         anomalies=unusual,
         findings=findings(
@@ -231,10 +239,18 @@ def summarize(run: Run) -> Report:
                 loop_seconds=seconds_in_loop,
             )
         ),
-        known=known_mfu(start.device, (work.active_parameters or work.parameters) if work and work.tokens else None),
+        known=known_mfu(start.device, _compared_parameters(work)),
         conventions=tuple(_conventions(work, mfu)),
         seconds_left=seconds_left(last),
     )
+
+
+def _compared_parameters(work: Work | None) -> int | None:
+    """The size that published runs have to be near; they are of language models all of whose parameters train."""
+    if work is None or not work.tokens or not work.parameters:
+        return None
+    is_frozen = work.trainable_parameters is not None and work.trainable_parameters < _NEARLY_ALL * work.parameters
+    return None if is_frozen else work.active_parameters or work.parameters
 
 
 def _kg_co2(totals: Totals, kg_co2_per_kwh: float | None) -> float | None:
@@ -330,16 +346,33 @@ def _status(segment: Segment) -> ReportStatus:
     return segment.end.status if segment.end else "killed or still running"
 
 
-def _process(segment: Segment, *, followed: bool) -> Process:
+def _processes(run: Run) -> Iterator[Process]:
+    """The processes of a run; of one that another resumed from, up to the step at which that one began."""
+    followers = (*(segment.start for segment in run.segments[1:]), None)
+    stretches = time_book(run)[-len(run.segments) :]
+    alive: Iterable[float | None] = (_alive_seconds(each) for each in stretches) if stretches else repeat(None)
+    for segment, follower, seconds in zip(run.segments, followers, alive, strict=False):
+        yield _process(segment, follower, seconds)
+
+
+def _alive_seconds(stretch: Stretch) -> float | None:
+    """Seconds from a process's start to its end, what a later one repeated included; unknown after a clock change."""
+    if not stretch.is_whole:
+        return None
+    return sum(amount for kind, amount in stretch.seconds.items() if kind != INTERRUPTION)
+
+
+def _process(segment: Segment, follower: Start | None, seconds: float | None) -> Process:
     _, step, ended_at = standing(segment)
     device = segment.start.device
     steady = ((each, device.count, device.peak_flops_per_second) for each in segment.windows if not each.first)
+    was_killed = follower is not None and segment.end is None
     return Process(
         started_at=segment.start.time,
-        seconds=max(ended_at - segment.start.time, 0.0),
+        seconds=max(ended_at - segment.start.time, 0.0) if seconds is None else seconds,
         first_step=segment.start.step,
-        last_step=step,
-        status="killed" if followed and segment.end is None else _status(segment),
+        last_step=step if follower is None else follower.step,
+        status="killed" if was_killed else _status(segment),
         device=device,
         mfu=_mean_utilization(steady),
         sequences=segment.work.sequences if segment.work else None,

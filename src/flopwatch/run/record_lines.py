@@ -25,6 +25,7 @@ from flopwatch.run.records import (
     End,
     Event,
     Hardware,
+    Profile,
     Progress,
     Start,
     Totals,
@@ -34,13 +35,14 @@ from flopwatch.run.records import (
 
 _LARGEST_INT = int(units.LARGEST)
 _LONGEST_TEXT = 2_000
-Record = Start | Device | Hardware | Work | Window | Progress | Event | Checkpoint | End
+Record = Start | Device | Hardware | Work | Window | Profile | Progress | Event | Checkpoint | End
 KINDS: Mapping[str, type[Any]] = {
     "start": Start,
     "device": Device,
     "hardware": Hardware,
     "work": Work,
     "window": Window,
+    "profile": Profile,
     "progress": Progress,
     "event": Event,
     "checkpoint": Checkpoint,

@@ -273,6 +273,22 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Profile:
+    """A few steps that a profiler recorded, up to `step`; such steps are a sample, and slower than others.
+
+    `step_seconds` is how long one took, `extra_seconds` what starting and stopping the profiler took. `trace` is where
+    the file was written, on that machine.
+    """
+
+    step: int
+    steps: int
+    step_seconds: Amount
+    extra_seconds: Amount
+    trace: str
+    rank: int = 0
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that a reader of the run should know, in one sentence."""
 

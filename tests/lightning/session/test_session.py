@@ -58,7 +58,7 @@ class Fit:
         if self.batches % self.accumulate == 0:
             trainer.global_step += 1
             trainer.fit_loop.epoch_loop._batches_that_stepped += 1
-        session.batch_ended(BATCH, skipped)
+        session.batch_ended(BATCH, None, skipped=skipped)
 
     def run(self, batches):
         for _ in range(batches):

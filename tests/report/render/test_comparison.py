@@ -10,7 +10,7 @@ from flopwatch.report.render import charts, comparison
 from flopwatch.report.report import summarize
 from flopwatch.run.run_file import read_run
 from tests import samples
-from tests.report.render.test_charts import figures, rich_run
+from tests.report.render.test_charts import rich_run
 from tests.report.render.test_renderers import Page
 from tests.run.test_run_file import write
 
@@ -48,8 +48,8 @@ def test_many_runs_have_a_line_each(entries):
     many = [dataclasses.replace(entries[0], name=f"run {place}") for place in range(100)]
     lines = comparison.RENDERERS["text"](many).splitlines()
     assert sum(line.startswith("run ") for line in lines) >= 100
-    (chart,) = figures(charts.overlay(many)).items()
-    assert (chart[0], len(chart[1])) == ("MFU over time, for the first 12 of 100 runs with a timeline", 12)
+    (chart,) = charts.overlay(many).charts
+    assert (chart.heading, len(chart.lines)) == ("MFU of the first 12 of 100 runs with a timeline", 12)
 
 
 TWO = [Entry("a", {"mfu": 0.5, "flops": 10**15}, {"model": "gpt"}), Entry("b", {"mfu": 0.25})]

@@ -112,12 +112,12 @@ class ClosedForm:
             return {}
         return conventions.by_convention(self.architecture, shape)
 
-    def rows(self, shape: Batch) -> tuple[ComponentRow, ...]:
-        """Return the per-component table, with a row for adapters."""
+    def rows(self, shape: Batch, adapter_parameters: int) -> tuple[ComponentRow, ...]:
+        """Return the per-component table, with a row for adapters and their parameters."""
         rows = self.architecture.rows(shape)
         added = backward.added_forward_flops(self.architecture, shape, self.trainable)
         if added:
-            rows.append(ComponentRow("adapters", 0, added))
+            rows.append(ComponentRow("adapters", adapter_parameters, added))
         return tuple(rows)
 
 
@@ -321,7 +321,7 @@ class ClosedFormCounter:
             forward_flops=form.forward_flops(shape),
             training_flops=cost.flops,
             hardware_flops=cost.hardware_flops,
-            components=form.rows(shape),
+            components=form.rows(shape, discovery.adapter_parameters(self._found)),
             conventions=form.by_convention(shape),
         )
 

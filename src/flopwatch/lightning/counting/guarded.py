@@ -64,6 +64,11 @@ class GuardedCounting:
         if self._counting is not None:
             self._apart.run("watching a batch", self._counting.batch_ends)
 
+    def hold(self, holds: bool) -> None:
+        """As `Counting.hold`."""
+        if self._counting is not None:
+            self._counting.hold(holds)
+
     def backward_begins(self, loss: Any) -> None:
         """As `Counting.backward_begins`."""
         if self._counting is not None:

@@ -137,6 +137,10 @@ class Counting:
         self._backwards.take()
         self._watcher.start()
 
+    def hold(self, holds: bool) -> None:
+        """Watch no batch for a while, or go on watching."""
+        self._watcher.holds = holds
+
     def backward_begins(self, loss: Any) -> None:
         """A backward pass from this loss begins."""
         self._backwards.begin(loss)

@@ -9,6 +9,7 @@ from typing import Any
 from flopwatch import units
 from flopwatch.report.render.facts import component_lines, time_lines
 from flopwatch.report.report import Report
+from flopwatch.report.verdict import verdict
 from flopwatch.run.budget import Budget
 from flopwatch.run.records import Device, Work
 from flopwatch.wandb.live import Table
@@ -98,6 +99,7 @@ def summary(report: Report) -> dict[str, float | str | None]:
         "device_hours_total": totals.device_seconds / units.SECONDS_PER_HOUR,
         "wall_seconds": report.wall_seconds,
         "status": report.status,
+        "verdict": " ".join(verdict(report)) or None,
     }
 
 

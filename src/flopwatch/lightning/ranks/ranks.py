@@ -34,7 +34,7 @@ _logger = logging.getLogger("flopwatch")
 
 def _alone(read: Callable[[bool], RankReading], mark: Mark, *, window: bool) -> PendingSum:
     reading = read(window)
-    return PendingSum(0, window).settle(Sum(mark, reading.joules, reading.telemetry, reading.memory))
+    return PendingSum(0, window).settle(Sum(mark, reading.joules, reading.telemetry, memory=reading.memory))
 
 
 class Ranks:

@@ -30,10 +30,10 @@ class Sum:
     work: Mark
     joules: int | None
     telemetry: Telemetry
-    memory: Memory | None = None
     slowest: int | None = None
     slowest_seconds: float = 0.0
     mean_seconds: float = 0.0
+    memory: Memory | None = None
 
 
 @dataclass

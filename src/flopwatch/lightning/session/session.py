@@ -14,7 +14,6 @@ from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.counting.guarded import GuardedCounting
 from flopwatch.lightning.devices import address_of, no_telemetry
 from flopwatch.lightning.hardware import HardwareWatch
-from flopwatch.lightning.losses import Losses
 from flopwatch.lightning.memory import MemoryReader
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output.fit_budgets import Bounds, Spending
@@ -23,17 +22,18 @@ from flopwatch.lightning.output.run_output import Output, run_file_for
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.ranks.reading import PendingSum
 from flopwatch.lightning.session.checkpoint_totals import CheckpointTotals, SavedAt, kept_work
-from flopwatch.lightning.session.insights import Insights
+from flopwatch.lightning.session.insights import insights_of
 from flopwatch.lightning.session.ledger import Ledger
 from flopwatch.lightning.session.restart import Restart
 from flopwatch.lightning.session.run_device import RunDevice
 from flopwatch.lightning.session.window_clock import WindowClock
 from flopwatch.lightning.session.window_ends import WindowEnds
 from flopwatch.lightning.timing.device_time import timer_for
-from flopwatch.lightning.timing.phases import Phases, actions_of
+from flopwatch.lightning.timing.phases import phases_of
 from flopwatch.lightning.timing.profiler_tap import ProfilerTap
 from flopwatch.lightning.timing.stopwatch import Kind, Stopwatch
 from flopwatch.lightning.trainer import TrainingLoop, logging_step
+from flopwatch.report.report import Report
 from flopwatch.run import clock
 from flopwatch.run.counts import Counts
 from flopwatch.run.meter import NOTHING_DONE, Mark
@@ -93,12 +93,8 @@ class Session:
         )
         self._tap = ProfilerTap(trainer.profiler, stopwatch, self._counting.batch_begins, self._counting.batch_ends)
         self._ledger = Ledger(self._run_device.device, stopwatch, ranks.world_size)
-        losses = Losses(trainer, options.loss, options.val_loss)
-        actions = actions_of(trainer.strategy, module)
-        phases = Phases(
-            timer, self._tap, actions, automatic=module.automatic_optimization, ranks_per_replica=ranks.per_replica
-        )
-        self._insights = Insights(self._counting, phases, losses)
+        phases = phases_of(trainer.strategy, module, timer, self._tap, ranks.per_replica)
+        self._insights = insights_of(options, trainer, self._counting, phases)
         self._windows = WindowEnds(self._ledger, stopwatch, ranks, self._hardware, self._insights)
         self._window_clock = WindowClock(options, ranks, stopwatch)
         self._checkpoints = CheckpointTotals()
@@ -139,6 +135,8 @@ class Session:
         self._ranks.note(self._last_step, self._ledger.meter.mark(), 0.0)
         if trainer.is_global_zero:
             self._open(path, restart, self._bounds, state.get("run_file"))
+        else:
+            self._insights.profiler.write_to(path.parent.parent / "traces")
         self._stopwatch.leave("flopwatch")
 
     def _open(self, path: Path, restart: Restart, bounds: Bounds, resumed_from: str | None) -> None:
@@ -148,6 +146,7 @@ class Session:
         self._output.open([name(key, self._options.prefix) for key in METRICS])
         self._publisher = Publisher(self._options, trainer, self._output, bounds, self._ranks, ledger.began_at)
         self._windows.publish_to(self._output, self._publisher)
+        self._insights.profiler.write_to(path.parent, self._output.file.write)
         self._output.file.write(
             ledger.start_record(
                 trainer, self._name, path.parent.name, bounds.budgets, self._options, restart, resumed_from
@@ -196,9 +195,11 @@ class Session:
         last_step = None if self._bounds is None else self._bounds.last_step
         if self._ranks.world_size > 1:
             self._ranks.note(step, self._latest, self._stopwatch.own_seconds())
-        if self._window_clock.is_due(step, self._latest.known.steps, last_step):
+        # Several ranks end their windows at the same steps, which only the window clock knows.
+        ends_window = self._insights.step_ended(step) and self._ranks.world_size == 1
+        if self._window_clock.is_due(step, self._latest.known.steps, last_step) or ends_window:
             self._close_window()
-        self._insights.step_ended()
+        self._insights.next_step()
         self._publish_complete()
         self._stop_if_due(step)
 
@@ -253,12 +254,14 @@ class Session:
     def forward_ended(self, loss: Any) -> None:
         """A batch's forward pass was run; with some strategies ranks wait for each other only after it."""
         self._counting.backward_begins(loss)
+        self._insights.backward_begins()
         if self._marks_forward:
             self._stopwatch.forward_ended()
 
     def backward_ended(self) -> None:
         """A batch's backward pass was run."""
         self._counting.backward_ends()
+        self._insights.backward_ends()
 
     def enter(self, kind: Kind) -> None:
         """A kind of time began."""
@@ -314,26 +317,28 @@ class Session:
     def _epochs(self) -> float | None:
         return None if self._bounds is None else self._bounds.epochs.done()
 
-    def finish(self, status: Status) -> None:
-        """Close everything: the last window, files, threads; then write the report and say where it is."""
+    def finish(self, status: Status) -> Report | None:
+        """Close everything: the last window, files, threads; then write the report and say where it is; return it."""
         if self.phase is Phase.ENDED:
-            return
+            return None
         self._stopwatch.become("flopwatch")
         self._settle(last=True)
         self._hardware.stop()
+        self._insights.finish()
         begun = self.phase is not Phase.SET_UP
         if begun:
             self._apart.run("the last window", self._conclude, status == "failed")
         self._release()
         self._apart.run("news of the GPU", self._windows.pass_on_news, self._last_step)
         if self._output is None or not begun:
-            return
+            return None
         if self._final_totals is None:
             own, seconds = self._ledger.meter.mark(), self._stopwatch.elapsed_seconds()
             self._final_totals = self._ledger.totals(own, None, seconds)
         how = status, clock.now(), self._last_step, self._final_totals, self._stopwatch.seconds_by_kind()
         self._output.file.write(End(*how, self._epochs()))
         self._output.finish(report=self._options.report)
+        return self._output.report
 
     def _conclude(self, after_an_error: bool) -> None:
         """The last window and the totals, as far as the other ranks have published theirs or do in a moment."""
@@ -387,6 +392,7 @@ class Session:
         first, own = not self._window_clock.windows, self._latest
         self._window_clock.closed(own.known.steps)
         self._windows.close(self._last_step, self._axis, own, first=first, epochs=self._epochs())
+        self._insights.window_closed()
 
     def _publish_complete(self) -> None:
         self._write_checkpoints()

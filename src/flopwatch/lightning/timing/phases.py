@@ -19,12 +19,11 @@ Phase = Literal["between", "transfer", "forward", "backward", "clip", "optimizer
 
 
 def actions_of(strategy: Any, module: Any) -> dict[str, Phase]:
-    """Lightning's profiler actions during which a batch is in a phase; they nest."""
+    """Lightning's profiler actions during which a batch is in a phase; they nest. Backward has hooks of its own."""
     of_strategy, of_module = f"[Strategy]{type(strategy).__name__}", f"[LightningModule]{type(module).__name__}"
     return {
         f"{of_strategy}.batch_to_device": "transfer",
         f"{of_strategy}.training_step": "forward",
-        f"{of_strategy}.backward": "backward",
         f"{of_module}.configure_gradient_clipping": "clip",
         f"{of_module}.optimizer_step": "optimizer",
         "optimizer_step": "optimizer",  # of manual optimization
@@ -113,13 +112,15 @@ class Phases:
         self._done: Sample | None = None
 
     def _listener(self, phase: Phase) -> Listener:
-        return Listener(lambda: self._enter(phase), self._leave)
+        return Listener(lambda: self.enter(phase), self.leave)
 
-    def _enter(self, phase: Phase) -> None:
+    def enter(self, phase: Phase) -> None:
+        """Note that a phase begins inside the present one."""
         self._stack.append(phase)
         self._mark()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Note that the innermost phase ends."""
         if len(self._stack) > 1:
             self._stack.pop()
             self._mark()
@@ -177,3 +178,18 @@ class Phases:
         done, self._done = self._done, None
         self._wanted = self._timer.sees_stalls
         return done
+
+
+def phases_of(strategy: Any, module: Any, timer: DeviceTimer, tap: ProfilerTap, ranks_per_replica: int) -> Phases:
+    """Return what samples the steps of a module.
+
+    Args:
+        strategy: The Trainer's.
+        module: The LightningModule.
+        timer: Marks the device's queue.
+        tap: Listens to the Trainer's profiler.
+        ranks_per_replica: How many ranks share what a batch costs.
+    """
+    automatic = bool(module.automatic_optimization)
+    actions = actions_of(strategy, module)
+    return Phases(timer, tap, actions, automatic=automatic, ranks_per_replica=ranks_per_replica)

@@ -42,10 +42,18 @@ def _cost_and_advice(kind: str) -> tuple[str, str]:
 def finding_words(finding: Finding) -> str:
     """Return a finding as one sentence: evidence, what it is worth, what to do."""
     evidence, advice = _cost_and_advice(finding.kind)
-    evidence = evidence.format(share=units.format_share(finding.share), detail=finding.detail)
+    before, _, after = evidence.partition("{share}")
+    evidence = f"{before}{_shares(finding, after)}".format(detail=finding.detail)
     if finding.kind == "dips" and finding.detail == "1":
         evidence = evidence.replace("1 dips without a known cause cost", "a dip without a known cause costs")
     return f"{evidence[0].upper()}{evidence[1:]}{_worth(finding)}: {advice}."
+
+
+def _shares(finding: Finding, whole: str) -> str:
+    """Return the share as the table of parts has it, with the one of a smaller whole behind it."""
+    share = units.format_share(finding.share)
+    of_run = None if finding.of_run is None else units.format_share(finding.of_run)
+    return f"{share}{whole}" if of_run in (None, share) else f"{of_run} of the run ({share}{whole})"
 
 
 def _worth(finding: Finding) -> str:

@@ -1,0 +1,7 @@
+"""What a trace of `torch.profiler` says of a device's time. Needs no torch."""
+
+from flopwatch.trace.account import TraceAccount
+from flopwatch.trace.advice import Advice
+from flopwatch.trace.report import TraceReport, read_trace
+
+__all__ = ["Advice", "TraceAccount", "TraceReport", "read_trace"]

@@ -1,0 +1,301 @@
+"""A trace file as columns of numbers: what ran on the device, who launched it, and inside which operators.
+
+Times are whole nanoseconds, so that sums of them are exact. Of a file's text only names and shapes are kept, once each.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flopwatch.errors import TraceError
+from flopwatch.trace.json_events import Facts, events_of
+
+NONE = -1
+KERNEL, COPY = 0, 1
+_DEVICE_KINDS = {
+    **dict.fromkeys(("kernel", "concurrent_kernel"), KERNEL),
+    **dict.fromkeys(("gpu_memcpy", "gpu_memset", "memcpy", "memset"), COPY),
+}
+_LAUNCHES = ("runtime", "cuda_runtime", "cuda_driver", "hip_runtime", "xpu_runtime", "xpu_driver")
+_OPERATORS = ("cpu_op", "operator", "user_annotation")
+_STEP = "ProfilerStep"
+_LONGEST_NAME = 4000
+_FARTHEST = 2**53  # microseconds; beyond it floats cannot tell two events apart
+
+
+def _column() -> array[int]:
+    return array("q")
+
+
+@dataclass
+class Columns:
+    """Events of one kind: their times in nanoseconds, and the index of their name."""
+
+    start: array[int] = field(default_factory=_column)
+    end: array[int] = field(default_factory=_column)
+    name: array[int] = field(default_factory=_column)
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def add(self, *values: int) -> None:
+        """Append an event: a value for each column, in order."""
+        for column, value in zip(vars(self).values(), values, strict=True):
+            column.append(value)
+
+
+@dataclass
+class DeviceEvents(Columns):
+    """Kernels and copies: of which kind, on which device and stream, and what links them to the host."""
+
+    kind: array[int] = field(default_factory=_column)
+    where: array[int] = field(default_factory=_column)
+    stream: array[int] = field(default_factory=_column)
+    correlation: array[int] = field(default_factory=_column)
+    external: array[int] = field(default_factory=_column)
+
+
+@dataclass
+class Launches(Columns):
+    """Calls of the runtime: their thread, and the correlation that what they launched has, too."""
+
+    thread: array[int] = field(default_factory=_column)
+    correlation: array[int] = field(default_factory=_column)
+
+
+@dataclass
+class Operators(Columns):
+    """Operators and annotations (1 or 0): their thread, links to device events and forward, and the call's index."""
+
+    thread: array[int] = field(default_factory=_column)
+    external: array[int] = field(default_factory=_column)
+    forward_thread: array[int] = field(default_factory=_column)
+    sequence: array[int] = field(default_factory=_column)
+    call: array[int] = field(default_factory=_column)
+    annotation: array[int] = field(default_factory=_column)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What an operator was called with, as far as the profiler recorded it.
+
+    Attributes:
+        shapes: Sizes of each argument; empty for one that is no tensor.
+        types: Their types, such as "c10::BFloat16".
+        values: Text of each argument that is no tensor, such as "[16, 16]"; empty in older traces.
+    """
+
+    shapes: tuple[Any, ...] = ()
+    types: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Collective:
+    """What a communication kernel says of itself: its process group, its name and its number within the group."""
+
+    group: str
+    name: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step's mark: its times in nanoseconds, its name, and the device that it is on (-1: the host)."""
+
+    start: int
+    end: int
+    name: str
+    where: int = NONE
+
+
+@dataclass
+class Trace:
+    """A trace of one rank.
+
+    Attributes:
+        path: The file.
+        device: What ran on devices.
+        launches: What launched it.
+        operators: Operators and annotations of the host.
+        device_steps: Marks of the steps on devices, maybe on several streams each.
+        host_steps: Marks of the steps on the host.
+        names: Names, by index.
+        calls: Calls, by index.
+        collectives: What is known of communication kernels, by index in `device`.
+        device_names: Names of the machine's devices, by index.
+        rank: This rank; `None` outside of a job.
+        world_size: Ranks of the job.
+        left_out: Events without a usable time.
+        has_other_device: Whether something was launched on a device whose events are not read here.
+    """
+
+    path: Path
+    device: DeviceEvents = field(default_factory=DeviceEvents)
+    launches: Launches = field(default_factory=Launches)
+    operators: Operators = field(default_factory=Operators)
+    device_steps: list[Step] = field(default_factory=list)
+    host_steps: list[Step] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=lambda: [Call()])
+    collectives: dict[int, Collective] = field(default_factory=dict)
+    device_names: dict[int, str] = field(default_factory=dict)
+    rank: int | None = None
+    world_size: int | None = None
+    left_out: int = 0
+    has_other_device: bool = False
+
+
+def read(path: Path) -> Trace:
+    """Read a trace file, gzipped or not, as a stream.
+
+    Raises:
+        TraceError: If it cannot be read, is damaged, or has neither device events nor operators.
+    """
+    facts: Facts = {}
+    reading = _Reading(Trace(path))
+    for event in events_of(path, facts):
+        reading.take(event)
+    trace = reading.trace
+    _take_facts(trace, facts)
+    if not len(trace.device) and not len(trace.operators):
+        told = f", and {trace.left_out:,} without a usable time" if trace.left_out else ""
+        raise TraceError(f"{path}: expected kernels or operators of torch.profiler, got a trace without any{told}")
+    return trace
+
+
+class _Reading:
+    """Sorts events into the columns of a trace."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self._names: dict[str, int] = {}
+        self._calls: dict[str, int] = {}
+        self._threads: dict[tuple[str, str], int] = {}
+        self._takers: dict[str, Callable[[Facts, Facts, int, int], None]] = {
+            **dict.fromkeys(_DEVICE_KINDS, self._take_device),
+            **dict.fromkeys(_LAUNCHES, self._take_launch),
+            **dict.fromkeys(_OPERATORS, self._take_operator),
+            "gpu_user_annotation": self._take_device_mark,
+        }
+
+    def take(self, event: Facts) -> None:
+        """Keep an event, if it is one that counts."""
+        if event.get("ph") != "X":
+            return
+        category = event.get("cat")
+        taker = self._takers.get(category.lower()) if isinstance(category, str) else None
+        if taker is None:
+            self.trace.has_other_device |= isinstance(category, str) and category.endswith("_runtime")
+            return
+        start, length = _nanoseconds(event.get("ts")), _nanoseconds(event.get("dur", 0))
+        if start is None or length is None or length < 0:
+            self.trace.left_out += 1
+            return
+        arguments = event.get("args")
+        taker(event, arguments if isinstance(arguments, dict) else {}, start, start + length)
+
+    def _take_device(self, event: Facts, arguments: Facts, start: int, end: int) -> None:
+        kind = _DEVICE_KINDS[event["cat"].lower()]
+        where = _whole(arguments.get("device", event.get("pid")))
+        stream = _whole(arguments.get("stream", event.get("tid")))
+        correlation = _whole(arguments.get("correlation"))
+        external = _external(arguments)
+        if "Collective name" in arguments:
+            self.trace.collectives[len(self.trace.device)] = Collective(
+                f"{arguments.get('Process Group Name', '')} {arguments.get('Process Group Ranks', '')}"[:_LONGEST_NAME],
+                str(arguments["Collective name"])[:_LONGEST_NAME],
+                _whole(arguments.get("Seq")),
+            )
+        self.trace.device.add(start, end, self._name(event), kind, where, stream, correlation, external)
+
+    def _take_launch(self, event: Facts, arguments: Facts, start: int, end: int) -> None:
+        correlation = _whole(arguments.get("correlation"))
+        if correlation != NONE:
+            self.trace.launches.add(start, end, self._name(event), self._thread(event), correlation)
+
+    def _take_operator(self, event: Facts, arguments: Facts, start: int, end: int) -> None:
+        if str(event.get("name")).startswith(_STEP):
+            self.trace.host_steps.append(Step(start, end, str(event["name"])))
+            return
+        numbers = (_whole(arguments.get(name)) for name in ("Fwd thread id", "Sequence number"))
+        mine = self._name(event), self._thread(event), _external(arguments)
+        is_annotation = int(event["cat"].lower() == "user_annotation")
+        self.trace.operators.add(start, end, *mine, *numbers, self._call(arguments), is_annotation)
+
+    def _take_device_mark(self, event: Facts, arguments: Facts, start: int, end: int) -> None:
+        if str(event.get("name")).startswith(_STEP):
+            where = _whole(arguments.get("device", event.get("pid")))
+            self.trace.device_steps.append(Step(start, end, str(event["name"]), where))
+
+    def _name(self, event: Facts) -> int:
+        return _index(self._names, str(event.get("name", ""))[:_LONGEST_NAME], self.trace.names)
+
+    def _thread(self, event: Facts) -> int:
+        key = str(event.get("pid")), str(event.get("tid"))
+        return self._threads.setdefault(key, len(self._threads))
+
+    def _call(self, arguments: Facts) -> int:
+        shapes = arguments.get("Input Dims", arguments.get("Input dims"))
+        if not shapes:
+            return 0
+        types, values = arguments.get("Input type"), arguments.get("Concrete Inputs")
+        key = f"{shapes}{types}{values}"
+        found = self._calls.get(key)
+        if found is None:
+            found = self._calls[key] = len(self.trace.calls)
+            self.trace.calls.append(Call(_frozen(shapes), _texts(types), _texts(values)))
+        return found
+
+
+def _index(known: dict[str, int], text: str, texts: list[str]) -> int:
+    found = known.get(text)
+    if found is None:
+        found = known[text] = len(texts)
+        texts.append(text)
+    return found
+
+
+def _nanoseconds(value: object) -> int | None:
+    """Microseconds as whole nanoseconds; `None` if it is no time."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -_FARTHEST < value < _FARTHEST:
+        return None
+    return round(value * 1000)
+
+
+def _whole(value: object) -> int:
+    """A whole number of a size that a column holds, given as one or as text; else -1."""
+    if isinstance(value, str) and value.removeprefix("-").isdecimal() and len(value) < 19:
+        value = int(value)
+    if not isinstance(value, int) or not -(2**63) <= value < 2**63:
+        return NONE
+    return value
+
+
+def _external(arguments: Mapping[str, Any]) -> int:
+    return _whole(arguments.get("External id", arguments.get("external id")))
+
+
+def _frozen(shapes: Any) -> Any:
+    return tuple(_frozen(each) for each in shapes) if isinstance(shapes, list) else shapes
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    return tuple(str(each) for each in values) if isinstance(values, list) else ()
+
+
+def _take_facts(trace: Trace, facts: Facts) -> None:
+    """Read what stands beside the events."""
+    devices = facts.get("deviceProperties")
+    for each in devices if isinstance(devices, list) else ():
+        if isinstance(each, dict) and isinstance(each.get("name"), str):
+            trace.device_names[_whole(each.get("id"))] = each["name"]
+    job = facts.get("distributedInfo")
+    if isinstance(job, dict):
+        rank, size = _whole(job.get("rank")), _whole(job.get("world_size"))
+        trace.rank = rank if rank >= 0 else None
+        trace.world_size = size if size > 0 else None

@@ -1,0 +1,98 @@
+"""What flopwatch, HTA and TraceLens say of the same traces, how long they take and how much memory.
+
+    python tests/benchmarks/trace_tools.py FOLDER --others PYTHON [--tracelens CHECKOUT]
+
+FOLDER holds traces (`*.json.gz`); PYTHON is one with `HolisticTraceAnalysis` and what TraceLens needs; CHECKOUT is a
+checkout of AMD-AGI/TraceLens, which no registry has. Each tool reads each trace in a process of its own.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FLOPWATCH = """
+from flopwatch.trace import read_trace
+report = read_trace(sys.argv[1]); parts, account = report.parts, report.first
+compute = sum(parts[part] for part in ("matmul", "attention", "convolution", "other_compute", "optimizer"))
+told = {"busy": account.busy_seconds, "idle": parts["idle_host"] + parts["idle_other"], "compute": compute}
+told |= {"communication": account.communication_seconds, "exposed": parts["communication_exposed"]}
+told |= {"copies": parts["copy_exposed"], "flops": account.matmul_flops}
+told["products"] = sum(row.seconds for row in account.rows if row.part == "matmul" and row.flops is not None)
+"""
+HTA = """
+import logging; logging.disable(logging.CRITICAL)
+from hta.trace_analysis import TraceAnalysis
+analysis = TraceAnalysis(trace_files={0: sys.argv[1]}, trace_dir="/")
+row = analysis.get_temporal_breakdown(visualize=False).to_dict("records")[0]
+told = {"idle": row["idle_time(us)"] / 1e6, "compute": row["compute_time(us)"] / 1e6}
+told["busy"] = (row["kernel_time(us)"] - row["idle_time(us)"]) / 1e6
+told["exposed"] = row["non_compute_time(us)"] / 1e6
+"""
+TRACELENS = """
+from TraceLens import TreePerfAnalyzer
+analyzer = TreePerfAnalyzer.from_file(sys.argv[1])
+times = {row["type"]: row["time ms"] / 1e3 for row in analyzer.get_df_gpu_timeline().to_dict("records")}
+told = {"busy": times["busy_time"], "idle": times["idle_time"], "compute": times["computation_time"]}
+told |= {"communication": times["total_comm_time"], "exposed": times["exposed_comm_time"]}
+told["copies"] = times["exposed_memcpy_time"]
+products = [event for event in analyzer.tree.events if event.get("name") in ("aten::mm", "aten::addmm", "aten::bmm")]
+table = analyzer.build_df_perf_metrics(products)
+told |= {"flops": table["GFLOPS"].sum() * 1e9, "products": table["Kernel Time (µs)"].sum() / 1e6}
+"""
+BEGINNING = "import json, sys, warnings\nwarnings.filterwarnings('ignore')\n"
+END = """
+import resource
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print("\\n" + json.dumps({**told, "memory": memory}))
+"""
+COLUMNS = ("busy", "idle", "compute", "communication", "exposed", "copies", "products")
+
+
+def tell(python, code, path, folders=()):
+    """What a tool says of a trace, with its wall seconds; or its error's last line."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders)), "OMP_NUM_THREADS": "1"}
+    started = time.perf_counter()
+    done = subprocess.run(
+        [python, "-c", BEGINNING + code + END, str(path)], capture_output=True, text=True, env=environment
+    )
+    seconds = time.perf_counter() - started
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["nothing"]
+    if done.returncode:
+        return {"error": lines[-1][:80], "seconds": seconds}
+    return {**json.loads(lines[-1]), "seconds": seconds}
+
+
+def row(tool, told):
+    if "error" in told:
+        return f"| {tool} | stops: `{told['error']}` |" + " |" * (len(COLUMNS) + 2)
+    times = (f"{1e3 * told[name]:,.3f}" if name in told else "" for name in COLUMNS)
+    flops = f"{told['flops']:,.0f}" if told.get("flops") else ""
+    return f"| {tool} | {' | '.join(times)} | {flops} | {told['seconds']:.1f} | {told['memory']:,.0f} |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--others")
+    parser.add_argument("--tracelens", type=Path)
+    arguments = parser.parse_args()
+    tools = [("flopwatch", sys.executable, FLOPWATCH, [ROOT / "src"])]
+    if arguments.others:
+        tools.append(("HTA", arguments.others, HTA, []))
+    if arguments.tracelens:
+        tools.append(("TraceLens", arguments.others, TRACELENS, [arguments.tracelens]))
+    for path in sorted(arguments.folder.glob("*.json*")):
+        print(f"\n`{path.name}`, {path.stat().st_size / 1e6:.1f} MB, times of the device in ms:\n")
+        heads = ("tool", *COLUMNS[:4], "exposed communication", "exposed copies", "products", "their FLOPs", "s", "MB")
+        print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+        for tool, python, code, folders in tools:
+            print(row(tool, tell(python, code, path, folders)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

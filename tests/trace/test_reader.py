@@ -1,0 +1,92 @@
+import pytest
+
+from flopwatch.errors import TraceError
+from flopwatch.trace.reader import Call, Collective, Step, read
+from tests.trace import traces
+
+
+def test_kernels_launches_operators_and_marks_are_kept(tmp_path):
+    path = traces.written(
+        tmp_path / "t.json",
+        traces.operator(
+            1.5, 9, "aten::mm", (2, 3), (3, 4), **{"External id": 5, "Sequence number": 8, "Fwd thread id": 0}
+        ),
+        traces.launch(2, 11),
+        traces.kernel(3, 4.001, "k", correlation=11, device=2, stream=20, **{"External id": 5}),
+        traces.copy(5, 6),
+        traces.device_step(3, 9, 7),
+        traces.annotation(0, 10, "ProfilerStep#7"),
+        traces.annotation(1, 2, "mine"),
+        deviceProperties=[{"id": 0, "name": "A"}, {"id": 2, "name": "B"}, "x", {"id": 3}],
+        distributedInfo={"rank": 3, "world_size": 8},
+    )
+    trace = read(path)
+    # Microseconds as whole nanoseconds: 4.001 is 4001.
+    assert list(trace.device.start) == [3000, 5000]
+    assert list(trace.device.end) == [4001, 6000]
+    assert list(trace.device.where) == [2, 0]
+    assert list(trace.device.stream) == [20, 9]
+    assert list(trace.launches.correlation) == [11]
+    assert [trace.names[each] for each in trace.operators.name] == ["aten::mm", "mine"]
+    assert list(trace.operators.annotation) == [0, 1]
+    assert list(trace.operators.sequence) == [8, -1]
+    assert trace.calls[trace.operators.call[0]] == Call(((2, 3), (3, 4)), ("c10::BFloat16",) * 2)
+    assert trace.device_steps == [Step(3000, 9000, "ProfilerStep#7", 0)]
+    assert trace.host_steps == [Step(0, 10_000, "ProfilerStep#7")]
+    assert trace.device_names == {0: "A", 2: "B"}
+    assert (trace.rank, trace.world_size) == (3, 8)
+
+
+def test_an_older_trace_writes_its_categories_otherwise(tmp_path):
+    path = traces.written(
+        tmp_path / "t.json",
+        {**traces.kernel(0, 1), "cat": "Kernel"},
+        {**traces.copy(1, 2), "cat": "Memcpy"},
+        {**traces.launch(0, 1), "cat": "Runtime"},
+        {
+            **traces.operator(0, 1, "aten::mm"),
+            "cat": "Operator",
+            "args": {"Input dims": [[2, 3], [3, 4]], "external id": "7"},
+        },
+    )
+    trace = read(path)
+    assert (len(trace.device), len(trace.launches), len(trace.operators)) == (2, 1, 1)
+    assert trace.calls[trace.operators.call[0]].shapes == ((2, 3), (3, 4))
+    assert list(trace.operators.external) == [7]
+
+
+def test_a_collective_says_its_group_name_and_number(tmp_path):
+    arguments = {"Collective name": "allreduce", "Process Group Name": "dp", "Process Group Ranks": "[0, 1]", "Seq": 4}
+    trace = read(traces.written(tmp_path / "t.json", traces.kernel(0, 1, "ncclKernel", **arguments)))
+    assert trace.collectives == {0: Collective("dp [0, 1]", "allreduce", 4)}
+
+
+HOSTILE = [float("nan"), float("inf"), 1e300, "soon", None, True, [1]]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("field", ["ts", "dur"])
+def test_an_event_without_a_usable_time_is_left_out_and_counted(tmp_path, field, value):
+    trace = read(traces.written(tmp_path / "t.json", traces.kernel(0, 1), {**traces.kernel(1, 2), field: value}))
+    assert (len(trace.device), trace.left_out) == (1, 1)
+
+
+def test_a_negative_duration_is_left_out(tmp_path):
+    trace = read(traces.written(tmp_path / "t.json", traces.kernel(0, 1), traces.kernel(5, 3)))
+    assert (len(trace.device), trace.left_out) == (1, 1)
+
+
+def test_hostile_arguments_are_unknown(tmp_path):
+    event = traces.kernel(0, 1, correlation={"a": 1}, device="gpu", stream=10**30)
+    odd = {**traces.operator(0, 1, "aten::mm"), "args": [1, 2]}
+    shapes = traces.event("cpu_op", 5, 0, 1, **{"Input Dims": "wide", "Input type": 3, "Concrete Inputs": {}})
+    trace = read(traces.written(tmp_path / "t.json", event, odd, shapes, {"ph": "X", "cat": 3}, {"ph": "X"}))
+    assert (list(trace.device.correlation), list(trace.device.where), list(trace.device.stream)) == ([-1], [-1], [-1])
+    assert len(trace.operators) == 2
+
+
+def test_a_trace_without_kernels_and_operators_is_refused(tmp_path):
+    with pytest.raises(TraceError, match=r"got a trace without any$"):
+        read(traces.written(tmp_path / "t.json", {"ph": "M", "name": "process_name"}))
+    with pytest.raises(TraceError, match="1 without a usable time"):
+        read(traces.written(tmp_path / "t.json", traces.kernel(5, 3)))
