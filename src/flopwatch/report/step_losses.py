@@ -12,7 +12,7 @@ from flopwatch.run.records import Device, StepPhases
 
 _SLOW_BACKWARD = 0.8  # of the forward pass's rate
 _LONG_OPTIMIZER, _LONG_TRANSFER = 0.1, 0.05
-_ROOM, _FULL = 0.6, 0.9  # of the device's memory
+_ROOM, _FULL, _FRAGMENTS = 0.6, 0.9, 0.1  # of the device's memory
 
 
 def step_losses(inside: Inside, device: Device) -> tuple[StepLoss, ...]:
@@ -87,7 +87,7 @@ def memory_sentences(inside: Inside) -> tuple[str, ...]:
             f"{memory.last.retries:,} allocations had to empty PyTorch's cache and retry, which waits for the device:"
             " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, or a smaller micro-batch."
         )
-    elif memory.peak_frac < _FULL < memory.reserved_frac:
+    elif memory.reserved_frac > _FULL and memory.reserved_frac - memory.peak_frac > _FRAGMENTS:
         sentences.append(
             f"PyTorch holds {units.format_percent(memory.reserved_frac)} of the memory, tensors"
             f" {units.format_percent(memory.peak_frac)} at most: the rest is fragments;"
