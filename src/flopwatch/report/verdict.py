@@ -160,8 +160,8 @@ def _worth_mending(report: Report) -> str:
 
 def _mending(finding: Finding, usd: float | None) -> str:
     known = TIME_KINDS.get(finding.kind)
-    others = {"slow rank": f"slow rank {finding.detail}", "dips": "unexplained dips", CLOCK: "low clocks"}
-    name = others.get(finding.kind) or (finding.kind if known is None else known.short)
+    others = {"slow rank": f"slow rank {finding.detail}", "dips": "unexplained dips"}
+    name = others.get(finding.kind, finding.kind) if known is None else known.short
     upper = "up to " if finding.kind in (RECOMPUTED, CLOCK) else ""
     worth = [] if usd is None else [units.format_usd(usd)]
     if finding.run_mfu_gain is not None:
