@@ -176,6 +176,8 @@ def loaded_after(statement):
     "statement",
     [
         "import flopwatch",
+        "import flopwatch; flopwatch.load, flopwatch.LoadedRun",
+        "import flopwatch; from tests.model.test_shape_advice import GPT2; flopwatch.estimate(GPT2, seq_len=8)",
         "import flopwatch.model.families, flopwatch.model.estimate, flopwatch.cli, flopwatch.report.render.text",
         "import flopwatch.lightning.plugin; assert flopwatch.lightning.plugin.callbacks() == []",
     ],

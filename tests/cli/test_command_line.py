@@ -25,7 +25,7 @@ def test_help_and_version_are_done(capsys):
     assert capsys.readouterr().out.startswith("flopwatch 0.1")
 
 
-COMMANDS = ("estimate", "gpus", "watch", "ls", "report", "dashboard", "completion")
+COMMANDS = ("estimate", "gpus", "watch", "ls", "report", "trace", "dashboard", "completion")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -21,15 +21,24 @@ def test_a_script_for_every_shell_names_commands_and_options(capsys):
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize(
-    ("typed", "completed"), [(("flopwatch", "est"), "estimate"), (("flopwatch", "estimate", "--seq"), "--seq-len")]
+    ("typed", "completed"),
+    [
+        (("flopwatch", "est"), "estimate"),
+        (("flopwatch", "estimate", "--seq"), "--seq-len"),
+        (("flopwatch", "estimate", "my-con"), "my-config.json"),
+        (("flopwatch", "estimate", "my-config.json", "--chips", "my-ch"), "my-chips.csv"),
+        (("flopwatch", "gpus", "--dtype", "bf"), "bf16"),
+    ],
 )
-def test_bash_completes_a_command_and_an_option(tmp_path, capsys, typed, completed):
+def test_bash_completes_commands_options_choices_and_files(tmp_path, capsys, typed, completed):
     assert main(["completion", "bash"]) == DONE
+    for name in ("my-config.json", "my-chips.csv"):
+        (tmp_path / name).touch()
     script = tmp_path / "complete.sh"
     words = " ".join(typed)
     ask = f"COMP_WORDS=({words}); COMP_CWORD={len(typed) - 1}; _shtab_flopwatch flopwatch {typed[-1]} {typed[-2]}"
     script.write_text(f"{capsys.readouterr().out}\n{ask}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n")
-    result = subprocess.run(["bash", str(script)], capture_output=True, text=True)
+    result = subprocess.run(["bash", str(script)], cwd=tmp_path, capture_output=True, text=True)
     assert result.stdout.split() == [completed], result.stderr
 
 

@@ -96,10 +96,10 @@ def test_the_progress_bar_shows_mfu_and_time_left(tmp_path, bar, capsys):
     watch = FlopWatch(peak_flops_per_second=1e9, every_n_steps=2)
     one = trainer(tmp_path, watch, Spy(), enable_progress_bar=True)
     one.fit(TinyGPT(), loader())
-    words = [{key: row[key] for key in ("mfu", "left") if key in row} for row in seen]
+    words = [{key: row[key] for key in ("mfu", "time_left") if key in row} for row in seen]
     assert words[0] == {}
     assert words[-1]["mfu"].endswith("%")
-    assert words[-1]["left"] == "0s"
+    assert words[-1]["time_left"] == "0s"
     assert "get_metrics" not in one.progress_bar_callback.__dict__
 
 

@@ -80,6 +80,11 @@ def test_a_prompt_and_a_notebook_show_the_headline(tmp_path):
     assert page.count("<tr>") == page.count("</tr>") == len(headline(run.report))
 
 
+def test_a_name_moves_no_cursor(tmp_path):
+    path = write(tmp_path / "run.jsonl", [samples.start(name="\x1b[2Jx"), *samples.healthy_run()[1:]])
+    assert repr(flopwatch.load(path)).startswith("<run \N{REPLACEMENT CHARACTER}[2Jx: ")
+
+
 def test_what_is_unknown_is_left_out_of_the_headline(tmp_path):
     run = flopwatch.load(write(tmp_path / "run.jsonl", [samples.start()]))
     names = [name for name, _ in headline(run.report)]

@@ -30,8 +30,13 @@ def _ls(arguments: argparse.Namespace) -> None:
     from flopwatch.report import listing
     from flopwatch.report.render import listing as rendered
     from flopwatch.report.render.widths import columns
+    from flopwatch.run.reading_bar import ReadingBar
 
-    found = listing.runs_in(arguments.folder)
+    bar = ReadingBar()
+    try:
+        found = listing.runs_in(arguments.folder, bar)
+    finally:
+        bar.clear()
     for path, why in found.unreadable:
         print(units.printable(f"skipped {path}: {why}"), file=sys.stderr)
     rows = listing.in_order(found.runs, arguments.sort)

@@ -9,7 +9,8 @@ from typing import Literal
 
 from flopwatch.errors import FlopwatchError, RunFileError
 from flopwatch.report.report import Report, summarize
-from flopwatch.run.run_file import Run, read_run
+from flopwatch.run.reading_bar import no_bar
+from flopwatch.run.run_file import Run, Tell, read_run
 
 Order = Literal["when", "mfu", "cost", "time", "steps"]
 
@@ -42,11 +43,12 @@ class Found:
     unreadable: tuple[tuple[Path, str], ...]
 
 
-def runs_in(folder: Path) -> Found:
+def runs_in(folder: Path, tell: Tell = no_bar) -> Found:
     """Return the runs whose run files are in or below a folder; a run that was resumed is one.
 
     Args:
         folder: Where to look; W&B's copies of run files are left out.
+        tell: Is told how far a file has been read.
 
     Raises:
         RunFileError: If there is no such folder, or no run file in it.
@@ -57,7 +59,7 @@ def runs_in(folder: Path) -> Found:
     runs: dict[Path, Run] = {}
     unreadable: list[tuple[Path, str]] = []
     for path in files:
-        run = _read_or_why_not(path)
+        run = _read_or_why_not(path, tell)
         if isinstance(run, Run):
             runs[path.resolve()] = run
         else:
@@ -69,9 +71,9 @@ def runs_in(folder: Path) -> Found:
     return Found(tuple(listed), tuple(unreadable))
 
 
-def _read_or_why_not(path: Path) -> Run | str:
+def _read_or_why_not(path: Path, tell: Tell) -> Run | str:
     try:
-        return read_run(path)
+        return read_run(path, tell)
     except FlopwatchError as error:
         return str(error)
 

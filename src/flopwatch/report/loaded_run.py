@@ -13,9 +13,8 @@ from flopwatch import units
 from flopwatch.errors import ArgumentError
 from flopwatch.report.report import Report, summarize
 from flopwatch.report.sources import open_run
-from flopwatch.run import metrics
-from flopwatch.run.metric_table import METRICS, logger_metrics
-from flopwatch.run.moment import Moment
+from flopwatch.report.tail import logged
+from flopwatch.run.metric_table import METRICS
 from flopwatch.run.run_file import Run, Segment
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class LoadedRun:
 
     def __repr__(self) -> str:
         facts = ", ".join(f"{name} {value}" for name, value in headline(self.report))
-        return f"<run {self.report.name or self.report.run_id}: {facts}>"
+        return units.printable(f"<run {self.report.name or self.report.run_id}: {facts}>")
 
     def _repr_html_(self) -> str:
         """The headline as a table, for notebooks."""
@@ -153,15 +152,6 @@ def _rows(segment: Segment, process: int) -> Iterator[dict[str, Any]]:
     """A process's windows, as its logger got them."""
     start = segment.start
     for window in segment.windows:
-        seconds = window.ended_at - start.time
-        moment = Moment(
-            window=window,
-            device=start.device,
-            totals=window.totals,
-            capacity_flops=metrics.capacity_flops(start.capacity_flops, seconds, start.device),
-            wall_seconds=window.ended_at - start.started_at,
-            usd_per_device_hour=start.usd_per_device_hour,
-            kg_co2_per_kwh=start.kg_co2_per_kwh,
-        )
-        where = {"step": window.step, "seconds": window.ended_at - start.started_at, "process": process}
-        yield {**where, "first": window.first, **logger_metrics(moment)}
+        seconds = window.ended_at - start.started_at
+        where = {"step": window.step, "seconds": seconds, "process": process, "first": window.first}
+        yield {**where, **logged(start, start.device, window, seconds)}

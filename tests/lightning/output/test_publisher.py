@@ -86,7 +86,7 @@ def test_a_window_is_written_logged_on_lightnings_axis_and_shown():
     # 8e15 FLOPs in 10 s on two devices of 1e15.
     assert (axis, row["mine/perf/mfu"]) == (19, pytest.approx(0.4))
     # Ten steps in ten seconds and two seconds around them, 80 steps are left.
-    assert output.words == [{"mfu": "40%", "left": "1m36s"}]
+    assert output.words == [{"mfu": "40%", "time_left": "1m36s"}]
     window = output.windows()[-1]
     assert (window.step, window.counts.flops, window.budget_fraction) == (20, 8 * PETA, 0.2)
     assert window.seconds_left == pytest.approx(96.0)

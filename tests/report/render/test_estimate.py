@@ -118,7 +118,7 @@ def test_a_narrow_terminal_gets_shorter_names_or_rounded_numbers():
     rows = (ComponentRow("model.layers[sparse].mlp.experts", 6 * 10**11, 6 * 10**14), ComponentRow("head", 400, 2_000))
     result = replace(ESTIMATE, components=rows, forward_flops=6 * 10**14 + 2_000, scenarios=(PLAN,))
     assert render_text(result, 120).splitlines()[2].split()[1:3] == ["600,000,000,000", "600,000,000,000,000"]
-    assert render_text(result, 75).splitlines()[2].split()[:2] == ["...layers[sparse].mlp.experts", "600,000,000,000"]
+    assert render_text(result, 75).splitlines()[2].split()[:2] == ["...ayers[sparse].mlp.experts", "600,000,000,000"]
     rounded = ["model.layers[sparse].mlp.experts", "600B", "600", "TFLOPs", "100.0%"]
     assert render_text(result, 70).splitlines()[2].split()[1:] == rounded[1:]
     rows = (replace(rows[0], name=f"model.{'deep.' * 20}mlp"), rows[1])

@@ -18,7 +18,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 _SPARKS = 32
 _WIDE, _ABOVE = 100, 4
 _WIDTH = 12
-_FIRST = ("perf/mfu", "budget/hours_left", "budget/fraction", "perf/tokens_per_sec", "perf/step_seconds")
+_FIRST = ("perf/mfu", "budget/hours_left", "budget/fraction", "perf/tokens_per_sec", "loss/train")
 
 
 def _hours(value: float) -> str:

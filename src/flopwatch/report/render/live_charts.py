@@ -14,8 +14,9 @@ from flopwatch.run.metric_table import METRICS
 
 # What is worth a chart, the first ones where there is room for few.
 _CHARTS = (
-    *("perf/mfu", "perf/tokens_per_sec", "perf/samples_per_sec", "perf/step_seconds", "step/data_wait_frac"),
-    *("perf/mfu_at_clock", "gpu/sm_clock_mhz", "gpu/throttled_frac", "perf/goodput", "gpu/joules_per_token"),
+    *("perf/mfu", "loss/train", "perf/tokens_per_sec", "perf/samples_per_sec", "perf/step_seconds"),
+    *("step/data_wait_frac", "loss/validation", "perf/mfu_at_clock", "gpu/sm_clock_mhz", "gpu/throttled_frac"),
+    *("gpu/memory_peak_frac", "step/optimizer_frac", "perf/goodput", "gpu/joules_per_token"),
     *("gpu/slowest_rank_ratio", "budget/fraction", "budget/hours_left"),
 )
 _CELL, _FEWEST_LINES, _MOST_LINES, _MOST_CHART_ROWS = 38, 4, 8, 4
