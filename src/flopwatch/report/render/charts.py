@@ -168,7 +168,7 @@ def _budget(report: Report) -> Chart | None:
         areas = _fan(report, at, used)
         lines.append(Line("projected", "reference", ((at, used), (at + left.middle, 1.0)), dashed=True))
     most = max((value for _, value in points if value is not None), default=0.0)
-    high = 1.0 if most <= 1 else None
+    high = 1.0 if most <= 1 and (left is not None or most >= _TELLING_SHARE) else None
     return _chart(f"Share used of {_first_budget(report)}", "share", lines, until, high=high, areas=areas)
 
 
