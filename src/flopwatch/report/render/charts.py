@@ -25,7 +25,10 @@ Series = tuple[tuple[float, float | None], ...]
 
 @dataclass(frozen=True)
 class Line:
-    """A named line of (seconds since the start, value); a value of `None` is a gap. `tone` is its colour's name."""
+    """A named line of (seconds since the start or another amount, value), with a gap where the value is `None`.
+
+    `tone` is the name of its colour in the page's style.
+    """
 
     name: str
     tone: str
@@ -54,7 +57,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over time from zero to `until`, between `low` and `high`; `form` is how values are written."""
+    """Lines from zero to `until`, between `low` and `high`.
+
+    `form` is how values are written, `across` what they are over: time, or an amount in one of the forms.
+    """
 
     heading: str
     form: str
@@ -63,11 +69,12 @@ class Chart:
     high: float
     low: float = 0.0
     areas: tuple[Area, ...] = ()
+    across: str = "time"
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Charts with a time axis in common, one above the other, and the marks that all of them have."""
+    """Charts with a horizontal axis in common, one above the other, and the marks that all of them have."""
 
     charts: tuple[Chart, ...]
     marks: tuple[Mark, ...] = ()
