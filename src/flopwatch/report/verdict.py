@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flopwatch import units
-from flopwatch.report.findings import Finding
+from flopwatch.report.finding import Finding
 from flopwatch.report.published_mfu import Known
 from flopwatch.report.report import Report
 from flopwatch.report.standings import BudgetStanding
