@@ -55,9 +55,15 @@ def test_a_long_optimizer_or_transfer_is_told(part, kind, change):
 
 
 def test_a_profile_says_more_than_phases():
-    trace = SimpleNamespace(advice=(Advice("launch_bound", "it waits", "CUDA graphs", 0.3, 0.1),))
+    advice = [Advice("launch_bound", "it waits", "CUDA graphs", 0.3, 0.1)]
+    trace = SimpleNamespace(advice=advice)
     inside = Inside(phases=replace(EVEN, optimizer_seconds=0.5), profiled=ProfiledSteps(None, trace))
-    assert step_losses(inside, ONE) == (StepLoss("launch_bound", 0.3, "it waits", "CUDA graphs"),)
+    assert [each.kind for each in step_losses(inside, ONE)] == ["launch_bound", "long_optimizer"]
+    advice.append(Advice("eager_optimizer", "it runs 9 kernels", "fused=True", 0.5, 0.1))
+    assert step_losses(inside, ONE) == (
+        StepLoss("launch_bound", 0.3, "it waits", "CUDA graphs"),
+        StepLoss("eager_optimizer", 0.5, "it runs 9 kernels", "fused=True"),
+    )
 
 
 def sentences(growth=None, full_at=None, **changes):
