@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,8 +40,7 @@ class Recorder:
 
     def export_chrome_trace(self, path):
         self.thread = threading.current_thread()
-        with open(path, "w") as file:
-            file.write("{}")
+        Path(path).write_text("{}")
 
 
 class Clock:

@@ -58,6 +58,8 @@ def _panels(section: str) -> tuple[Panel, ...]:
 
 
 SECTIONS = tuple(PanelSection(name, _panels(name)) for name in _ORDER)
+# Scatter plots with a point for every run: title and key.
+ACROSS_RUNS = (("Last validation loss", "loss/validation"), ("Last training loss", "loss/train"))
 # What `wandb.live.attach` gives a run at its end.
 TABLES = ("time", "components")
 PAGE = "report"
