@@ -16,7 +16,7 @@ def add_completion(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
     parser.epilog = examples(
-        ('eval "$(flopwatch completion bash)"', "in ~/.bashrc"),
+        ("source <(flopwatch completion bash)", "in ~/.bashrc"),
         ("flopwatch completion zsh > ~/.zfunc/_flopwatch", "with `fpath+=~/.zfunc` before `compinit` in ~/.zshrc"),
         ("flopwatch completion fish > ~/.config/fish/completions/flopwatch.fish", "for fish"),
     )
