@@ -186,17 +186,24 @@ def write(
 def runs(folder: Path) -> dict[str, Path]:
     budgets = (BudgetLine(1e22, "flops", "10 ZFLOPs"), BudgetLine(20_000, "steps", "20K steps"))
     nothing = Totals(joules=0)
-    first = Start("run", BEGAN, BEGAN, 0, H100, nothing, name="llama-8b", budgets=budgets, usd_per_device_hour=2.5)
+    first = Start(
+        "run", BEGAN, BEGAN, 0, H100, nothing, name="llama-8b (made up)", budgets=budgets, usd_per_device_hour=2.5
+    )
     names = ("healthy", "throttled", "restarted", "empty", "cpu", "no-peak", "withheld", "lora", "vision", "short")
     paths = {name: folder / name / "run.jsonl" for name in names}
     write(paths["healthy"], first, 300)
-    write(paths["throttled"], replace(first, name="llama-8b, hot"), 300, throttled=True)
+    write(paths["throttled"], replace(first, name="llama-8b, hot (made up)"), 300, throttled=True)
     write(paths["empty"], first, 0)
     write(paths["cpu"], replace(first, device=CPU, usd_per_device_hour=None), 40)
     write(paths["no-peak"], replace(first, device=NO_PEAK, budgets=()), 60)
     write(paths["withheld"], replace(first, budgets=budgets[1:]), 60, work=WITHHELD)
-    write(paths["lora"], replace(first, name="llama-8b-lora", budgets=()), 120, work=LORA)
-    write(paths["vision"], replace(first, name="vit-h14", usd_per_device_hour=None, budgets=()), 120, work=IMAGES)
+    write(paths["lora"], replace(first, name="llama-8b-lora (made up)", budgets=()), 120, work=LORA)
+    write(
+        paths["vision"],
+        replace(first, name="vit-h14 (made up)", usd_per_device_hour=None, budgets=()),
+        120,
+        work=IMAGES,
+    )
     write(paths["short"], first, 3)
     killed = write(folder / "killed" / "run.jsonl", first, 150, ended=False)
     saved, last = killed[99], killed[-1]
@@ -213,7 +220,7 @@ def runs(folder: Path) -> dict[str, Path]:
     earlier = str(folder / "killed" / "run.jsonl")
     second = replace(
         first,
-        name="llama-8b, restarted",
+        name="llama-8b, restarted (made up)",
         time=again,
         step=saved.step,
         totals=totals,
@@ -259,8 +266,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     for page in pages(parser.parse_args().folder.resolve()):
         if shutil.which("chromium"):
-            picture(page, 1200, 4000)
-            picture(page, 1200, 4000, dark=True)
+            picture(page, 1200, 4400)
+            picture(page, 1200, 4400, dark=True)
             picture(page, 390, 8000)
             chromium(f"--print-to-pdf={page.with_suffix('.pdf')}", "--no-pdf-header-footer", page.as_uri())
         print(f"{page}: {page.stat().st_size / 1000:.0f} KB")

@@ -119,6 +119,7 @@ def test_a_short_time_is_told_as_a_duration_and_training_as_what_it_is():
     )
     assert device_time(3_599.0) == ("59m 59s", "device time")
     assert device_time(5_400.0) == ("1.5", "device-hours")
+    assert device_time(23_864_400.0) == ("6,629", "device-hours")
 
 
 def test_money_without_a_breakdown_is_told_alone():
@@ -151,6 +152,7 @@ FLOPS = BudgetStanding("10 ZFLOPs", 10**22, "flops", 0.008)
     ("budgets", "words"),
     [
         ((STEPS,), "Budget of 20K steps: 8.9% used, 8h 51m left."),
+        ((replace(STEPS, fraction=1.0),), "The budget of 20K steps is used up."),
         ((FLOPS, STEPS), "Of 2 budgets, 20K steps runs out first: 8.9% used, 8h 51m left."),
         # What is left counts where it is known, whatever the shares are.
         (

@@ -69,3 +69,10 @@ def test_compute_of_the_optimizers_step_is_the_optimizers(tmp_path):
 def test_marks_around_nothing_are_refused(tmp_path):
     with pytest.raises(TraceError, match="within the profiled steps, got none"):
         work(tmp_path, kernel(0, 5), device_step(10, 20))
+
+
+def test_operators_that_only_launch_work_on_a_device_are_refused(tmp_path):
+    with pytest.raises(TraceError, match="its host's events only"):
+        work(tmp_path, operator(0, 5, "aten::mm"), traces.launch(1, 1))
+    with pytest.raises(TraceError, match="its host's events only"):
+        work(tmp_path, operator(0, 5, "aten::mm"), traces.event("mtia_runtime", "run", 1, 2))

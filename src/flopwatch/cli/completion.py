@@ -32,7 +32,7 @@ def _completion(arguments: argparse.Namespace) -> None:
         kind = shtab.FILE if action.metavar in _FILES else shtab.DIRECTORY if action.metavar in _FOLDERS else None
         if kind is not None:
             action.complete = kind  # type: ignore[attr-defined]
-    print(shtab.complete(arguments.root, shell=arguments.shell))
+    print(shtab.complete(arguments.root, arguments.shell))
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from flopwatch import units
 from flopwatch.report import waterfall
+from flopwatch.report.render.facts import status_words
 from flopwatch.report.report import Point, Report
 from flopwatch.wandb.online import EndedRun
 
@@ -94,7 +95,7 @@ def entry_of(report: Report) -> Entry:
         "wall_seconds": report.wall_seconds,
     }
     facts: dict[str, str | None] = {
-        "status": f"{report.status} at step {report.step:,}",
+        "status": status_words(report),
         "model": work.model_type if work else None,
         "parameters": units.format_count(work.parameters) if work and work.parameters else None,
         "device": device.name,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Literal
 
 from flopwatch import units
-from flopwatch.hardware.telemetry import FEWEST_SAMPLES, REASONS
 from flopwatch.model.conventions import CONVENTIONS, DESCRIPTIONS
+from flopwatch.report import means
 from flopwatch.report.anomalies import Anomalies, anomalies
 from flopwatch.report.findings import Evidence, Finding, findings
 from flopwatch.report.published_mfu import Known, known_mfu
@@ -17,7 +17,7 @@ from flopwatch.report.standings import BudgetStanding, SecondsLeft, seconds_left
 from flopwatch.report.time_book import Stretch, clock_words, seconds_by_kind, standing, time_book
 from flopwatch.report.waterfall import Part, waterfall
 from flopwatch.run import metrics, rates
-from flopwatch.run.records import Device, Event, Hardware, Start, Status, Totals, Window, Work
+from flopwatch.run.records import Device, Event, Hardware, Start, Status, Totals, Work
 from flopwatch.run.run_file import Run, Segment
 from flopwatch.run.time_kinds import INTERRUPTION
 
@@ -42,6 +42,7 @@ class Point:
     throttled_frac: float | None = None
     budget_fraction: float | None = None
     pauses: tuple[str, ...] = ()
+    samples_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def summarize(run: Run) -> Report:
     seconds_in_loop = sum(window.seconds for window in windows)
     device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
     price = start.usd_per_device_hour
-    mfu = _mean_utilization((window, device.count, device.peak_flops_per_second) for device, window in steady)
+    mfu = means.mean_utilization((window, device.count, device.peak_flops_per_second) for device, window in steady)
     doubt = metrics.doubt(mfu, start.device)
     work = last.work or next((each.work for each in reversed(run.segments) if each.work), None)
     run_mfu = rates.fraction(
@@ -187,33 +188,33 @@ def summarize(run: Run) -> Report:
         work=work,
         totals=totals,
         mfu=mfu,
-        mfu_at_clock=_mean_utilization(
+        mfu_at_clock=means.mean_utilization(
             (window, device.count, peak)
             for device, window in steady
-            if (peak := _peak_at_clock(window, device)) is not None
+            if (peak := means.peak_at_clock(window, device)) is not None
         ),
         run_mfu=run_mfu,
-        hfu=_mean_utilization(
+        hfu=means.mean_utilization(
             ((window, device.count, device.peak_flops_per_second) for device, window in steady), hardware=True
         ),
-        tokens_per_second=rates.per_second(_sum(window.counts.tokens for window in windows), seconds_in_loop),
-        samples_per_second=rates.per_second(_sum(window.counts.samples for window in windows), seconds_in_loop),
+        tokens_per_second=rates.per_second(means.total(window.counts.tokens for window in windows), seconds_in_loop),
+        samples_per_second=rates.per_second(means.total(window.counts.samples for window in windows), seconds_in_loop),
         step_seconds=rates.fraction(seconds_in_loop, sum(window.counts.steps for window in windows)),
         data_wait_fraction=data_wait,
-        sm_clock_hz=_mean_clock(windows),
+        sm_clock_hz=means.mean_clock(windows),
         sm_clock_hz_min=min(
             (each.sm_clock_hz_min for each in windows if each.sm_clock_hz_min is not None), default=None
         ),
-        throttled=_throttled(windows),
-        throttled_frac=_mean(windows, lambda window: window.throttled_frac),
+        throttled=means.throttled_by_reason(windows),
+        throttled_frac=means.mean(windows, lambda window: window.throttled_frac),
         throttle_counted=all(each.throttle_counted for each in windows if each.throttled is not None),
-        slow_clock_frac=_mean(windows, lambda window: window.slow_clock_frac),
-        telemetry_coverage=_coverage(windows),
-        power_watts=_mean(windows, lambda window: window.power_watts),
-        joules_per_token=_energy_of_one(windows, lambda window: window.counts.tokens),
-        joules_per_flop=_energy_of_one(windows, lambda window: window.counts.flops),
-        tensor_active=_mean(windows, lambda window: window.tensor_active),
-        tensor_mfu=_tensor_mfu(steady),
+        slow_clock_frac=means.mean(windows, lambda window: window.slow_clock_frac),
+        telemetry_coverage=means.coverage(windows),
+        power_watts=means.mean(windows, lambda window: window.power_watts),
+        joules_per_token=means.energy_of_one(windows, lambda window: window.counts.tokens),
+        joules_per_flop=means.energy_of_one(windows, lambda window: window.counts.flops),
+        tensor_active=means.mean(windows, lambda window: window.tensor_active),
+        tensor_mfu=means.mean_tensor_mfu(steady),
         hardware=next((each.hardware for each in reversed(run.segments) if each.hardware is not None), None),
         usd=None if price is None else device_hours * price,
         kg_co2=_kg_co2(totals, start.kg_co2_per_kwh),
@@ -270,78 +271,6 @@ def _conventions(work: Work | None, mfu: float | None) -> Iterator[Counted]:
             yield Counted(name, DESCRIPTIONS[name], ratio, None if mfu is None else mfu * ratio)
 
 
-def _mean(windows: Sequence[Window], value: Callable[[Window], float | None]) -> float | None:
-    """Mean over the wall time of the windows that know the value."""
-    known = [(found, window.wall_seconds) for window in windows if (found := value(window)) is not None]
-    return rates.fraction(sum(found * seconds for found, seconds in known), sum(seconds for _, seconds in known))
-
-
-def _throttled(windows: Sequence[Window]) -> dict[str, float] | None:
-    reasons = {reason for window in windows for reason in window.throttled or {} if reason in REASONS}
-    if not reasons:
-        return None
-    known = [window for window in windows if window.throttled is not None]
-    seconds = sum(window.wall_seconds for window in known)
-    shares = {
-        reason: rates.fraction(
-            sum((window.throttled or {}).get(reason, 0.0) * window.wall_seconds for window in known), seconds
-        )
-        for reason in sorted(reasons)
-    }
-    return {reason: share for reason, share in shares.items() if share is not None} or None
-
-
-def _coverage(windows: Sequence[Window]) -> float | None:
-    """Share of time in which the GPU's clock was read often enough."""
-    read = [each.wall_seconds for each in windows if each.clock_samples >= FEWEST_SAMPLES]
-    return rates.fraction(sum(read), sum(each.wall_seconds for each in windows)) if read else None
-
-
-def _energy_of_one(windows: Sequence[Window], amount: Callable[[Window], int | None]) -> float | None:
-    """Joules per token or per FLOP, over the windows that know both."""
-    known = [(metrics.joules(window), amount(window)) for window in windows]
-    pairs = [(joules, count) for joules, count in known if joules is not None and count is not None]
-    return rates.fraction(sum(joules for joules, _ in pairs), sum(count for _, count in pairs))
-
-
-def _tensor_mfu(steady: Sequence[tuple[Device, Window]]) -> float | None:
-    known = [(metrics.tensor_mfu(window, device), window.wall_seconds) for device, window in steady]
-    pairs = [(value, seconds) for value, seconds in known if value is not None]
-    return rates.fraction(sum(value * seconds for value, seconds in pairs), sum(seconds for _, seconds in pairs))
-
-
-def _mean_clock(windows: Sequence[Window]) -> float | None:
-    clocked = [(window.sm_clock_hz, window.clock_samples) for window in windows if window.sm_clock_hz is not None]
-    return rates.fraction(sum(hz * samples for hz, samples in clocked), sum(samples for _, samples in clocked))
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    total = 0
-    for value in values:
-        if value is None:
-            return None
-        total += value
-    return total
-
-
-def _mean_utilization(parts: Iterable[tuple[Window, int, float | None]], *, hardware: bool = False) -> float | None:
-    """All (hardware) FLOPs over all capacity; absent as soon as one window's work or peak is unknown."""
-    flops, capacity = 0, 0.0
-    for window, devices, peak in parts:
-        work = window.counts.hardware_flops if hardware else window.counts.flops
-        if work is None or peak is None:
-            return None
-        flops += work
-        capacity += window.seconds * devices * peak
-    return rates.fraction(flops, capacity)
-
-
-def _peak_at_clock(window: Window, device: Device) -> float | None:
-    if window.sm_clock_hz is None or device.flops_per_clock is None:
-        return None
-    return device.flops_per_clock * window.sm_clock_hz if window.clock_samples >= FEWEST_SAMPLES else None
-
-
 def _status(segment: Segment) -> ReportStatus:
     return segment.end.status if segment.end else "killed or still running"
 
@@ -374,7 +303,7 @@ def _process(segment: Segment, follower: Start | None, seconds: float | None) ->
         last_step=step if follower is None else follower.step,
         status="killed" if was_killed else _status(segment),
         device=device,
-        mfu=_mean_utilization(steady),
+        mfu=means.mean_utilization(steady),
         sequences=segment.work.sequences if segment.work else None,
         seq_len=segment.work.seq_len if segment.work else None,
     )
@@ -395,5 +324,6 @@ def _points(run: Run, started_at: float) -> Iterable[Point]:
                 first=window.first,
                 throttled_frac=window.throttled_frac,
                 budget_fraction=window.budget_fraction,
+                samples_per_second=rates.per_second(window.counts.samples, window.seconds),
                 pauses=tuple(kind for kind, spent in window.pause_seconds.items() if spent > 0),
             )

@@ -18,6 +18,7 @@ _NO_WORK = "the run ended before its first batch finished"
 _FULL_ATTENTION = "attention in full"
 _FEW_WINDOWS = 3  # after warm-up
 _MOST_FINDINGS = 3
+_HOURS_WITH_COMMAS = 1000
 
 
 def verdict(report: Report) -> tuple[str, ...]:
@@ -53,7 +54,14 @@ def device_time(seconds: float) -> tuple[str, str]:
     """Return device-seconds as an amount and the unit that people pay by, below one hour as a duration."""
     if seconds < units.SECONDS_PER_HOUR:
         return units.format_duration(seconds), "device time"
-    return units.format_plain(seconds / units.SECONDS_PER_HOUR), "device-hours"
+    return hours_words(seconds / units.SECONDS_PER_HOUR), "device-hours"
+
+
+def hours_words(hours: float | None) -> str:
+    """Return device-hours to three digits, without an exponent."""
+    if hours is not None and hours >= _HOURS_WITH_COMMAS:
+        return f"{hours:,.0f}"
+    return "<0.01" if hours is not None and 0 < hours < 0.01 else units.format_plain(hours)
 
 
 def _quality(report: Report) -> Iterator[str]:
@@ -138,7 +146,7 @@ def _amount_alone(part: Part, whole: Part) -> str:
         return units.format_usd(part.usd)
     _, unit = device_time(whole.device_seconds)
     if unit == "device-hours":
-        return units.format_plain(part.device_seconds / units.SECONDS_PER_HOUR)
+        return hours_words(part.device_seconds / units.SECONDS_PER_HOUR)
     return units.format_duration(part.device_seconds)
 
 
@@ -173,6 +181,8 @@ def _left(report: Report) -> str:
     left = first.left or report.seconds_left
     time = f", {units.format_duration(left.middle)} left" if left is not None and left.middle > 0 else ""
     used = f"{units.format_share(first.fraction)} used{time}"
+    if first.fraction >= 1:
+        return f"The budget of {first.text} is used up."
     if len(report.budgets) == 1:
         return f"Budget of {first.text}: {used}."
     return f"Of {len(report.budgets)} budgets, {first.text} runs out first: {used}."

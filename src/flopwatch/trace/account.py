@@ -239,7 +239,7 @@ def _clues(trace: Trace, work: Work) -> Clues:
 def _notes(trace: Trace, work: Work) -> list[str]:
     notes = []
     if work.on_cpu:
-        notes.append("the trace has no device events: this is the operators' own time on the host")
+        notes.append("the trace has no device events: this is the operators' own time on the CPU")
     if work.devices > 1:
         notes.append(f"the trace has events of {work.devices} devices: this is the busiest one")
     if trace.left_out:

@@ -26,7 +26,7 @@ _NAMES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             OPTIMIZER,
             r"adam|adagrad(?<!rowwise_adagrad)|rmsprop|fusedsgd|sgdfunctor|lambstage|multi_tensor_apply(?!.*norm)",
         ),
-        (ATTENTION, r"flash|fmha|attn|attention|sdpa|mha_|mla_"),
+        (ATTENTION, r"flash|fmha|attn|attention|sdpa|mha_|mla_|sage_fwd"),
         (
             CONVOLUTION,
             r"fprop|dgrad|wgrad|winograd|implicit_(gemm|convolve)|im2col|col2im|conv(?!ert)|miopen|igemm_|"
@@ -41,7 +41,8 @@ _NAMES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             OTHER,
             r"at::native|at::cuda|at_cuda|at::\w+|c10::|cub::|hipcub|rocprim|thrust::|\btriton|fbgemm|split_embedding|embedding|"
             r"embs|elementwise|vectorized|reduce|softmax|norm|cross_entropy|dropout|permute|transpose|copy|cat|fill|"
-            r"index|scatter|gather|sort|topk|scan|histogram|rotary|rope|gelu|silu|swiglu|relu|sigmoid|tanh|cast|"
+            r"index|scatter|tensor_?op|kv_?cache|routing|bitmatrix|token_?ids|clamp|"
+            r"gather|sort|topk|scan|histogram|rotary|rope|gelu|silu|swiglu|relu|sigmoid|tanh|cast|"
             r"quant|pool|interp|resize|upsample|random|philox|distribution|bounds_check|sparse|segment|bias|scale|"
             r"fused|apex|transformer_engine|liger|selective_scan|causal_conv|_kernel_cuda|memset|loss|argmax|where",
         ),

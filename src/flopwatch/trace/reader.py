@@ -131,6 +131,7 @@ class Trace:
         rank: This rank; `None` outside of a job.
         world_size: Ranks of the job.
         left_out: Events without a usable time.
+        has_other_device: Whether something was launched on a device whose events are not read here.
     """
 
     path: Path
@@ -146,6 +147,7 @@ class Trace:
     rank: int | None = None
     world_size: int | None = None
     left_out: int = 0
+    has_other_device: bool = False
 
 
 def read(path: Path) -> Trace:
@@ -188,6 +190,7 @@ class _Reading:
         category = event.get("cat")
         taker = self._takers.get(category.lower()) if isinstance(category, str) else None
         if taker is None:
+            self.trace.has_other_device |= isinstance(category, str) and category.endswith("_runtime")
             return
         start, length = _nanoseconds(event.get("ts")), _nanoseconds(event.get("dur", 0))
         if start is None or length is None or length < 0:

@@ -102,6 +102,7 @@ def work_of(trace: Trace) -> Work:
         ]
         work = Work(_device_name(trace, where), False, len(busy), steps, span, pieces, nesting, outer)
     else:
+        _refuse_a_devices_host(trace)
         span, steps = _host_span(trace)
         pieces = list(_host_pieces(trace, nesting, outer, span))
         work = Work(CPU, True, 1, steps, span, pieces, nesting, outer)
@@ -110,10 +111,20 @@ def work_of(trace: Trace) -> Work:
     return work
 
 
+def _refuse_a_devices_host(trace: Trace) -> None:
+    """Operators that only launch work on a device say nothing of that device's time."""
+    launched = any("Launch" in trace.names[each] for each in set(trace.launches.name))
+    if launched or trace.has_other_device:
+        raise TraceError(
+            f"{trace.path}: expected kernels of the device that this run used, got its host's events only;"
+            " profile with ProfilerActivity.CUDA, and with no other profiler beside"
+        )
+
+
 def _device_name(trace: Trace, where: int) -> str | None:
     """A device's name by its index; a process that sees one kind of device may number it otherwise."""
     names = set(trace.device_names.values())
-    return trace.device_names.get(where, names.pop() if len(names) == 1 else None)
+    return trace.device_names.get(where, names.pop() if len(names) == 1 else None) or None
 
 
 def _device_span(trace: Trace, where: int) -> tuple[tuple[int, int], int]:

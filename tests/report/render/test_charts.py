@@ -97,9 +97,10 @@ def test_charts_over_time_end_together(report):
 
 def test_events_and_dips_are_marks_with_their_words(report):
     marks = {mark.kind: mark for mark in charts.charts(report)["Timeline"].marks}
-    # The event after 100 s; the dip in window 15, which began after 14 x 12 s.
+    # The event after 100 s; the dip in window 15, which began after 14 x 12 s and ended with the window, 2 s of pause
+    # included.
     assert (marks["note"].seconds, marks["note"].words) == (100.0, "look <here>")
-    assert (marks["slow stretch"].seconds, marks["slow stretch"].lasted) == (168.0, 10.0)
+    assert (marks["slow stretch"].seconds, marks["slow stretch"].lasted) == (168.0, 12.0)
     assert "were 87.5% slower than the best stretch" in marks["slow stretch"].words
 
 
@@ -132,6 +133,13 @@ def test_the_clock_has_an_axis_of_its_own_around_its_values(tmp_path):
     assert (clock.low, clock.high) == (pytest.approx(0.9 * 1.6e9), pytest.approx(1.05 * 1.83e9))
     assert [line.name for line in clock.lines] == ["SM clock", "the peak's clock"]
     assert chart(report, "Time throttled").high == 1.0
+
+
+def test_images_have_samples_where_text_has_tokens(report):
+    assert chart(report, "Samples per second") is None
+    images = tuple(dataclasses.replace(each, tokens_per_second=None) for each in report.points)
+    (line,) = chart(dataclasses.replace(report, points=images), "Samples per second").lines
+    assert line.points[0][1] == 4.0  # 40 in 10 s
 
 
 def test_a_line_of_one_point_is_no_chart():

@@ -77,6 +77,18 @@ def test_seven_runs_are_lines_that_can_be_sorted_by_their_numbers():
     assert glance.keys[1] == (None, 0.1)
 
 
+def test_little_is_told_without_an_exponent_and_equal_numbers_are_no_best():
+    few = [Entry("a", {"device_hours": 7.29e-5, "mfu": 0.40001}), Entry("b", {"device_hours": 2.0, "mfu": 0.4})]
+    assert section(few, "At a glance").rows == (("MFU", "40%", "40%"), ("device-hours", "<0.01", "2"))
+
+
+def test_a_kind_of_time_that_a_run_does_not_have_took_none_and_what_is_unknown_is_not_known():
+    runs = [Entry("a", parts={"lost": 0.1, "clock": 0.2, "useful": 0.7}), Entry("b", parts={"useful": 1.0})]
+    rows = {row[0]: row[1:] for row in section(runs, "Where the peak went").rows}
+    assert rows["steps repeated after restarts, and their start-up"] == ("10.0%", "0.0%")
+    assert rows["clock below the peak's clock"] == ("20.0%", "n/a")
+
+
 def test_what_no_run_knows_has_no_line_and_no_section():
     headings = [each.heading for each in comparison.sections([Entry("a"), Entry("b")])]
     assert headings == ["Totals", "How to read it"]

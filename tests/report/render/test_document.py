@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from flopwatch.report.render.document import TIME_LINE, WHAT_TO_DO, Bar, Section, sections
 from flopwatch.report.report import Counted, PlanLine, Point
 from flopwatch.report.waterfall import Part
@@ -58,6 +60,13 @@ def test_one_table_has_the_parts_of_the_peak_as_losses_down_to_what_was_useful()
         "Downtime is not billed: it counts in shares and wall time, not in device-hours and cost.",
     )
     assert of(healthy(parts=PARTS), "Where wall time went") is None
+
+
+def test_an_mfu_above_one_leaves_no_bar_longer_than_the_whole():
+    parts = (Part("setup", 10, 1.0, None), Part("rest", -30, 1.0, None), Part("useful", 120, 8.0, None))
+    setup, rest, useful, _ = of(healthy(parts=parts, seconds=SECONDS), "Where the peak went").bars
+    assert (setup.start, setup.share) == pytest.approx((0.9, 0.1))
+    assert (rest, useful) == (Bar(0.0, 1.0, "loss"), Bar(1.0, 0.0, "useful"))
 
 
 def test_without_known_flops_the_table_is_of_time_alone():

@@ -185,18 +185,6 @@ def test_of_very_many_processes_the_first_and_the_last_are_shown():
     assert many[-1][0] == "process 1000"
 
 
-def test_what_the_gpus_did_and_what_could_not_be_read():
-    lines = dict(facts.hardware_lines(healthy(telemetry_coverage=0.5)))
-    assert lines["throttled"] == "25.0% of the time (by the driver's counters): power cap 25.0%"
-    assert lines["energy per token"] == "3.6 J"  # 1,200 W x 24 s of 8,000 tokens
-    assert lines["coverage"] == "readings cover only 50.0% of the time"
-    assert lines["not read"] == "utilization (Not Supported)"
-    unread = dict(facts.hardware_lines(healthy(sm_clock_hz=None, tensor_active=None, totals=totals(joules=None))))
-    assert (unread["SM clock"], unread["energy"]) == ("n/a", "n/a")
-    assert "tensor cores active" not in unread
-    assert facts.hardware_lines(healthy(hardware=None)) == []
-
-
 def test_wall_time_is_the_largest_first_without_what_would_read_as_nothing():
     report = healthy(seconds={"setup": 1.0, "training": 8998.5, "other": 0.5, "validation": 1000.0})
     # 1 and 0.5 of 10,000 s are 0.01% and less.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flopwatch import units
+from flopwatch.report.anomalies import Dip
 from flopwatch.report.comparison import Entry
 from flopwatch.report.render.axes import upper_end
 from flopwatch.report.render.document import BUDGETS, TIME_LINE
@@ -118,8 +119,12 @@ def _mfu(report: Report) -> Chart | None:
 
 
 def _pace(report: Report) -> Chart | None:
-    line = Line("tokens/s", "pace", _steady(report.points, lambda point: point.tokens_per_second))
-    return _chart("Tokens per second", "count", [line], _longest(report))
+    """Tokens a second or, where batches have none, samples."""
+    tokens = Line("tokens/s", "pace", _steady(report.points, lambda point: point.tokens_per_second or None))
+    if tokens.points:
+        return _chart("Tokens per second", "count", [tokens], _longest(report))
+    samples = Line("samples/s", "pace", _steady(report.points, lambda point: point.samples_per_second or None))
+    return _chart("Samples per second", "count", [samples], _longest(report))
 
 
 def _clock(report: Report) -> Chart | None:
@@ -162,7 +167,9 @@ def _budget(report: Report) -> Chart | None:
         until += left.high or left.middle
         areas = _fan(report, at, used)
         lines.append(Line("projected", "reference", ((at, used), (at + left.middle, 1.0)), dashed=True))
-    return _chart(f"Share used of {_first_budget(report)}", "share", lines, until, high=1.0, areas=areas)
+    most = max((value for _, value in points if value is not None), default=0.0)
+    high = 1.0 if most <= 1 else None
+    return _chart(f"Share used of {_first_budget(report)}", "share", lines, until, high=high, areas=areas)
 
 
 def _fan(report: Report, at: float, used: float) -> tuple[Area, ...]:
@@ -188,14 +195,23 @@ def _marks(report: Report) -> list[Mark]:
     """Restarts, validations, checkpoints, slow stretches and notes, of very many only some."""
     began = report.started_at
     dips = list(zip(report.anomalies.dips, unusual_lines(report), strict=False))
+    ends = {point.step: point.seconds for point in report.points}
     found = [
         [Mark("restart", each.started_at - began) for each in report.each_process[1:]],
         *([Mark(kind, each.seconds) for each in report.points if kind in each.pauses] for kind in _PAUSES),
-        [Mark("slow stretch", dip.started_at - began, words, dip.seconds) for dip, words in dips],
+        [
+            Mark("slow stretch", dip.started_at - began, words, _lasted(dip, ends.get(dip.last_step), began))
+            for dip, words in dips
+        ],
         [Mark("note", event.time - began, event.message[:_LONGEST]) for event in report.events],
     ]
     within = [[mark for mark in marks if 0 <= mark.seconds <= _longest(report)] for marks in found]
     return [mark for marks in within for mark in marks[:: max(-(-len(marks) // _MOST_MARKS), 1)]]
+
+
+def _lasted(dip: Dip, end: float | None, began: float) -> float:
+    """Seconds from a dip's start to its end, pauses included, where its last window is known."""
+    return dip.seconds if end is None else max(end - (dip.started_at - began), 0.0)
 
 
 def _chart(

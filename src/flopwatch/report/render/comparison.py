@@ -12,6 +12,7 @@ from flopwatch import units
 from flopwatch.report.comparison import FACTS, MEASURES, Entry, Form, best_of, total_of
 from flopwatch.report.render.document import Section
 from flopwatch.report.render.efficiency import part_words
+from flopwatch.report.verdict import hours_words
 from flopwatch.run.time_kinds import TIME_KINDS, kinds_at
 
 BEST = "★"
@@ -22,7 +23,7 @@ _FORMS: Mapping[Form, Callable[[float | None], str]] = MappingProxyType(
         "share": units.format_share,
         "count": units.format_count,
         "flops": lambda value: units.format_si(value, "FLOPs"),
-        "hours": units.format_plain,
+        "hours": hours_words,
         "kwh": units.format_plain,
         "usd": units.format_usd,
         "seconds": units.format_duration,

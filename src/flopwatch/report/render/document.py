@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from flopwatch import units
 from flopwatch.report import waterfall
-from flopwatch.report.render import efficiency, facts
+from flopwatch.report.render import efficiency, facts, gpu_facts
 from flopwatch.report.render.live import bars
 from flopwatch.report.render.parts import parts_table
 from flopwatch.report.report import Report
@@ -43,6 +43,7 @@ _IN_TIME: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("MFU", "mfu", units.format_percent),
     ("MFU at clock", "mfu_at_clock", units.format_percent),
     ("tokens/s", "tokens_per_second", units.format_count),
+    ("samples/s", "samples_per_second", units.format_count),
     ("SM clock", "sm_clock_hz", units.format_clock),
     ("throttled", "throttled_frac", units.format_share),
 )
@@ -70,7 +71,7 @@ class Section:
     """A heading and what stands below it: rows of a table, or sentences.
 
     Without `columns` a row is a name and a value. `bars` stand beside rows, `None` where there is none; by `keys`, the
-    numbers behind the cells, a reader can sort a table of a page.
+    numbers behind the cells, a reader can sort a table of a page; `short_names` are rows' first cells for short lines.
     """
 
     heading: str
@@ -79,6 +80,7 @@ class Section:
     bars: tuple[Bar | None, ...] = ()
     sentences: tuple[str, ...] = ()
     keys: tuple[tuple[float | None, ...], ...] = ()
+    short_names: Cells = ()
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -105,7 +107,7 @@ def sections(report: Report) -> list[Section]:
         Section("Over the whole run", tuple(facts.total_lines(report))),
         Section("The run", tuple(facts.run_lines(report))),
         Section("How FLOPs were counted", tuple(facts.work_lines(report.work))),
-        Section("GPUs", tuple(facts.hardware_lines(report))),
+        Section("GPUs", tuple(gpu_facts.hardware_lines(report))),
         _conventions(report),
         _components(report),
         Section("Notes", sentences=_some((*report.notes, *(event.message for event in report.events)))),
@@ -155,6 +157,7 @@ def _parts(report: Report) -> Section:
         table.columns,
         bars=(*_bars(report), None),
         sentences=tuple(_remarks(report, counted=counted)),
+        short_names=(*(efficiency.part_words(part.kind, short=True) for part in report.parts), "total"),
     )
 
 
@@ -173,11 +176,13 @@ def _bars(report: Report) -> list[Bar | None]:
     bars: list[Bar | None] = []
     left, whole = 1.0, waterfall.shares(report.parts)
     for part, share in zip(report.parts, whole, strict=True):
+        length = max(share or 0.0, 0.0)  # where the MFU is above 1, the rest is below zero
         left -= share or 0.0
         if part.kind in (USEFUL, TRAINING):
-            bars.append(Bar(share or 0.0, tone="useful"))
+            bars.append(Bar(min(length, 1.0), tone="useful"))
         else:
-            bars.append(Bar(share or 0.0, max(left, 0.0), "loss"))
+            start = min(max(left, 0.0), 1.0)
+            bars.append(Bar(min(length, 1.0 - start), start, "loss"))
     return bars
 
 
@@ -195,7 +200,10 @@ def _budgets(report: Report) -> Section:
 def _time_line(report: Report) -> Section:
     """Means over stretches of the same number of windows, for forms without charts."""
     rows = []
+    has_tokens = any(point.tokens_per_second for point in report.points)
     for words, name, form in _IN_TIME:
+        if words == ("samples/s" if has_tokens else "tokens/s"):
+            continue
         values = [value for point in report.points if not point.first and (value := getattr(point, name)) is not None]
         if len(values) > 1:
             drawn = bars(_means(values))

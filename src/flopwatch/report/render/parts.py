@@ -9,7 +9,7 @@ from flopwatch import units
 from flopwatch.report import waterfall
 from flopwatch.report.render.efficiency import part_words
 from flopwatch.report.report import Report
-from flopwatch.report.verdict import device_time
+from flopwatch.report.verdict import device_time, hours_words
 from flopwatch.report.waterfall import Part
 from flopwatch.run import rates
 from flopwatch.run.time_kinds import INTERRUPTION, TRAINING
@@ -86,8 +86,7 @@ def _device_time(report: Report) -> _Column:
         seconds = _paid_seconds(part)
         if unit != "device-hours":
             return units.format_duration(seconds)
-        hours = seconds / units.SECONDS_PER_HOUR
-        return "<0.01" if 0 < hours < 0.01 else units.format_plain(hours)
+        return hours_words(seconds / units.SECONDS_PER_HOUR)
 
     return _Column(unit, cell, amount)
 

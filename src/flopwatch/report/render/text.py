@@ -99,6 +99,8 @@ def _section(section: Section, width: int) -> str:
 def _table(section: Section, width: int) -> list[str]:
     rows: list[Sequence[str]] = [[" ".join(cell.split()) for cell in row] for row in section.rows]
     names, numeric = list(section.columns), section.numeric if section.columns else (False, False)
+    if section.short_names and columns.table_width(rows, names) > width:
+        rows = [[short, *row[1:]] for short, row in zip(section.short_names, rows, strict=True)]
     room = width - columns.table_width(rows, names) - len(columns.GAP)
     if section.bars and room >= _SHORTEST_BAR:
         longest = min(room, _LONGEST_BAR)

@@ -96,10 +96,15 @@ def _counted(count: int, noun: str) -> str:
 
 def _parts_table(report: TraceReport) -> _Table:
     """The parts that took time, per step; means over ranks."""
-    rows = [(WORDS[part], *_time(report, seconds)) for part, seconds in report.parts.items() if seconds]
+    rows = [(part_name(report, part), *_time(report, seconds)) for part, seconds in report.parts.items() if seconds]
     return _Table(
         "Where the time went", ("part", "ms/step", "share"), (*rows, ("in all", *_time(report, report.seconds))), 2
     )
+
+
+def part_name(report: TraceReport, part: str) -> str:
+    """A part in words; on a CPU nobody launches anything."""
+    return "outside of operators" if part == "idle_host" and report.first.device == "CPU" else WORDS[part]
 
 
 def _time(report: TraceReport, seconds: float) -> tuple[str, str]:
@@ -227,6 +232,8 @@ def notes(report: TraceReport) -> list[str]:
     """What a reader must know about the numbers."""
     own = dict.fromkeys(note for each in report.accounts for note in each.notes)
     sentences = [f"{note[0].upper()}{note[1:]}." for note in own]
+    if report.waiting and (report.first.world_size or 0) > len(report.accounts):
+        sentences.append(f"Waiting is known among these {len(report.accounts)} ranks only.")
     if any(row.attention == "full" for row in report.first.rows):
         sentences.append("Attention counts all pairs where the trace does not say that it is causal.")
     return [*sentences, _SAMPLE]
@@ -286,8 +293,8 @@ def render_html(report: TraceReport) -> str:
         headline=headline(report),
         facts=facts(report),
         advice=[(_TITLES[each.kind], gain_text(each), each.evidence, each.change) for each in report.advice],
-        bars=[(name, list(_stretches(parts, seconds))) for name, parts, seconds in _bar_rows(report)],
-        legend=[(WORDS[part], _COLORS[part], part) for part, seconds in report.parts.items() if seconds],
+        bars=[(name, list(_stretches(report, parts, seconds))) for name, parts, seconds in _bar_rows(report)],
+        legend=[(part_name(report, part), _COLORS[part]) for part, seconds in report.parts.items() if seconds],
         parts=_parts_table(report),
         tables=tables(report),
         notes=notes(report),
@@ -302,11 +309,11 @@ def _bar_rows(report: TraceReport) -> Iterable[tuple[str, dict[str, float], floa
         yield rank_name(each, place), dict(each.parts), each.seconds
 
 
-def _stretches(parts: dict[str, float], seconds: float) -> Iterable[tuple[float, float, str, str]]:
+def _stretches(report: TraceReport, parts: dict[str, float], seconds: float) -> Iterable[tuple[float, float, str, str]]:
     """Each part of a bar: where it begins and how wide it is, in percent, its colour and its words."""
     at = 0.0
     for part, time in parts.items():
         if time and seconds:
             width = 100 * time / seconds
-            yield at, width, _COLORS[part], f"{WORDS[part]}: {units.format_share(time / seconds)}"
+            yield at, width, _COLORS[part], f"{part_name(report, part)}: {units.format_share(time / seconds)}"
             at += width
