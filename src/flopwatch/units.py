@@ -142,6 +142,14 @@ def format_si(value: float | None, unit: str) -> str:
     return f"{number} {prefix.replace('K', 'k')}{unit}"
 
 
+def format_bytes(value: float | None) -> str:
+    """Print an amount of memory in powers of 1024: 2**30 is "1 GiB"."""
+    if value is None:
+        return UNKNOWN
+    unit, size = ("GiB", 2**30) if abs(value) >= 2**30 else ("MiB", 2**20)
+    return f"{format_plain(value / size)} {unit}"
+
+
 def format_percent(fraction: float | None) -> str:
     """Print a fraction as percent: 0.4123 is "41.2%"."""
     return UNKNOWN if fraction is None else f"{100 * fraction:.3g}%"

@@ -1,8 +1,6 @@
 """A run killed and resumed ends with the totals of a run in one."""
 
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,37 +13,23 @@ from flopwatch.lightning.session import restart
 from flopwatch.report.report import summarize
 from flopwatch.run.records import Totals
 from flopwatch.run.run_file import read_run
+from tests import running
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH, MemoryLogger, TinyGPT, loader, trainer
 
 STEPS = 24
-FIT = """
-import sys, time
-sys.path.insert(0, {root!r})
-from pathlib import Path
-from pytorch_lightning.callbacks import ModelCheckpoint
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader, trainer
-folder = Path({folder!r})
-saving = ModelCheckpoint(folder, every_n_train_steps=4, save_last=True)
-watch = FlopWatch(every_n_steps=3, peak_flops_per_second=1e9)
-last = folder / "last.ckpt"
-one = trainer(folder, watch, saving, max_steps={steps}, enable_checkpointing=True, accumulate_grad_batches=2)
-one.fit(TinyGPT(lambda index: time.sleep(0.05)), loader(), ckpt_path=last if last.exists() else None)
-"""
+SCRIPT = Path(__file__).parent / "scripts" / "saved_every_four_steps.py"
 
 
 def run_until(folder, step):
     """Run the script, and kill it with SIGKILL once it is past a step (never, if the step is None)."""
-    root = str(Path(__file__).parents[2])
-    script = FIT.format(root=root, folder=str(folder), steps=STEPS)
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    process = running.start(SCRIPT, folder, STEPS)
     while step is not None and process.poll() is None:
         files = sorted(folder.rglob("run.jsonl"), key=lambda path: path.stat().st_mtime)
         if files and f'"step":{step},' in files[-1].read_text() and (folder / "last.ckpt").exists():
             process.kill()
         time.sleep(0.02)
     _, errors = process.communicate(timeout=120)
-    return process.returncode, errors.decode()
+    return process.returncode, errors
 
 
 @pytest.mark.slow

@@ -3,10 +3,9 @@
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,10 @@ from flopwatch.lightning.session.session import Session
 from flopwatch.report.render import RENDERERS
 from flopwatch.report.report import summarize
 from flopwatch.run.run_file import read_run
+from tests import running
 from tests.lightning.models import FLOPS_PER_BATCH, MemoryLogger, TinyGPT, loader, trainer
+
+SCRIPTS = Path(__file__).parent / "scripts"
 
 
 def break_(*arguments, **named):
@@ -179,30 +181,11 @@ def test_a_working_directory_that_is_removed_costs_nothing_of_the_run(tmp_path, 
     assert caplog.text.count("no run file: ") == 1
 
 
-SLOW_FIT = """
-import sys, time
-sys.path.insert(0, {root!r})
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader, trainer
-model = TinyGPT(lambda index: time.sleep(0.01))
-trainer({folder!r}, FlopWatch(every_n_steps=5), max_steps=100_000).fit(model, loader(100_000))
-"""
-
-
 def start_slow_fit(tmp_path):
-    root = str(__import__("pathlib").Path(__file__).parents[2])
-    script = SLOW_FIT.format(root=root, folder=str(tmp_path))
-
     def hears_interrupts():
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job is started deaf to it
 
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=hears_interrupts,
-    )
+    process = running.start(SCRIPTS / "slow_fit.py", tmp_path, preexec_fn=hears_interrupts)
     deadline = time.time() + 120
     while time.time() < deadline:
         files = list(tmp_path.rglob("run.jsonl"))
@@ -247,8 +230,8 @@ def test_no_thread_is_left_behind(tmp_path):
 def test_a_fit_that_goes_on_where_flopwatch_stopped_before_its_first_window_says_how_far_it_came(tmp_path, monkeypatch):
     ended = Session.batch_ended
 
-    def breaks(self, batch, skipped):
-        ended(self, batch, skipped)
+    def breaks(self, *batch, **how):
+        ended(self, *batch, **how)
         if self._last_step == 4:
             break_()
 
@@ -258,22 +241,10 @@ def test_a_fit_that_goes_on_where_flopwatch_stopped_before_its_first_window_says
     assert (report.status, report.step, report.totals.counts.flops) == ("measuring stopped", 4, 4 * FLOPS_PER_BATCH)
 
 
-LEVELS = """
-import logging, sys
-sys.path.insert(0, {root!r})
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader, trainer
-logging.getLogger("flopwatch").setLevel({level!r})
-trainer({folder!r}, FlopWatch(every_n_steps=5, report=False)).fit(TinyGPT(), loader())
-print(logging.getLogger("flopwatch").level)
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("level", "kept", "shown"), [("DEBUG", 10, True), ("ERROR", 40, False), ("NOTSET", 20, True)])
 def test_the_users_level_of_messages_stays(tmp_path, level, kept, shown):
-    root = str(__import__("pathlib").Path(__file__).parents[2])
-    script = LEVELS.format(root=root, folder=str(tmp_path), level=level)
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    result = running.run(SCRIPTS / "level_of_messages.py", tmp_path, level)
+    assert result.returncode == 0, result.stderr
     assert result.stdout.split()[-1] == str(kept)
     assert ("flopwatch: " in result.stderr) == shown

@@ -1,10 +1,7 @@
 """What a RUN of `flopwatch report` may be: files and folders of flopwatch and of W&B, and runs on a server."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,33 +9,19 @@ import pytest
 from flopwatch.cli.command_line import main
 from flopwatch.report.report import summarize
 from flopwatch.report.sources import open_run
-from tests import samples
+from tests import running, samples
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 from tests.run.test_run_file import write
 from tests.wandb.server import ENTITY
 
-ROOT = str(Path(__file__).parents[2])
-SCRIPT = f"""
-import sys, time
-sys.path.insert(0, {ROOT!r})
-import wandb
-from pytorch_lightning.loggers import WandbLogger
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader, trainer
-watch = FlopWatch(peak_flops_per_second=1e9, every_n_steps=2, prefix="mine")
-logger = WandbLogger(offline=True, save_dir="runs", project="p", prefix="exp1")
-trainer("runs", watch, logger=logger, log_every_n_steps=2, max_steps=20).fit(
-    TinyGPT(lambda index: time.sleep(0.005)), loader()
-)
-wandb.finish()
-"""
+SCRIPT = Path(__file__).parent / "scripts" / "train_offline.py"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
-    subprocess.run([sys.executable, "-c", SCRIPT], cwd=folder, env=environment, check=True, capture_output=True)
+    result = running.run(SCRIPT, cwd=folder)
+    assert result.returncode == 0, result.stderr
     return folder / "runs"
 
 

@@ -54,7 +54,9 @@ def test_prefixed_keys_are_shown_with_their_axes():
 
 
 def test_runs_are_compared_by_their_last_loss_over_what_they_cost():
-    scatter = [panel["config"] for panel in panels(specification(PROJECT, prefix="mine/")) if "yAxis" in panel["config"]]
+    scatter = [
+        panel["config"] for panel in panels(specification(PROJECT, prefix="mine/")) if "yAxis" in panel["config"]
+    ]
     assert [(each["xAxis"], each["yAxis"], each["xAxisLogScale"]) for each in scatter] == [
         ("summary:mine/budget/flops", "summary:mine/loss/validation", True),
         ("summary:mine/budget/flops", "summary:mine/loss/train", True),

@@ -77,14 +77,14 @@ def _page_of_one(arguments: argparse.Namespace, form: str, tell: ReadingBar) -> 
     from flopwatch.report.plan import against, read_plan
     from flopwatch.report.render import RENDERERS
     from flopwatch.report.render import text as terminal
-    from flopwatch.report.report import summarize
+    from flopwatch.report.report import report_of
     from flopwatch.report.sources import open_run
     from flopwatch.run.run_file import report_path
 
     run_ = open_run(arguments.runs[0], tell)
     tell.clear()
     say_which(Path(arguments.runs[0]), run_.path)
-    report = summarize(run_)
+    report = report_of(run_)
     if arguments.plan is not None:
         report = against(report, read_plan(arguments.plan))
     local = run_.path.is_file() and run_.path.suffix == ".jsonl"
@@ -98,7 +98,7 @@ def _page_of_several(arguments: argparse.Namespace, form: str, tell: ReadingBar)
     """Runs side by side; those of a project are all that ended."""
     from flopwatch.report.comparison import Entry, entry_of, entry_of_ended
     from flopwatch.report.render.comparison import RENDERERS, in_terminal
-    from flopwatch.report.report import Report, summarize
+    from flopwatch.report.report import Report, report_of
     from flopwatch.report.sources import open_run, project_of
     from flopwatch.run.run_file import Run
     from flopwatch.wandb.online import connect, ended_runs
@@ -113,7 +113,7 @@ def _page_of_several(arguments: argparse.Namespace, form: str, tell: ReadingBar)
             projects += 1
             continue
         run_ = open_run(text, tell)
-        runs[run_.path.resolve()] = run_, summarize(run_)
+        runs[run_.path.resolve()] = run_, report_of(run_)
     earlier = {path for run_, _ in runs.values() for path in run_.earlier_files}
     if len(runs) < len(arguments.runs) - projects or earlier & set(runs):
         print("skipped runs named twice, and processes that a later one resumed from", file=sys.stderr)

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flopwatch.report.anomalies import Anomalies, Dip
+from flopwatch.report.finding import Finding, StepLoss
 from flopwatch.report.waterfall import Part
 from flopwatch.run import rates
-from flopwatch.run.time_kinds import CLOCK, PADDING, RECOMPUTED, TIME_KINDS, TRAINING, USEFUL, kinds_at
+from flopwatch.run.time_kinds import CLOCK, PADDING, RECOMPUTED, REST, TIME_KINDS, TRAINING, USEFUL, kinds_at
 
 MOST = 5
 _LEAST = 0.02  # a loss of less is not worth a sentence
@@ -18,30 +19,11 @@ _TIME = tuple(name for name in kinds_at("outside", "between steps", "not booked"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A loss, and how much MFU fixing it would recover.
-
-    `share` is what of (kind of time: all wall time; "data_wait": the training loop; "clock": training steps;
-    "recomputed": hardware FLOPs; "padding": model FLOPs; "slow rank": the time of a step; "dips": the loop's time) was
-    lost. `of_run` is the same loss as a share of all that the devices could have done or, where that is not known, of
-    wall time; `None` for what is no part of it.
-    `mfu_gain` and `run_mfu_gain` are in absolute points, 0.05 being five; `None` where there is no MFU.
-    """
-
-    kind: str
-    share: float
-    mfu_gain: float | None
-    run_mfu_gain: float | None
-    detail: str | None = None
-    of_run: float | None = None
-
-
-@dataclass(frozen=True)
 class Evidence:
     """The inputs of the findings.
 
     `seconds` is wall time by kind, `wall_seconds` all of it, `loop_seconds` time in the training loop; MFUs as in the
-    report.
+    report; `step_losses` are of the time of a step.
     """
 
     seconds: Mapping[str, float]
@@ -52,6 +34,7 @@ class Evidence:
     mfu: float | None
     run_mfu: float | None
     loop_seconds: float
+    step_losses: Sequence[StepLoss] = ()
 
 
 def findings(evidence: Evidence) -> tuple[Finding, ...]:
@@ -62,8 +45,17 @@ def findings(evidence: Evidence) -> tuple[Finding, ...]:
     if evidence.mfu is not None and evidence.mfu > 1:
         return ()
     found = [*_of_time(evidence), *_of_data(evidence), *_inside(evidence), *_of_ranks(evidence), *_of_dips(evidence)]
+    found += [*_of_steps(evidence), *_of_the_rest(evidence)]
     worthy = [each for each in found if (each.share if each.of_run is None else each.of_run) >= _LEAST]
-    return tuple(sorted(worthy, key=lambda each: (-_weight(each, evidence), -each.share))[:MOST])
+    largest = max((each.of_run or 0.0 for each in worthy), default=0.0)
+    return tuple(sorted(worthy, key=lambda each: _place(each, evidence, largest))[:MOST])
+
+
+def _place(finding: Finding, evidence: Evidence, largest: float) -> tuple[bool, float, float]:
+    """What gives back most comes first; before it the rest where that is the largest loss, as nothing else can be."""
+    is_unknown = finding.kind == REST
+    first = is_unknown and finding.of_run == largest
+    return not first, 0.0 if is_unknown else -_weight(finding, evidence), -finding.share
 
 
 def _weight(finding: Finding, evidence: Evidence) -> float:
@@ -160,3 +152,19 @@ def _of_dips(evidence: Evidence) -> Iterator[Finding]:
 
 def _unexplained(dip: Dip) -> float:
     return dip.slower * dip.seconds * (1 - sum(each.share for each in dip.causes))
+
+
+def _of_steps(evidence: Evidence) -> Iterator[Finding]:
+    """What phases and a profile tell, of the time of a step; recomputation is told of by its FLOPs already."""
+    known = _flops(evidence).get(RECOMPUTED)
+    for loss in evidence.step_losses:
+        if loss.kind == "recomputation" and known:
+            continue
+        yield replace(_in_loop(evidence, loss.kind, loss.share), evidence=loss.evidence, change=loss.change)
+
+
+def _of_the_rest(evidence: Evidence) -> Iterator[Finding]:
+    """What nothing explains: its advice is to find out."""
+    if REST in _flops(evidence):
+        of_run = _of_run(evidence, REST)
+        yield Finding(REST, of_run, None, None, of_run=of_run)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flopwatch import units
 from flopwatch.errors import ArgumentError
-from flopwatch.report.report import Report, summarize
+from flopwatch.report.report import Report, report_of
 from flopwatch.report.sources import open_run
 from flopwatch.report.tail import logged
 from flopwatch.run.metric_table import METRICS
@@ -38,7 +38,7 @@ class LoadedRun:
     @cached_property
     def report(self) -> Report:
         """The run's report: MFU, goodput, waterfall, findings; unknown numbers are `None`."""
-        return summarize(self.run)
+        return report_of(self.run)
 
     @property
     def path(self) -> Path:

@@ -11,9 +11,12 @@ from flopwatch import units
 from flopwatch.model.conventions import CONVENTIONS, DESCRIPTIONS
 from flopwatch.report import means
 from flopwatch.report.anomalies import Anomalies, anomalies
-from flopwatch.report.findings import Evidence, Finding, findings
+from flopwatch.report.finding import Finding
+from flopwatch.report.findings import Evidence, findings
+from flopwatch.report.inside import Inside, ProfiledSteps, inside, profile_of, rest_shares
 from flopwatch.report.published_mfu import Known, known_mfu
 from flopwatch.report.standings import BudgetStanding, SecondsLeft, seconds_left, standings
+from flopwatch.report.step_losses import step_losses
 from flopwatch.report.time_book import Stretch, clock_words, seconds_by_kind, standing, time_book
 from flopwatch.report.waterfall import Part, waterfall
 from flopwatch.run import metrics, rates
@@ -22,7 +25,7 @@ from flopwatch.run.run_file import Run, Segment
 from flopwatch.run.time_kinds import INTERRUPTION
 
 REPORT_SCHEMA = 1
-_NO_ANOMALIES = Anomalies()
+_NO_ANOMALIES, _UNKNOWN_INSIDE = Anomalies(), Inside()
 _NEARLY_ALL = 0.9  # of the parameters
 ReportStatus = Status | Literal["killed", "killed or still running"]
 
@@ -145,14 +148,17 @@ class Report:
     seconds_left: SecondsLeft | None = None
     plan: tuple[PlanLine, ...] = ()
     samples_per_second: float | None = None
+    inside: Inside = _UNKNOWN_INSIDE
     schema: int = REPORT_SCHEMA
 
 
-def summarize(run: Run) -> Report:
+def summarize(run: Run, profiled: ProfiledSteps | None = None, profile_note: str | None = None) -> Report:
     """Compute the report of a run.
 
     Args:
         run: As `runfile.read_run` returns it.
+        profiled: The profile of a few of its steps, as `inside.profile_of` returns it.
+        profile_note: Why there is none although steps were profiled.
     """
     first, last = run.segments[0], run.segments[-1]
     start = last.start
@@ -173,7 +179,10 @@ def summarize(run: Run) -> Report:
     )
     seconds = seconds_by_kind(run)
     data_wait = rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop)
-    parts, unusual = waterfall(run), anomalies(run)
+    steps = inside(windows, start.device, profiled)
+    peak = _reached_peak(start.device, means.mean_clock(windows))
+    parts = waterfall(run, None if profiled is None else rest_shares(profiled.trace.first, peak))
+    unusual = anomalies(run)
     return Report(
         run_id=start.run_id,
         name=start.name,
@@ -222,7 +231,7 @@ def summarize(run: Run) -> Report:
         seconds=seconds,
         points=tuple(_points(run, first.start.started_at)),
         events=tuple(event for segment in run.segments for event in segment.events),
-        notes=(*run.notes, *(words for words in (clock_words(run), doubt) if words)),
+        notes=(*run.notes, *(words for words in (clock_words(run), doubt, profile_note) if words)),
         versions=start.versions,
         goodput=metrics.goodput(totals, wall_seconds),
         each_process=tuple(_processes(run)),
@@ -238,12 +247,26 @@ def summarize(run: Run) -> Report:
                 mfu=mfu,
                 run_mfu=run_mfu,
                 loop_seconds=seconds_in_loop,
+                step_losses=step_losses(steps, start.device),
             )
         ),
         known=known_mfu(start.device, _compared_parameters(work)),
         conventions=tuple(_conventions(work, mfu)),
         seconds_left=seconds_left(last),
+        inside=steps,
     )
+
+
+def report_of(run: Run) -> Report:
+    """Compute the report of a run with what the trace of its profiled steps says, if it is there."""
+    return summarize(run, *profile_of(run))
+
+
+def _reached_peak(device: Device, clock_hz: float | None) -> float | None:
+    """The peak at the clock that the device ran at, where that is below the peak's; what is lost so is told apart."""
+    if device.peak_flops_per_second is None or clock_hz is None or device.boost_clock_hz is None:
+        return device.peak_flops_per_second
+    return device.peak_flops_per_second * min(clock_hz / device.boost_clock_hz, 1.0)
 
 
 def _compared_parameters(work: Work | None) -> int | None:

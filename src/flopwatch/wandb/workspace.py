@@ -118,7 +118,7 @@ def line_plot(panel: Panel, prefix: str) -> Any:
 
 
 def _across_runs(prefix: str) -> Any:
-    """Return what compares runs: a point for each, of what it cost and where its loss came to, and their differences."""
+    """Return what compares runs: a point for each, of its cost and its last loss, and how they differ."""
     ws, wr = workspaces()
     panels = [
         wr.ScatterPlot(

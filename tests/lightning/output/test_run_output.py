@@ -75,7 +75,7 @@ def test_a_page_that_cannot_be_put_there_is_said_and_the_rest_stands(output, cap
 
 
 def test_an_error_in_the_report_is_said_with_the_command_that_makes_it(output, caplog, monkeypatch):
-    monkeypatch.setattr(run_output, "summarize", lambda run: 1 / 0)
+    monkeypatch.setattr(run_output, "report_of", lambda run: 1 / 0)
     written(output).finish(report=True)
     assert f"no report was written (ZeroDivisionError: division by zero); `flopwatch report {output.file.path}`" in (
         caplog.text

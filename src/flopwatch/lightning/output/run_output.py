@@ -15,7 +15,7 @@ from flopwatch.lightning.output.sinks import CallbackMetricsSink, LoggerSink, Pr
 from flopwatch.report.render import RENDERERS
 from flopwatch.report.render.facts import work_words
 from flopwatch.report.render.text import component_table, summary_lines
-from flopwatch.report.report import Report, summarize
+from flopwatch.report.report import Report, report_of
 from flopwatch.report.verdict import WITHHELD
 from flopwatch.run import clock
 from flopwatch.run import run_file as runfile
@@ -116,7 +116,7 @@ class Output:
             _logger.warning("%s", shortfall)
         if run is None:
             return
-        result = self.report = summarize(run)
+        result = self.report = report_of(run)
         self.loggers.log_summary(facts.summary(result))
         page = self._page(result) if report else None
         whole = path if shortfall is None else None

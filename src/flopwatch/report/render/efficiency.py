@@ -5,7 +5,7 @@ from __future__ import annotations
 from flopwatch import units
 from flopwatch.hardware.telemetry import REASONS
 from flopwatch.report.anomalies import CauseShare, Dip, Drift, SlowRank
-from flopwatch.report.findings import Finding
+from flopwatch.report.finding import Finding
 from flopwatch.report.published_mfu import Known
 from flopwatch.report.report import Report
 from flopwatch.run.time_kinds import CLOCK, RECOMPUTED, TIME_KINDS
@@ -41,6 +41,8 @@ def _cost_and_advice(kind: str) -> tuple[str, str]:
 
 def finding_words(finding: Finding) -> str:
     """Return a finding as one sentence: evidence, what it is worth, what to do."""
+    if finding.evidence is not None:
+        return f"{finding.evidence[0].upper()}{finding.evidence[1:]}{_worth(finding)}: {finding.change}."
     evidence, advice = _cost_and_advice(finding.kind)
     before, _, after = evidence.partition("{share}")
     evidence = f"{before}{_shares(finding, after)}".format(detail=finding.detail)
@@ -59,7 +61,7 @@ def _shares(finding: Finding, whole: str) -> str:
 def _worth(finding: Finding) -> str:
     gains = [(finding.mfu_gain, "MFU"), (finding.run_mfu_gain, "run MFU")]
     words = [f"{units.format_points(gain)} of {name}" for gain, name in gains if gain is not None]
-    upper = "up to " if finding.kind in (RECOMPUTED, CLOCK) else ""
+    upper = "up to " if finding.kind in (RECOMPUTED, CLOCK) or finding.evidence is not None else ""
     return f", worth {upper}{' and '.join(words)}" if words else ""
 
 
