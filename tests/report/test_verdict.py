@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from flopwatch.report.findings import Finding
+from flopwatch.report.finding import Finding
 from flopwatch.report.published_mfu import Known
 from flopwatch.report.report import Counted
 from flopwatch.report.standings import BudgetStanding, SecondsLeft
@@ -174,3 +174,14 @@ def test_the_budget_that_runs_out_first_is_named(budgets, words):
 def test_tokens_and_samples_are_told_where_there_are_some():
     images = quiet(mfu=None, work=None, totals=totals(tokens=None), tokens_per_second=None, samples_per_second=40.0)
     assert verdict(images)[1] == "40 samples/s, 1s per step."
+
+
+def test_what_is_found_inside_of_steps_is_named_in_words_and_the_unknown_rest_is_not_worth_mending():
+    found = (
+        Finding("rest", 0.6, None, None, of_run=0.6),
+        Finding("launch_bound", 0.2, 0.1, 0.05, evidence="the device waits", change="CUDA graphs"),
+    )
+    sentences = verdict(quiet(findings=found))
+    (worth,) = [each for each in sentences if each.startswith("Worth mending")]
+    assert worth.startswith("Worth mending: launch bound (up to ")
+    assert "kernels" not in worth

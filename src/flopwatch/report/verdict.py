@@ -10,7 +10,7 @@ from flopwatch.report.published_mfu import Known
 from flopwatch.report.report import Report
 from flopwatch.report.standings import BudgetStanding
 from flopwatch.report.waterfall import Part
-from flopwatch.run.time_kinds import CLOCK, INTERRUPTION, RECOMPUTED, TIME_KINDS, TRAINING, USEFUL
+from flopwatch.run.time_kinds import CLOCK, INTERRUPTION, RECOMPUTED, REST, TIME_KINDS, TRAINING, USEFUL
 
 WITHHELD = ("withheld", "disagree")
 UNREADABLE_WORK = "the record of how FLOPs were counted is unreadable"
@@ -159,15 +159,16 @@ def _worth_mending(report: Report) -> str:
     if not report.findings or _steady_windows(report) < _FEW_WINDOWS:
         return ""
     costs = {part.kind: part.usd for part in report.parts if part.usd and _told_usd(report)}
-    named = [_mending(finding, costs.get(finding.kind)) for finding in report.findings[:_MOST_FINDINGS]]
-    return f"Worth mending: {'; '.join(named)}."
+    known = [finding for finding in report.findings if finding.kind != REST]
+    named = [_mending(finding, costs.get(finding.kind)) for finding in known[:_MOST_FINDINGS]]
+    return f"Worth mending: {'; '.join(named)}." if named else ""
 
 
 def _mending(finding: Finding, usd: float | None) -> str:
     known = TIME_KINDS.get(finding.kind)
     others = {"slow rank": f"slow rank {finding.detail}", "dips": "unexplained dips"}
-    name = others.get(finding.kind, finding.kind) if known is None else known.short
-    upper = "up to " if finding.kind in (RECOMPUTED, CLOCK) else ""
+    name = others.get(finding.kind, finding.kind.replace("_", " ")) if known is None else known.short
+    upper = "up to " if finding.kind in (RECOMPUTED, CLOCK) or finding.evidence is not None else ""
     worth = [] if usd is None else [units.format_usd(usd)]
     if finding.run_mfu_gain is not None:
         worth.append(f"{units.format_points(finding.run_mfu_gain)} of run MFU")

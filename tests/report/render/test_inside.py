@@ -75,6 +75,9 @@ def test_a_profile_says_that_it_is_a_sample_and_how_much_slower(profiled):
         "A sample: 3 steps up to step 14, 50% slower than the others. Profiled steps are left out of MFU; starting and"
         " stopping the profiler took 2s."
     )
+    assert "What steps lost is divided as in the profiled ones, which are a sample." in RENDERERS["text"](
+        report_of(profiled)
+    ).replace("\n  ", " ")
     (product, *_) = [row for row in found[OPERATORS].rows if row[0] == "mm"]
     assert product[:4] == ("mm", "256x1024 1024x512", "1", "0.01 ms")
 

@@ -96,11 +96,12 @@ def _slower_words(slower: float) -> str:
 
 def _operators(profiled: ProfiledSteps) -> Section:
     account = profiled.trace.first
-    rows = [row for row in account.rows if row.lost_seconds > 0][:_MOST_OPERATORS]
+    lossy = [row for row in account.rows if row.lost_seconds > 0][:_MOST_OPERATORS]
+    rows = [_operator(row, account.steps) for row in lossy]
+    columns = ("operator", "shapes", "calls", "a step", "of the peak", "bound by")
+    told = [place for place in range(len(columns)) if any(row[place] for row in rows)]
     return Section(
-        OPERATORS,
-        tuple(_operator(row, account.steps) for row in rows),
-        ("operator", "shapes", "calls", "a step", "of the peak", "bound by"),
+        OPERATORS, tuple(tuple(row[place] for place in told) for row in rows), tuple(columns[place] for place in told)
     )
 
 
@@ -108,7 +109,7 @@ def _operator(row: Row, steps: int) -> tuple[str, ...]:
     shapes = " ".join("x".join(str(size) for size in shape) for shape in row.shapes[:2])
     peak = units.format_percent(row.peak_share)
     return (
-        row.name.removeprefix("aten::"),
+        row.name.removeprefix("aten::").removeprefix("autograd::engine::evaluate_function: "),
         shapes,
         units.format_plain(row.calls / steps),
         units.format_milliseconds(row.seconds / steps),
