@@ -133,3 +133,16 @@ def test_the_part_is_by_name():
     assert part_of("aten::cudnn_convolution") == "convolution"
     assert part_of("aten::_efficient_attention_forward") == "attention"
     assert part_of("aten::add") is None
+
+
+def test_products_that_a_compiler_wrote_count_where_it_is_clear_which_matrices_they_are():
+    name = "triton_tem_fused_addmm_relu_3"
+    assert part_of(name) == "matmul"
+    # 2 * 3 * 4 * 5 = 120, with a bias and a scalar between
+    assert cost_of(name, call((3, 4), (4, 5), (5,), (), (3, 5))).flops == 120
+    assert cost_of("triton_tem_fused_bmm_0", call((7, 3, 4), (7, 4, 5), (7, 3, 5))).flops == 840
+    # no result that fits, two pairs that do, or no shapes
+    assert cost_of(name, call((3, 4), (4, 5), (15,))) is None
+    assert cost_of(name, call((3, 4), (4, 5), (3, 6), (6, 5), (3, 5))) is None
+    assert cost_of(name, call()) is None
+    assert part_of("triton_poi_fused_addmm_relu_3") is None

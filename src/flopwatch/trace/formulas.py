@@ -59,13 +59,13 @@ Formula = Callable[[Call], _Work]
 
 def part_of(operator: str) -> str | None:
     """The part that an operator's time belongs to, if it multiplies matrices: by its name, such as "aten::mm"."""
-    known = _TABLE.get(operator)
+    known = _known(operator)
     return None if known is None else known[0]
 
 
 def cost_of(operator: str, call: Call) -> Cost | None:
     """What a call costs, or `None` if it multiplies no matrices or its arguments were not recorded."""
-    known = _TABLE.get(operator)
+    known = _known(operator)
     if known is None:
         return None
     _, operand, formula = known
@@ -200,6 +200,22 @@ def _attention(query: int, causal: int, *, backward: bool = False, heads_last: b
     return formula
 
 
+def _template(call: Call) -> _Work:
+    """A product that a compiler wrote: two operands and, at the end, their result, where it is clear which these are."""
+    tensors = [_sizes(call, place) for place, sizes in enumerate(call.shapes) if sizes]
+    out = tensors[-1]
+    found = {
+        (a, b)
+        for place, a in enumerate(tensors[:-1])
+        for b in tensors[place + 1 : -1]
+        if len(a) == len(b) == len(out) > 1 and a[-1] == b[-2] and (*a[:-1], b[-1]) == out and a[:-2] == b[:-2]
+    }
+    if len(found) != 1:
+        raise NoShapesError
+    a, b = found.pop()
+    return _Work(products.product(a, b[-1]), (a, b, out))
+
+
 def _all(names: str, part: str, operand: int, formula: Formula) -> dict[str, tuple[str, int, Formula]]:
     return {f"aten::{name}" if "::" not in name else name: (part, operand, formula) for name in names.split()}
 
@@ -244,3 +260,8 @@ _TABLE: dict[str, tuple[str, int, Formula]] = {
     **_all("flash_attn::_flash_attn_forward", ATTENTION, 0, _attention(0, 5, heads_last=True)),
     **_all("flash_attn::_flash_attn_backward", ATTENTION, 1, _attention(1, 11, backward=True, heads_last=True)),
 }
+_TEMPLATE = re.compile(r"triton_tem_fused_(\w+_)?(mm|addmm|bmm|baddbmm)(_|$)")
+
+
+def _known(operator: str) -> tuple[str, int, Formula] | None:
+    return (MATMUL, 0, _template) if _TEMPLATE.match(operator) else _TABLE.get(operator)
