@@ -3,11 +3,12 @@ import fcntl
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+
+from tests import running
 
 HERE = Path(__file__).parent
 # Two test processes share two cores: with one thread each, torch does not wait for the other. Read when torch loads.
@@ -95,14 +96,6 @@ def python(tmp_path):
     """Run a script in a process of its own, in an empty folder; returns the finished process."""
 
     def run(script, *arguments, environment=None, timeout=180, cwd=None):
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "FLOPWATCH"))}
-        return subprocess.run(
-            [sys.executable, "-c", script, *map(str, arguments)],
-            env={**clean, "WANDB_ERROR_REPORTING": "false", **(environment or {})},
-            cwd=cwd or tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        return running.run(script, *arguments, variables=environment, timeout=timeout, cwd=cwd or tmp_path)
 
     return run

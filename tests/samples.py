@@ -1,7 +1,22 @@
 """Hand-made runs whose numbers can be checked by eye."""
 
+from dataclasses import replace
+
 from flopwatch.model.architecture import ComponentRow
-from flopwatch.run.records import BudgetLine, Device, End, Event, Hardware, Start, Totals, Window, Work
+from flopwatch.run.counts import COUNTED, Counts
+from flopwatch.run.records import (
+    BudgetLine,
+    Device,
+    End,
+    Event,
+    Hardware,
+    Memory,
+    Start,
+    StepPhases,
+    Totals,
+    Window,
+    Work,
+)
 
 H100 = Device(
     name="NVIDIA H100 80GB HBM3",
@@ -39,6 +54,21 @@ WORK = Work(
     components=(ComponentRow("layers.mlp", 600, 6_000), ComponentRow("lm_head", 400, 2_000)),
 )
 TERA = 10**12
+# A step of a second; forward at 3e14 FLOP/s is 30% of the peak, backward at 4e14 is 40%.
+PHASES = StepPhases(
+    seconds=1.0,
+    transfer_seconds=0.01,
+    forward_seconds=0.3,
+    backward_seconds=0.5,
+    clip_seconds=0.04,
+    optimizer_seconds=0.1,
+    forward_flops=90 * TERA,
+    backward_flops=200 * TERA,
+    recomputed_flops=0,
+)
+MEMORY = Memory(
+    peak_bytes=60 * 2**30, reserved_bytes=72 * 2**30, allocated_bytes=50 * 2**30, total_bytes=80 * 2**30, retries=3
+)
 
 
 def start(**changes):
@@ -57,15 +87,27 @@ def start(**changes):
     return Start(**{**values, **changes})
 
 
+def counts(**amounts):
+    """Work whose recomputation and padding are unknown."""
+    return Counts(**{"hardware_flops": None, "useful_tokens": None, **amounts})
+
+
+def changed(record, **changes):
+    """Totals or a window with other values, some of which may be of its counts."""
+    amounts = {name: changes.pop(name) for name in COUNTED if name in changes}
+    return replace(record, counts=replace(record.counts, **amounts), **changes)
+
+
 def totals(step, at, flops):
     seconds = at - 1000.0
-    return Totals(flops, 400 * step, 4 * step, step, step, seconds, 2 * seconds, joules=round(1200 * seconds))
+    work = counts(flops=flops, tokens=400 * step, samples=4 * step, batches=step, steps=step)
+    return Totals(work, seconds, 2 * seconds, joules=round(1200 * seconds))
 
 
 def window(step, ended_at, flops=8_000 * TERA, **changes):
     """Ten steps in ten seconds of training and two of validation: 8e15 / 10 s / 2 devices / 1e15 is an MFU of 0.4.
 
-    A quarter of the time power was capped; both devices together drew 1,200 W.
+    A quarter of the time power was capped; both devices together drew 1,200 W. Changes may be of its counts.
     """
     values = {
         "step": step,
@@ -93,7 +135,9 @@ def window(step, ended_at, flops=8_000 * TERA, **changes):
         "slowest_rank_ratio": 1.25,
         "pause_seconds": {"validation": 2.0},
     }
-    return Window(**{**values, **changes})
+    values |= changes
+    amounts = {name: values.pop(name) for name in COUNTED if name in values}
+    return Window(**values, counts=counts(**amounts))
 
 
 def end(step=21, at=1035.0, status="finished"):

@@ -49,16 +49,16 @@ def test_the_main_job_runs_from_nothing_to_a_report_and_resumes(tmp_path):
     assert report.device.peak_source.startswith("measured: ")
     # 20,779,008 FLOPs per token by the exact count, 2 x 256 tokens a step.
     per_token = training_flops(architecture_of(example.GPTConfig()), Batch(1, 256)) // 256
-    assert report.totals.flops == 55 * 2 * 256 * per_token
+    assert report.totals.counts.flops == 55 * 2 * 256 * per_token
     assert 0 < report.mfu < 1.5
     assert "train/loss" in {key for row in wandb_log.history(runs) for key in row}
     result = run("--max-steps", "60", "--resume")
     assert result.returncode == 0, result.stderr
-    assert summarize(read_run(runs)).totals.flops == 60 * 2 * 256 * per_token
+    assert summarize(read_run(runs)).totals.counts.flops == 60 * 2 * 256 * per_token
     assert Path(runs, "checkpoints", "last.ckpt").exists()
     result = run("--max-steps", "2")
     assert result.returncode == 0, result.stderr
-    assert summarize(read_run(runs)).totals.flops == 2 * 2 * 256 * per_token, "without --resume it starts anew"
+    assert summarize(read_run(runs)).totals.counts.flops == 2 * 2 * 256 * per_token, "without --resume it starts anew"
 
 
 def run_example(folder, name, *arguments, launcher=()):
@@ -92,7 +92,7 @@ def test_examples_run_and_are_counted(tmp_path, name, verification, flops):
     assert (report.step, report.status, report.work.verification) == (6, "finished", verification)
     assert report.mfu is not None
     if flops is not None:
-        assert report.totals.flops == 6 * flops
+        assert report.totals.counts.flops == 6 * flops
     assert "FLOPs" in run_example(tmp_path, "read_report", ".")
     assert (tmp_path / "report.md").read_text().startswith("# ")
 
@@ -108,4 +108,4 @@ def test_the_example_for_torchrun_counts_all_ranks(tmp_path):
     run_example(tmp_path, "ddp", "--max-steps", "6", launcher=launcher)
     report = summarize(read_run(tmp_path))
     # Two ranks, batches of 8 sequences of 64 tokens.
-    assert (report.device.count, report.totals.tokens) == (2, 6 * 2 * 8 * 64)
+    assert (report.device.count, report.totals.counts.tokens) == (2, 6 * 2 * 8 * 64)

@@ -71,3 +71,9 @@ def test_percent_is_not_clamped():
 )
 def test_milliseconds(seconds, text):
     assert units.format_milliseconds(seconds) == text
+
+
+def test_memory_is_in_powers_of_1024():
+    assert units.format_bytes(80 * 2**30) == "80 GiB"
+    assert units.format_bytes(1.5 * 2**20) == "1.5 MiB"
+    assert units.format_bytes(None) == units.UNKNOWN

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flopwatch.lightning.callback import FlopWatch
+    from flopwatch.report.estimating import estimate
+    from flopwatch.report.loaded_run import LoadedRun, load
 
-__all__ = ["FlopWatch", "__version__"]
+__all__ = ["FlopWatch", "LoadedRun", "__version__", "estimate", "load"]
 __version__ = "0.1.0"
+_HOMES = {
+    "FlopWatch": "flopwatch.lightning.callback",
+    "LoadedRun": "flopwatch.report.loaded_run",
+    "estimate": "flopwatch.report.estimating",
+    "load": "flopwatch.report.loaded_run",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import the callback only when it is asked for: `import flopwatch` alone loads no framework."""
-    if name == "FlopWatch":
-        from flopwatch.lightning.callback import FlopWatch
-
-        return FlopWatch
+    """Import what is asked for when it is asked for: `import flopwatch` alone loads no framework."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'flopwatch' has no attribute {name!r}")
 
 

@@ -21,6 +21,7 @@ SI_PREFIXES = {
 }
 COUNT_PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12, "Q": 10**15}
 SECONDS_PER_MINUTE, SECONDS_PER_HOUR, SECONDS_PER_DAY = 60, 3600, 86_400
+DAYS_PER_YEAR = 365
 JOULES_PER_KWH = 3_600_000
 UNKNOWN = "n/a"
 
@@ -141,6 +142,14 @@ def format_si(value: float | None, unit: str) -> str:
     return f"{number} {prefix.replace('K', 'k')}{unit}"
 
 
+def format_bytes(value: float | None) -> str:
+    """Print an amount of memory in powers of 1024: 2**30 is "1 GiB"."""
+    if value is None:
+        return UNKNOWN
+    unit, size = ("GiB", 2**30) if abs(value) >= 2**30 else ("MiB", 2**20)
+    return f"{format_plain(value / size)} {unit}"
+
+
 def format_percent(fraction: float | None) -> str:
     """Print a fraction as percent: 0.4123 is "41.2%"."""
     return UNKNOWN if fraction is None else f"{100 * fraction:.3g}%"
@@ -174,7 +183,10 @@ def format_duration(seconds: float | None) -> str:
     if hours < 24:
         return f"{hours}h {minutes:02d}m"
     days, hours = divmod(round(seconds / SECONDS_PER_HOUR), 24)
-    return f"{days:,}d {hours}h"
+    if days < DAYS_PER_YEAR:
+        return f"{days}d {hours}h"
+    years, days = divmod(round(seconds / SECONDS_PER_DAY), DAYS_PER_YEAR)
+    return f"{years:,}y {days}d"
 
 
 def format_milliseconds(seconds: float | None) -> str:

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/pages.py FOLDER
 
-Makes a healthy, a throttled, a restarted, an empty run and one without GPU, writes `report.html` of each and, with
-Chromium on the path, a picture at 1,100 and one at 390 pixels. The runs are made up; their numbers agree.
+Makes a healthy, a throttled, a restarted, an empty run, one without GPU, one without a peak, one whose FLOPs are
+withheld, a LoRA, a vision, a short run and a comparison, writes `report.html` of each and, with Chromium on the path,
+pictures at 1,200 and at 390 pixels, in dark and as printed. The runs are made up; their numbers agree.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from flopwatch.model.architecture import ComponentRow
+from flopwatch.report.comparison import entry_of
 from flopwatch.report.render import RENDERERS
+from flopwatch.report.render.comparison import RENDERERS as COMPARED
 from flopwatch.report.report import summarize
+from flopwatch.run.counts import Counts
 from flopwatch.run.record_lines import Record, to_json
 from flopwatch.run.records import BudgetLine, Device, End, Hardware, Start, Totals, Window, Work
 from flopwatch.run.run_file import read_run
@@ -52,10 +56,39 @@ WORK = Work(
     method="config",
     conventions={"model": 3 * FORWARD, "palm": 33 * FORWARD // 10, "megatron": 31 * FORWARD // 10},
 )
+NO_PEAK = Device("TPU v9", 4, "bf16", peak_source="a TPU v9 has no datasheet peak; pass peak_flops_per_second=...")
+# Adapters of rank 16 beside every projection: what is frozen has no gradient of its own.
+LORA = replace(
+    WORK,
+    trainable_parameters=41_943_040,
+    training_flops=2 * FORWARD + FORWARD // 50,
+    conventions={},
+    components=(*WORK.components, ComponentRow("adapters", 41_943_040, FORWARD // 100)),
+)
+# A ViT-H/14 on 224 x 224 pixels: 167 GMAC forward, 32 images in a batch.
+IMAGES = replace(
+    WORK,
+    model_type="vit",
+    parameters=632_045_800,
+    active_parameters=632_045_800,
+    attention="full",
+    sequences=32,
+    seq_len=None,
+    image_size=(224, 224),
+    tokens=None,
+    forward_flops=32 * 334_000_000_000,
+    training_flops=3 * 32 * 334_000_000_000,
+    components=(
+        ComponentRow("encoder.attention", 209_797_120, 32 * 118_000_000_000),
+        ComponentRow("encoder.mlp", 419_584_000, 32 * 216_000_000_000),
+    ),
+    conventions={},
+)
+WITHHELD = Work("disagree", "the closed form gives 4.2 TFLOPs a batch, the watched batch ran 4.5: neither is used")
 KINDS = ("setup", "training", "data_wait", "validation", "checkpoint", "callbacks", "other")
 
 
-def windows(start: Start, count: int, throttled: bool) -> Iterator[Window]:
+def windows(start: Start, count: int, throttled: bool, work: Work = WORK) -> Iterator[Window]:
     """Windows of about ten seconds; a slow data loader for a minute, hot GPUs for ten where asked for."""
     random_, device = random.Random(start.step), start.device
     totals, now, on_gpu = start.totals, start.time + 95.0, start.device is H100
@@ -68,9 +101,21 @@ def windows(start: Start, count: int, throttled: bool) -> Iterator[Window]:
         mfu = 0.05 if first else 0.42 * random_.gauss(1, 0.008) * (0.74 if hot else 1) * (0.6 if starved else 1)
         waited = 4.2 if starved else 0.3
         pauses = {"validation": 45.0} if place % 40 == 39 else {"checkpoint": 30.0} if place % 60 == 59 else {}
-        flops = int(mfu * seconds * device.count * (device.peak_flops_per_second or 0))
-        tokens = flops * 8192 // (3 * FORWARD)
-        steps = 1 if first else 6
+        flops = int(mfu * seconds * device.count * (device.peak_flops_per_second or 4e14))
+        batch = work.training_flops or 3 * FORWARD
+        samples = flops * (work.sequences or 1) // batch
+        tokens = None if work.tokens is None and work.image_size else flops * 8192 // batch
+        useful = None if tokens is None else tokens * 97 // 100
+        steps, known = 1 if first else 6, work.training_flops is not None
+        counts = Counts(
+            flops=flops if known else None,
+            tokens=tokens,
+            samples=samples,
+            hardware_flops=flops * 5 // 4 if known else None,
+            useful_tokens=useful,
+            batches=steps,
+            steps=steps,
+        )
         wall = seconds + sum(pauses.values())
         now, before = now + wall, before + wall
         for kind, spent in {
@@ -81,13 +126,9 @@ def windows(start: Start, count: int, throttled: bool) -> Iterator[Window]:
         }.items():
             kinds[kind] += spent
         totals = Totals(
-            flops=(totals.flops or 0) + flops,
-            tokens=(totals.tokens or 0) + tokens,
-            steps=totals.steps + steps,
+            counts=totals.counts + counts,
             seconds=start.totals.seconds + before,
             device_seconds=start.totals.device_seconds + before * device.count,
-            hardware_flops=(totals.hardware_flops or 0) + flops * 5 // 4,
-            useful_tokens=(totals.useful_tokens or 0) + tokens * 97 // 100,
             joules=(totals.joules or 0) + int(wall * 650 * device.count) if on_gpu else None,
             lost_steps=totals.lost_steps,
             lost_flops=totals.lost_flops,
@@ -97,9 +138,7 @@ def windows(start: Start, count: int, throttled: bool) -> Iterator[Window]:
         step = start.step + 6 * place + 1
         left = (20_000 - step) * 1.75
         window = Window(
-            *(step, now, seconds, wall, waited, steps, steps, flops, tokens, steps * 128, totals, first),
-            hardware_flops=flops * 5 // 4,
-            useful_tokens=tokens * 97 // 100,
+            *(step, now, seconds, wall, waited, counts, totals, first),
             budget_fraction=step / 20_000,
             seconds_left=left,
             seconds_left_low=left * 0.93,
@@ -126,14 +165,16 @@ def with_gpu(window: Window, hot: bool, random_: random.Random) -> Window:
     )
 
 
-def write(path: Path, start: Start, count: int, throttled: bool = False, ended: bool = True) -> list[Window]:
-    made = list(windows(start, count, throttled))
+def write(
+    path: Path, start: Start, count: int, throttled: bool = False, ended: bool = True, work: Work = WORK
+) -> list[Window]:
+    made = list(windows(start, count, throttled, work))
     records: list[Record] = [start]
     if start.device is H100:
         energy = "the driver's counter"
         records.append(Hardware(start.time, H100.name, driver="580.95.05", energy_source=energy, readable={}))
     if made:
-        records += [WORK, *made]
+        records += [work, *made]
     if made and ended:
         last = made[-1]
         records.append(End("interrupted", last.ended_at, last.step, last.totals, last.totals.seconds_by_kind))
@@ -144,57 +185,92 @@ def write(path: Path, start: Start, count: int, throttled: bool = False, ended: 
 
 def runs(folder: Path) -> dict[str, Path]:
     budgets = (BudgetLine(1e22, "flops", "10 ZFLOPs"), BudgetLine(20_000, "steps", "20K steps"))
-    nothing = Totals(hardware_flops=0, useful_tokens=0, joules=0)
-    first = Start("run", BEGAN, BEGAN, 0, H100, nothing, name="llama-8b", budgets=budgets, usd_per_device_hour=2.5)
-    paths = {name: folder / name / "run.jsonl" for name in ("healthy", "throttled", "restarted", "empty", "cpu")}
+    nothing = Totals(joules=0)
+    first = Start(
+        "run", BEGAN, BEGAN, 0, H100, nothing, name="llama-8b (made up)", budgets=budgets, usd_per_device_hour=2.5
+    )
+    names = ("healthy", "throttled", "restarted", "empty", "cpu", "no-peak", "withheld", "lora", "vision", "short")
+    paths = {name: folder / name / "run.jsonl" for name in names}
     write(paths["healthy"], first, 300)
-    write(paths["throttled"], first, 300, throttled=True)
+    write(paths["throttled"], replace(first, name="llama-8b, hot (made up)"), 300, throttled=True)
     write(paths["empty"], first, 0)
     write(paths["cpu"], replace(first, device=CPU, usd_per_device_hour=None), 40)
+    write(paths["no-peak"], replace(first, device=NO_PEAK, budgets=()), 60)
+    write(paths["withheld"], replace(first, budgets=budgets[1:]), 60, work=WITHHELD)
+    write(paths["lora"], replace(first, name="llama-8b-lora (made up)", budgets=()), 120, work=LORA)
+    write(
+        paths["vision"],
+        replace(first, name="vit-h14 (made up)", usd_per_device_hour=None, budgets=()),
+        120,
+        work=IMAGES,
+    )
+    write(paths["short"], first, 3)
     killed = write(folder / "killed" / "run.jsonl", first, 150, ended=False)
     saved, last = killed[99], killed[-1]
     totals = replace(
         last.totals,
-        flops=saved.totals.flops,
-        tokens=saved.totals.tokens,
-        hardware_flops=saved.totals.hardware_flops,
-        useful_tokens=saved.totals.useful_tokens,
+        counts=saved.totals.counts,
         lost_steps=last.step - saved.step,
-        lost_flops=(last.totals.flops or 0) - (saved.totals.flops or 0),
+        lost_flops=(last.totals.counts.flops or 0) - (saved.totals.counts.flops or 0),
         lost_seconds=last.ended_at - saved.ended_at,
         seconds_by_kind=saved.totals.seconds_by_kind,
     )
     again = last.ended_at + 1800
     capacity = (again - BEGAN) * H100.count * (H100.peak_flops_per_second or 0)
     earlier = str(folder / "killed" / "run.jsonl")
-    second = replace(first, time=again, step=saved.step, totals=totals, capacity_flops=capacity, resumed_from=earlier)
+    second = replace(
+        first,
+        name="llama-8b, restarted (made up)",
+        time=again,
+        step=saved.step,
+        totals=totals,
+        capacity_flops=capacity,
+        resumed_from=earlier,
+    )
     write(paths["restarted"], second, 200)
     return paths
 
 
-def picture(page: Path, width: int, height: int) -> None:
+def picture(page: Path, width: int, height: int, dark: bool = False) -> None:
     """In a frame of the width, as a window of Chromium cannot be as narrow as a phone."""
     frame = page.with_name(f"{width}.html")
     style = f"width:{width}px;height:{height}px;border:0"
     frame.write_text(f'<body style="margin:0"><iframe src="{page.name}" style="{style}"></iframe></body>')
-    options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--allow-file-access-from-files"]
-    options += [f"--window-size={max(width, 500)},{height}", "--virtual-time-budget=5000"]
-    target = page.with_name(f"{width}.png")
-    subprocess.run(["chromium", *options, f"--screenshot={target}", frame.as_uri()], check=True, capture_output=True)
+    options = ["--hide-scrollbars", "--allow-file-access-from-files", f"--window-size={max(width, 500)},{height}"]
+    options += ["--blink-settings=preferredColorScheme=0"] * dark
+    target = page.with_name(f"{width}{'-dark' * dark}.png")
+    chromium(*options, f"--screenshot={target}", frame.as_uri())
     frame.unlink()
+
+
+def chromium(*options: str) -> None:
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", *options]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def pages(folder: Path) -> Iterator[Path]:
+    reports = {name: summarize(read_run(path)) for name, path in runs(folder).items()}
+    for name, report in reports.items():
+        page = folder / name / "report.html"
+        page.write_text(RENDERERS["html"](report), encoding="utf-8")
+        yield page
+    page = folder / "comparison" / "report.html"
+    page.parent.mkdir(exist_ok=True)
+    compared = ("healthy", "throttled", "restarted", "lora")
+    page.write_text(COMPARED["html"]([entry_of(reports[name]) for name in compared]), encoding="utf-8")
+    yield page
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder.resolve()
-    for path in runs(folder).values():
-        page = path.with_name("report.html")
-        page.write_text(RENDERERS["html"](summarize(read_run(path))), encoding="utf-8")
+    for page in pages(parser.parse_args().folder.resolve()):
         if shutil.which("chromium"):
-            picture(page, 1100, 5200)
+            picture(page, 1200, 4400)
+            picture(page, 1200, 4400, dark=True)
             picture(page, 390, 8000)
-        print(page)
+            chromium(f"--print-to-pdf={page.with_suffix('.pdf')}", "--no-pdf-header-footer", page.as_uri())
+        print(f"{page}: {page.stat().st_size / 1000:.0f} KB")
 
 
 if __name__ == "__main__":

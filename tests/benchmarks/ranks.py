@@ -24,9 +24,10 @@ import torch
 from torch.distributed import PrefixStore, TCPStore
 
 from flopwatch.hardware.telemetry import REASONS, Telemetry
-from flopwatch.lightning.ranks.marks import step_mark
+from flopwatch.lightning.ranks.marks import StepMark
 from flopwatch.lightning.ranks.publishing import OwnRecord, RankReading
 from flopwatch.lightning.ranks.reading import Reader
+from flopwatch.run.counts import Counts
 from flopwatch.run.meter import Mark
 
 JOB = Path(__file__).parents[1] / "lightning" / "ranks" / "job.py"
@@ -47,7 +48,8 @@ def reading(window):
 
 
 def mark_at(step):
-    return Mark((step * 10**18, step * 10**6, step * 10**3, step * 10**18, step * 10**6), (0,) * 5, step, step)
+    known = Counts(step * 10**18, step * 10**6, step * 10**3, step * 10**18, step * 10**6, batches=step, steps=step)
+    return StepMark(step, Mark(known), step * 0.5)
 
 
 def measure(count, windows):
@@ -63,7 +65,7 @@ def measure(count, windows):
     for _ in range(windows):
         for _ in range(16):
             step += 1
-            record.note(step, mark_at(step), step * 0.5)
+            record.note(mark_at(step))
         record.keep(step, window=True)
         payload = record.take(0, 0)
         size = len(payload)
@@ -72,12 +74,12 @@ def measure(count, windows):
             store.set(key, payload)
         store.check(keys[-1:])
         writes.append((time.perf_counter() - started) / count)
-        pending = reader.ask(step_mark(step, mark_at(step), 0.0), window=True)
+        pending = reader.ask(mark_at(step), window=True)
         started, cpu_started = time.perf_counter(), time.thread_time()
         reader.look(store)
         reads.append(time.perf_counter() - started)
         cpu.append(time.thread_time() - cpu_started)
-        assert pending.value.work.known[0] == count * step * 10**18
+        assert pending.value.work.known.flops == count * step * 10**18
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     here.send(True)
     server_memory = here.recv()

@@ -30,6 +30,7 @@ from wandb.proto.wandb_internal_pb2 import (
     SummaryRecord,
 )
 
+from flopwatch.run.counts import Counts, values
 from flopwatch.run.metric_table import METRICS
 from flopwatch.run.record_lines import to_json
 from flopwatch.run.records import BudgetLine, Device, Start, Totals, Window
@@ -48,15 +49,16 @@ def run_file(path: Path, count: int) -> None:
         for place in range(1, count + 1):
             seconds = 10 + place * 7 % 11 / 50
             kinds = {"setup": 4.0, "training": 9.0 * place, "data_wait": 1.0 * place, "validation": 2.0 * place}
+            work = Counts(31 * 10**15, 4000, 40, 38 * 10**15, 3900, batches=10, steps=10)
             totals = Totals(
-                *(31 * 10**15 * place, 4000 * place, 40 * place, 10 * place, 10 * place),
-                *(12.0 * place, 96.0 * place, 38 * 10**15 * place, 3900 * place, 67_200 * place),
+                Counts(*(amount * place for amount in values(work))),
+                *(12.0 * place, 96.0 * place, 67_200 * place),
                 seconds_by_kind=kinds,
             )
             window = Window(
-                *(10 * place, 1000.0 + 12.0 * place, seconds, 12.0, 1.0, 10, 10),
-                *(31 * 10**15, 4000, 40, totals, place == 1, 1.6e9, 1.5e9, 10, place / count, 100.0),
-                *(38 * 10**15, 3900, {"power_cap": 0.25, "sync_boost": 0.0}, 0.25, True, 0.1, 5600.0, 0.55),
+                *(10 * place, 1000.0 + 12.0 * place, seconds, 12.0, 1.0, work),
+                *(totals, place == 1, 1.6e9, 1.5e9, 10, place / count, 100.0),
+                *({"power_cap": 0.25, "sync_boost": 0.0}, 0.25, True, 0.1, 5600.0, 0.55),
                 *(90.0, 110.0, 3, 1.02, {"validation": 2.0}),
             )
             file.write(to_json(window) + "\n")

@@ -343,7 +343,7 @@ def tell(results, report, statuses, faults, mounted, seconds, log):
     print(f"{'':8} {'ledger':>20} {'checkpoint':>20} {'report':>20}")
     agree = True
     for key, expected in last["ledger"].items():
-        values = expected, last["state"]["totals"][key], getattr(report.totals, key)
+        values = expected, last["state"]["totals"][key], getattr(report.totals.counts, key)
         agree &= len(set(values)) == 1
         print(f"{key:8} " + " ".join(f"{value:20,}" for value in values))
     longest = max(results, key=lambda each: len(each["vitals"]))["vitals"]
@@ -364,8 +364,11 @@ def branches(folder, count, seed):
     done, began, totals = rounds(folder, count, BRANCH_STEPS, random.Random(seed))
     steps, batches = sum(each.until - each.since for each in done), sum(each.batches for each in done)
     print(f"{len(done)} attempts did {steps} steps, {batches} batches, {sum(each.seconds for each in done):.1f} s:")
-    print(f"{totals.steps} steps kept and {totals.lost_steps} lost, {began.lost_steps} of them before the last attempt")
-    print(f"{totals.flops:,} FLOPs kept and {totals.lost_flops:,} lost, {totals.seconds:.1f} s")
+    print(
+        f"{totals.counts.steps} steps kept and {totals.lost_steps} lost,"
+        f" {began.lost_steps} of them before the last attempt"
+    )
+    print(f"{totals.counts.flops:,} FLOPs kept and {totals.lost_flops:,} lost, {totals.seconds:.1f} s")
     check(done, totals, BRANCH_STEPS, BRANCH_STEPS)
     print("KEPT AND LOST ARE ALL THAT WAS DONE")
 

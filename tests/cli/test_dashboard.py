@@ -33,7 +33,7 @@ def test_without_a_login_nothing_is_asked(python, tmp_path):
 def test_without_the_extra_the_command_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "wandb_workspaces.workspaces", None)
     assert main(["dashboard", f"{ENTITY}/p", "--json"]) == 1
-    assert "pip install 'flopwatch[dashboard]'" in capsys.readouterr().err
+    assert "pip install 'wandb-workspaces>=0.4.13,<0.5'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("created", "word"), [(True, "created"), (False, "updated")])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flopwatch.cli.command_line import DONE, main
+from flopwatch.cli.command_line import DONE, FAILED, main
 from tests.model.test_components import LLAMA
 from tests.model.test_conventions import GPT3
 
@@ -89,9 +89,13 @@ def test_a_bad_config_is_one_clear_line(name, tmp_path, assert_known_failure):
         (["--seq-len", "8", "--tokens", "1.4X"], "one of the suffixes K, M, B, T, Q, got '1.4X'"),
         (["--seq-len", "8", "--gpu", "H1000", "--mfu", "0.4"], "no peak known for a device named 'H1000'"),
         (["--seq-len", "8", "--gpu", "Tesla T4", "--mfu", "0.4"], "no bf16 peak for Tesla T4; known peaks: fp16"),
-        (["--seq-len", "8", "--gpu", "NVIDIA H200"], "expected --mfu with --gpu"),
-        (["--seq-len", "8", "--mfu", "0.4"], "expected --gpu with --mfu"),
-        (["--seq-len", "8", "--count", "8"], "expected --gpu with --mfu, --count"),
+        (["--seq-len", "8", "--gpu", "H100"], "'H100' may be several: pass h100-sxm5-80gb (989 TFLOP/s bf16), "),
+        (["--seq-len", "8", "--mfu", "0.4"], "expected --gpu with --mfu, --count, --usd-per-gpu-hour and --chips"),
+        (["--seq-len", "8", "--count", "8"], "expected --gpu with --mfu, --count, --usd-per-gpu-hour and --chips"),
+        (["--seq-len", "8", "--lora-targets", "q_proj"], "expected --lora-rank with --lora-targets"),
+        (["--seq-len", "8", "--lora-rank", "4", "--lora-targets", "q_prj"], "got 'q_prj'; this model has "),
+        (["--seq-len", "8", "--freeze", "vision"], "expected a part of the model to freeze, got 'vision'"),
+        (["--source-len", "3k"], "--source-len: expected a number without a suffix"),
         (["--seq-len", "8", "--tokens", "-5"], "--tokens: expected a positive whole amount, got '-5'"),
         (["--seq-len", "8", "--gpu", "NVIDIA H200", "--mfu", "40"], "at most 1, like 0.4, got 40"),
         (["--seq-len", "4096"], "2048 learned positions"),
@@ -119,7 +123,74 @@ def test_an_image_is_a_square_or_height_by_width(tmp_path, capsys, text, size):
     assert json.loads(capsys.readouterr().out)["image_size"] == size
 
 
-def test_a_count_with_a_suffix_is_read_and_a_wrong_one_names_its_option(config, capsys, assert_known_failure):
+def test_a_length_with_a_suffix_is_told_in_powers_of_two(config, capsys):
     assert main(["estimate", str(config), "--seq-len", "1K", "--batch", "2", "--json"]) == DONE
-    assert json.loads(capsys.readouterr().out)["seq_len"] == 1000
+    assert json.loads(capsys.readouterr().out)["seq_len"] == 1024
+
+
+def test_without_a_utilization_there_are_rows_for_three(config, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    plan = ["--tokens", "300B", "--gpu", "h100-sxm5-80gb", "--count", "1024", "--usd-per-gpu-hour", "2.5"]
+    assert main(["estimate", str(config), "--seq-len", "2k", *plan]) == DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "peak        989 TFLOP/s dense bf16 per GPU (H100 whitepaper Table 3)" in lines
+    # 223,596 GPU-hours at 40% are 298,128 at 30 and 178,877 at 50; x 2.5 USD.
+    assert [line.split()[-2:] for line in lines[-3:]] == [
+        ["298,128", "$745,321"],
+        ["223,596", "$558,990"],
+        ["178,877", "$447,192"],
+    ]
+    assert main(["estimate", str(config), "--seq-len", "2k", *plan, "--json"]) == DONE
+    values = json.loads(capsys.readouterr().out)
+    assert [each["mfu"] for each in values["scenarios"]] == [0.3, 0.4, 0.5]
+    assert "mfu" not in values
+
+
+def test_a_run_of_centuries_is_told_in_years(config, capsys):
+    assert main(["estimate", str(config), "--seq-len", "2k", "--tokens", "15T", "--gpu", "v100-sxm2", *FP16]) == DONE
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("time "))
+    # 15e12 / 2048 x 2.1747e15 FLOPs / (125e12 x 0.4) = 3.186e11 s = 10,101 years of 365 days.
+    assert line.split()[1] == "10,101y"
+
+
+FP16 = ["--dtype", "fp16", "--mfu", "0.4"]
+
+
+def test_chinchilla_and_lora_as_typed(config, capsys):
+    assert main(["estimate", str(config), "--seq-len", "8", "--tokens", "chinchilla", "--json"]) == DONE
+    assert json.loads(capsys.readouterr().out)["tokens"] == 20 * 174_604_259_328
+    lora = ["--lora-rank", "8", "--lora-targets", "c_attn"]
+    assert main(["estimate", str(config), "--seq-len", "8", *lora]) == DONE
+    out = capsys.readouterr().out
+    # c_attn is 12,288 -> 36,864 in 96 layers: 96 x 8 x 49,152 = 37,748,736.
+    assert "37,748,736 parameters (<0.1%): LoRA of rank 8 on 96 layers (c_attn)" in " ".join(out.split())
+
+
+def test_several_configs_are_a_table_and_one_that_fails_does_not_take_the_others(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for name, changes in (("one", {}), ("two", {"n_layer": 48}), ("bad", {"n_layer": -1})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({**GPT3, **changes}))
+    paths = [str(tmp_path / name / "config.json") for name in ("one", "two", "bad")]
+    plan = ["--tokens", "300B", "--gpu", "h100-sxm5-80gb"]
+    assert main(["estimate", *paths, "--seq-len", "2k", *plan]) == FAILED
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[0].split() == ["parameters", "per", "token", "run", "at", "30%", "at", "40%", "at", "50%"]
+    assert [line.split()[:2] for line in lines[2:4]] == [["one", "175B"], ["two", "87.6B"]]
+    assert all(len(line) <= 80 for line in lines)
+    assert captured.err.startswith("flopwatch: 1 of 3 configs cannot be counted, first bad: ")
+    assert main(["estimate", *paths[:2], "--seq-len", "2k", "--json"]) == DONE
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)["estimates"]] == ["one", "two"]
+
+
+def test_sizes_that_cost_speed_are_told(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps({**GPT3, "n_layer": 2}))
+    assert main(["estimate", str(tmp_path), "--seq-len", "8"]) == DONE
+    assert "a vocabulary of 50,257 is no multiple of 8: 50,304 is" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_wrong_count_names_its_option(config, assert_known_failure):
+    assert_known_failure(["estimate", str(config), "--seq-len", "8k9"], "--seq-len: ")
     assert_known_failure(["estimate", str(config), "--seq-len", "8", "--image-size", "8xx"], "--image-size: ")

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from flopwatch.cli.command_line import DONE, main
+from tests import samples
+from tests.run.test_run_file import write
 
 
 def test_report_in_every_form(run_file, tmp_path, capsys):
@@ -21,11 +23,36 @@ def test_report_in_every_form(run_file, tmp_path, capsys):
     assert capsys.readouterr().out.count("At a glance\n") == 1
 
 
+def test_of_a_folder_with_several_runs_it_says_which_one_it_took(tmp_path, capsys):
+    for name in ("a", "b"):
+        write(tmp_path / name / "run.jsonl", samples.healthy_run())
+    assert main(["report", str(tmp_path)]) == DONE
+    captured = capsys.readouterr()
+    assert f"`flopwatch ls {tmp_path}` lists all" in captured.err
+    assert "took the newest" not in captured.out
+
+
 def test_a_run_file_with_absurd_times_still_opens(run_file, capsys):
     text = run_file.read_text().replace('"started_at":1000.0', '"started_at":-1e18')
     run_file.write_text(text)
     assert main(["report", str(run_file)]) == DONE
     assert "started          n/a" in capsys.readouterr().out
+
+
+def test_what_is_looked_up_is_in_a_terminal_on_demand_and_in_a_file_always(run_file, tmp_path, capsys):
+    for arguments in ((), ("--full",), ("-o", str(tmp_path / "a.txt"))):
+        assert main(["report", str(run_file), *arguments]) == DONE
+    short, full = capsys.readouterr().out.split("GPT\n===\n")[1:]
+    assert "Definitions\n----" not in short
+    assert "Definitions\n----" in full
+    assert "Definitions\n----" in (tmp_path / "a.txt").read_text()
+
+
+def test_a_terminals_width_is_kept(run_file, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    assert main(["report", str(run_file)]) == DONE
+    assert main(["report", str(run_file), str(run_file)]) == DONE
+    assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 50
 
 
 def test_a_work_record_that_cannot_be_read_is_said(run_file, capsys):
@@ -34,7 +61,7 @@ def test_a_work_record_that_cannot_be_read_is_said(run_file, capsys):
     assert main(["report", str(run_file)]) == DONE
     out = capsys.readouterr().out
     assert "40%" in out
-    assert "the record is unreadable" in out
+    assert "the record is unreadable" in " ".join(out.split())
     assert "1 unreadable line(s)" in out
 
 
@@ -48,7 +75,7 @@ def test_bad_reports_are_one_clear_line(run_file, tmp_path, assert_known_failure
 
 
 @pytest.mark.parametrize(
-    ("ending", "begins"), [("md", "# GPT"), ("JSON", "{"), ("txt", "The run"), ("html", "<!doctype")]
+    ("ending", "begins"), [("md", "# GPT"), ("JSON", "{"), ("txt", "GPT\n==="), ("html", "<!doctype")]
 )
 def test_the_ending_of_the_file_is_its_form(run_file, tmp_path, ending, begins):
     page = tmp_path / f"page.{ending}"

@@ -54,7 +54,7 @@ class Cell:
     without: tuple[str, ...] = field(default=PINNED_BY_CI)
 
 
-OLDEST = ("jinja2==3.1.0", "msgspec==0.19.0", "nvidia-ml-py==12.535.77", "plotly==5.20.0", "tabulate==0.9.0")
+OLDEST = ("jinja2==3.1.0", "msgspec==0.19.0", "nvidia-ml-py==12.535.77", "tabulate==0.9.0")
 # Lightning 2.2 imports pkg_resources, which newer setuptools do not have.
 LIGHTNING_2_2 = ("pytorch-lightning==2.2.*", "lightning==2.2.*", "setuptools<81")
 CELLS = (

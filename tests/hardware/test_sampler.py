@@ -1,41 +1,14 @@
 """The sampling thread over the fake driver, twenty milliseconds apart instead of a second."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+SCRIPTS = Path(__file__).parent / "scripts"
+
 pytestmark = pytest.mark.slow
 
-SAMPLE = """
-import dataclasses, json, logging, os, sys, threading, time
-from flopwatch.hardware import sampler as module
-from flopwatch.hardware.nvml.lookup import Address
-from flopwatch.hardware.sampler import Sampler
-
-options = json.loads(sys.argv[1])
-module._SILENCE_SECONDS = options.get("silence", 10.0)
-def state(**values):
-    lines = [f"{key.replace('__', '.')}={value}" for key, value in {"uuid": "GPU-cafe", **values}.items()]
-    open(os.environ["FAKE_NVML_STATE"], "w").write(chr(10).join(lines) + chr(10))
-
-sampler = Sampler(Address("NVIDIA H100 80GB HBM3", uuid="cafe"), 1830e6, interval_seconds=0.02)
-sampler.start()
-stretches = []
-def stretch(seconds):
-    time.sleep(seconds)
-    taken = {**dataclasses.asdict(sampler.take()), "joules": sampler.take_joules()}
-    hardware = sampler.hardware()
-    taken["hardware"] = None if hardware is None else dataclasses.asdict(hardware)
-    taken["troubles"] = [trouble.words for trouble in sampler.troubles()]
-    stretches.append(taken)
-exec(options["then"])
-started = time.perf_counter()
-sampler.stop()
-took = time.perf_counter() - started
-final = [trouble.words for trouble in sampler.troubles()]
-threads = threading.active_count()
-print(json.dumps([stretches, took, threads, final, sampler.take_joules(), threading.get_native_id()]))
-"""
 TWICE = "stretch(0.4); {}; stretch(0.4)"
 
 
@@ -44,7 +17,7 @@ def sample(python, fake_driver):
     def run(then, state=None, driver=fake_driver, **options):
         driver.set(**{"uuid": "GPU-cafe", **(state or {})})
         environment = driver.environment()
-        result = python(SAMPLE, json.dumps({"then": then, **options}), environment=environment)
+        result = python(SCRIPTS / "sample.py", json.dumps({"then": then, **options}), environment=environment)
         assert result.returncode == 0, result.stderr
         assert result.stderr == ""
         return json.loads(result.stdout)

@@ -1,11 +1,14 @@
 """Chips of the user: by argument, by file, from an installed package; and which of them wins."""
 
+from pathlib import Path
+
 import pytest
 
 from flopwatch.errors import ArgumentError
 from flopwatch.hardware.chips import Chip, find_chip
 from flopwatch.hardware.user_chips import user_chips
 
+SCRIPTS = Path(__file__).parent / "scripts"
 FOO = Chip(("NVIDIA Foo",), {"bf16": 1e12})
 
 
@@ -68,26 +71,13 @@ def test_the_variable_is_named_in_its_error(monkeypatch):
         user_chips()
 
 
-PACKAGE = """
-from flopwatch.hardware.chips import Chip
-def chips(): return [Chip(("NVIDIA Foo",), {"bf16": 5e12}, source="a package")]
-def broken(): raise RuntimeError("on purpose")
-"""
-
-
 @pytest.mark.parametrize(("function", "expected"), [("chips", "5000000000000.0"), ("broken", "none")])
 def test_chips_of_an_installed_package(python, tmp_path, function, expected):
-    (tmp_path / "mychips.py").write_text(PACKAGE)
     information = tmp_path / "mychips-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: mychips\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(f"[flopwatch.chips]\nmine = mychips:{function}\n")
-    script = """
-import logging
-logging.basicConfig()
-from flopwatch.hardware.user_chips import user_chips
-print(*[chip.peaks["bf16"] for chip in user_chips()] or ["none"])
-"""
-    result = python(script, environment={"PYTHONPATH": str(tmp_path)})
+    (information / "entry_points.txt").write_text(f"[flopwatch.chips]\nmine = my_chips:{function}\n")
+    # What is in the script's folder can be imported.
+    result = python(SCRIPTS / "list_chips.py", environment={"PYTHONPATH": str(tmp_path)})
     assert result.stdout.strip() == expected, result.stderr
     assert ("RuntimeError: on purpose" in result.stderr) == (function == "broken")

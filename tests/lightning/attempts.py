@@ -4,8 +4,6 @@ Each keeps a diary of its batches, so that what was done in all is known to the 
 """
 
 import json
-import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,72 +11,10 @@ import pytest
 
 from flopwatch.run.lineage import last_sign
 from flopwatch.run.run_file import find_run_file, read_start
+from tests import running
 from tests.lightning.models import FLOPS_PER_BATCH
 
-ROOT = str(Path(__file__).parents[2])
-SERVER = f"""
-import json, os, signal, sys, time
-sys.path.insert(0, {ROOT!r})
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader, trainer
-
-folder, plan = Path(sys.argv[1]), json.loads(sys.argv[2])
-
-class Diary(Callback):
-    def __init__(self, file):
-        self.file = file
-
-    def on_train_batch_end(self, trainer, *_):
-        os.write(self.file, json.dumps([trainer.global_step, time.monotonic()]).encode() + b"\\n")
-
-def attempt(number, goes_on_from, batches, end, steps, accumulate):
-    file = os.open(folder / f"diary-{{number:03}}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    done = 0
-    def at_batch(index):
-        nonlocal done
-        if done == batches and end in ("kill", "raise"):
-            # What was done is on disk a quarter of a second later; a kill before that would lose sight of it.
-            time.sleep(0.6)
-            if end == "kill":
-                os.write(file, json.dumps([-1, time.monotonic()]).encode() + b"\\n")
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise RuntimeError("the attempt fails")
-        done += 1
-
-    class Stop(Callback):
-        def on_train_batch_end(self, trainer, *_):
-            if end == "stop" and done == batches:
-                trainer.should_stop = True
-
-    saving = ModelCheckpoint(
-        folder / "checkpoints", "{{step}}", every_n_train_steps=3, save_top_k=-1, enable_version_counter=False
-    )
-    watch = FlopWatch(every_n_steps=5, peak_flops_per_second=1e9, report=False)
-    path = None if goes_on_from is None else folder / "checkpoints" / f"step={{goes_on_from}}.ckpt"
-    one = trainer(
-        folder, watch, saving, Diary(file), Stop(), max_steps=steps, enable_checkpointing=True,
-        accumulate_grad_batches=accumulate,
-    )
-    os.write(file, json.dumps([goes_on_from or 0, time.monotonic()]).encode() + b"\\n")
-    try:
-        one.fit(TinyGPT(at_batch), loader(), ckpt_path=path)
-    except RuntimeError as error:
-        assert "the attempt fails" in str(error), error
-    finally:
-        os.write(file, json.dumps([-1, time.monotonic()]).encode() + b"\\n")
-
-for number, each in enumerate(plan):
-    child = os.fork()
-    if child == 0:
-        attempt(number, **each)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert status == (signal.SIGKILL if each["end"] == "kill" else 0), f"attempt {{number}} ended with {{status}}"
-"""
+SCRIPT = Path(__file__).parent / "scripts" / "attempts_of_a_run.py"
 
 
 @dataclass(frozen=True)
@@ -106,9 +42,7 @@ def run(folder, plan, timeout=400):
     """Run the attempts one after another; returns what each of them did."""
     folder.mkdir(exist_ok=True)
     words = json.dumps([asdict(each) for each in plan])
-    result = subprocess.run(
-        [sys.executable, "-c", SERVER, folder, words], capture_output=True, text=True, timeout=timeout
-    )
+    result = running.run(SCRIPT, folder, words, timeout=timeout)
     assert result.returncode == 0, result.stderr[-3000:]
     return [_done(path) for path in sorted(folder.glob("diary-*"))]
 
@@ -130,10 +64,10 @@ def check(done, totals, kept_steps, kept_batches):
     """Kept and lost are all that was done; `done` are the attempts as their diaries have them."""
     batches = sum(each.batches for each in done)
     steps = sum(each.until - each.since for each in done)
-    assert (totals.steps, totals.batches) == (kept_steps, kept_batches)
-    assert totals.flops == kept_batches * FLOPS_PER_BATCH
-    assert totals.steps + totals.lost_steps == steps
-    assert totals.flops + totals.lost_flops == batches * FLOPS_PER_BATCH
+    assert (totals.counts.steps, totals.counts.batches) == (kept_steps, kept_batches)
+    assert totals.counts.flops == kept_batches * FLOPS_PER_BATCH
+    assert totals.counts.steps + totals.lost_steps == steps
+    assert totals.counts.flops + totals.lost_flops == batches * FLOPS_PER_BATCH
     # Each process's time is all of it, but for what comes before its set-up and, at a kill, after its last sign.
     seconds = sum(each.seconds for each in done)
     assert seconds - 0.6 * len(done) < totals.seconds <= seconds

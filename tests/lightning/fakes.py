@@ -6,6 +6,7 @@ from flopwatch.hardware.telemetry import Telemetry
 from flopwatch.lightning.output.windows import Boundary
 from flopwatch.lightning.ranks.reading import PendingSum, Sum
 from flopwatch.lightning.timing.stopwatch import Lap, LapTicket
+from flopwatch.run.counts import Counts
 from flopwatch.run.meter import Mark
 
 
@@ -23,7 +24,8 @@ def trainer(**changes):
 
 def mark(flops=0, batches=0, steps=0, unknown=False):
     """Work of which FLOPs may be unknown; tokens are ten of each batch."""
-    return Mark((0 if unknown else flops, 10 * batches, 0, 0, 0), (int(unknown), 0, 0, 0, 0), batches, steps)
+    known = Counts(0 if unknown else flops, 10 * batches, batches=batches, steps=steps)
+    return Mark(known, {"flops": 1} if unknown else {})
 
 
 def boundary(step, own, total=None, lap=None, why="", **changes):

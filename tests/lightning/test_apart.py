@@ -93,10 +93,10 @@ def test_a_part_that_fails_takes_nothing_else_with_it(tmp_path, monkeypatch, cap
     totals = segment.end.totals
     # 32 tokens a batch: the budget ends training with the tenth step. Nothing is hidden of a batch that failed.
     wanted = 10 if (owner, method) != (Bounds, "project") or when == "once" else 30
-    assert (one.global_step, totals.steps, totals.batches) == (wanted, wanted, wanted)
+    assert (one.global_step, totals.counts.steps, totals.counts.batches) == (wanted, wanted, wanted)
     assert segment.end.status == "finished"
-    assert (totals.tokens, totals.samples) == (wanted * TOKENS_PER_BATCH, wanted * SEQUENCES)
-    assert totals.flops == (wanted * FLOPS_PER_BATCH if knows else None)
+    assert (totals.counts.tokens, totals.counts.samples) == (wanted * TOKENS_PER_BATCH, wanted * SEQUENCES)
+    assert totals.counts.flops == (wanted * FLOPS_PER_BATCH if knows else None)
     assert sum(segment.end.seconds.values()) == pytest.approx(totals.seconds, abs=0.1)
     assert (tmp_path / "report.html").exists()
     assert "stopped measuring" not in caplog.text
@@ -150,8 +150,8 @@ def test_a_batch_that_cannot_be_read_costs_its_flops_alone(tmp_path, caplog, odd
     (segment,) = read_run(tmp_path).segments
     assert one.global_step == 8
     # The fifth batch alone is unknown, and with it the total; the windows beside it are known.
-    known = [each.flops for each in segment.windows]
+    known = [each.counts.flops for each in segment.windows]
     assert known == [None if place in odd else FLOPS_PER_BATCH for place in range(8)]
-    assert (segment.end.totals.flops, segment.end.totals.tokens) == (None, 8 * TOKENS_PER_BATCH)
+    assert (segment.end.totals.counts.flops, segment.end.totals.counts.tokens) == (None, 8 * TOKENS_PER_BATCH)
     assert caplog.text.count("counting the FLOPs of a batch failed") == 1
     assert (tmp_path / "report.html").exists()

@@ -67,6 +67,6 @@ def test_a_file_in_between_that_is_gone_makes_the_loss_unknown(tmp_path):
     run(tmp_path, [Attempt(3, None, "end", 8)])
     began, totals = totals_of(tmp_path)
     assert (began.lost_steps, began.lost_flops, began.joules) == (None, None, None)
-    assert totals.steps == 8
+    assert totals.counts.steps == 8
     (event,) = read_run(tmp_path / "flopwatch").segments[-1].events
     assert event.message.startswith(f"the lost work is unknown: the run file {middle / 'run.jsonl'} of a process in")

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from flopwatch.errors import ArgumentError
 from flopwatch.lightning import callback
 from flopwatch.lightning.timing.stopwatch import Stopwatch
 from flopwatch.run.run_file import read_run
+from tests import running
 from tests.lightning.models import FLOPS_PER_BATCH, MemoryLogger, TinyGPT, loader, trainer
 
 TOKENS_PER_BATCH = 32
@@ -70,7 +69,7 @@ def fit(tmp_path, clock):
 )
 def test_a_run_ends_with_the_step_that_reaches_its_budget(fit, budget, arguments, steps):
     one, segment = fit(budget, on_budget="stop", **arguments)
-    assert (one.global_step, segment.end.totals.steps, segment.end.status) == (steps, steps, "finished")
+    assert (one.global_step, segment.end.totals.counts.steps, segment.end.status) == (steps, steps, "finished")
 
 
 def test_of_several_budgets_the_first_to_be_reached_is_headlined_and_ends_the_run(fit):
@@ -207,32 +206,6 @@ def test_a_low_mfu_in_a_fit_is_in_its_log_and_in_its_file(fit, caplog):
     assert caplog.text.count(event.message) == 1
 
 
-RANKS = """
-import json, os, sys
-sys.path.insert(0, {root!r})
-import torch
-import pytorch_lightning as pl
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader
-
-rank = int(os.environ.get("LOCAL_RANK", 0))
-torch.set_num_threads(1)
-
-def slowly(index):
-    import time
-    time.sleep(0.02 + 0.02 * rank)
-
-model = TinyGPT(slowly)
-watch = FlopWatch({budget!r}, on_budget="stop", every_n_seconds=0.3, dirpath=sys.argv[1])
-one = pl.Trainer(
-    accelerator="cpu", devices=2, strategy="ddp", max_steps=400, logger=False, enable_progress_bar=False,
-    enable_model_summary=False, enable_checkpointing=False, callbacks=[watch], default_root_dir=sys.argv[1],
-)
-one.fit(model, loader({batches}))
-print(json.dumps(["stopped", rank, one.global_step]), flush=True)
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("budget", "least", "most", "batches"),
@@ -242,10 +215,8 @@ print(json.dumps(["stopped", rank, one.global_step]), flush=True)
     [("3200 tokens", 50, 80, 2000), ("4 s", 10, 200, 2000), ("3 epochs", 30, 30, 20)],
 )
 def test_all_ranks_end_with_the_same_step(tmp_path, budget, least, most, batches):
-    root = str(Path(__file__).parents[2])
-    script = tmp_path / "train.py"  # Lightning starts the second rank by the script's name
-    script.write_text(RANKS.format(root=root, budget=budget, batches=batches))
-    result = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=120)
+    script = Path(__file__).parent / "scripts" / "ranks_with_a_budget.py"
+    result = running.run(script, tmp_path, budget, batches, timeout=120)
     assert result.returncode == 0, result.stderr
     lines = (result.stdout + result.stderr).splitlines()
     stops = sorted(json.loads(line) for line in lines if line.startswith('["stopped"'))
@@ -254,4 +225,4 @@ def test_all_ranks_end_with_the_same_step(tmp_path, budget, least, most, batches
     assert first == second
     assert least <= first <= most
     (segment,) = read_run(tmp_path).segments
-    assert segment.end.totals.tokens == first * 2 * TOKENS_PER_BATCH
+    assert segment.end.totals.counts.tokens == first * 2 * TOKENS_PER_BATCH

@@ -67,15 +67,15 @@ def test_every_number_of_a_plain_run(tmp_path, clock):
     watch = FlopWatch(peak_flops_per_second=PEAK, every_n_seconds=2)
     run = fit(tmp_path, watch, model, max_steps=9, logger=logger)
     # One step is warm-up; then a window ends after every four steps of half a second.
-    assert [(window.step, window.steps, window.seconds, window.first) for window in run.windows] == [
+    assert [(window.step, window.counts.steps, window.seconds, window.first) for window in run.windows] == [
         (1, 1, 0.5, True),
         (5, 4, 2.0, False),
         (9, 4, 2.0, False),
     ]
-    assert [window.flops for window in run.windows] == [FLOPS_PER_BATCH * steps for steps in (1, 4, 4)]
-    assert run.windows[-1].totals.tokens == 9 * TOKENS_PER_BATCH
-    assert run.end.totals.flops == 9 * FLOPS_PER_BATCH
-    assert run.end.totals.samples == 9 * SEQUENCES
+    assert [window.counts.flops for window in run.windows] == [FLOPS_PER_BATCH * steps for steps in (1, 4, 4)]
+    assert run.windows[-1].totals.counts.tokens == 9 * TOKENS_PER_BATCH
+    assert run.end.totals.counts.flops == 9 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.samples == 9 * SEQUENCES
     (first_step, first), (second_step, second) = logger.ours()
     # Lightning's own axis counts from zero: the row of optimizer step 5 is at 4.
     assert (first_step, second_step) == (4, 8)
@@ -167,9 +167,9 @@ def test_every_second_of_a_busy_fit_is_of_one_kind(tmp_path, clock, accumulation
     assert sum(run.end.seconds.values()) == pytest.approx(clock.now - started, abs=1e-6)
     # Neither validation nor checkpoints nor a slow callback dent the MFU: a step is its batches and their data.
     for window in run.windows[1:]:
-        assert window.seconds == pytest.approx(window.batches * 1.25)
+        assert window.seconds == pytest.approx(window.counts.batches * 1.25)
     # Totals of the checkpoint at step 4 are those of four steps.
-    assert run.windows[2].totals.flops == 4 * accumulation * FLOPS_PER_BATCH
+    assert run.windows[2].totals.counts.flops == 4 * accumulation * FLOPS_PER_BATCH
 
 
 def test_waiting_for_data_is_its_own_kind(tmp_path, clock):
@@ -187,10 +187,10 @@ def test_accumulation_counts_every_micro_batch_and_steps_once(tmp_path, clock):
     model = TinyGPT(lambda index: clock.advance(1.0))
     watch = FlopWatch(every_n_steps=2)
     run = fit(tmp_path, watch, model, max_steps=4, accumulate_grad_batches=4)
-    assert run.end.totals.steps == 4
-    assert run.end.totals.batches == 16
-    assert run.end.totals.flops == 16 * FLOPS_PER_BATCH
-    assert [(window.step, window.batches, window.seconds) for window in run.windows] == [
+    assert run.end.totals.counts.steps == 4
+    assert run.end.totals.counts.batches == 16
+    assert run.end.totals.counts.flops == 16 * FLOPS_PER_BATCH
+    assert [(window.step, window.counts.batches, window.seconds) for window in run.windows] == [
         (1, 4, 4.0),
         (2, 4, 4.0),
         (4, 8, 8.0),
@@ -203,8 +203,8 @@ def test_variable_shapes_are_counted_one_by_one(tmp_path):
     run = fit(tmp_path, FlopWatch(), data=DataLoader(batches, batch_size=None), max_steps=4)
     # Per token (2 * 768 + 256) * 2 = 3,584 FLOPs, per pair 64: x 3 for training.
     expected = sum(3 * b * (3584 * t + 64 * t * (t + 1) // 2) for b, t in shapes)
-    assert run.end.totals.flops == expected
-    assert run.end.totals.tokens == sum(b * t for b, t in shapes)
+    assert run.end.totals.counts.flops == expected
+    assert run.end.totals.counts.tokens == sum(b * t for b, t in shapes)
 
 
 def as_mapping(rows):
@@ -231,8 +231,8 @@ class Reader(TinyGPT):
 def test_the_shape_is_the_one_that_reaches_the_model(tmp_path, collate):
     data = DataLoader(Tokens(), batch_size=SEQUENCES, collate_fn=collate)
     run = fit(tmp_path, FlopWatch(), Reader(), data)
-    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
-    assert run.end.totals.tokens == 10 * TOKENS_PER_BATCH
+    assert run.end.totals.counts.flops == 10 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.tokens == 10 * TOKENS_PER_BATCH
     assert (run.work.sequences, run.work.seq_len) == (SEQUENCES, SEQ_LEN)
 
 
@@ -241,8 +241,8 @@ def test_a_batch_shape_function_decides(tmp_path):
     model = TinyGPT()
     model._loss = lambda batch: TinyGPT._loss(model, (batch["text"], batch["text"]))
     run = fit(tmp_path, FlopWatch(batch_shape=lambda batch: batch["text"].shape), model, data, max_steps=5)
-    assert run.end.totals.tokens == 5 * 24
-    assert run.end.totals.flops == 5 * 3 * 3 * (3584 * 8 + 64 * 36)
+    assert run.end.totals.counts.tokens == 5 * 24
+    assert run.end.totals.counts.flops == 5 * 3 * 3 * (3584 * 8 + 64 * 36)
 
 
 def test_a_batch_without_tokens_is_no_work_and_said_once(tmp_path, caplog):
@@ -253,7 +253,7 @@ def test_a_batch_without_tokens_is_no_work_and_said_once(tmp_path, caplog):
     full, empty = (tuple(torch.zeros(2, 2, length, dtype=torch.long)) for length in (16, 0))
     data = DataLoader([full, empty, full, empty], batch_size=None)
     run = fit(tmp_path, FlopWatch(), Patient(), data, max_steps=4)
-    assert run.end.totals.flops == 2 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.flops == 2 * FLOPS_PER_BATCH
     assert caplog.text.count("a batch without tokens (2 x 0)") == 1
 
 
@@ -270,15 +270,15 @@ def test_a_batch_that_cannot_be_read_makes_the_totals_unknown_from_there_on(tmp_
         DataLoader([good, good, odd, good], batch_size=None),
         max_steps=4,
     )
-    assert [window.totals.flops for window in run.windows] == [FLOPS_PER_BATCH, 2 * FLOPS_PER_BATCH, None, None]
+    assert [window.totals.counts.flops for window in run.windows] == [FLOPS_PER_BATCH, 2 * FLOPS_PER_BATCH, None, None]
     assert caplog.text.count("the shape of a batch is unknown") == 1
 
 
 def test_a_batch_shape_function_that_fails_is_survived(tmp_path, caplog):
     run = fit(tmp_path, FlopWatch(batch_shape=lambda batch: batch["nothing"]))
     assert run.work.verification == "watched"
-    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
-    assert run.end.totals.steps == 10
+    assert run.end.totals.counts.flops == 10 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.steps == 10
     assert caplog.text.count("batch_shape failed") == 1
 
 
@@ -295,8 +295,8 @@ class Stating(TinyGPT):
 def test_a_count_of_the_users_own_goes_before_everything(tmp_path, make, watch):
     run = fit(tmp_path, watch, make())
     assert run.work.verification == "given"
-    assert run.end.totals.flops == 10 * 1000 * TOKENS_PER_BATCH
-    assert run.end.totals.hardware_flops is None
+    assert run.end.totals.counts.flops == 10 * 1000 * TOKENS_PER_BATCH
+    assert run.end.totals.counts.hardware_flops is None
     assert (
         f"a watched batch ran {FLOPS_PER_BATCH:,} FLOPs, the function returned {1000 * TOKENS_PER_BATCH:,}"
     ) in run.work.note
@@ -305,7 +305,7 @@ def test_a_count_of_the_users_own_goes_before_everything(tmp_path, make, watch):
 def test_a_count_of_the_users_own_that_fails_is_left_aside(tmp_path, caplog):
     run = fit(tmp_path, FlopWatch(flops_per_batch=lambda batch: batch["nothing"]), TinyGPT())
     assert run.work.verification == "verified"
-    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.flops == 10 * FLOPS_PER_BATCH
     assert caplog.text.count("flops_per_batch failed: expected a whole number of FLOPs") == 1
 
 
@@ -372,7 +372,7 @@ def test_where_the_closed_form_would_be_wrong_the_step_is_measured(tmp_path, mak
     run = fit(tmp_path, FlopWatch(), make())
     assert run.work.verification == "watched"
     assert said in run.work.note
-    assert (run.end.totals.flops, run.end.totals.hardware_flops) == (10 * flops, 10 * flops)
+    assert (run.end.totals.counts.flops, run.end.totals.counts.hardware_flops) == (10 * flops, 10 * flops)
 
 
 class Peeking(TinyGPT):
@@ -393,7 +393,7 @@ def peeking_without_config():
 def test_a_step_that_looks_at_values_is_counted(tmp_path):
     run = fit(tmp_path, FlopWatch(), peeking_without_config())
     assert run.work.verification == "watched"
-    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.flops == 10 * FLOPS_PER_BATCH
 
 
 def decomposing():
@@ -415,7 +415,7 @@ def test_what_cannot_be_counted_is_withheld_and_said(tmp_path, caplog):
     )
     assert run.work.verification == "withheld"
     assert all(words in run.work.note for words in said)
-    assert run.end.totals.flops is None
+    assert run.end.totals.counts.flops is None
     assert not any("perf/mfu" in row or "budget/flops" in row for _, row in logger.ours())
     assert "perf/step_seconds" in logger.ours()[0][1]
     assert caplog.text.count("no FLOPs and no MFU") == 1
@@ -424,12 +424,12 @@ def test_what_cannot_be_counted_is_withheld_and_said(tmp_path, caplog):
 def test_a_config_argument_and_hparams_will_do(tmp_path):
     model = without_config()
     run = fit(tmp_path / "a", FlopWatch(config=CONFIG), model)
-    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.flops == 10 * FLOPS_PER_BATCH
     model = TinyGPT()
     model.config = None
     run = fit(tmp_path / "b", FlopWatch(), model)
     assert "module.hparams" in run.work.note
-    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.flops == 10 * FLOPS_PER_BATCH
 
 
 def test_a_hugging_face_model_is_found_without_being_told(tmp_path):
@@ -454,7 +454,7 @@ def test_a_hugging_face_model_is_found_without_being_told(tmp_path):
     data = DataLoader(Tokens(), batch_size=SEQUENCES, collate_fn=as_mapping)
     run = fit(tmp_path, FlopWatch(attention="full"), Wrapper(), data, max_steps=3)
     # Per token: 4 * 64 + 3 * 8 * 16 + 8 * 32 = 896 multiply-adds; 16 * 16 pairs x 2 heads x 8 x 2 = 8,192 FLOPs.
-    assert run.end.totals.flops == 3 * 3 * SEQUENCES * (896 * 2 * 16 + 8192)
+    assert run.end.totals.counts.flops == 3 * 3 * SEQUENCES * (896 * 2 * 16 + 8192)
     assert run.work.verification == "verified"
     assert (run.work.attention, run.work.model_type) == ("full", "llama")
 
@@ -475,7 +475,7 @@ def test_a_compiled_model_is_counted(tmp_path):
             return torch.optim.SGD(self.parameters(), 0.1)
 
     run = fit(tmp_path, FlopWatch(), Wrapper(), max_steps=4)
-    assert run.end.totals.flops == 4 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.flops == 4 * FLOPS_PER_BATCH
     assert run.work.verification == "verified"
 
 
@@ -579,12 +579,12 @@ def test_the_users_profiler_works_on(tmp_path):
 
 def test_a_copy_of_the_module_holds_nothing_of_ours(tmp_path):
     run = fit(tmp_path, FlopWatch(), max_steps=3)
-    assert run.end.totals.steps == 3
+    assert run.end.totals.counts.steps == 3
     if not hasattr(callbacks, "WeightAveraging"):
         pytest.skip("Lightning before 2.6 averages no weights")
     averaged = callbacks.WeightAveraging()
     trainer(tmp_path / "b", FlopWatch(), averaged, max_steps=3).fit(TinyGPT(), loader())
-    assert segment(tmp_path / "b").end.totals.flops == 3 * FLOPS_PER_BATCH
+    assert segment(tmp_path / "b").end.totals.counts.flops == 3 * FLOPS_PER_BATCH
 
 
 def test_fitting_twice_goes_on_from_the_first_totals(tmp_path):
@@ -595,8 +595,8 @@ def test_fitting_twice_goes_on_from_the_first_totals(tmp_path):
     one.fit_loop.epoch_loop.max_steps = 10
     one.fit(model, loader())
     run = read_run(tmp_path)
-    assert [each.end.totals.steps for each in run.segments] == [4, 10]
-    assert run.segments[-1].end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert [each.end.totals.counts.steps for each in run.segments] == [4, 10]
+    assert run.segments[-1].end.totals.counts.flops == 10 * FLOPS_PER_BATCH
 
 
 def test_validate_and_test_are_left_alone(tmp_path):

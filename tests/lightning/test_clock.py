@@ -84,7 +84,7 @@ def test_a_clock_that_is_set_back_between_two_processes_leaves_out_what_lay_betw
     report = summarize(run)
     first, second = run.segments
     # 20 steps kept, 8 - 5 lost; all the time of both processes, and nothing between them.
-    assert (report.totals.steps, report.totals.lost_steps) == (STEPS, 3)
+    assert (report.totals.counts.steps, report.totals.lost_steps) == (STEPS, 3)
     assert report.totals.seconds <= report.wall_seconds <= took
     assert report.wall_seconds == pytest.approx(report.totals.seconds, abs=0.3)
     assert second.start.time >= first.end.time
@@ -113,7 +113,7 @@ def test_a_clock_that_was_set_back_stays_so_for_all_processes_after(tmp_path, mo
     took = time.monotonic() - began
     report = summarize(read_run(tmp_path))
     # In vain were 8 - 5, 12 - 5 and 16 - 10; of wall time all is there but the time between the first two.
-    assert (report.totals.steps, report.totals.lost_steps) == (STEPS, 3 + 7 + 6)
+    assert (report.totals.counts.steps, report.totals.lost_steps) == (STEPS, 3 + 7 + 6)
     assert report.totals.seconds <= report.wall_seconds <= took
     assert report.wall_seconds == pytest.approx(took, abs=1.5)
     assert len(report.notes) == 1

@@ -27,7 +27,7 @@ def test_a_family_is_verified_in_a_real_fit(tmp_path, name):
     batch = batch_of(name, 40)
     run = fit(tmp_path, Whole(real(name)), [inputs_of(name, batch)] * 2)
     assert run.work.verification == "verified", run.work.note
-    assert run.end.totals.flops == 2 * training_flops(architecture_of(config_of(name)), batch)
+    assert run.end.totals.counts.flops == 2 * training_flops(architecture_of(config_of(name)), batch)
 
 
 def real(name):
@@ -96,11 +96,11 @@ def test_a_family_is_verified_partly_frozen_adapted_and_checkpointed(tmp_path, n
     architecture = architecture_of(config_of(name))
     trainable, kind = told(architecture, model)
     flops = training_flops(architecture, batch, trainable)
-    assert run.end.totals.flops == 2 * flops
+    assert run.end.totals.counts.flops == 2 * flops
     hardware = None
     if name not in NESTED or kind == "none":
         hardware = 2 * (flops + recomputation(architecture, batch, kind, trainable).flops)
-    assert run.end.totals.hardware_flops == hardware
+    assert run.end.totals.counts.hardware_flops == hardware
 
 
 def told(architecture, model):

@@ -12,52 +12,8 @@ import pytest
 from flopwatch.report.report import summarize
 from flopwatch.run.run_file import read_run
 
-ROOT = str(Path(__file__).parents[2])
+SCRIPTS = Path(__file__).parent / "scripts"
 pytestmark = [pytest.mark.alone, pytest.mark.slow]
-FIT = f"""
-import functools, json, os, sys, threading, time
-sys.path.insert(0, {ROOT!r})
-import torch
-from flopwatch import FlopWatch
-from flopwatch.hardware import sampler as sampler_module
-from flopwatch.lightning import callback, devices, hardware
-from flopwatch.lightning.session import session
-from flopwatch.lightning.timing.stopwatch import Stopwatch
-from flopwatch.hardware.nvml.lookup import Address
-from flopwatch.run.records import Device
-from flopwatch.hardware.sampler import Sampler
-from tests.lightning.models import MemoryLogger, TinyGPT, loader, trainer
-
-options = json.loads(sys.argv[2])
-now = 0.0
-NAME = "NVIDIA H100 80GB HBM3"
-
-def h100(device, count, precision, chips=()):
-    return devices.with_datasheet_peak(Device(NAME, count, sm_count=132, uuid="cafe"), devices.Precision("bf16"), chips)
-
-devices.describe_device = h100
-session.address_of = lambda device: Address(NAME, uuid="cafe")
-hardware.Sampler = functools.partial(Sampler, interval_seconds=0.02)
-sampler_module._SILENCE_SECONDS = options["silence"]
-callback.Stopwatch = lambda: Stopwatch(lambda: now)
-clock = 1980
-
-def at_batch(index):
-    global now, clock
-    if index == options["at"]:
-        lines = ["uuid=GPU-cafe"] + [f"{{key}}={{value}}" for key, value in options["then"].items()]
-        open(os.environ["FAKE_NVML_STATE"], "w").write(chr(10).join(lines) + chr(10))
-        clock = options["then"].get("sm_clock", clock)
-    seconds = options["step"] * 1980 / clock
-    now += seconds
-    time.sleep(seconds)
-
-logger = MemoryLogger()
-fit = trainer(sys.argv[1], FlopWatch(every_n_steps=20), max_steps=options["steps"], logger=logger)
-started = time.perf_counter()
-fit.fit(TinyGPT(at_batch), loader())
-print(json.dumps([threading.get_native_id(), logger.ours(), time.perf_counter() - started]))
-"""
 
 
 @pytest.fixture
@@ -66,7 +22,9 @@ def fit(python, fake_driver, tmp_path):
         fake_driver.set(**{"uuid": "GPU-cafe", "sm_clock": 1980, **(state or {})})
         options = {"then": then or {}, "at": at if then else -1, "steps": steps, "step": step, "silence": silence}
         options = json.dumps(options)
-        result = python(FIT, tmp_path / "run", options, environment=fake_driver.environment())
+        result = python(
+            SCRIPTS / "train_on_fake_gpu.py", tmp_path / "run", options, environment=fake_driver.environment()
+        )
         assert result.returncode == 0, result.stderr
         thread, rows, seconds = json.loads(result.stdout.splitlines()[-1])
         return thread, [row for _, row in rows], read_run(tmp_path / "run"), result.stderr, seconds
@@ -123,7 +81,7 @@ def test_what_is_lost_in_the_middle_is_said_once_with_the_step(fit, then, said, 
 
     _, rows, run, errors, _ = fit(then, steps=140, silence=0.5)
     (segment,) = run.segments
-    assert (segment.end.status, segment.end.totals.steps) == ("finished", 140)
+    assert (segment.end.status, segment.end.totals.counts.steps) == ("finished", 140)
     assert "gpu/sm_clock_mhz" in rows[0]
     assert "gpu/sm_clock_mhz" not in rows[-1]
     assert "perf/mfu_at_clock" not in rows[-1]
@@ -162,7 +120,7 @@ def test_slow_calls_do_not_slow_training(fit):
 
 def test_without_a_driver_there_is_one_message(python, tmp_path):
     options = json.dumps({"then": {}, "at": -1, "steps": 60, "step": 0.005, "silence": 10.0})
-    result = python(FIT, tmp_path / "run", options)
+    result = python(SCRIPTS / "train_on_fake_gpu.py", tmp_path / "run", options)
     assert result.returncode == 0, result.stderr
     (message,) = messages(result.stderr)
     assert "the NVIDIA driver did not respond" in message
@@ -172,7 +130,7 @@ def test_without_a_driver_there_is_one_message(python, tmp_path):
 def test_a_hanging_driver_does_not_hold_up_training(fit):
     _, rows, run, errors, seconds = fit(state={"hang.nvmlInit": 1})
     assert run.segments[0].end.status == "finished"
-    assert run.segments[0].end.totals.steps == 100
+    assert run.segments[0].end.totals.counts.steps == 100
     assert rows
     assert len(messages(errors)) == 1
     assert seconds < 30

@@ -56,13 +56,13 @@ def test_a_base_model_without_its_head_is_not_counted_with_it(tmp_path):
     run = fit(tmp_path, FlopWatch(), Wrapped(transformers.GPT2Model(config)))
     assert run.work.verification == "watched"
     assert "config is for GPT2Model" in run.work.note
-    assert run.end.totals.flops == 10 * HEADLESS_FLOPS_PER_BATCH
-    assert run.end.totals.tokens == 10 * TOKENS_PER_BATCH
+    assert run.end.totals.counts.flops == 10 * HEADLESS_FLOPS_PER_BATCH
+    assert run.end.totals.counts.tokens == 10 * TOKENS_PER_BATCH
 
 
 def test_the_same_model_with_its_head_is_counted(tmp_path):
     run = fit(tmp_path, FlopWatch(), Wrapped(transformers.GPT2LMHeadModel(GPT2)))
-    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.flops == 10 * FLOPS_PER_BATCH
 
 
 class Headless(TinyGPT):
@@ -90,14 +90,14 @@ def test_a_head_that_is_not_there_is_not_counted_even_if_the_user_says_so(tmp_pa
     with_head = SEQUENCES * 3 * (57_344 + 16_384)
     assert f"gives {with_head:,}" in run.work.note
     assert f"ran {with_head - SEQUENCES * 3 * 8192:,} FLOPs" in run.work.note
-    assert run.end.totals.flops == 10 * HEADLESS_FLOPS_PER_BATCH
+    assert run.end.totals.counts.flops == 10 * HEADLESS_FLOPS_PER_BATCH
 
 
 def test_hidden_states_as_wide_as_the_vocabulary_are_not_taken_for_logits(tmp_path):
     run = fit(tmp_path, FlopWatch(), Headless(dataclasses.replace(CONFIG, vocab_size=32, n_embd=32)))
     assert run.work.verification == "watched"
     # Without the head of 32 x 32: per token and layer 12 * 32 * 32 multiply-adds, core 4 * 32 FLOPs for 136 pairs.
-    assert run.end.totals.flops == 10 * SEQUENCES * 3 * 2 * (12 * 32 * 32 * 2 * 16 + 4 * 32 * 136)
+    assert run.end.totals.counts.flops == 10 * SEQUENCES * 3 * 2 * (12 * 32 * 32 * 2 * 16 + 4 * 32 * 136)
 
 
 class FunctionalHead(Headless):
@@ -109,7 +109,7 @@ class FunctionalHead(Headless):
 
 def test_a_head_without_a_layer_of_its_own_is_seen_by_its_logits(tmp_path):
     run = fit(tmp_path, FlopWatch(), FunctionalHead())
-    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.flops == 10 * FLOPS_PER_BATCH
 
 
 def test_a_skipped_batch_is_no_training_work(tmp_path, caplog):
@@ -118,7 +118,7 @@ def test_a_skipped_batch_is_no_training_work(tmp_path, caplog):
             return None if batch_idx % 2 else super().training_step(batch, batch_idx)
 
     run = fit(tmp_path, FlopWatch(), Skipping(), max_steps=-1, max_epochs=1, limit_train_batches=6)
-    assert run.end.totals.flops == 3 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.flops == 3 * FLOPS_PER_BATCH
     assert caplog.text.count("skipped batches count as no work") == 1
 
 
@@ -130,7 +130,7 @@ def test_what_is_frozen_when_training_starts_is_seen(tmp_path, hook):
     # Of one sequence: forward 66,048; the blocks' layers, 49,152, have input gradients only; the core, 8,704, has all
     # of them, twice; so has the head, 8,192, since its weight is the embedding's.
     per_sequence = 66_048 + 49_152 + 2 * 8_704 + 2 * 8_192
-    assert run.end.totals.flops == 10 * SEQUENCES * per_sequence
+    assert run.end.totals.counts.flops == 10 * SEQUENCES * per_sequence
 
 
 # Of a batch with frozen blocks: forward 66,048 a sequence; the blocks' layers, 49,152, have gradients of inputs alone;
@@ -151,9 +151,9 @@ class Freezes(Callback):
 
 def test_what_a_callback_freezes_between_two_batches_is_counted_to_the_flop(tmp_path):
     run = fit(tmp_path, FlopWatch(every_n_steps=4), TinyGPT(), others=(Freezes(5, 8),))
-    assert run.end.totals.flops == 7 * FLOPS_PER_BATCH + 3 * FROZEN
+    assert run.end.totals.counts.flops == 7 * FLOPS_PER_BATCH + 3 * FROZEN
     # Windows end at steps 1, 4, 8 and 10; frozen are steps 6 to 8.
-    assert [window.flops for window in run.windows] == [
+    assert [window.counts.flops for window in run.windows] == [
         FLOPS_PER_BATCH,
         3 * FLOPS_PER_BATCH,
         FLOPS_PER_BATCH + 3 * FROZEN,
@@ -166,9 +166,9 @@ def test_what_is_frozen_inside_a_batch_that_was_not_watched_leaves_that_batch_un
     model = TinyGPT()
     model.at_batch = lambda index: model.blocks.requires_grad_(False) if index == 5 else None
     run = fit(tmp_path, FlopWatch(every_n_steps=2), model)
-    assert run.end.totals.flops is None
+    assert run.end.totals.counts.flops is None
     # Windows end at steps 1, 2, 4, 6, 8 and 10; the sixth batch is the one that is not known.
-    assert [window.flops for window in run.windows] == [
+    assert [window.counts.flops for window in run.windows] == [
         *(FLOPS_PER_BATCH, FLOPS_PER_BATCH, 2 * FLOPS_PER_BATCH),
         *(None, 2 * FROZEN, 2 * FROZEN),
     ]
@@ -198,7 +198,7 @@ class Changing(TinyGPT):
 @pytest.mark.parametrize(("change", "then"), [("shorter", 2 * 3 * (3584 * 4 + 640)), ("twice", 2 * FLOPS_PER_BATCH)])
 def test_a_model_that_is_fed_otherwise_later_is_noticed_and_counted_as_it_runs(tmp_path, caplog, change, then):
     run = fit(tmp_path, FlopWatch(every_n_steps=1), Changing(change, 4))
-    assert [window.flops for window in run.windows] == [FLOPS_PER_BATCH] * 4 + [then] * 6
+    assert [window.counts.flops for window in run.windows] == [FLOPS_PER_BATCH] * 4 + [then] * 6
     assert run.work.verification == "watched"
     assert (
         caplog.text.count(
@@ -211,10 +211,10 @@ def test_a_model_that_is_fed_otherwise_later_is_noticed_and_counted_as_it_runs(t
 def test_a_module_compiled_as_a_whole_is_verified_as_it_runs(tmp_path):
     run = fit(tmp_path / "a", FlopWatch(), torch.compile(TinyGPT(), backend="eager"), max_steps=3)
     assert run.work.verification == "verified"
-    assert run.end.totals.flops == 3 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.flops == 3 * FLOPS_PER_BATCH
     watch = FlopWatch(batch_shape=lambda batch: batch[0].shape, config=CONFIG)
     run = fit(tmp_path / "b", watch, torch.compile(TinyGPT(), backend="eager"), max_steps=3)
-    assert run.end.totals.flops == 3 * FLOPS_PER_BATCH
+    assert run.end.totals.counts.flops == 3 * FLOPS_PER_BATCH
 
 
 class TwoOptimizers(TinyGPT):
@@ -241,8 +241,8 @@ class TwoOptimizers(TinyGPT):
 
 def test_steps_are_optimizer_steps_also_with_two_optimizers(tmp_path):
     run = fit(tmp_path, FlopWatch("40 steps"), TwoOptimizers(), max_steps=20)
-    assert (run.end.totals.steps, run.end.totals.batches) == (20, 10)
-    assert run.end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert (run.end.totals.counts.steps, run.end.totals.counts.batches) == (20, 10)
+    assert run.end.totals.counts.flops == 10 * FLOPS_PER_BATCH
     assert run.windows[-1].budget_fraction == 0.5
 
 
@@ -273,7 +273,7 @@ def test_a_checkpoint_that_another_callback_saves_holds_the_batch_that_just_ende
     trainer(tmp_path, SavesFirst(tmp_path), FlopWatch(), max_steps=5).fit(TinyGPT(), loader())
     one = trainer(tmp_path / "b", SavesFirst(tmp_path), FlopWatch())
     one.fit(TinyGPT(), loader(), ckpt_path=tmp_path / "four.ckpt")
-    assert read_run(tmp_path / "b").segments[-1].end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert read_run(tmp_path / "b").segments[-1].end.totals.counts.flops == 10 * FLOPS_PER_BATCH
     state = torch.load(tmp_path / "start.ckpt", weights_only=True)["callbacks"]["FlopWatch"]
     assert state["totals"]["flops"] == 4 * FLOPS_PER_BATCH
 
@@ -281,7 +281,7 @@ def test_a_checkpoint_that_another_callback_saves_holds_the_batch_that_just_ende
 def test_one_callback_in_two_trainers_watches_two_runs(tmp_path):
     watch = FlopWatch()
     for name in ("a", "b"):
-        assert fit(tmp_path / name, watch, TinyGPT()).end.totals.flops == 10 * FLOPS_PER_BATCH
+        assert fit(tmp_path / name, watch, TinyGPT()).end.totals.counts.flops == 10 * FLOPS_PER_BATCH
 
 
 def test_a_callback_that_was_used_can_be_copied_and_pickled(tmp_path):
@@ -322,5 +322,5 @@ def test_a_lone_tensor_that_cannot_be_looked_at_has_no_known_tokens(tmp_path):
     logger = MemoryLogger()
     data = DataLoader(Tokens(), batch_size=SEQUENCES, collate_fn=collate)
     run = fit(tmp_path, FlopWatch(every_n_steps=2), Stranger(), data, logger=logger)
-    assert run.end.totals.tokens is None
+    assert run.end.totals.counts.tokens is None
     assert not any("perf/tokens_per_sec" in row for _, row in logger.ours())

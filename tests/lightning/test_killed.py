@@ -5,68 +5,25 @@ One process imports everything and forks for each attempt, so that an attempt co
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from flopwatch.run.run_file import read_run, read_start
+from tests import running
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 
 pytestmark = pytest.mark.slow
 
-ROOT = str(Path(__file__).parents[2])
+SCRIPT = Path(__file__).parent / "scripts" / "killed_and_resumed.py"
 # Steps that the run has, and after how many a checkpoint is saved.
 STEPS, EVERY = 60, 7
-SERVER = f"""
-import json, os, signal, sys, time
-sys.path.insert(0, {ROOT!r})
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader, trainer
-
-folder, plan = Path(sys.argv[1]), json.loads(sys.argv[2])
-
-class Diary(Callback):
-    def on_train_batch_end(self, trainer, *_):
-        os.write(diary, f"{{trainer.global_step}}\\n".encode())
-
-def attempt(kill_after):
-    def at_batch(index):
-        if len(Path(folder / "diary").read_text().split()) - done == kill_after:
-            # What was done is on disk a quarter of a second later; a kill before that would lose sight of it.
-            time.sleep(0.6)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    done = len(Path(folder / "diary").read_text().split())
-    last = folder / "last.ckpt"
-    saving = ModelCheckpoint(folder, every_n_train_steps={EVERY}, save_last=True)
-    watch = FlopWatch(every_n_steps=5, peak_flops_per_second=1e9)
-    one = trainer(folder, watch, saving, Diary(), max_steps={STEPS}, enable_checkpointing=True)
-    one.fit(TinyGPT(at_batch), loader(), ckpt_path=last if last.exists() else None)
-
-diary = os.open(folder / "diary", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-for kill_after in [*plan, None]:
-    child = os.fork()
-    if child == 0:
-        attempt(kill_after)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    expected = 0 if kill_after is None else signal.SIGKILL
-    assert status == expected, f"an attempt ended with {{status}}"
-"""
 
 
 def run(folder, plan):
     """Attempts that are killed after so many steps each, then one that is not; returns the steps as they were done."""
     folder.mkdir(exist_ok=True)
-    result = subprocess.run(
-        [sys.executable, "-c", SERVER, folder, json.dumps(plan)], capture_output=True, text=True, timeout=400
-    )
+    result = running.run(SCRIPT, folder, json.dumps(plan), STEPS, EVERY, timeout=400)
     assert result.returncode == 0, result.stderr[-3000:]
     return [int(step) for step in (folder / "diary").read_text().split()]
 
@@ -77,7 +34,7 @@ def ended(folder):
 
 
 def work(totals):
-    return totals.flops, totals.tokens, totals.samples, totals.batches, totals.steps
+    return totals.counts.flops, totals.counts.tokens, totals.counts.samples, totals.counts.batches, totals.counts.steps
 
 
 @pytest.fixture(scope="module")

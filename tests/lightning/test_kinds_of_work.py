@@ -73,9 +73,9 @@ def test_every_kind_of_model_is_counted_and_verified_without_being_told(tmp_path
     assert run.work.verification == "verified", run.work.note
     assert run.work.method == "config"
     expected = training_flops(architecture_of(config_of(name)), shape)
-    assert run.end.totals.flops == run.end.totals.hardware_flops == 3 * expected
-    assert run.end.totals.samples == 3 * shape.sequences
-    assert run.end.totals.tokens == (3 * architecture_of(config_of(name)).tokens(shape) or None)
+    assert run.end.totals.counts.flops == run.end.totals.counts.hardware_flops == 3 * expected
+    assert run.end.totals.counts.samples == 3 * shape.sequences
+    assert run.end.totals.counts.tokens == (3 * architecture_of(config_of(name)).tokens(shape) or None)
 
 
 class ConvNet(pl.LightningModule):
@@ -103,9 +103,9 @@ def test_a_custom_convnet_is_measured_with_no_configuration(tmp_path):
     # 288 x 10, three times.
     per_image = 2 * (2 * 36 * 8 * 27 + 3 * 288 * 10)
     assert run.work.verification == "watched"
-    assert run.end.totals.flops == sum(sizes) * per_image
-    assert (run.end.totals.samples, run.end.totals.tokens) == (sum(sizes), None)
-    assert [window.flops for window in run.windows] == [size * per_image for size in sizes]
+    assert run.end.totals.counts.flops == sum(sizes) * per_image
+    assert (run.end.totals.counts.samples, run.end.totals.counts.tokens) == (sum(sizes), None)
+    assert [window.counts.flops for window in run.windows] == [size * per_image for size in sizes]
     assert "perf/mfu" in logger.ours()[-1][1]
     assert "perf/tokens_per_sec" not in logger.ours()[-1][1]
     assert sum(row.forward_flops for row in run.work.components) == run.work.forward_flops
@@ -126,7 +126,7 @@ def test_a_graph_network_is_measured(tmp_path):
     batches = [(torch.zeros(7, 5), torch.zeros(2, 11, dtype=torch.long))] * 2
     run = fit(tmp_path, GraphNet(), batches)
     # 7 nodes: 5 x 8 forward and weights, 8 x 3 three times.
-    assert run.end.totals.flops == 2 * 7 * 2 * (2 * 40 + 3 * 24)
+    assert run.end.totals.counts.flops == 2 * 7 * 2 * (2 * 40 + 3 * 24)
 
 
 def test_two_optimizers_that_take_turns_are_measured_as_they_train(tmp_path):
@@ -157,7 +157,7 @@ def test_two_optimizers_that_take_turns_are_measured_as_they_train(tmp_path):
     # 4 rows, 2 FLOPs a multiply-add. The generator's turn: 64 forward, 8 forward, back through the critic 8 (its own
     # weights are off), 64 for the generator's. The critic's: 64 and 8 forward, 8 for its weights.
     assert run.work.verification == "watched"
-    assert run.end.totals.flops == 3 * 4 * 2 * ((64 + 8 + 8 + 64) + (64 + 8 + 8))
+    assert run.end.totals.counts.flops == 3 * 4 * 2 * ((64 + 8 + 8 + 64) + (64 + 8 + 8))
 
 
 def test_a_head_that_makes_fewer_logits_than_tokens_is_measured(tmp_path):
@@ -169,7 +169,7 @@ def test_a_head_that_makes_fewer_logits_than_tokens_is_measured(tmp_path):
     whole = training_flops(architecture_of(config_of("llama")), Batch(2, 40))
     assert run.work.verification == "watched"
     # 78 of 80 rows never reach the 64 x 320 head, in any of its three products.
-    assert run.end.totals.flops == 3 * (whole - 3 * 2 * 78 * 64 * 320)
+    assert run.end.totals.counts.flops == 3 * (whole - 3 * 2 * 78 * 64 * 320)
 
 
 def test_a_reference_pass_of_the_same_model_and_a_sample_for_the_log_count(tmp_path):
@@ -189,10 +189,10 @@ def test_a_reference_pass_of_the_same_model_and_a_sample_for_the_log_count(tmp_p
     forward, training = architecture.forward_flops(Batch(2, 40)), training_flops(architecture, Batch(2, 40))
     run = fit(tmp_path / "reference", Reference(hugging_face("llama")), batches)
     assert run.work.verification == "watched"
-    assert run.end.totals.flops == 2 * (forward + training)
+    assert run.end.totals.counts.flops == 2 * (forward + training)
     run = fit(tmp_path / "sampling", Sampling(hugging_face("llama")), batches)
     assert run.work.verification == "watched"
-    assert run.end.totals.flops == 2 * (training + architecture.forward_flops(Batch(1, 5)))
+    assert run.end.totals.counts.flops == 2 * (training + architecture.forward_flops(Batch(1, 5)))
 
 
 def test_images_that_reach_the_model_otherwise_than_the_batch_holds_them_are_measured(tmp_path):
@@ -204,7 +204,7 @@ def test_images_that_reach_the_model_otherwise_than_the_batch_holds_them_are_mea
     run = fit(tmp_path, Views(hugging_face("vit")), batches)
     assert run.work.verification == "watched"
     expected = training_flops(architecture_of(config_of("vit")), Batch(6, image_size=(32, 32)))
-    assert run.end.totals.flops == 2 * expected
+    assert run.end.totals.counts.flops == 2 * expected
 
 
 def test_a_loss_that_does_not_come_from_the_logits_has_no_backward_through_the_head(tmp_path):
@@ -215,7 +215,7 @@ def test_a_loss_that_does_not_come_from_the_logits_has_no_backward_through_the_h
     run = fit(tmp_path, Embeds(hugging_face("llama")), [{"input_ids": TOKENS}] * 2)
     # The 64 x 320 head runs on 80 tokens, and neither of its two gradients is computed.
     whole = training_flops(architecture_of(config_of("llama")), Batch(2, 40))
-    assert run.end.totals.flops == 2 * (whole - 2 * 2 * 80 * 64 * 320)
+    assert run.end.totals.counts.flops == 2 * (whole - 2 * 2 * 80 * 64 * 320)
 
 
 def test_switches_beside_the_tensors_tell_batches_apart(tmp_path):
@@ -226,7 +226,7 @@ def test_switches_beside_the_tensors_tell_batches_apart(tmp_path):
 
     batches = [{"x": torch.zeros(2, 3, 8, 8), "task": task} for task in ("once", "twice", "once")]
     run = fit(tmp_path, Switched(), batches)
-    assert run.end.totals.flops == 4 * 2 * 2 * (2 * 36 * 8 * 27 + 3 * 288 * 10)
+    assert run.end.totals.counts.flops == 4 * 2 * 2 * (2 * 36 * 8 * 27 + 3 * 288 * 10)
 
 
 @pytest.mark.parametrize("kept_back", [False, True])
@@ -240,7 +240,7 @@ def test_documents_that_the_model_is_not_told_of_do_not_count(tmp_path, kept_bac
     batches = [{"input_ids": TOKENS, "position_ids": positions}] * 2
     run = fit(tmp_path, kind(hugging_face(name)), batches)
     assert run.work.verification == "verified"
-    assert run.end.totals.flops == 2 * training_flops(architecture_of(config_of(name)), Batch(2, 40))
+    assert run.end.totals.counts.flops == 2 * training_flops(architecture_of(config_of(name)), Batch(2, 40))
 
 
 def test_cumulative_lengths_alone_are_not_taken_for_one_document(tmp_path):
@@ -252,7 +252,7 @@ def test_cumulative_lengths_alone_are_not_taken_for_one_document(tmp_path):
 
     run = fit(tmp_path, Drops(hugging_face("llama")), batches)
     # The model is not told of them, and PyTorch's attention is told to be causal.
-    assert run.end.totals.flops == 2 * training_flops(architecture_of(config_of("llama")), Batch(2, 40))
+    assert run.end.totals.counts.flops == 2 * training_flops(architecture_of(config_of("llama")), Batch(2, 40))
     assert "cu_seqlens" in run.work.note
 
 
@@ -261,7 +261,7 @@ def test_a_mask_of_its_own_is_counted_in_full_and_that_is_said(tmp_path):
     architecture = architecture_of(config_of("llama")).with_full_attention()
     for attention in ("causal", "full"):
         run = fit(tmp_path / attention, Model(hugging_face("llama")), batches, FlopWatch(attention=attention))
-        assert run.end.totals.flops == 2 * training_flops(architecture, Batch(2, 40))
+        assert run.end.totals.counts.flops == 2 * training_flops(architecture, Batch(2, 40))
         assert run.work.verification == ("watched" if attention == "causal" else "verified")
     assert "all pairs of mask tensors count" in read_run(tmp_path / "causal").segments[-1].work.note
 
@@ -270,9 +270,9 @@ def test_padding_is_computed_work_and_told_from_useful_tokens(tmp_path):
     mask = torch.ones(2, 40, dtype=torch.long)
     mask[1, 25:] = 0
     run = fit(tmp_path, Model(hugging_face("llama")), [{"input_ids": TOKENS, "attention_mask": mask}] * 4)
-    assert run.end.totals.tokens == 4 * 80
-    assert run.end.totals.useful_tokens == 4 * 65
-    assert run.end.totals.flops == 4 * training_flops(architecture_of(config_of("llama")), Batch(2, 40))
+    assert run.end.totals.counts.tokens == 4 * 80
+    assert run.end.totals.counts.useful_tokens == 4 * 65
+    assert run.end.totals.counts.flops == 4 * training_flops(architecture_of(config_of("llama")), Batch(2, 40))
 
 
 @pytest.mark.parametrize("use_cache", [False, True])
@@ -285,7 +285,7 @@ def test_packed_documents_attend_within_themselves_where_the_model_sees_them(tmp
     # 3 layers x 4 heads x 16 wide x 2 products x 2 FLOPs = 768 a pair, three times in training.
     pairs = sum(length * (length + 1) // 2 for length in (10, 30, 25, 15)) - 2 * 40 * 41 // 2
     # With a cache transformers does not look for documents, and they attend to each other.
-    assert run.end.totals.flops == 3 * (whole if use_cache else whole + 3 * 768 * pairs)
+    assert run.end.totals.counts.flops == 3 * (whole if use_cache else whole + 3 * 768 * pairs)
     assert run.work.verification == "verified"
 
 
@@ -300,7 +300,7 @@ def test_activation_checkpointing_shows_in_hfu(tmp_path, reentrant):
     model_flops = training_flops(architecture, batch)
     again = recomputation(architecture, batch, "reentrant" if reentrant else "non-reentrant").flops
     totals = run.end.totals
-    assert (totals.flops, totals.hardware_flops) == (4 * model_flops, 4 * (model_flops + again))
+    assert (totals.counts.flops, totals.counts.hardware_flops) == (4 * model_flops, 4 * (model_flops + again))
     last = logger.ours()[-1][1]
     assert last["perf/hfu"] / last["perf/mfu"] == pytest.approx(1 + again / model_flops)
 
@@ -319,15 +319,15 @@ def test_checkpointing_that_nobody_announced_makes_hardware_flops_unknown_and_le
         layer.__class__ = Secret
     run = fit(tmp_path, Model(model), [{"input_ids": TOKENS}] * 2)
     assert run.work.verification == "verified"
-    assert run.end.totals.flops == 2 * training_flops(architecture_of(config_of("llama")), Batch(2, 40))
-    assert run.end.totals.hardware_flops is None
+    assert run.end.totals.counts.flops == 2 * training_flops(architecture_of(config_of("llama")), Batch(2, 40))
+    assert run.end.totals.counts.hardware_flops is None
 
 
 def test_an_optimizer_that_multiplies_matrices_is_hardware_work_by_the_step(tmp_path):
     watch = FlopWatch(optimizer_flops=1000)
     batches = [{"input_ids": TOKENS}] * 4
     run = fit(tmp_path, Model(hugging_face("llama")), batches, watch, max_steps=2, accumulate_grad_batches=2)
-    assert run.end.totals.hardware_flops == run.end.totals.flops + 2 * 1000
+    assert run.end.totals.counts.hardware_flops == run.end.totals.counts.flops + 2 * 1000
 
 
 def test_lora_by_peft_is_counted_by_closed_form(tmp_path):
@@ -337,9 +337,13 @@ def test_lora_by_peft_is_counted_by_closed_form(tmp_path):
     assert run.work.verification == "verified", run.work.note
     found = FoundModel(architecture_of(config_of("llama")), "", adapted)
     expected = training_flops(found.architecture, Batch(2, 40), trainable_of(found))
-    assert run.end.totals.flops == 3 * expected < 3 * training_flops(found.architecture, Batch(2, 40), EVERYTHING)
+    assert (
+        run.end.totals.counts.flops == 3 * expected < 3 * training_flops(found.architecture, Batch(2, 40), EVERYTHING)
+    )
     assert run.work.trainable_parameters == 3 * 4 * (2 * 64 + 64 + 32)
-    assert run.work.components[-1].name == "adapters"
+    adapters = run.work.components[-1]
+    # Three layers, rank 4: q_proj from 64 to 64, v_proj from 64 to 32.
+    assert (adapters.name, adapters.parameters) == ("adapters", 3 * 4 * (2 * 64 + 64 + 32))
 
 
 def test_what_a_callback_thaws_between_epochs_counts_from_that_epoch_on(tmp_path, caplog):
@@ -359,15 +363,15 @@ def test_what_a_callback_thaws_between_epochs_counts_from_that_epoch_on(tmp_path
     architecture, batch = architecture_of(config_of("llama")), Batch(2, 40)
     head = 2 * 80 * 64 * 320
     frozen = architecture.forward_flops(batch) + head
-    assert [window.flops for window in run.windows] == [frozen] * 3 + [training_flops(architecture, batch)] * 3
+    assert [window.counts.flops for window in run.windows] == [frozen] * 3 + [training_flops(architecture, batch)] * 3
     assert "end here" not in caplog.text
 
 
 def test_a_new_shape_in_every_batch_is_counted(tmp_path):
     batches = [(torch.zeros(size, 3, 8, 8), torch.zeros(size, dtype=torch.long)) for size in range(1, 7)]
     run = fit(tmp_path, ConvNet(), batches)
-    assert run.end.totals.flops == 21 * 2 * (2 * 36 * 8 * 27 + 3 * 288 * 10)
-    assert run.end.totals.samples == 21
+    assert run.end.totals.counts.flops == 21 * 2 * (2 * 36 * 8 * 27 + 3 * 288 * 10)
+    assert run.end.totals.counts.samples == 21
     assert run.work.verification == "watched"
 
 
@@ -377,7 +381,7 @@ def test_a_deep_model_is_checked_in_full_depth(tmp_path):
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     run = fit(tmp_path, Model(model), [{"input_ids": TOKENS}] * 2)
     assert run.work.verification == "verified", run.work.note
-    assert run.end.totals.flops == 2 * training_flops(architecture_of(config), Batch(2, 40))
+    assert run.end.totals.counts.flops == 2 * training_flops(architecture_of(config), Batch(2, 40))
 
 
 def test_a_model_that_does_more_than_its_config_says_is_counted_as_it_runs_with_both_numbers(tmp_path):
@@ -398,4 +402,4 @@ def test_a_model_that_does_more_than_its_config_says_is_counted_as_it_runs_with_
     assert f"gives {ours:,}" in run.work.note
     more = 3 * 2 * 320 * 320 * 64
     assert theirs - ours == more
-    assert run.end.totals.flops == 2 * (training_flops(architecture_of(config_of("llama")), Batch(2, 40)) + more)
+    assert run.end.totals.counts.flops == 2 * (training_flops(architecture_of(config_of("llama")), Batch(2, 40)) + more)

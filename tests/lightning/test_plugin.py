@@ -9,40 +9,7 @@ from flopwatch.lightning import plugin
 from flopwatch.run.run_file import read_run
 from tests.lightning.models import FLOPS_PER_BATCH
 
-ROOT = str(Path(__file__).parents[2])
-PLAIN = f"""
-import sys
-sys.path.insert(0, {ROOT!r})
-from tests.lightning.models import TinyGPT, loader, trainer
-trainer(sys.argv[1], max_steps=6).fit(TinyGPT(), loader())
-"""
-WITH_ITS_OWN = PLAIN.replace("trainer(sys.argv[1]", "from flopwatch import FlopWatch; trainer(sys.argv[1], FlopWatch()")
-RESUMED = f"""
-import sys
-sys.path.insert(0, {ROOT!r})
-from pytorch_lightning.callbacks import ModelCheckpoint
-from tests.lightning.models import TinyGPT, loader, trainer
-folder, steps, checkpoint = sys.argv[1], int(sys.argv[2]), (sys.argv[3:] or [None])[0]
-saving = ModelCheckpoint(folder, every_n_train_steps=3, filename="{{step}}")
-own = eval(sys.argv[4]) if len(sys.argv) > 4 else []
-one = trainer(folder, saving, *own, max_steps=steps, enable_checkpointing=True)
-one.fit(TinyGPT(), loader(), ckpt_path=checkpoint)
-"""
-OTHER_PACKAGE = """
-import sys
-import lightning.pytorch as pl, torch
-class Module(pl.LightningModule):
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.Linear(2, 2)
-    def training_step(self, batch, index):
-        return self.layer(batch).sum()
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.1)
-data = torch.utils.data.DataLoader(torch.ones(40, 2), batch_size=2)
-pl.Trainer(max_steps=6, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
-           default_root_dir=sys.argv[1]).fit(Module(), data)
-"""
+SCRIPTS = Path(__file__).parent / "scripts"
 
 
 @pytest.mark.parametrize(
@@ -50,45 +17,45 @@ pl.Trainer(max_steps=6, logger=False, enable_checkpointing=False, enable_progres
 )
 def test_an_unchanged_script_is_watched_on_request(python, tmp_path, variable, files):
     environment = {} if variable is None else {"FLOPWATCH": variable}
-    result = python(PLAIN, tmp_path, environment=environment)
+    result = python(SCRIPTS / "plain.py", tmp_path, environment=environment)
     assert result.returncode == 0, result.stderr
     assert len(list(tmp_path.rglob("run.jsonl"))) == files
     if variable and ";" in variable:
         (segment,) = read_run(tmp_path).segments
         assert segment.start.budgets[0].text == "1M tokens"
         assert [window.step for window in segment.windows] == [1, 2, 4, 6]
-        assert segment.end.totals.flops == 6 * FLOPS_PER_BATCH
+        assert segment.end.totals.counts.flops == 6 * FLOPS_PER_BATCH
 
 
 def test_a_script_with_its_own_keeps_its_own(python, tmp_path):
-    result = python(WITH_ITS_OWN, tmp_path, environment={"FLOPWATCH": "every_n_steps=1"})
+    result = python(SCRIPTS / "with_its_own.py", tmp_path, environment={"FLOPWATCH": "every_n_steps=1"})
     assert result.returncode == 0, result.stderr
     (path,) = tmp_path.rglob("run.jsonl")
     assert len(read_run(path).segments[0].windows) == 2
 
 
 def test_lightning_pytorch_is_watched_too(python, tmp_path):
-    result = python(OTHER_PACKAGE, tmp_path, environment={"FLOPWATCH": "1"})
+    result = python(SCRIPTS / "lightning_pytorch.py", tmp_path, environment={"FLOPWATCH": "1"})
     assert result.returncode == 0, result.stderr
-    assert read_run(tmp_path).segments[0].end.totals.steps == 6
+    assert read_run(tmp_path).segments[0].end.totals.counts.steps == 6
 
 
 @pytest.mark.slow
 def test_a_run_started_with_the_variable_is_resumed_with_the_callback_and_back(python, tmp_path):
     watched = {"FLOPWATCH": "1"}
-    assert python(RESUMED, tmp_path / "a", 3, environment=watched).returncode == 0
+    assert python(SCRIPTS / "resumed.py", tmp_path / "a", 3, environment=watched).returncode == 0
     own = "[__import__('flopwatch').FlopWatch()]"
-    result = python(RESUMED, tmp_path / "b", 6, tmp_path / "a" / "step=3.ckpt", own)
+    result = python(SCRIPTS / "resumed.py", tmp_path / "b", 6, tmp_path / "a" / "step=3.ckpt", own)
     assert result.returncode == 0, result.stderr
-    assert read_run(tmp_path / "b").segments[-1].end.totals.flops == 6 * FLOPS_PER_BATCH
-    result = python(RESUMED, tmp_path / "c", 9, tmp_path / "b" / "step=6.ckpt", environment=watched)
-    assert read_run(tmp_path / "c").segments[-1].end.totals.flops == 9 * FLOPS_PER_BATCH
+    assert read_run(tmp_path / "b").segments[-1].end.totals.counts.flops == 6 * FLOPS_PER_BATCH
+    result = python(SCRIPTS / "resumed.py", tmp_path / "c", 9, tmp_path / "b" / "step=6.ckpt", environment=watched)
+    assert read_run(tmp_path / "c").segments[-1].end.totals.counts.flops == 9 * FLOPS_PER_BATCH
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["bugdet=3", "budget=lots"])
 def test_a_wrong_option_fails_before_training_and_names_the_variable(python, tmp_path, variable):
-    result = python(PLAIN, tmp_path, environment={"FLOPWATCH": variable})
+    result = python(SCRIPTS / "plain.py", tmp_path, environment={"FLOPWATCH": variable})
     assert result.returncode != 0
     last = result.stderr.splitlines()[-1]
     assert "in the environment variable FLOPWATCH: expected" in last
@@ -152,24 +119,9 @@ trainer:
         peak_flops_per_second: 1.0e+12
 """
     )
-    script = f"""
-import sys
-sys.path.insert(0, {ROOT!r})
-from pytorch_lightning.cli import LightningCLI
-from pytorch_lightning import LightningDataModule
-from tests.lightning.models import TinyGPT, loader
-class Module(TinyGPT):
-    def __init__(self):
-        super().__init__()
-class Data(LightningDataModule):
-    def train_dataloader(self):
-        return loader()
-sys.argv = ["main", "fit", "--config", "config.yaml"]
-LightningCLI(Module, Data, save_config_callback=None)
-"""
-    result = python(script)
+    result = python(SCRIPTS / "cli.py", "fit", "--config", "config.yaml")
     assert result.returncode == 0, result.stderr
     (segment,) = read_run(tmp_path).segments
     assert segment.start.budgets[0].text == "1M tokens"
     assert segment.start.device.peak_flops_per_second == 1e12
-    assert segment.end.totals.flops == 4 * FLOPS_PER_BATCH
+    assert segment.end.totals.counts.flops == 4 * FLOPS_PER_BATCH

@@ -1,7 +1,6 @@
 """Two and four real processes over gloo: what all do together is what one process would have done."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -17,73 +16,22 @@ from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStr
 from flopwatch.lightning.ranks.ranks import ranks_per_replica
 from flopwatch.run.metrics import mfu
 from flopwatch.run.run_file import read_run
+from tests import running
 from tests.lightning.models import FLOPS_PER_SEQUENCE, SEQ_LEN
 
 pytestmark = pytest.mark.slow
 
-ROOT = str(Path(__file__).parents[2])
+SCRIPT = Path(__file__).parent / "scripts" / "train_by_strategy.py"
 # Eight sequences are a global batch, however many processes share it; the last of six has only six of them.
 SEQUENCES = 5 * 8 + 6
-SCRIPT = f"""
-import json, os, signal, sys, time
-sys.path.insert(0, {ROOT!r})
-import torch
-torch.set_num_threads(1)
-from pytorch_lightning import strategies as kinds
-from pytorch_lightning.strategies import DDPStrategy
-from torch.utils.data import DataLoader
-from flopwatch import FlopWatch
-from tests.lightning.models import CONFIG, Tokens, TinyGPT, trainer
-
-options = json.loads(sys.argv[1])
-rank = int(os.environ.get("LOCAL_RANK", 0))
-
-def at_batch(index):
-    if rank == options.get("slow"):
-        time.sleep(0.25)
-    if rank == options.get("killed") and index == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-class Sharded(TinyGPT):
-    def configure_model(self):
-        from torch.distributed._composable.fsdp import fully_shard
-        from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
-        mesh = self.device_mesh
-        for block in self.blocks:
-            if mesh["tensor_parallel"].size() > 1:
-                plan = {{"up": ColwiseParallel(), "down": RowwiseParallel()}}
-                parallelize_module(block, mesh["tensor_parallel"], plan)
-            if mesh["data_parallel"].size() > 1:
-                fully_shard(block, mesh=mesh["data_parallel"])
-
-strategies = {{
-    "one": lambda: "auto",
-    "ddp": lambda: DDPStrategy(process_group_backend="gloo"),
-    "fsdp2": lambda: kinds.ModelParallelStrategy(2, 1, process_group_backend="gloo"),
-    "tp": lambda: kinds.ModelParallelStrategy(2, 2, process_group_backend="gloo"),
-}}
-kind = options["strategy"]
-model = Sharded(at_batch) if kind in ("fsdp2", "tp") else TinyGPT(at_batch)
-watch = FlopWatch(peak_flops_per_second=1e9, every_n_steps=2, dirpath=options["folder"])
-changes = {{"devices": options["devices"], "strategy": strategies[kind](), "max_epochs": 1, "max_steps": -1}}
-changes["num_nodes"] = options.get("nodes", 1)
-one = trainer(options["folder"], watch, **changes)
-batches = DataLoader(Tokens({SEQUENCES}, 1), batch_size=8 // options["replicas"])
-one.fit(model, batches)
-"""
 
 
 @pytest.fixture
 def train(tmp_path):
-    script = tmp_path / "train.py"  # Lightning starts the other ranks by the script's name
-    script.write_text(SCRIPT)
-
     def run(strategy, devices=1, replicas=1, **options):
         folder = tmp_path / strategy
         given = {"strategy": strategy, "devices": devices, "replicas": replicas, "folder": str(folder), **options}
-        command = [sys.executable, str(script), json.dumps(given)]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=200)
-        return result, folder
+        return running.run(SCRIPT, SEQUENCES, json.dumps(given), timeout=200), folder
 
     return run
 
@@ -104,19 +52,19 @@ def test_all_together_do_what_one_does(train, strategy, devices, replicas):
     totals = segment.end.totals
     # Samplers fill the last global batch up where it cannot be divided: of 46 sequences nobody gets a part.
     sequences = -(-SEQUENCES // replicas) * replicas
-    assert (totals.samples, totals.tokens) == (sequences, sequences * SEQ_LEN)
-    assert totals.flops == sequences * FLOPS_PER_SEQUENCE
-    assert (totals.steps, segment.start.device.count) == (6, devices)
+    assert (totals.counts.samples, totals.counts.tokens) == (sequences, sequences * SEQ_LEN)
+    assert totals.counts.flops == sequences * FLOPS_PER_SEQUENCE
+    assert (totals.counts.steps, segment.start.device.count) == (6, devices)
     assert segment.work.verification == "verified", segment.work.note
     for window in segment.windows:
-        assert window.flops == window.samples * FLOPS_PER_SEQUENCE
+        assert window.counts.flops == window.counts.samples * FLOPS_PER_SEQUENCE
 
 
 def test_mfu_is_of_all_devices(train):
     segment = segment_of(*train("ddp", 2, 2))
     window = segment.windows[1]
     # Step 2 alone, eight sequences in all, over its seconds, two devices and a peak of 1e9.
-    assert window.flops == 8 * FLOPS_PER_SEQUENCE
+    assert window.counts.flops == 8 * FLOPS_PER_SEQUENCE
     assert mfu(window, segment.start.device) == pytest.approx(8 * FLOPS_PER_SEQUENCE / window.seconds / 2 / 1e9)
 
 
@@ -151,38 +99,35 @@ def test_two_nodes_are_one_run(train, tmp_path, start):
     port, nodes = str(free_port()), []
     for node in "01":
         launcher, environment = start(node, port)
-        command = [sys.executable, *launcher, str(tmp_path / "train.py"), json.dumps(options)]
-        nodes.append(subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE))
+        command = [sys.executable, *launcher, str(SCRIPT), str(SEQUENCES), json.dumps(options)]
+        nodes.append(subprocess.Popen(command, env=running.environment(**environment), stderr=subprocess.PIPE))
     for node in nodes:
         _, errors = node.communicate(timeout=120)
         assert node.returncode == 0, errors[-3000:]
         assert b"stopped measuring" not in errors
     (segment,) = read_run(tmp_path / "run").segments
-    assert (segment.end.totals.samples, segment.start.device.count) == (SEQUENCES, 2)
-    assert segment.end.totals.flops == SEQUENCES * FLOPS_PER_SEQUENCE
+    assert (segment.end.totals.counts.samples, segment.start.device.count) == (SEQUENCES, 2)
+    assert segment.end.totals.counts.flops == SEQUENCES * FLOPS_PER_SEQUENCE
 
 
 def test_a_rank_that_is_killed_leaves_nobody_waiting_and_no_wrong_total(train, tmp_path):
     """The ranks are started as a cluster starts them, so that nobody ends the other one but training itself."""
     options = {"strategy": "ddp", "devices": 2, "replicas": 2, "folder": str(tmp_path / "run"), "killed": 1}
     together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "NODE_RANK": "0"}
-    command = [sys.executable, str(tmp_path / "train.py"), json.dumps(options)]
     first, second = (
-        subprocess.Popen(
-            command, env={**os.environ, **together, "LOCAL_RANK": rank}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        running.start(SCRIPT, SEQUENCES, json.dumps(options), variables={**together, "LOCAL_RANK": rank})
         for rank in "01"
     )
     second.communicate(timeout=120)
     _, errors = first.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (1, -signal.SIGKILL)
-    assert b"stopped measuring" not in errors
+    assert "stopped measuring" not in errors
     (segment,) = read_run(tmp_path / "run").segments
     assert segment.end.status == "failed"
     # The last step was not finished by both: what all did together up to there is not known.
-    assert segment.end.totals.tokens is None
+    assert segment.end.totals.counts.tokens is None
     for window in segment.windows:
-        assert window.totals.tokens in (None, window.step * 8 * SEQ_LEN)
+        assert window.totals.counts.tokens in (None, window.step * 8 * SEQ_LEN)
 
 
 def strategy_on(kind, **arguments):

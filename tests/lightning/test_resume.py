@@ -1,8 +1,6 @@
 """A run killed and resumed ends with the totals of a run in one."""
 
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,37 +13,23 @@ from flopwatch.lightning.session import restart
 from flopwatch.report.report import summarize
 from flopwatch.run.records import Totals
 from flopwatch.run.run_file import read_run
+from tests import running
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH, MemoryLogger, TinyGPT, loader, trainer
 
 STEPS = 24
-FIT = """
-import sys, time
-sys.path.insert(0, {root!r})
-from pathlib import Path
-from pytorch_lightning.callbacks import ModelCheckpoint
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader, trainer
-folder = Path({folder!r})
-saving = ModelCheckpoint(folder, every_n_train_steps=4, save_last=True)
-watch = FlopWatch(every_n_steps=3, peak_flops_per_second=1e9)
-last = folder / "last.ckpt"
-one = trainer(folder, watch, saving, max_steps={steps}, enable_checkpointing=True, accumulate_grad_batches=2)
-one.fit(TinyGPT(lambda index: time.sleep(0.05)), loader(), ckpt_path=last if last.exists() else None)
-"""
+SCRIPT = Path(__file__).parent / "scripts" / "saved_every_four_steps.py"
 
 
 def run_until(folder, step):
     """Run the script, and kill it with SIGKILL once it is past a step (never, if the step is None)."""
-    root = str(Path(__file__).parents[2])
-    script = FIT.format(root=root, folder=str(folder), steps=STEPS)
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    process = running.start(SCRIPT, folder, STEPS)
     while step is not None and process.poll() is None:
         files = sorted(folder.rglob("run.jsonl"), key=lambda path: path.stat().st_mtime)
         if files and f'"step":{step},' in files[-1].read_text() and (folder / "last.ckpt").exists():
             process.kill()
         time.sleep(0.02)
     _, errors = process.communicate(timeout=120)
-    return process.returncode, errors.decode()
+    return process.returncode, errors
 
 
 @pytest.mark.slow
@@ -59,14 +43,14 @@ def test_a_run_killed_twice_equals_the_run_in_one(tmp_path):
     report = summarize(run)
     assert len(run.segments) == 3
     # Two micro-batches a step.
-    assert report.totals.flops == STEPS * 2 * FLOPS_PER_BATCH
-    assert report.totals.tokens == STEPS * 2 * TOKENS_PER_BATCH
-    assert (report.totals.steps, report.totals.batches, report.step) == (STEPS, 2 * STEPS, STEPS)
+    assert report.totals.counts.flops == STEPS * 2 * FLOPS_PER_BATCH
+    assert report.totals.counts.tokens == STEPS * 2 * TOKENS_PER_BATCH
+    assert (report.totals.counts.steps, report.totals.counts.batches, report.step) == (STEPS, 2 * STEPS, STEPS)
     assert report.processes == 3
     flops = [point.total_flops for point in report.points]
     assert flops == sorted(flops)
     assert report.seconds["interruption"] > 0
-    assert report.run_mfu == pytest.approx(report.totals.flops / report.wall_seconds / 1e9)
+    assert report.run_mfu == pytest.approx(report.totals.counts.flops / report.wall_seconds / 1e9)
 
 
 def test_live_totals_go_on_from_the_checkpoint(tmp_path):
@@ -93,8 +77,8 @@ def test_after_a_checkpoint_without_flopwatch_totals_are_unknown_and_windows_are
     trainer(tmp_path, saving, enable_checkpointing=True, max_steps=5).fit(TinyGPT(), loader())
     trainer(tmp_path, FlopWatch(), max_steps=8).fit(TinyGPT(), loader(), ckpt_path=tmp_path / "step=5.ckpt")
     (segment,) = read_run(tmp_path).segments
-    assert segment.end.totals.flops is None
-    assert sum(window.flops for window in segment.windows) == 3 * FLOPS_PER_BATCH
+    assert segment.end.totals.counts.flops is None
+    assert sum(window.counts.flops for window in segment.windows) == 3 * FLOPS_PER_BATCH
     assert segment.start.step == 5
 
 
@@ -119,7 +103,7 @@ def test_totals_are_unknown_after_an_error_of_ours(tmp_path, monkeypatch):
         patch.setattr(Session, "batch_started", lambda self: 1 / 0)
         trainer(tmp_path, FlopWatch(), saving, enable_checkpointing=True, max_steps=5).fit(TinyGPT(), loader())
     trainer(tmp_path / "b", FlopWatch(), max_steps=8).fit(TinyGPT(), loader(), ckpt_path=tmp_path / "step=5.ckpt")
-    assert read_run(tmp_path / "b").segments[-1].end.totals.flops is None
+    assert read_run(tmp_path / "b").segments[-1].end.totals.counts.flops is None
 
 
 def test_a_moment_that_was_lost_is_no_zero():

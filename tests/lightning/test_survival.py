@@ -3,10 +3,9 @@
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,10 @@ from flopwatch.lightning.session.session import Session
 from flopwatch.report.render import RENDERERS
 from flopwatch.report.report import summarize
 from flopwatch.run.run_file import read_run
+from tests import running
 from tests.lightning.models import FLOPS_PER_BATCH, MemoryLogger, TinyGPT, loader, trainer
+
+SCRIPTS = Path(__file__).parent / "scripts"
 
 
 def break_(*arguments, **named):
@@ -57,13 +59,13 @@ def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch,
     watch = FlopWatch(every_n_steps=1)
     trainer(tmp_path, watch).fit(TinyGPT(), loader())
     (segment,) = read_run(tmp_path).segments
-    assert segment.windows[-1].totals.flops == (10 if broken == "report" else 6) * FLOPS_PER_BATCH
+    assert segment.windows[-1].totals.counts.flops == (10 if broken == "report" else 6) * FLOPS_PER_BATCH
     assert (f"`flopwatch report {tmp_path}" in caplog.text) == (broken == "report")
     if broken == "counter":
         # Five steps were counted and told; the fit went on to ten, of which nothing is claimed.
         report = summarize(read_run(tmp_path))
         assert (report.status, report.step) == ("measuring stopped", 5)
-        assert report.totals.flops == 5 * FLOPS_PER_BATCH
+        assert report.totals.counts.flops == 5 * FLOPS_PER_BATCH
     # What came after an error is not in the totals, so there are none; a report that failed changes no total.
     totals = watch.state_dict().get("totals", {})
     assert totals.get("flops") == (10 * FLOPS_PER_BATCH if broken == "report" else None)
@@ -99,7 +101,7 @@ def test_the_users_exception_is_the_users(tmp_path):
         trainer(tmp_path, FlopWatch(every_n_steps=1)).fit(TinyGPT(at_batch), loader())
     (segment,) = read_run(tmp_path).segments
     assert (segment.end.status, segment.end.step) == ("failed", 4)
-    assert segment.end.totals.flops == 4 * FLOPS_PER_BATCH
+    assert segment.end.totals.counts.flops == 4 * FLOPS_PER_BATCH
     assert len(list(tmp_path.rglob("report.html"))) == 1
 
 
@@ -161,7 +163,7 @@ def test_without_threads_training_is_counted_all_the_same(tmp_path, caplog, monk
     assert caplog.text.count("cannot start a thread for the run file; it is written at the end") == 1
     assert caplog.text.count("GPU readings ended: can't start new thread") == 1
     report = summarize(read_run(tmp_path))
-    assert report.totals.flops == 10 * FLOPS_PER_BATCH
+    assert report.totals.counts.flops == 10 * FLOPS_PER_BATCH
     assert report.totals.joules is None
     assert (tmp_path / "report.html").exists()
 
@@ -179,30 +181,11 @@ def test_a_working_directory_that_is_removed_costs_nothing_of_the_run(tmp_path, 
     assert caplog.text.count("no run file: ") == 1
 
 
-SLOW_FIT = """
-import sys, time
-sys.path.insert(0, {root!r})
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader, trainer
-model = TinyGPT(lambda index: time.sleep(0.01))
-trainer({folder!r}, FlopWatch(every_n_steps=5), max_steps=100_000).fit(model, loader(100_000))
-"""
-
-
 def start_slow_fit(tmp_path):
-    root = str(__import__("pathlib").Path(__file__).parents[2])
-    script = SLOW_FIT.format(root=root, folder=str(tmp_path))
-
     def hears_interrupts():
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job is started deaf to it
 
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=hears_interrupts,
-    )
+    process = running.start(SCRIPTS / "slow_fit.py", tmp_path, preexec_fn=hears_interrupts)
     deadline = time.time() + 120
     while time.time() < deadline:
         files = list(tmp_path.rglob("run.jsonl"))
@@ -222,7 +205,7 @@ def test_a_signal_leaves_a_readable_run_file_and_a_report(tmp_path, number, stat
     _, errors = process.communicate(timeout=60)
     run = read_run(tmp_path)
     (segment,) = run.segments
-    assert segment.windows[-1].totals.flops == segment.windows[-1].step * FLOPS_PER_BATCH
+    assert segment.windows[-1].totals.counts.flops == segment.windows[-1].step * FLOPS_PER_BATCH
     from flopwatch.report.report import summarize
 
     assert "<html" in RENDERERS["html"](summarize(run))
@@ -230,7 +213,7 @@ def test_a_signal_leaves_a_readable_run_file_and_a_report(tmp_path, number, stat
         assert segment.end is None
         return
     assert segment.end.status == status
-    assert segment.end.totals.flops == segment.end.step * FLOPS_PER_BATCH
+    assert segment.end.totals.counts.flops == segment.end.step * FLOPS_PER_BATCH
     assert len(list(tmp_path.rglob("report.html"))) == 1
     assert "written:" in errors
 
@@ -247,33 +230,21 @@ def test_no_thread_is_left_behind(tmp_path):
 def test_a_fit_that_goes_on_where_flopwatch_stopped_before_its_first_window_says_how_far_it_came(tmp_path, monkeypatch):
     ended = Session.batch_ended
 
-    def breaks(self, batch, skipped):
-        ended(self, batch, skipped)
+    def breaks(self, *batch, **how):
+        ended(self, *batch, **how)
         if self._last_step == 4:
             break_()
 
     monkeypatch.setattr(Session, "batch_ended", breaks)
     trainer(tmp_path, FlopWatch(every_n_seconds=3600)).fit(TinyGPT(), loader())
     report = summarize(read_run(tmp_path))
-    assert (report.status, report.step, report.totals.flops) == ("measuring stopped", 4, 4 * FLOPS_PER_BATCH)
-
-
-LEVELS = """
-import logging, sys
-sys.path.insert(0, {root!r})
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader, trainer
-logging.getLogger("flopwatch").setLevel({level!r})
-trainer({folder!r}, FlopWatch(every_n_steps=5, report=False)).fit(TinyGPT(), loader())
-print(logging.getLogger("flopwatch").level)
-"""
+    assert (report.status, report.step, report.totals.counts.flops) == ("measuring stopped", 4, 4 * FLOPS_PER_BATCH)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("level", "kept", "shown"), [("DEBUG", 10, True), ("ERROR", 40, False), ("NOTSET", 20, True)])
 def test_the_users_level_of_messages_stays(tmp_path, level, kept, shown):
-    root = str(__import__("pathlib").Path(__file__).parents[2])
-    script = LEVELS.format(root=root, folder=str(tmp_path), level=level)
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    result = running.run(SCRIPTS / "level_of_messages.py", tmp_path, level)
+    assert result.returncode == 0, result.stderr
     assert result.stdout.split()[-1] == str(kept)
     assert ("flopwatch: " in result.stderr) == shown

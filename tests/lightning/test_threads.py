@@ -43,6 +43,6 @@ def test_two_fits_count_apart_and_leave_the_process_as_it_was(tmp_path):
     for size in (8, 16):
         (segment,) = read_run(tmp_path / str(size)).segments
         # Ten batches of 4 rows: size x size multiply-adds forward, as many for the weights.
-        assert segment.end.totals.flops == 10 * 2 * 2 * 4 * size * size
+        assert segment.end.totals.counts.flops == 10 * 2 * 2 * 4 * size * size
         assert segment.work.verification == "watched"
     assert (sys.stdout, sys.stderr, torch.distributed.barrier) == before

@@ -12,62 +12,13 @@ from pathlib import Path
 import pytest
 
 from flopwatch.run.run_file import read_run
+from tests import running
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 from tests.wandb.server import ENTITY, WandbServer
 
 pytestmark = pytest.mark.slow
 
-ROOT = str(Path(__file__).parents[2])
-SCRIPT = f"""
-import json, os, signal, subprocess, sys, time
-sys.path.insert(0, {ROOT!r})
-import torch
-torch.set_num_threads(1)
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader, trainer
-
-options = json.loads(sys.argv[1])
-
-class Model(TinyGPT):
-    def training_step(self, batch, index):
-        loss = super().training_step(batch, index)
-        if options.get("losses", True):
-            self.log("train/loss", loss)
-        return loss
-
-def at_batch(index):
-    time.sleep(options.get("seconds", 0.01))
-    if index == options.get("pause_at"):
-        print("paused", flush=True)
-        sys.stdin.readline()
-
-if __name__ == "__main__":
-    folder = options["folder"]
-    loggers = [WandbLogger(save_dir=folder, project="p", id=options.get("id"), **options.get("wandb", {{}}))]
-    if options.get("two"):
-        loggers.append(CSVLogger(folder, name="csv"))
-    if options.get("tokens_axis"):
-        loggers[0].experiment.define_metric("train/loss", step_metric="budget/tokens", step_sync=True)
-    if options.get("file_bytes"):
-        import resource
-        loggers[0].experiment
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (options["file_bytes"], resource.RLIM_INFINITY))
-    watch = FlopWatch(
-        options.get("budget"), peak_flops_per_second=1e9, every_n_steps=2, dirpath=folder, **options.get("watch", {{}})
-    )
-    saving = ModelCheckpoint(folder, every_n_train_steps=options.get("save_every", 1000), save_top_k=-1)
-    changes = {{"logger": loggers, "log_every_n_steps": 2, "max_steps": options["steps"], "enable_checkpointing": True}}
-    if options.get("devices"):
-        from pytorch_lightning.strategies import DDPStrategy
-        changes |= {{"devices": 2, "strategy": DDPStrategy(process_group_backend="gloo")}}
-    trainer(folder, watch, saving, **changes).fit(Model(at_batch), loader(), ckpt_path=options.get("ckpt"))
-    import wandb
-    wandb.finish()
-"""
+SCRIPT = Path(__file__).parent / "scripts" / "train_to_wandb.py"
 
 
 @pytest.fixture
@@ -80,18 +31,9 @@ class Training:
     """A training process and what it is told."""
 
     def __init__(self, folder, environment, options):
-        script = folder / "train.py"
-        script.write_text(SCRIPT)
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
         self.folder = folder / "run"
-        self.process = subprocess.Popen(
-            [sys.executable, str(script), json.dumps({"folder": str(self.folder), "steps": 10, **options})],
-            env={**clean, "WANDB_ERROR_REPORTING": "false", **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        given = json.dumps({"folder": str(self.folder), "steps": 10, **options})
+        self.process = running.start(SCRIPT, given, variables=environment, stdin=subprocess.PIPE)
 
     def wait_for_pause(self):
         while self.process.stdout.readline() != "paused\n":

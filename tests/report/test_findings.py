@@ -18,7 +18,7 @@ NOTHING = Evidence(SECONDS, 1000.0, None, (), Anomalies(), 0.4, 0.3, 800.0)
 def test_what_time_would_give_back_by_hand():
     found = findings(NOTHING)
     # 110 of 1,000 s: without them the same work takes 890 s, 0.3 / 0.89 = 0.33708.
-    assert found[0] == Finding("checkpoint", 0.11, None, pytest.approx(0.3 / 0.89 - 0.3))
+    assert found[0] == Finding("checkpoint", 0.11, None, pytest.approx(0.3 / 0.89 - 0.3), of_run=0.11)
     assert [each.kind for each in found] == ["checkpoint", "validation"]
 
 
@@ -38,13 +38,19 @@ def test_inside_training_clock_recomputation_and_padding_are_found():
         for kind, flops in (("clock", 10), ("recomputed", 20), ("rest", 110), ("padding", 6), ("useful", 54))
     ]
     found = {each.kind: each for each in findings(replace(NOTHING, parts=parts, seconds={"training": 800.0}))}
-    assert found["clock"].share == 10 / 200
-    assert found["recomputed"].share == 20 / 80
+    assert (found["clock"].share, found["clock"].of_run) == (10 / 200, 10 / 200)
+    assert (found["recomputed"].share, found["recomputed"].of_run) == (20 / 80, 20 / 200)
     # Training steps are all of the loop and of the run: a twentieth by the clock, a quarter of the time recomputing.
     assert found["clock"].mfu_gain == pytest.approx(0.4 / (1 - 10 / 200) - 0.4)
     assert found["recomputed"].run_mfu_gain == pytest.approx(0.3 / (1 - 20 / 80) - 0.3)
     # Less padding makes more of the FLOPs useful, not the MFU higher.
-    assert found["padding"] == Finding("padding", 0.1, None, None)
+    assert found["padding"] == Finding("padding", 0.1, None, None, of_run=0.03)
+
+
+def test_what_is_little_of_the_run_is_no_finding_however_much_it_is_of_a_part_of_it():
+    # A tenth of the model FLOPs is padding, and 6 of 1,000 of what could have been done.
+    parts = [Part(kind, flops, 1.0, None) for kind, flops in (("setup", 940), ("padding", 6), ("useful", 54))]
+    assert "padding" not in {each.kind for each in findings(replace(NOTHING, parts=parts))}
 
 
 def test_on_other_devices_a_second_is_worth_what_they_could_have_done():

@@ -1,11 +1,13 @@
 """A run against its plan."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from flopwatch.cli.command_line import main
 from flopwatch.errors import ArgumentError
+from flopwatch.model.architecture import ComponentRow
 from flopwatch.report.plan import against, read_plan
 from flopwatch.report.report import PlanLine, summarize
 from flopwatch.run.run_file import read_run
@@ -28,6 +30,16 @@ def test_what_was_planned_stands_beside_what_came(run_file):
         PlanLine("tokens", "count", 16_800, 8_400),
         PlanLine("devices", "plain", 4, 2),
         PlanLine("wall time", "duration", 70.0, 35.0),
+    )
+
+
+def test_adapters_are_parameters_on_both_sides(tmp_path):
+    rows = (*samples.WORK.components, ComponentRow("adapters", 50, 400))
+    records = [samples.start(), replace(samples.WORK, components=rows), *samples.healthy_run()[2:]]
+    report = summarize(read_run(write(tmp_path / "run.jsonl", records)))
+    # 1,000 of the model and 50 of adapters.
+    assert against(report, {"training_flops": 1, "parameters": 1050}).plan == (
+        PlanLine("parameters", "count", 1050, 1050.0),
     )
 
 

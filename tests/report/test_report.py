@@ -7,6 +7,7 @@ import pytest
 from flopwatch.report.render import RENDERERS
 from flopwatch.report.render.facts import no_mfu_reason
 from flopwatch.report.report import summarize
+from flopwatch.run.counts import Counts
 from flopwatch.run.records import BudgetLine, Totals
 from flopwatch.run.run_file import Run, Segment, read_run
 from tests import samples
@@ -69,7 +70,9 @@ def test_a_device_that_was_settled_later_replaces_the_starts(tmp_path):
 def test_a_killed_run_has_the_totals_of_its_last_window(tmp_path):
     report = report_of(tmp_path, samples.healthy_run()[:-1])
     assert report.status == "killed or still running"
-    assert report.totals == Totals(16_800 * TERA, 8_400, 84, 21, 21, 33.0, 66.0, joules=39_600)
+    assert report.totals == Totals(
+        Counts(16_800 * TERA, 8_400, 84, None, None, batches=21, steps=21), 33.0, 66.0, joules=39_600
+    )
     assert report.wall_seconds == 33.0
     assert sum(report.seconds.values()) == pytest.approx(report.wall_seconds)
 
@@ -82,7 +85,7 @@ def test_an_empty_run_knows_nothing_and_breaks_nothing(tmp_path):
 def test_a_run_of_warm_up_alone_has_no_steady_mfu(tmp_path):
     report = report_of(tmp_path, samples.healthy_run()[:3])
     assert report.mfu is None
-    assert report.totals.flops is not None
+    assert report.totals.counts.flops is not None
 
 
 def test_a_short_last_window_with_few_clock_samples_is_left_out_of_mfu_at_clock_alone(tmp_path):
@@ -95,7 +98,7 @@ def test_a_short_last_window_with_few_clock_samples_is_left_out_of_mfu_at_clock_
 
 def test_one_uncounted_window_withholds_the_mean(tmp_path):
     records = samples.healthy_run()
-    records[3] = dataclasses.replace(records[3], flops=None)
+    records[3] = samples.changed(records[3], flops=None)
     assert report_of(tmp_path, records).mfu is None
 
 
@@ -111,8 +114,8 @@ def test_a_resumed_run_adds_the_interruption(tmp_path):
     assert report.processes == 2
     assert report.seconds["interruption"] == 30.0
     assert report.wall_seconds == 80.0
-    assert report.totals.flops == 24_800 * TERA
-    assert report.totals.steps == 31
+    assert report.totals.counts.flops == 24_800 * TERA
+    assert report.totals.counts.steps == 31
     # Three windows of 8e15 FLOPs in 10 s each.
     assert report.mfu == pytest.approx(0.4)
     # 2.48e16 / 80 s / 2e15.
@@ -190,14 +193,14 @@ def test_a_clock_that_was_set_back_makes_no_time_negative():
 def test_an_end_without_hardware_flops_is_reported(tmp_path, form):
     end = samples.end()
     kinds = {"setup": 4.0, "training": 22.0, "data_wait": 3.0, "validation": 4.0, "checkpoint": 1.5, "other": 0.5}
-    totals = replace(end.totals, hardware_flops=0, seconds_by_kind=kinds)
+    totals = samples.changed(end.totals, hardware_flops=0, seconds_by_kind=kinds)
     report = summarize(
         read_run(write(tmp_path / "run.jsonl", [*samples.healthy_run()[:-1], replace(end, totals=totals)]))
     )
     # 16.8e15 FLOPs are a part of 35 s x 2 devices x 1e15; zero hardware FLOPs contradict them, and are not known then.
     assert {part.kind: part.flops for part in report.parts}["useful"] == 16_800 * samples.TERA
     assert "recomputed" not in {part.kind for part in report.parts}
-    assert report.totals.hardware_flops is None
+    assert report.totals.counts.hardware_flops is None
     assert "16.8" in RENDERERS[form](report) or "16800000000000000" in RENDERERS[form](report)
 
 
@@ -222,3 +225,57 @@ def test_without_a_window_the_reason_counts_the_steps(tmp_path):
     assert reason(*head, warm_up) == "no step finished after the first one (warm-up)"
     windows = [samples.window(10, 1010.0), samples.window(20, 1020.0, None)]
     assert reason(*head, *windows, late) == "the FLOPs or the duration of 1 of 2 windows are unknown"
+
+
+def killed_and_resumed(tmp_path):
+    """A process that saved step 300 after 305 s and was killed around step 350 after 345; the next began after 400."""
+    windows = [samples.window(290, 1300.0), samples.window(340, 1340.0)]
+    first = write(tmp_path / "a" / "run.jsonl", [samples.start(), samples.WORK, *windows])
+    kept = samples.changed(samples.totals(300, 1345.0, 240_000 * TERA), hardware_flops=300_000 * TERA)
+    kept = replace(kept, lost_steps=50, lost_flops=40_000 * TERA, lost_seconds=40.0)
+    kept = replace(kept, seconds_by_kind={"setup": 25.0, "training": 280.0})
+    resumed = samples.start(
+        time=1400.0, step=300, totals=kept, capacity_flops=800e15, resumed_from=str(first.resolve())
+    )
+    later = samples.changed(kept, flops=320_000 * TERA, hardware_flops=400_000 * TERA, steps=400)
+    later = replace(later, seconds=445.0, device_seconds=890.0, seconds_by_kind={"setup": 25.0, "training": 380.0})
+    end = replace(samples.end(400, 1500.0), totals=later)
+    return report_of(tmp_path, [resumed, samples.WORK, samples.window(400, 1500.0, totals=later), end], "b/run.jsonl")
+
+
+def test_a_killed_process_ends_where_the_next_one_went_on(tmp_path):
+    report = killed_and_resumed(tmp_path)
+    first, second = report.each_process
+    assert (first.first_step, first.last_step, second.first_step, second.last_step) == (0, 300, 300, 400)
+    # 25 + 280 s that were kept and 40 that were not.
+    assert (first.seconds, second.seconds) == (345.0, 100.0)
+    assert report.totals.lost_steps == 50
+
+
+def test_device_hours_of_the_table_are_those_of_the_headline(tmp_path):
+    report = killed_and_resumed(tmp_path)
+    paid = sum(part.device_seconds for part in report.parts if part.kind != "interruption")
+    assert paid == pytest.approx(report.totals.device_seconds) == 890.0
+    assert sum(part.device_seconds for part in report.parts) == pytest.approx(2 * 500.0)
+
+
+def test_what_to_do_has_the_shares_of_the_table(tmp_path):
+    report = killed_and_resumed(tmp_path)
+    shares = {part.kind: part.flops / sum(each.flops for each in report.parts) for part in report.parts}
+    found = {each.kind: each.of_run for each in report.findings if each.of_run is not None}
+    assert {"recomputed", "lost", "interruption"} <= set(found)
+    assert found == pytest.approx({kind: shares[kind] for kind in found})
+    # 8e16 of 2 x 500 s x 1e15 FLOP/s were recomputed: 8%; of hardware FLOPs it is a fifth.
+    assert found["recomputed"] == pytest.approx(0.08)
+    assert next(each.share for each in report.findings if each.kind == "recomputed") == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_compared"),
+    [({}, True), ({"trainable_parameters": 8_000_000_000}, True), ({"trainable_parameters": 40_000_000}, False)],
+)
+def test_published_runs_are_compared_where_all_parameters_train(tmp_path, changes, is_compared):
+    size = {"parameters": 8_000_000_000, "active_parameters": 8_000_000_000, "tokens": 400, "method": "config"}
+    records = samples.healthy_run()
+    records[1] = replace(records[1], **size, **changes)
+    assert (report_of(tmp_path, records).known is not None) == is_compared

@@ -8,7 +8,7 @@ import pytest
 from flopwatch.cli.command_line import main
 from flopwatch.errors import RunFileError
 from flopwatch.report.report import summarize
-from flopwatch.report.sources import open_run, project_of
+from flopwatch.report.sources import Recordings, open_run, project_of, recordings_in
 from flopwatch.wandb.online import Project, RunPath
 from tests import samples
 from tests.run.test_run_file import write
@@ -112,3 +112,14 @@ def test_the_newest_run_file_that_is_attached_is_read(tmp_path):
         os.utime(path, (1000.0 + place, 1000.0 + place))
     for text in (tmp_path, tmp_path / "run-x.wandb"):
         assert open_run(str(text)).segments[0].start.run_id == "new"
+
+
+def test_recordings_are_counted_once(tmp_path):
+    write(tmp_path / "a" / "run.jsonl", samples.healthy_run())
+    write(tmp_path / "b" / "run-2.jsonl", samples.healthy_run())
+    write(tmp_path / "wandb" / "offline-run-1" / "files" / "flopwatch" / "run.jsonl", samples.healthy_run())
+    for name in ("offline-run-1", "offline-run-2"):
+        (tmp_path / "wandb" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "wandb" / name / "run-x.wandb").write_bytes(b"")
+    # The first W&B run holds a copy of a run file, so that only the second one counts.
+    assert recordings_in(tmp_path) == Recordings(run_files=2, wandb_logs=1)

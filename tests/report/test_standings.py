@@ -34,7 +34,7 @@ def test_epochs_are_those_that_were_written_down_last():
 
 def test_older_files_say_how_long_the_first_epoch_was():
     last = window()
-    assert used(last, batches_per_epoch=100) == last.totals.batches / 100 / 4
+    assert used(last, batches_per_epoch=100) == last.totals.counts.batches / 100 / 4
     assert used(last) is None
 
 

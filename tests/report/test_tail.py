@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -173,19 +174,6 @@ def test_on_a_terminal_a_run_file_is_a_table(terminal, run_file, tmp_path):
     assert "run.jsonl, step 21" in shown
 
 
-OFFLINE = """
-import sys, time, wandb
-run = wandb.init(mode="offline", project="p")
-run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-for step in range(40):
-    row = {"perf/mfu": 0.4, "perf/step_seconds": 0.1, "budget/fraction": step / 100, "budget/flops": 1e18 * step}
-    run.log({"trainer/global_step": step, "budget/device_hours": step / 100, "budget/hours_left": float("inf"), **row})
-    time.sleep(0.05)
-print("written", flush=True)
-sys.stdin.readline()
-"""
-
-
 def pids(words):
     return subprocess.run(["pgrep", "-f", words], capture_output=True, text=True).stdout.split()
 
@@ -194,11 +182,12 @@ def pids(words):
 def test_on_a_terminal_a_running_w_and_b_run_is_charts(terminal, tmp_path):
     environment = {**os.environ, "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "1", "WANDB_SILENT": "true"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    training = subprocess.Popen([sys.executable, "-c", OFFLINE], cwd=tmp_path, env=environment, text=True, **pipes)
+    script = Path(__file__).parent / "scripts" / "log_and_wait.py"
+    training = subprocess.Popen([sys.executable, script], cwd=tmp_path, env=environment, text=True, **pipes)
     try:
         assert training.stdout.readline() == "written\n"
         before = {path: path.read_bytes() for path in (tmp_path / "wandb").rglob("*.json")}
-        terminal("watch", tmp_path)
+        terminal("watch --leet", tmp_path)
         shown = terminal.screen("perf/step_seconds")
         assert "budget/fraction" in shown
         assert "perf/mfu" in shown
@@ -208,7 +197,7 @@ def test_on_a_terminal_a_running_w_and_b_run_is_charts(terminal, tmp_path):
         (folder,) = tmp_path.glob("flopwatch-*")
         charts = f"wandb-core leet.*{folder}"
         assert pids(charts)
-        subprocess.run(["pkill", "-f", "from flopwatch.cli import main.* watch$"], check=True)
+        subprocess.run(["pkill", "-f", "from flopwatch.cli import main.* watch --leet$"], check=True)
         deadline = time.monotonic() + 20
         while folder.exists() or pids(charts):
             assert time.monotonic() < deadline

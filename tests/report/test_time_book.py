@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from flopwatch.report import summarize
 from flopwatch.report.findings import _TIME
 from flopwatch.report.time_book import seconds_by_kind
+from flopwatch.run.counts import Counts
 from flopwatch.run.records import End, Totals
 from flopwatch.run.run_file import Segment
 from flopwatch.run.time_kinds import TIME_KINDS, kinds_at
@@ -31,7 +32,7 @@ def process(began, ended, before, after, count=2, peak=1e15):
 
 
 def booked(**seconds):
-    return Totals(flops=10**15, hardware_flops=10**15, seconds_by_kind=seconds)
+    return Totals(Counts(10**15, hardware_flops=10**15), seconds_by_kind=seconds)
 
 
 def test_what_a_process_does_not_hold_is_unknown_where_nothing_lies_between_two():
@@ -72,14 +73,13 @@ seconds = st.integers(0, 10**8).map(lambda milliseconds: milliseconds / 1000)
 @st.composite
 def runs(draw):
     """Up to four processes on the same devices, with whatever lay between and whatever their books lack."""
-    segments, before, now = [], Totals(hardware_flops=0), 1000.0
+    segments, before, now = [], Totals(), 1000.0
     for _ in range(draw(st.integers(1, 4))):
         spent = {kind: draw(seconds) for kind in draw(st.sets(st.sampled_from(["setup", "training", "callbacks"])))}
         lost = draw(seconds)
         after = replace(
             before,
-            flops=before.flops + 1,
-            hardware_flops=before.hardware_flops + 1,
+            counts=before.counts + Counts(flops=1, hardware_flops=1),
             lost_seconds=before.lost_seconds + lost,
             seconds_by_kind={
                 kind: before.seconds_by_kind.get(kind, 0.0) + spent.get(kind, 0.0)

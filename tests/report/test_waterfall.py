@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from flopwatch.report.waterfall import Part, shares
 from flopwatch.report.waterfall import waterfall as waterfall_of_run
+from flopwatch.run.counts import Counts
 from flopwatch.run.records import End, Totals
 from flopwatch.run.run_file import Run, Segment
 from flopwatch.run.time_kinds import TIME_KINDS
@@ -18,10 +19,7 @@ PETA = 10**15
 # Two devices of 1e15 FLOP/s. 100 s of wall time can do 200 PFLOPs.
 KINDS = {"setup": 10.0, "training": 60.0, "data_wait": 5.0, "validation": 12.0, "checkpoint": 8.0, "other": 5.0}
 TOTALS = Totals(
-    flops=60 * PETA,
-    tokens=1000,
-    hardware_flops=72 * PETA,
-    useful_tokens=900,
+    Counts(flops=60 * PETA, tokens=1000, hardware_flops=72 * PETA, useful_tokens=900),
     seconds=100.0,
     device_seconds=200.0,
     seconds_by_kind=KINDS,
@@ -77,12 +75,14 @@ def test_every_part_by_hand():
 
 def test_a_restart_on_other_devices_and_the_time_between():
     # 40 s on two devices, of which 30 s were kept and 10 s lost, 60 s of nothing, then 50 s on one device.
-    kept = replace(TOTALS, flops=10 * PETA, seconds_by_kind={"setup": 10.0, "training": 20.0})
+    kept = samples.changed(TOTALS, flops=10 * PETA, seconds_by_kind={"setup": 10.0, "training": 20.0})
     before = replace(kept, lost_seconds=10.0, lost_flops=3 * PETA, lost_steps=3)
-    after = replace(before, flops=30 * PETA, seconds_by_kind={"setup": 15.0, "training": 65.0}, useful_tokens=None)
+    after = samples.changed(
+        before, flops=30 * PETA, seconds_by_kind={"setup": 15.0, "training": 65.0}, useful_tokens=None
+    )
     one = replace(samples.H100, count=1)
     later = segment(time=1100.0, totals=before, device=one, usd_per_device_hour=3.6)
-    parts = waterfall(run_of(segment(), later), replace(after, hardware_flops=None), 1150.0)
+    parts = waterfall(run_of(segment(), later), samples.changed(after, hardware_flops=None), 1150.0)
     assert flops_of(parts) == {
         "setup": 25 * PETA,  # 10 s x 2e15 + 5 s x 1e15
         "lost": 20 * PETA,
@@ -96,9 +96,11 @@ def test_a_restart_on_other_devices_and_the_time_between():
 
 
 def test_processes_whose_files_are_gone_are_in_it():
-    before = replace(TOTALS, flops=40 * PETA, seconds_by_kind={"training": 30.0}, seconds=30.0, device_seconds=60.0)
+    before = samples.changed(
+        TOTALS, flops=40 * PETA, seconds_by_kind={"training": 30.0}, seconds=30.0, device_seconds=60.0
+    )
     start = samples.start(time=1050.0, started_at=1000.0, totals=before, capacity_flops=1e17)
-    after = replace(
+    after = samples.changed(
         before, flops=50 * PETA, seconds_by_kind={"training": 40.0}, hardware_flops=None, useful_tokens=None
     )
     parts = waterfall(run_of(Segment(start, None, (), (), None)), after, 1060.0)
@@ -107,7 +109,7 @@ def test_processes_whose_files_are_gone_are_in_it():
 
 
 def test_before_the_first_file_there_were_other_devices():
-    before = replace(TOTALS, flops=None, seconds_by_kind={"training": 50.0}, seconds=50.0, device_seconds=400.0)
+    before = samples.changed(TOTALS, flops=None, seconds_by_kind={"training": 50.0}, seconds=50.0, device_seconds=400.0)
     start = samples.start(time=1050.0, started_at=1000.0, totals=before, capacity_flops=None)
     parts = waterfall(run_of(Segment(start, None, (), (), None)), before, 1050.0)
     assert [(part.kind, part.device_seconds) for part in parts] == [("training", 400.0)]
@@ -127,7 +129,7 @@ def test_a_clock_that_went_backwards_has_no_waterfall():
 
 def test_a_clock_loss_is_not_claimed_where_windows_are_gone():
     clocked = [samples.window(10, 1030.0, sm_clock_hz=1.5e9)]
-    early = replace(TOTALS, seconds_by_kind={"training": 10.0}, flops=PETA)
+    early = samples.changed(TOTALS, seconds_by_kind={"training": 10.0}, flops=PETA)
     gone = segment(time=1050.0, started_at=1000.0, totals=early, capacity_flops=1e17)
     gone = replace(gone, windows=tuple(clocked))
     assert "clock" not in flops_of(waterfall(run_of(gone), TOTALS, 1200.0))
@@ -138,7 +140,7 @@ def test_without_a_peak_there_is_time_alone_and_without_flops_no_split():
     parts = waterfall(run_of(segment(device=nameless)), TOTALS, 1100.0)
     assert {part.flops for part in parts} == {None}
     assert {part.kind: part.device_seconds for part in parts} == {kind: 2 * seconds for kind, seconds in KINDS.items()}
-    withheld = waterfall(run_of(segment()), replace(TOTALS, flops=None), 1100.0)
+    withheld = waterfall(run_of(segment()), samples.changed(TOTALS, flops=None), 1100.0)
     assert flops_of(withheld)["training"] == 120 * PETA
     assert "useful" not in flops_of(withheld)
 
@@ -153,7 +155,7 @@ seconds = st.floats(0, 1e6)
 @st.composite
 def runs(draw):
     """A run of up to four processes, on whatever devices, with whatever went wrong."""
-    segments, totals, now = [], Totals(hardware_flops=0, useful_tokens=0), 1000.0
+    segments, totals, now = [], Totals(), 1000.0
     for _ in range(draw(st.integers(1, 4))):
         device = replace(
             samples.H100, count=draw(st.integers(1, 4096)), peak_flops_per_second=draw(st.floats(1e9, 5e15))
@@ -166,12 +168,10 @@ def runs(draw):
         kinds = {kind: draw(seconds) for kind in draw(st.sets(st.sampled_from(sorted(KINDS)), min_size=1))}
         lost, idle = draw(seconds), draw(st.floats(0, 1e5))
         flops, tokens = draw(st.integers(0, 10**26)), draw(st.integers(1, 10**14))
+        hardware_flops, useful_tokens = flops * draw(st.integers(1, 2)), draw(st.integers(0, tokens))
         totals = replace(
             totals,
-            flops=totals.flops + flops,
-            hardware_flops=totals.hardware_flops + flops * draw(st.integers(1, 2)),
-            tokens=totals.tokens + tokens,
-            useful_tokens=totals.useful_tokens + draw(st.integers(0, tokens)),
+            counts=totals.counts + Counts(flops, tokens, 0, hardware_flops, useful_tokens),
             lost_seconds=totals.lost_seconds + lost,
             seconds_by_kind={
                 kind: totals.seconds_by_kind.get(kind, 0.0) + kinds.get(kind, 0.0)
@@ -196,8 +196,8 @@ def test_the_parts_add_up_to_the_integer(made):
     assert sum(part.device_seconds for part in parts) == pytest.approx(device_seconds, rel=1e-6, abs=1e-3)
     split = flops_of(parts)
     if "useful" in split:
-        assert split["useful"] + split.get("padding", 0) == totals.flops
-        assert split.get("recomputed", 0) == totals.hardware_flops - totals.flops
+        assert split["useful"] + split.get("padding", 0) == totals.counts.flops
+        assert split.get("recomputed", 0) == totals.counts.hardware_flops - totals.counts.flops
     assert [part.kind for part in parts] == [kind for kind in TIME_KINDS if kind in split]
 
 

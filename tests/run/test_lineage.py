@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from flopwatch.run import lineage
+from flopwatch.run.counts import Counts
 from flopwatch.run.lineage import last_sign, totals_at_checkpoint, trace_back
 from flopwatch.run.record_lines import to_json
 from flopwatch.run.records import Checkpoint, End, Progress, Totals, Window
@@ -18,7 +19,7 @@ BEGAN = 1000.0
 
 
 def totals(steps, lost=0):
-    return Totals(flops=100 * steps, steps=steps, batches=steps, seconds=1.0 * (steps + lost), lost_steps=lost)
+    return Totals(Counts(100 * steps, steps=steps, batches=steps), seconds=1.0 * (steps + lost), lost_steps=lost)
 
 
 class Folder:
@@ -74,7 +75,7 @@ def test_a_branch_that_saved_checkpoints_and_was_given_up_is_lost_with_all_its_p
     assert found.doubts == ()
     assert (found.before.path, found.before.last.progress.step) == (folder.file("P"), 9)
     # Done in vain: 16 - 7 and 17 - 14.
-    assert [each.last.progress.totals.steps - each.start.totals.steps for each in found.lost] == [9, 3]
+    assert [each.last.progress.totals.counts.steps - each.start.totals.counts.steps for each in found.lost] == [9, 3]
 
 
 def test_what_an_earlier_process_counted_as_lost_is_not_lost_again(folder):
@@ -169,7 +170,7 @@ def test_more_files_than_are_looked_at_are_said(folder, monkeypatch):
 def test_the_last_sign_says_where_there_may_have_been_more(tmp_path):
     path = tmp_path / "run.jsonl"
     start, window, end = samples.start(), samples.window(11, 1020.0), samples.end()
-    window = replace(window, totals=replace(window.totals, batches=5))
+    window = replace(window, totals=replace(window.totals, counts=Counts(batches=5)))
     assert isinstance(window, Window)
 
     def write(*records):
@@ -181,7 +182,7 @@ def test_the_last_sign_says_where_there_may_have_been_more(tmp_path):
     assert write(start, window).doubt.endswith("is missing, which records what its process did after its last window")
     assert "may have continued" in write(start, window, replace(end, status="measuring stopped")).doubt
     # A progress that is behind the window was written while that was closed.
-    behind = Progress(window.ended_at + 1, window.step - 1, replace(window.totals, batches=4))
+    behind = Progress(window.ended_at + 1, window.step - 1, replace(window.totals, counts=Counts(batches=4)))
     progress_path(path).write_text(to_json(behind) + "\n")
     assert (write(start, window).progress.step, write(start, window).doubt) == (window.step, None)
 

@@ -4,19 +4,21 @@ from dataclasses import replace
 
 import pytest
 
+from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.metric_table import METRICS, logger_metrics
 from flopwatch.run.moment import Moment
 from flopwatch.run.records import Device, Totals
 from tests import samples
 
-TOTALS = Totals(flops=10**16, tokens=5000, samples=50, batches=10, steps=10, device_seconds=7200.0, joules=7_200_000)
+TOTALS = Totals(Counts(10**16, 5000, 50, batches=10, steps=10), device_seconds=7200.0, joules=7_200_000)
 TOTALS = replace(TOTALS, seconds_by_kind={"training": 30.0, "data_wait": 5.0})
 LEFT = {"budget_fraction": 0.25, "seconds_left": 1800.0, "seconds_left_low": 900.0, "seconds_left_high": 3600.0}
+INSIDE = {"phases": samples.PHASES, "memory": samples.MEMORY, "loss": 2.5, "validation_loss": 2.75}
 
 
 def logged(window=None, device=samples.H100, totals=TOTALS, **changes):
     arguments = {"capacity_flops": 4e16, "wall_seconds": 40.0, "usd_per_device_hour": 3.0, "kg_co2_per_kwh": 0.3}
-    window = window or samples.window(10, 1010.0, **LEFT)
+    window = window or samples.window(10, 1010.0, **LEFT, **INSIDE)
     return logger_metrics(Moment(window, device, totals, **{**arguments, **changes}))
 
 
@@ -33,6 +35,16 @@ def test_every_value_by_hand():
             "perf/step_seconds": 1.0,
             "perf/samples_per_sec": 4.0,  # 40 in 10 s
             "step/data_wait_frac": 0.1,
+            "step/transfer_frac": 0.01,
+            "step/forward_frac": 0.3,
+            "step/backward_frac": 0.5,
+            "step/optimizer_frac": 0.1,  # without the 0.04 s of clipping
+            "step/forward_mfu": 0.3,  # 9e13 FLOPs / 0.3 s / 1e15
+            "step/backward_mfu": 0.4,  # 2e14 FLOPs / 0.5 s / 1e15
+            "loss/train": 2.5,
+            "loss/validation": 2.75,
+            "gpu/memory_peak_frac": 0.75,  # 60 of 80 GiB
+            "gpu/alloc_retries": 3.0,
             "budget/flops": 1e16,
             "budget/tokens": 5000.0,
             "budget/device_hours": 2.0,
@@ -68,8 +80,8 @@ def test_what_is_unknown_is_absent():
     unread = {"throttled": None, "throttled_frac": None, "power_watts": None, "tensor_active": None}
     unread |= {"slowest_rank": None, "slowest_rank_ratio": None}
     window = samples.window(10, 1010.0, 0, sm_clock_hz=None, sm_clock_hz_min=None, clock_samples=0, **unread)
-    unknown = Totals(flops=None, tokens=None, samples=None, device_seconds=7200.0)
-    window = replace(window, flops=None, tokens=None, samples=None, hardware_flops=None)
+    unknown = Totals(UNKNOWN, device_seconds=7200.0)
+    window = samples.changed(window, flops=None, tokens=None, samples=None, hardware_flops=None)
     left = logged(window, Device("CPU", 1), unknown, capacity_flops=None, usd_per_device_hour=None)
     assert set(left) == {"perf/step_seconds", "step/data_wait_frac", "budget/device_hours"}
 

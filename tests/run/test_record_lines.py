@@ -6,11 +6,12 @@ import pytest
 
 from flopwatch.errors import RunFileError
 from flopwatch.run.record_lines import KINDS, from_json, to_json
-from flopwatch.run.records import SCHEMA, Checkpoint, Progress, Totals, Window
+from flopwatch.run.records import SCHEMA, Checkpoint, Profile, Progress, Totals, Window
 from tests import samples
 
 PROGRESS = Progress(1003.5, 2, samples.totals(2, 1003.5, 1_600))
-RECORDS = [PROGRESS, Checkpoint(2, PROGRESS.totals), samples.HARDWARE, samples.H100, *samples.healthy_run()]
+PROFILE = Profile(14, 3, step_seconds=1.5, extra_seconds=0.25, trace="/runs/trace.json.gz")
+RECORDS = [PROGRESS, PROFILE, Checkpoint(2, PROGRESS.totals), samples.HARDWARE, samples.H100, *samples.healthy_run()]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
@@ -20,10 +21,10 @@ def test_there_and_back(record):
 
 
 def test_flops_are_integers_however_large():
-    record = dataclasses.replace(RECORDS[-1].totals, flops=10**30 + 1)
+    record = dataclasses.replace(RECORDS[-1].totals, counts=samples.counts(flops=10**30 + 1))
     line = to_json(dataclasses.replace(RECORDS[-1], totals=record))
-    assert json.loads(line)["totals"]["flops"] == 10**30 + 1
-    assert from_json(line).totals.flops == 10**30 + 1
+    assert json.loads(line)["totals"]["counts"]["flops"] == 10**30 + 1
+    assert from_json(line).totals.counts.flops == 10**30 + 1
 
 
 def test_a_line_of_an_older_version_opens_with_defaults():
@@ -80,7 +81,8 @@ def test_what_is_no_record_says_why(line, said):
 
 
 def test_what_is_unknown_or_as_by_default_is_left_out():
-    assert json.loads(to_json(Progress(1.0, 2, Totals()))) == {"kind": "progress", "time": 1.0, "step": 2, "totals": {}}
+    nothing = {"kind": "progress", "time": 1.0, "step": 2, "totals": {"counts": {}}}
+    assert json.loads(to_json(Progress(1.0, 2, Totals()))) == nothing
     assert json.loads(to_json(samples.start()))["schema"] == SCHEMA
 
 
@@ -91,14 +93,18 @@ def test_every_kind_has_a_sample():
 
 def test_what_contradicts_the_rest_of_a_record_is_left_out():
     # Of hardware FLOPs model FLOPs are a part, and of tokens the useful ones.
-    impossible = dataclasses.replace(PROGRESS.totals, hardware_flops=0, useful_tokens=801)
-    totals = dataclasses.replace(PROGRESS.totals, hardware_flops=None, useful_tokens=None)
-    assert from_json(to_json(dataclasses.replace(PROGRESS, totals=impossible))).totals == totals
+    counts = PROGRESS.totals.counts
+    impossible = dataclasses.replace(
+        PROGRESS.totals, counts=dataclasses.replace(counts, hardware_flops=0, useful_tokens=801)
+    )
+    assert from_json(to_json(dataclasses.replace(PROGRESS, totals=impossible))).totals.counts == counts
     window = samples.window(10, 1010.0, hardware_flops=7_999 * samples.TERA)
-    assert from_json(to_json(window)) == dataclasses.replace(window, hardware_flops=None)
+    assert from_json(to_json(window)) == samples.window(10, 1010.0, hardware_flops=None)
     work = dataclasses.replace(samples.WORK, hardware_flops=23_999)
     assert from_json(to_json(work)) == samples.WORK
-    equal = dataclasses.replace(PROGRESS.totals, hardware_flops=1_600, useful_tokens=800)
+    equal = dataclasses.replace(
+        PROGRESS.totals, counts=dataclasses.replace(counts, hardware_flops=1_600, useful_tokens=800)
+    )
     assert from_json(to_json(dataclasses.replace(PROGRESS, totals=equal))).totals == equal
 
 

@@ -38,7 +38,7 @@ def test_two_windows_are_one_by_hand():
         20, 1030.0, sm_clock_hz=2.0e9, clock_samples=30, wall_seconds=36.0, throttled={"power_cap": 0.6}
     )
     both = merged([one, two])
-    assert (both.step, both.ended_at, both.steps, both.flops) == (20, 1030.0, 20, 16_000 * TERA)
+    assert (both.step, both.ended_at, both.counts.steps, both.counts.flops) == (20, 1030.0, 20, 16_000 * TERA)
     assert (both.seconds, both.wall_seconds) == (20.0, 48.0)
     assert both.sm_clock_hz == pytest.approx(1.75e9)  # by samples: (10 x 1 + 30 x 2) / 40
     assert both.throttled["power_cap"] == pytest.approx(0.5)  # by wall time: (12 x 0.2 + 36 x 0.6) / 48
@@ -49,8 +49,10 @@ def test_two_windows_are_one_by_hand():
 
 def test_what_is_unknown_in_one_is_unknown_as_a_sum_and_not_as_a_mean():
     one, two = samples.window(10, 1012.0), samples.window(20, 1024.0)
-    both = merged([one, replace(two, flops=None, sm_clock_hz=None, throttled=None, tensor_active=None)])
-    assert both.flops is None
+    both = merged(
+        [one, replace(two, counts=samples.counts(flops=None), sm_clock_hz=None, throttled=None, tensor_active=None)]
+    )
+    assert both.counts.flops is None
     assert (both.sm_clock_hz, both.tensor_active) == (1.6e9, 0.55)
     assert both.throttled == one.throttled
 
@@ -63,7 +65,7 @@ def test_there_are_never_more_than_so_many_and_none_is_lost(count):
     made = kept.windows()
     assert len(made) <= 65
     assert made[0].first
-    assert sum(window.steps for window in made) == 10 * count
+    assert sum(window.counts.steps for window in made) == 10 * count
     assert [window.step for window in made] == sorted(window.step for window in made)
 
 

@@ -4,32 +4,25 @@ import shutil
 import struct
 import time
 import zlib
+from pathlib import Path
 
 import pytest
 from wandb.proto.wandb_internal_pb2 import HistoryItem, HistoryRecord, Record
 
 from flopwatch.errors import RunFileError
 from flopwatch.wandb.log import LogReader
+from tests import running
 from tests.wandb import log as judge
 
 ROWS = 300
-SCRIPT = f"""
-import wandb
-run = wandb.init(mode="offline", project="p")
-for step in range({ROWS}):
-    words = "w" * (40_000 if step % 50 == 49 else 10)
-    run.log({{"trainer/global_step": step, "perf/mfu": step / 1000, "words": words, "nested": {{"a": step}}}})
-run.finish()
-"""
+SCRIPT = Path(__file__).parent / "scripts" / "log_rows.py"
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("wandb")
-    subprocess.run([sys.executable, "-c", SCRIPT], cwd=folder, check=True, capture_output=True, timeout=120)
+    result = running.run(SCRIPT, ROWS, cwd=folder)
+    assert result.returncode == 0, result.stderr
     (path,) = folder.rglob("*.wandb")
     return path
 

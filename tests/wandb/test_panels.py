@@ -9,7 +9,7 @@ def panels(name):
 
 
 def test_sections_come_in_the_order_in_which_they_are_looked_at():
-    assert [each.name for each in SECTIONS] == ["Efficiency", "Budget", "Hardware", "Where time goes"]
+    assert [each.name for each in SECTIONS] == ["Loss", "Efficiency", "Budget", "Hardware", "Where time goes"]
 
 
 def test_every_metric_is_in_one_chart_over_steps():
@@ -26,6 +26,8 @@ def test_keys_of_one_title_share_a_chart():
 
 
 def test_charts_over_something_else_stand_after_the_others_of_their_section():
+    loss = [panel.axis for panel in panels("Loss")]
+    assert loss == [None, "budget/tokens", "budget/flops", "budget/device_hours", "budget/usd"]
     axes = [panel.axis for panel in panels("Efficiency")]
     assert axes[-2:] == ["budget/tokens", "budget/device_hours"]
     assert set(axes[:-2]) == {None}

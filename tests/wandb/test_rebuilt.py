@@ -44,11 +44,11 @@ def test_a_window_by_hand():
     (segment,) = rebuilt(row(10, 1010.0), row(20, 1022.0, **more)).segments
     first, window = segment.windows
     assert (first.first, window.first) == (True, False)
-    assert (window.step, window.steps, window.seconds, window.wall_seconds) == (20, 10, 10.0, 12.0)
+    assert (window.step, window.counts.steps, window.seconds, window.wall_seconds) == (20, 10, 10.0, 12.0)
     # 500 TFLOP/s x 2 devices x 10 s; 400 tokens/s; 0.6 of 2 x 1e15 x 10 s.
-    assert (window.flops, window.tokens, window.hardware_flops) == (10**16, 4000, 12 * 10**15)
+    assert (window.counts.flops, window.counts.tokens, window.counts.hardware_flops) == (10**16, 4000, 12 * 10**15)
     assert (window.data_wait_seconds, window.sm_clock_hz, window.seconds_left) == (1.0, 1.6e9, 1800.0)
-    assert (window.totals.flops, window.totals.seconds, window.totals.joules) == (20 * 10**15, 22.0, 36_000)
+    assert (window.totals.counts.flops, window.totals.seconds, window.totals.joules) == (20 * 10**15, 22.0, 36_000)
 
 
 def test_the_run_began_as_long_before_its_first_row_as_its_devices_had_worked():
@@ -71,7 +71,7 @@ def test_steps_that_were_logged_again_count_once():
     (segment,) = run.segments
     assert [window.step for window in segment.windows] == [10, 20, 30]
     # 250 TFLOP/s x 2 x 10 s; the window after the restart is warm-up.
-    assert [window.flops for window in segment.windows] == [10**16, 5 * 10**15, 10**16]
+    assert [window.counts.flops for window in segment.windows] == [10**16, 5 * 10**15, 10**16]
     assert [window.first for window in segment.windows] == [True, True, False]
     assert run.notes[1] == "2 rows were logged again after a restart; the last of each step is kept"
 

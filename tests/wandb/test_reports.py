@@ -42,7 +42,7 @@ def test_a_report_compares_the_runs_of_a_project_above_their_charts(runs, capsys
     grids = [block["metadata"] for block in blocks if block["type"] == "panel-grid"]
     shown = [grid["panelBankSectionConfig"]["panels"] for grid in grids]
     assert [len(panels) for panels in shown] == [len(section.panels) for section in SECTIONS]
-    assert shown[0][0]["config"]["metrics"] == ["perf/mfu", "perf/mfu_at_clock", "perf/hfu"]
+    assert shown[0][0]["config"]["metrics"] == ["loss/train", "loss/validation"]
     for grid in grids:
         (filter_,) = grid["runSets"][0]["filters"]["filters"]
         assert (filter_["op"], filter_["value"]) == ("IN", ["r0", "r1", "r2"])
@@ -56,7 +56,7 @@ def test_many_runs_have_a_line_each(runs, capsys):
     assert main(["report", "--wandb", f"{ENTITY}/p"]) == 0
     _, blocks = report_of(runs)
     glance = next(block["content"] for block in blocks if block["type"] == "markdown-block")
-    assert glance.startswith("|  | MFU |\n| --- | --- |\n")
+    assert glance.startswith("|  | MFU |\n| --- | ---: |\n")
     assert glance.count("| 20% |") == 8
 
 

@@ -1,10 +1,7 @@
 """What a RUN of `flopwatch report` may be: files and folders of flopwatch and of W&B, and runs on a server."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,33 +9,19 @@ import pytest
 from flopwatch.cli.command_line import main
 from flopwatch.report.report import summarize
 from flopwatch.report.sources import open_run
-from tests import samples
+from tests import running, samples
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 from tests.run.test_run_file import write
 from tests.wandb.server import ENTITY
 
-ROOT = str(Path(__file__).parents[2])
-SCRIPT = f"""
-import sys, time
-sys.path.insert(0, {ROOT!r})
-import wandb
-from pytorch_lightning.loggers import WandbLogger
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader, trainer
-watch = FlopWatch(peak_flops_per_second=1e9, every_n_steps=2, prefix="mine")
-logger = WandbLogger(offline=True, save_dir="runs", project="p", prefix="exp1")
-trainer("runs", watch, logger=logger, log_every_n_steps=2, max_steps=20).fit(
-    TinyGPT(lambda index: time.sleep(0.005)), loader()
-)
-wandb.finish()
-"""
+SCRIPT = Path(__file__).parent / "scripts" / "train_offline.py"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
-    subprocess.run([sys.executable, "-c", SCRIPT], cwd=folder, env=environment, check=True, capture_output=True)
+    result = running.run(SCRIPT, cwd=folder)
+    assert result.returncode == 0, result.stderr
     return folder / "runs"
 
 
@@ -54,7 +37,7 @@ def test_without_the_run_file_rows_tell_the_same_as_far_as_they_go(trained, tmp_
     (log,) = trained.rglob("*.wandb")
     shutil.copy(log, tmp_path / "run-x.wandb")
     rebuilt = summarize(open_run(str(tmp_path)))
-    assert (rebuilt.totals.flops, rebuilt.totals.tokens) == (20 * FLOPS_PER_BATCH, 20 * TOKENS_PER_BATCH)
+    assert (rebuilt.totals.counts.flops, rebuilt.totals.counts.tokens) == (20 * FLOPS_PER_BATCH, 20 * TOKENS_PER_BATCH)
     assert (rebuilt.step, rebuilt.status) == (20, "finished")
     assert rebuilt.device == own.device
     of_components = [(each.name, each.parameters, each.forward_flops) for each in own.work.components]
@@ -107,7 +90,7 @@ def test_a_run_on_a_server_is_told_from_all_its_rows(on_server):
     report = summarize(open_run(path))
     assert len(report.points) == 1999
     # 500 TFLOP/s of each of two devices against a peak of 1 PFLOP/s.
-    assert (report.mfu, report.totals.flops, report.name) == (pytest.approx(0.5), 1999 * 10**15, "a name")
+    assert (report.mfu, report.totals.counts.flops, report.name) == (pytest.approx(0.5), 1999 * 10**15, "a name")
     assert report.totals.device_seconds == pytest.approx(2 * 1999)
 
 
@@ -142,7 +125,7 @@ def test_the_run_files_that_are_attached_are_read_instead(on_server, tmp_path):
     second = write(tmp_path / "two" / "run.jsonl", [start, samples.WORK, later])
     files = {"one/run.jsonl": first.read_bytes(), "two/run.jsonl": second.read_bytes(), "config.yaml": b""}
     report = summarize(open_run(on_server("r1", [], **files)))
-    assert (report.processes, report.totals.flops) == (2, 24_800 * 10**12)
+    assert (report.processes, report.totals.counts.flops) == (2, 24_800 * 10**12)
 
 
 def test_a_file_that_would_leave_its_folder_is_refused(on_server, capsys):

@@ -53,6 +53,18 @@ def test_prefixed_keys_are_shown_with_their_axes():
     assert {f"exp1-{key}" for key in METRICS} == keys
 
 
+def test_runs_are_compared_by_their_last_loss_over_what_they_cost():
+    scatter = [
+        panel["config"] for panel in panels(specification(PROJECT, prefix="mine/")) if "yAxis" in panel["config"]
+    ]
+    assert [(each["xAxis"], each["yAxis"], each["xAxisLogScale"]) for each in scatter] == [
+        ("summary:mine/budget/flops", "summary:mine/loss/validation", True),
+        ("summary:mine/budget/flops", "summary:mine/loss/train", True),
+    ]
+    (comparer,) = [each for each in panels(specification(PROJECT)) if each["viewType"] == "Run Comparer"]
+    assert comparer["config"]["diffOnly"] == "split"
+
+
 def test_a_view_is_made_once_and_then_updated(server, capsys):
     assert main(["dashboard", f"{ENTITY}/p"]) == 0
     first = capsys.readouterr().out

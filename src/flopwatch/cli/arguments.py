@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
+
+from flopwatch import units
 
 RUN_HELP = (
     "a flopwatch run file, a W&B run's .wandb file, a folder with either, or a run on W&B: ENTITY/PROJECT/RUN_ID or"
@@ -10,8 +14,20 @@ RUN_HELP = (
 )
 
 
-def add_chips(parser: argparse.ArgumentParser) -> None:
+def add_chips(parser: argparse._ActionsContainer) -> None:
     """Add the option for the user's own chips."""
     parser.add_argument(
         "--chips", metavar="FILE", help=("CSV file of chips to add, in the format of flopwatch/data/chips.csv")
     )
+
+
+def say_which(place: Path, taken: Path) -> None:
+    """Say on stderr which run of a folder was taken, where it holds several."""
+    from flopwatch.report.sources import recordings_in
+
+    if not place.is_dir():
+        return
+    found = recordings_in(place)
+    if found.run_files + found.wandb_logs > 1:
+        all_of_them = f"; `flopwatch ls {place}` lists all" if found.run_files > 1 else ""
+        print(units.printable(f"took the newest run in {place}: {taken}{all_of_them}"), file=sys.stderr)

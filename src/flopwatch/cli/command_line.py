@@ -1,25 +1,44 @@
-"""The command line: `flopwatch estimate`, `gpus`, `report`, `trace`, `watch` and `dashboard`."""
+"""The command line: a parser for every command, exit codes, and no traceback for what users can cause."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from types import MappingProxyType
 
 from flopwatch import units
+from flopwatch.cli.completion import add_completion
 from flopwatch.cli.dashboard import add_dashboard
 from flopwatch.cli.estimate import add_estimate
 from flopwatch.cli.gpus import add_gpus
+from flopwatch.cli.ls import add_ls
+from flopwatch.cli.parser import Parser, examples
 from flopwatch.cli.report import add_report
 from flopwatch.cli.trace import add_trace
 from flopwatch.cli.watch import add_watch
-from flopwatch.errors import (
-    FlopwatchError,
-)
+from flopwatch.errors import FlopwatchError
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
+_Add = Callable[[Parser], None]
+_COMMANDS: Mapping[str, tuple[_Add, str]] = MappingProxyType(
+    {
+        "estimate": (add_estimate, "estimate FLOPs, time, GPU-hours and cost of a run from a config"),
+        "gpus": (add_gpus, "list this machine's GPUs, or look one up by name, with their peaks"),
+        "watch": (add_watch, "show a run's live numbers in the terminal"),
+        "ls": (add_ls, "list the runs in a folder: status, steps, MFU, cost"),
+        "report": (add_report, "write the efficiency report of a run, or compare several"),
+        "trace": (add_trace, "show where the device time of a torch.profiler trace went"),
+        "dashboard": (add_dashboard, "create or update the live dashboard of a W&B project"),
+        "completion": (add_completion, "print the script that completes commands and options in a shell"),
+    }
+)
+_EXAMPLES = examples(
+    ("flopwatch estimate config.json --seq-len 8192 --tokens 1T --gpu h100-sxm5-80gb", "before a run"),
+    ("flopwatch watch", "during a run, in a second terminal: the newest run in or below this folder"),
+    ("flopwatch report runs --format html", "after a run"),
+)
 
 
 def run() -> None:
@@ -37,7 +56,10 @@ def main(argv: Sequence[str]) -> int:
         0 if it was done, 1 after a known failure (one line on stderr), 2 for wrong usage.
     """
     try:
-        arguments = _parser().parse_args(argv)
+        parser = command_parser()
+        arguments, unknown = parser.parse_known_args(argv)
+        if unknown:
+            getattr(arguments, "parser", parser).refuse(unknown)
     except SystemExit as exit_:
         return DONE if exit_.code in (0, None) else WRONG_USAGE
     try:
@@ -56,18 +78,18 @@ def main(argv: Sequence[str]) -> int:
     return DONE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "flopwatch", description=("Count FLOPs, look up peaks and report the efficiency of training runs.")
+def command_parser() -> Parser:
+    """The parser of the whole command line; without a command it shows its help."""
+    parser = Parser(
+        "flopwatch",
+        description="Count FLOPs, look up peaks and report the efficiency of training runs.",
+        epilog=_EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"flopwatch {version('flopwatch')}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    add_estimate(
-        commands.add_parser("estimate", help=("estimate FLOPs, time, GPU-hours and cost of a run from a config"))
-    )
-    add_gpus(commands.add_parser("gpus", help="list this machine's GPUs, or look one up by name, with their peaks"))
-    add_report(commands.add_parser("report", help="write the efficiency report of a run, or compare several"))
-    add_trace(commands.add_parser("trace", help="show where the device time of a torch.profiler trace went"))
-    add_watch(commands.add_parser("watch", help="show a run's live numbers in the terminal"))
-    add_dashboard(commands.add_parser("dashboard", help="create or update the live dashboard of a W&B project"))
+    parser.set_defaults(command=lambda arguments: parser.print_help(), root=parser)
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
+    for name, (add, words) in _COMMANDS.items():
+        command = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+        command.set_defaults(parser=command)
+        add(command)
     return parser

@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 
-from flopwatch.errors import (
-    ArgumentError,
-)
+from flopwatch.cli.parser import Parser, examples
+from flopwatch.errors import ArgumentError
 
 
-def add_dashboard(parser: argparse.ArgumentParser) -> None:
+def add_dashboard(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument("project", metavar="ENTITY/PROJECT", help="as in the project's W&B URL")
     parser.add_argument("--name", default="flopwatch", help="title of the saved view (default flopwatch)")
     parser.add_argument("--prefix", default="", help="the prefix of every key, such as 'exp1-' or 'mine/'")
     parser.add_argument("--json", action="store_true", help="print the view's specification without using the network")
+    parser.epilog = examples(
+        ("flopwatch dashboard me/my-project", "create the view, or bring it up to date"),
+        ("flopwatch dashboard me/my-project --json", "show what it would hold; needs no network"),
+    )
     parser.set_defaults(command=_dashboard)
 
 

@@ -8,24 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flopwatch import files, units
-from flopwatch.errors import (
-    ArgumentError,
-)
+from flopwatch.errors import ArgumentError
 
 if TYPE_CHECKING:
     from flopwatch.run.reading_bar import ReadingBar
 
-from flopwatch.cli.arguments import RUN_HELP
+from flopwatch.cli.arguments import RUN_HELP, say_which
+from flopwatch.cli.parser import Parser, examples
 from flopwatch.cli.wandb_report import report_to_wandb
 
 _FORMATS = {"text": "txt", "md": "md", "json": "json", "html": "html"}
 
 
-def add_report(parser: argparse.ArgumentParser) -> None:
+def add_report(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument("runs", metavar="RUN", nargs="+", help=RUN_HELP)
     parser.add_argument("--format", choices=tuple(_FORMATS), help="default: from the ending of FILE, else text")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE instead of the terminal")
+    parser.add_argument(
+        "--full", action="store_true", help="in the terminal, also show conventions, components, versions, definitions"
+    )
     parser.add_argument(
         "--plan", type=Path, metavar="FILE", help="compare with a plan: the output of `flopwatch estimate --json`"
     )
@@ -35,6 +37,13 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         help="create or update a W&B Report of ended runs: RUN is ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all",
     )
     parser.add_argument("--prefix", default="", help="with --wandb: the prefix of every key, such as 'exp1-'")
+    parser.epilog = examples(
+        ("flopwatch report runs", "the newest run in or below a folder"),
+        ("flopwatch report runs --format html", "the page, beside the run file"),
+        ("flopwatch report runs/a runs/b -o comparison.html", "runs side by side"),
+        ("flopwatch report me/my-project/run_id", "a run on W&B; me/my-project for all that ended"),
+        ("flopwatch report runs --plan plan.json", "against the output of `flopwatch estimate ... --json`"),
+    )
     parser.set_defaults(command=_report)
 
 
@@ -67,23 +76,29 @@ def _page_of_one(arguments: argparse.Namespace, form: str, tell: ReadingBar) -> 
     """The report of a run, and where its page goes: beside a run file of this machine."""
     from flopwatch.report.plan import against, read_plan
     from flopwatch.report.render import RENDERERS
-    from flopwatch.report.report import summarize
+    from flopwatch.report.render import text as terminal
+    from flopwatch.report.report import report_of
     from flopwatch.report.sources import open_run
     from flopwatch.run.run_file import report_path
 
     run_ = open_run(arguments.runs[0], tell)
-    report = summarize(run_)
+    tell.clear()
+    say_which(Path(arguments.runs[0]), run_.path)
+    report = report_of(run_)
     if arguments.plan is not None:
         report = against(report, read_plan(arguments.plan))
     local = run_.path.is_file() and run_.path.suffix == ".jsonl"
-    return RENDERERS[form](report), report_path(run_.path, "html") if local else Path("report.html")
+    place = report_path(run_.path, "html") if local else Path("report.html")
+    if form == "text" and arguments.output is None:
+        return terminal.render(report, terminal.of_terminal(sys.stdout, full=arguments.full)), place
+    return RENDERERS[form](report), place
 
 
 def _page_of_several(arguments: argparse.Namespace, form: str, tell: ReadingBar) -> tuple[str, Path]:
     """Runs side by side; those of a project are all that ended."""
     from flopwatch.report.comparison import Entry, entry_of, entry_of_ended
-    from flopwatch.report.render.comparison import RENDERERS
-    from flopwatch.report.report import Report, summarize
+    from flopwatch.report.render.comparison import RENDERERS, in_terminal
+    from flopwatch.report.report import Report, report_of
     from flopwatch.report.sources import open_run, project_of
     from flopwatch.run.run_file import Run
     from flopwatch.wandb.online import connect, ended_runs
@@ -98,11 +113,13 @@ def _page_of_several(arguments: argparse.Namespace, form: str, tell: ReadingBar)
             projects += 1
             continue
         run_ = open_run(text, tell)
-        runs[run_.path.resolve()] = run_, summarize(run_)
+        runs[run_.path.resolve()] = run_, report_of(run_)
     earlier = {path for run_, _ in runs.values() for path in run_.earlier_files}
     if len(runs) < len(arguments.runs) - projects or earlier & set(runs):
         print("skipped runs named twice, and processes that a later one resumed from", file=sys.stderr)
     entries += [entry_of(report) for path, (_, report) in runs.items() if path not in earlier]
+    if form == "text" and arguments.output is None:
+        return in_terminal(entries, sys.stdout), Path("comparison.html")
     return RENDERERS[form](entries), Path("comparison.html")
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from flopwatch import units
 from flopwatch.cli.arguments import add_chips
+from flopwatch.cli.parser import Parser, examples
 from flopwatch.errors import ArgumentError
 from flopwatch.hardware.user_chips import user_chips
 
 
-def add_trace(parser: argparse.ArgumentParser) -> None:
+def add_trace(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
         "files",
@@ -26,6 +27,11 @@ def add_trace(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--html", action="store_true", help="write a page, trace.html unless -o names another FILE")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE instead of the terminal")
     add_chips(parser)
+    parser.epilog = examples(
+        ("flopwatch trace trace.json.gz", "where the device's time went, and what to change"),
+        ("flopwatch trace rank0.json.gz rank1.json.gz", "several ranks of a job, and who waits for whom"),
+        ("flopwatch trace trace.json.gz --html", "the same as a page, trace.html"),
+    )
     parser.set_defaults(command=_trace)
 
 

@@ -6,20 +6,22 @@ import argparse
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flopwatch import units
-from flopwatch.errors import (
-    ArgumentError,
-)
+from flopwatch.cli.arguments import say_which
+from flopwatch.cli.parser import Parser, examples
+from flopwatch.errors import ArgumentError
 from flopwatch.report.tail import Follower, Row
 
 _CLEAR = "\x1b[H\x1b[2J"
 _MOST_ROWS = 10_000
 _SILENCE_SECONDS = 60.0
+Draw = Callable[[Sequence[Row], str, int, int, Sequence[tuple[str, str]]], str]
 
 
-def add_watch(parser: argparse.ArgumentParser) -> None:
+def add_watch(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
         "run",
@@ -31,36 +33,56 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
             " this folder)"
         ),
     )
-    parser.add_argument(
-        "--table", action="store_true", help="print a table instead of charts (the default without a terminal)"
-    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--table", action="store_true", help="a table with the range of each number, without charts")
+    how.add_argument("--leet", action="store_true", help="W&B's own charts (`wandb leet`) of a W&B run, your keys too")
     parser.add_argument(
         "--every", type=float, default=2.0, metavar="SECONDS", help=("seconds between updates (default 2)")
+    )
+    parser.epilog = examples(
+        ("flopwatch watch", "the newest run in or below this folder; Ctrl-C quits, the run goes on"),
+        ("flopwatch watch runs --table", "lowest, newest and highest value of each number"),
+        ("flopwatch watch wandb/latest-run --leet", "W&B's charts, with the keys of your own"),
+        ("flopwatch watch runs | tee numbers.txt", "a line per window"),
     )
     parser.set_defaults(command=_watch)
 
 
 def _watch(arguments: argparse.Namespace) -> None:
     from flopwatch.report import tail as following
+    from flopwatch.report.render import live, live_charts
     from flopwatch.wandb import leet
 
     if not 0 < arguments.every <= units.SECONDS_PER_HOUR:
         raise ArgumentError(f"expected a number of seconds above 0 and at most 3600 for --every, got {arguments.every}")
     path = following.find(arguments.run)
-    on_terminal = sys.stdout.isatty() and sys.stdin.isatty()
-    if on_terminal and path.suffix == ".wandb" and not arguments.table:
-        if leet.available():
-            leet.show(path)
-            return
-        print("no charts: they need wandb 0.29 or newer; `--table` prints the table only", file=sys.stderr)
+    say_which(arguments.run or Path(), path)
+    if arguments.leet:
+        _check_leet(path)
+        leet.show(path)
+        return
+    draw = None
+    if sys.stdout.isatty():
+        draw = live.screen if arguments.table else live_charts.screen
     try:
-        _show_numbers(following.follow(path), units.printable(str(path)), arguments.every, redraw=sys.stdout.isatty())
+        _show_numbers(following.follow(path), units.printable(str(path)), arguments.every, draw)
     except KeyboardInterrupt:
         print()
 
 
-def _show_numbers(run_: Follower, title: str, every_seconds: float, *, redraw: bool) -> None:
-    """Print windows as they come until the run ends: a table drawn anew, or on anything but a terminal lines."""
+def _check_leet(path: Path) -> None:
+    from flopwatch.wandb import leet
+
+    if path.suffix != ".wandb":
+        raise ArgumentError(f"expected a W&B run with --leet, got {path}; without --leet it is shown")
+    if not (sys.stdout.isatty() and sys.stdin.isatty()):
+        raise ArgumentError("expected a terminal with --leet; without --leet the numbers are printed as lines")
+    if not leet.available():
+        raise ArgumentError("--leet needs wandb 0.29 or newer; run `pip install -U wandb`, or leave out --leet")
+
+
+def _show_numbers(run_: Follower, title: str, every_seconds: float, draw: Draw | None) -> None:
+    """Print windows as they come until the run ends: on a terminal a screen drawn anew, else lines."""
     from flopwatch.report.render import facts, live
     from flopwatch.wandb.leet import terminal_size
 
@@ -72,15 +94,15 @@ def _show_numbers(run_: Follower, title: str, every_seconds: float, *, redraw: b
         for row in run_.rows():
             new = True
             rows.append(row)
-            if redraw:
+            if draw is not None:
                 continue
             if not columns:
                 columns = live.columns_of(row)
                 print(live.headings(columns))
             print(live.line(row, columns), flush=True)
-        if redraw:
+        if draw is not None:
             budgets = [(units.printable(name), words) for name, words in facts.budget_lines(run_.budgets)]
-            print(f"{_CLEAR}{live.screen(rows, title, *terminal_size(), budgets)}", end="", flush=True)
+            print(f"{_CLEAR}{draw(rows, title, *terminal_size(), budgets)}", end="", flush=True)
         if run_.ended:
             if not rows:
                 print(f"the run has ended; flopwatch logged no window in {title}", file=sys.stderr)

@@ -7,18 +7,20 @@ import importlib.util
 import logging
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flopwatch.errors import in_words
 from flopwatch.hardware.chips import Dtype
 from flopwatch.hardware.user_chips import UserChips, user_chips
+from flopwatch.lightning.after_fit import AfterFit
 from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.inference import Inference
+from flopwatch.lightning.inference_hooks import InferenceHooks
 from flopwatch.lightning.last_checkpoint import save_at_the_end
 from flopwatch.lightning.messages import show_messages
-from flopwatch.lightning.options import OnBudget, Options, budgets_of, folder_of
+from flopwatch.lightning.options import OnBudget, Options, budgets_of, folder_of, profile_of
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.session.session import Phase, Session
 from flopwatch.lightning.timing.stopwatch import Stopwatch
@@ -35,7 +37,7 @@ else:
         if not loaded:
             found = next((name for name in _PACKAGES if importlib.util.find_spec(name.partition(".")[0])), None)
             if found is None:
-                raise ImportError("FlopWatch needs Lightning; run `pip install flopwatch[lightning]`")
+                raise ImportError("FlopWatch needs Lightning; run `pip install pytorch-lightning`")
             loaded = [importlib.import_module(found).Callback]
         return loaded[0] if len(loaded) == 1 else type("_Callback", tuple(loaded), {})
 
@@ -59,12 +61,12 @@ def _survives(hook: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-class FlopWatch(_Callback):
+class FlopWatch(AfterFit, InferenceHooks, _Callback):
     """Logs live MFU, FLOPs and time to a budget, and writes a report at the end.
 
     Add it to `Trainer(callbacks=[FlopWatch()])`. Numbers go to every logger of the Trainer about every ten seconds, to
-    the progress bar, and to a run file from which the report is made. Unknown numbers are left out, with
-    one message that says why and what to do. Once training has begun, flopwatch cannot stop it.
+    the progress bar, and to a run file, from which the report is made; after the fit, `report` and `mfu` hold it.
+    What is unknown is left out, with one message that says why. Once training has begun, flopwatch cannot stop it.
 
     Args:
         budget: What the run may use: "1.4T tokens", "3.14e23 FLOPs", "50K steps", "3 epochs", "2 days" (time of the
@@ -94,12 +96,18 @@ class FlopWatch(_Callback):
         every_n_seconds: How long a window lasts.
         every_n_steps: End a window at every multiple of this many optimizer steps instead.
         usd_per_device_hour: Price of one device for one hour, for `budget/usd`.
-        kg_co2_per_kwh: The grid's emissions per kWh (0.3 for 300 g), for `gpu/kg_co2`; absent without it.
+        kg_co2_per_kwh: The grid's emissions per kWh (0.3 for 300 g), for `gpu/kg_co2`.
+        loss: Name of a metric that the module logs, to take as the training loss at a window's end; by default the mean
+            of what `training_step` returns.
+        val_loss: Name of the logged validation loss; by default "val_loss".
+        profile: Whether to profile three steps with `torch.profiler` after the tenth, to say in the report where a
+            step's time goes; the trace is written beside the run file, for Perfetto and `flopwatch trace`.
+        profile_every: Profile again and again, such as every "1 hour" or "1000 steps".
+        profile_ranks: Whose steps to profile; the report reads those of the first rank.
         dirpath: Folder of the run file and the report; by default a new one in `default_root_dir/flopwatch`.
         report: Whether to write `report.html` at the end.
         prefix: Word before every logged key.
-        inference: Whether to meter validation, `trainer.validate`, `test` and `predict`, too: forward FLOPs, samples
-            and MFU of one device.
+        inference: Whether to meter validation, `trainer.validate`, `test` and `predict`, too: FLOPs, samples, MFU.
 
     Raises:
         ArgumentError: If an argument cannot be used.
@@ -130,6 +138,11 @@ class FlopWatch(_Callback):
         every_n_steps: int | None = None,
         usd_per_device_hour: float | None = None,
         kg_co2_per_kwh: float | None = None,
+        loss: str | None = None,
+        val_loss: str | None = None,
+        profile: bool = False,
+        profile_every: str | None = None,
+        profile_ranks: Sequence[int] = (0,),
         dirpath: str | Path | None = None,
         report: bool = True,
         prefix: str = "",
@@ -150,6 +163,9 @@ class FlopWatch(_Callback):
             every_n_steps=every_n_steps,
             usd_per_device_hour=usd_per_device_hour,
             kg_co2_per_kwh=kg_co2_per_kwh,
+            loss=loss,
+            val_loss=val_loss,
+            profile=profile_of(profile, profile_every, profile_ranks),
             dirpath=folder_of(dirpath),
             report=report,
             prefix=prefix,
@@ -191,7 +207,7 @@ class FlopWatch(_Callback):
             self._state = self.state_dict()
         elif self._trainer is not _nothing:
             self._state = {}
-        self._session, self._failed = None, False
+        self._session, self._failed, self._report = None, False, None
         self._stopwatch, self._trainer = Stopwatch(), weakref.ref(trainer)
         # First in line, so that a checkpoint that another callback saves at a batch's end holds that batch.
         trainer.callbacks = [self, *(each for each in trainer.callbacks if each is not self)]
@@ -233,9 +249,14 @@ class FlopWatch(_Callback):
         self._live.forward_ended(loss)
 
     @_survives
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        """Note that a backward pass has ended."""
+        self._live.backward_ended()
+
+    @_survives
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the batch; in automatic optimization no outputs mean that it was skipped."""
-        self._live.batch_ended(batch, skipped=not outputs and pl_module.automatic_optimization)
+        self._live.batch_ended(batch, outputs, skipped=not outputs and pl_module.automatic_optimization)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Note that validation begins."""
@@ -245,7 +266,7 @@ class FlopWatch(_Callback):
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Note that validation ends."""
         self._infer(lambda each: each.ended(trainer, pl_module))
-        self._leave_validation()
+        self._leave_validation(trainer)
 
     @_survives
     def _enter_validation(self, trainer: Any) -> None:
@@ -253,57 +274,9 @@ class FlopWatch(_Callback):
             self._live.enter("validation")
 
     @_survives
-    def _leave_validation(self) -> None:
-        self._live.leave("validation")
-
-    def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
-        """Note that a batch of validation begins."""
-        self._infer(lambda each: each.batch_started(batch))
-
-    def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        """Note a batch of validation."""
-        self._infer(lambda each: each.batch_ended(batch))
-
-    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
-        """Note that testing begins."""
-        self._infer(lambda each: each.started(trainer, pl_module, "test"))
-
-    def on_test_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
-        """Note that a batch of testing begins."""
-        self._infer(lambda each: each.batch_started(batch))
-
-    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        """Note a batch of testing."""
-        self._infer(lambda each: each.batch_ended(batch))
-
-    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
-        """Note that testing ends."""
-        self._infer(lambda each: each.ended(trainer, pl_module))
-
-    def on_predict_start(self, trainer: Any, pl_module: Any) -> None:
-        """Note that prediction begins."""
-        self._infer(lambda each: each.started(trainer, pl_module, "predict"))
-
-    def on_predict_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
-        """Note that a batch of prediction begins."""
-        self._infer(lambda each: each.batch_started(batch))
-
-    def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        """Note a batch of prediction."""
-        self._infer(lambda each: each.batch_ended(batch))
-
-    def on_predict_end(self, trainer: Any, pl_module: Any) -> None:
-        """Note that prediction ends."""
-        self._infer(lambda each: each.ended(trainer, pl_module))
-
-    def _infer(self, tell: Callable[[Inference], None]) -> None:
-        """Tell what meters inference, where there is one; its errors stay away from the run."""
-        if self._inference is None:
-            return
-        try:
-            tell(self._inference)
-        except Exception as error:
-            self._inference.fail(error)
+    def _leave_validation(self, trainer: Any) -> None:
+        if not trainer.sanity_checking:
+            self._live.leave("validation")
 
     @_survives
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -339,7 +312,7 @@ class FlopWatch(_Callback):
         if session is None:
             return
         try:
-            session.finish(status)
+            self._report = session.finish(status)
         except Exception:
             self._session = session
             raise

@@ -12,9 +12,10 @@ from flopwatch.hardware.nvml.lookup import Address
 from flopwatch.hardware.sampler import Sampler
 from flopwatch.hardware.telemetry import FEWEST_SAMPLES, Telemetry
 from flopwatch.lightning.apart import Apart
+from flopwatch.lightning.memory import MemoryReader
 from flopwatch.lightning.ranks.publishing import RankReading
 from flopwatch.run import clock
-from flopwatch.run.meter import add
+from flopwatch.run.counts import add
 from flopwatch.run.records import Event, Hardware
 
 _logger = logging.getLogger("flopwatch")
@@ -31,6 +32,7 @@ class HardwareWatch:
         boost_clock_hz: The datasheet's clock.
         in_loop: Tells, on another thread, whether this process is in its training loop.
         rank: Of this process; the first one speaks for all where every one would say the same.
+        memory: Reads the memory that PyTorch holds.
     """
 
     def __init__(
@@ -39,10 +41,11 @@ class HardwareWatch:
         boost_clock_hz: float | None,
         in_loop: Callable[[], bool],
         rank: int,
+        memory: MemoryReader | None = None,
     ) -> None:
         self._apart = Apart()
         self._sampler = None if address is None else self._ask(Sampler, address, boost_clock_hz, in_loop)
-        self._rank = rank
+        self._rank, self._memory = rank, memory
         self._windows_without_others, self._others_missing = 0, False
         self._joules: int | None = 0
         self._last_window = _NOTHING_READ
@@ -65,7 +68,8 @@ class HardwareWatch:
             telemetry = self._ask(self._sampler.take) or _NOTHING_READ
         if whole_window:
             self._last_window = telemetry
-        return RankReading(telemetry, self.joules(), self.gpu())
+        memory = None if self._memory is None else self._apart.run("reading PyTorch's memory", self._memory.read)
+        return RankReading(telemetry, self.joules(), self.gpu(), memory)
 
     def joules(self) -> int | None:
         """Energy so far, in whole joules; unknown while the driver is silent, and for good once some of it is."""

@@ -19,7 +19,7 @@ from flopwatch.lightning.output.sinks import LoggerSink
 from flopwatch.lightning.timing.device_time import timer_for
 from flopwatch.model.architecture import AttentionConvention
 from flopwatch.run import rates
-from flopwatch.run.meter import add
+from flopwatch.run.counts import add
 from flopwatch.run.records import Device
 
 InferenceStage = Literal["validation", "test", "predict"]

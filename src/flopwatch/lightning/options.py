@@ -12,6 +12,7 @@ from flopwatch.errors import ArgumentError
 from flopwatch.hardware.chips import DTYPES, Chip, Dtype
 from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.devices import UsersPeak
+from flopwatch.lightning.profile import ProfileOptions
 from flopwatch.model.architecture import AttentionConvention
 from flopwatch.model.families import architecture_of
 from flopwatch.run.budget import Budget, parse_budget
@@ -65,6 +66,9 @@ class Options:
     alert_below_mfu: float | None = None
     alert_after_seconds: float = 600.0
     inference: bool = False
+    loss: str | None = None
+    val_loss: str | None = None
+    profile: ProfileOptions | None = None
 
     def __post_init__(self) -> None:
         """Check every one, and the prefix loses the slashes around it."""
@@ -95,6 +99,10 @@ class Options:
             raise ArgumentError(f"expected one of {', '.join(DTYPES)} for dtype, got {self.dtype!r}")
         if not isinstance(self.prefix, str):
             raise ArgumentError(f"expected a word for prefix, got {self.prefix!r}")
+        for name in ("loss", "val_loss"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ArgumentError(f"expected the name of a logged metric for {name}, got {value!r}")
 
     def _check_budgets(self) -> None:
         if self.on_budget not in ("warn", "stop") and not callable(self.on_budget):
@@ -118,6 +126,42 @@ def budgets_of(budget: str | Sequence[str] | None) -> tuple[Budget, ...]:
     if not isinstance(texts, (list, tuple)) or not all(isinstance(each, str) for each in texts):
         raise ArgumentError(f"expected a budget like '1.4T tokens' or a list of them, got {budget!r}")
     return tuple(parse_budget(text) for text in texts)
+
+
+def profile_of(profile: object, every: object = None, ranks: Sequence[int] = (0,)) -> ProfileOptions | None:
+    """What a user wants to be profiled.
+
+    Args:
+        profile: Whether anything is.
+        every: "1 hour" or "1000 steps" from one profile to the next; `None` for a single one.
+        ranks: Whose steps.
+
+    Raises:
+        ArgumentError: If one of them cannot be used.
+        QuantityError: If `every` cannot be read.
+    """
+    if not isinstance(profile, bool):
+        raise ArgumentError(f"expected True or False for profile, got {profile!r}")
+    if isinstance(ranks, (str, bytes)) or not isinstance(ranks, Sequence) or not all(map(_is_rank, ranks)):
+        raise ArgumentError(f"expected a list of ranks like [0, 8] for profile_ranks, got {ranks!r}")
+    if every is not None and not isinstance(every, str):
+        raise ArgumentError(f"expected an interval like '1 hour' or '1000 steps' for profile_every, got {every!r}")
+    if not profile:
+        if every is not None:
+            raise ArgumentError(f"profile_every={every!r} needs profile=True")
+        return None
+    if every is None:
+        return ProfileOptions(tuple(ranks))
+    interval = parse_budget(every)
+    if interval.unit not in ("steps", "seconds"):
+        raise ArgumentError(f"expected an interval like '1 hour' or '1000 steps' for profile_every, got {every!r}")
+    if interval.unit == "steps":
+        return ProfileOptions(tuple(ranks), every_steps=int(interval.amount))
+    return ProfileOptions(tuple(ranks), every_seconds=float(interval.amount))
+
+
+def _is_rank(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def folder_of(dirpath: object) -> Path | None:

@@ -66,6 +66,7 @@ def estimate_of(
         components=measured.rows(model),
         batch_tokens=batch.tokens,
         notes=notes_of(measured),
+        is_masked=batch.tokens > 0,
     )
 
 

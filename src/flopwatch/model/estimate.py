@@ -6,25 +6,32 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from flopwatch import units
-from flopwatch.errors import ArgumentError
+from flopwatch.errors import ArgumentError, ConfigError
 from flopwatch.hardware.chips import Chip, Dtype, find_chip
 from flopwatch.model import backward, conventions
 from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
 from flopwatch.model.backward import Checkpointing
 from flopwatch.model.batch import Batch
 from flopwatch.model.conventions import Convention
+from flopwatch.model.lora import FineTuning, fine_tuning
+from flopwatch.model.shape_advice import ShapeAdvice, shape_advice
 
 Method = Literal["config", "measured"]
+# What published runs reach at most: docs/hardware.md, and `report.published_mfu`.
+SCENARIOS = (0.3, 0.4, 0.5)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The hardware that a run is planned on; `mfu` is the utilization that is hoped for, `chips` are the user's."""
+    """The hardware that a run is planned on; `chips` are the user's.
+
+    `mfu` is the utilization to plan with; without one there are scenarios of 30, 40 and 50%.
+    """
 
     gpu: str
     dtype: Dtype
     count: int
-    mfu: float
+    mfu: float | None = None
     usd_per_gpu_hour: float | None = None
     chips: tuple[Chip, ...] = ()
 
@@ -50,7 +57,9 @@ class Estimate:
 
     `exact_training_flops` stands beside `training_flops` so that a rule of thumb can be held against it.
     `hardware_flops` add what activation checkpointing recomputes. `tokens` or, of images, `samples` are those
-    of the whole run; `notes` say what a reader should know of how it was counted.
+    of the whole run; `notes` say what a reader should know of how it was counted. `planned` is for the MFU that was
+    asked for, `scenarios` are for usual ones where none was. `is_masked` is whether the attention convention makes a
+    difference, `trained_parameters` are those that get a gradient, `advice` is about sizes that cost speed.
     """
 
     model_type: str
@@ -73,6 +82,11 @@ class Estimate:
     exact_total_training_flops: int | None = None
     planned: PlannedRun | None = None
     notes: tuple[str, ...] = ()
+    scenarios: tuple[PlannedRun, ...] = ()
+    is_masked: bool = True
+    trained_parameters: int | None = None
+    tuning: str = ""
+    advice: tuple[ShapeAdvice, ...] = ()
 
     @property
     def training_flops_per_token(self) -> int | float | None:
@@ -90,6 +104,7 @@ def estimate(
     attention: AttentionConvention = "causal",
     convention: Convention = "model",
     checkpointing: Checkpointing = "none",
+    tuning: FineTuning | None = None,
     tokens: int | None = None,
     samples: int | None = None,
     plan: Plan | None = None,
@@ -102,6 +117,7 @@ def estimate(
         attention: "causal" for the pairs that masks keep, "full" for all.
         convention: "model" for the exact count, or a labelled convention of the field.
         checkpointing: How layers are checkpointed, for hardware FLOPs.
+        tuning: What trains; everything by default.
         tokens: Tokens of the whole run.
         samples: Sequences or images of the whole run, instead of tokens.
         plan: Hardware; its time is for the whole run if it is given, else for one batch.
@@ -109,30 +125,46 @@ def estimate(
     Raises:
         ArgumentError: If there is nothing to compute, the sequence is longer than the model's learned positions, or the
             plan makes no sense.
-        ConfigError: If the convention cannot count this model.
+        ConfigError: If the convention cannot count this model, or adapters and frozen parts.
         UnknownDeviceError: If the planned GPU has no known peak.
     """
     _check(architecture, batch)
+    tuned = tuning or fine_tuning(architecture)
+    trainable, everything = tuned.trainable, tuned.trainable.everything
+    if not everything and convention != "model":
+        raise ConfigError(f"the {convention} convention takes every parameter as trained; count with 'model'")
     counted = architecture.counted_with(attention)
-    training_flops = conventions.training_flops(counted, batch, convention)
-    again = backward.recomputation(counted, batch, checkpointing).flops
+    exact = backward.training_flops(counted, batch, trainable)
+    training_flops = exact if convention == "model" else conventions.training_flops(counted, batch, convention)
+    again = backward.recomputation(counted, batch, checkpointing, trainable).flops
+    added = backward.added_forward_flops(counted, batch, trainable)
+    rows = (*conventions.rows(counted, batch, convention), *_adapters(tuned, added))
     one = Estimate(
         model_type=architecture.model_type,
         method="config",
-        parameters=architecture.parameters(),
-        active_parameters=architecture.active_parameters(),
+        parameters=architecture.parameters() + tuned.adapter_parameters,
+        active_parameters=architecture.active_parameters() + tuned.adapter_parameters,
         convention=convention,
         attention=attention,
         batch=batch,
-        forward_flops=conventions.forward_flops(counted, batch, convention),
+        forward_flops=conventions.forward_flops(counted, batch, convention) + added,
         training_flops=training_flops,
-        exact_training_flops=backward.training_flops(counted, batch),
+        exact_training_flops=exact,
         hardware_flops=training_flops + (again if convention in ("model", "full") else 0),
-        components=tuple(conventions.rows(counted, batch, convention)),
+        components=rows,
         batch_tokens=architecture.tokens(batch),
         checkpointing=checkpointing,
+        is_masked=architecture.forward_flops(batch) != architecture.with_full_attention().forward_flops(batch),
+        trained_parameters=None if everything else tuned.trained_parameters,
+        tuning=tuned.words,
+        advice=shape_advice(counted, batch, "bf16" if plan is None else plan.dtype) if everything else (),
     )
     return of_a_run(one, tokens=tokens, samples=samples, plan=plan)
+
+
+def _adapters(tuned: FineTuning, forward_flops: int) -> tuple[ComponentRow, ...]:
+    added = tuned.adapter_parameters
+    return (ComponentRow("adapters", added, forward_flops, added),) if added else ()
 
 
 def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Plan | None) -> Estimate:
@@ -156,13 +188,15 @@ def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Pl
     total = whole(one.training_flops)
     counted = one.training_flops if total is None else total
     flops = 2 * counted if one.convention == "macs" else counted
+    plans = () if plan is None or plan.mfu is not None else tuple(replace(plan, mfu=mfu) for mfu in SCENARIOS)
     return replace(
         one,
         tokens=tokens,
         samples=samples,
         total_training_flops=total,
         exact_total_training_flops=whole(one.exact_training_flops),
-        planned=None if plan is None else planned_run(plan, flops),
+        planned=None if plan is None or plan.mfu is None else planned_run(plan, flops),
+        scenarios=tuple(planned_run(each, flops) for each in plans),
     )
 
 
@@ -190,8 +224,9 @@ def planned_run(plan: Plan, flops: int) -> PlannedRun:
         ArgumentError: If the MFU is not above 0 and at most 1, or there is no GPU, or the price is negative.
         UnknownDeviceError: If the GPU has no known peak in this precision.
     """
-    if not units.SMALLEST <= plan.mfu <= 1:
-        raise ArgumentError(f"expected an MFU above 0 and at most 1, like 0.4, got {plan.mfu:g}")
+    if plan.mfu is None or not units.SMALLEST <= plan.mfu <= 1:
+        got = "none" if plan.mfu is None else f"{plan.mfu:g}"
+        raise ArgumentError(f"expected an MFU above 0 and at most 1, like 0.4, got {got}")
     if plan.count < 1:
         raise ArgumentError(f"expected at least one GPU, got a count of {plan.count}")
     if plan.usd_per_gpu_hour is not None and not 0 <= plan.usd_per_gpu_hour < units.LARGEST:

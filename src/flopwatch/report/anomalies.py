@@ -119,7 +119,9 @@ _Known = Sequence[tuple[Window, float]]
 
 def _pace(window: Window) -> float | None:
     """Work per second of the training loop: FLOPs, or what else is known."""
-    amount = next((each for each in (window.flops, window.tokens, window.samples) if each is not None), None)
+    amount = next(
+        (each for each in (window.counts.flops, window.counts.tokens, window.counts.samples) if each is not None), None
+    )
     return units.number(rates.per_second(amount, window.seconds))
 
 
@@ -182,14 +184,14 @@ def _dip(windows: Sequence[Window], usual: _Usual) -> Dip:
     seconds = sum(window.seconds for window in windows)
     done = sum(_pace_times_seconds(window) for window in windows)
     slower = 1 - done / (usual.pace * seconds)
-    flops = [window.flops for window in windows]
+    flops = [window.counts.flops for window in windows]
     by_flops = all(each is not None for each in flops)
     causes = tuple(_causes(windows, usual, slower))
     cause, detail = _main_cause(windows, causes)
     return Dip(
         started_at=windows[0].ended_at - windows[0].wall_seconds,
         seconds=seconds,
-        first_step=windows[0].step - windows[0].steps + 1,
+        first_step=windows[0].step - windows[0].counts.steps + 1,
         last_step=windows[-1].step,
         slower=slower,
         lost_flops=round(usual.pace * seconds - done) if by_flops else None,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from flopwatch import units
 from flopwatch.report import waterfall
+from flopwatch.report.render.facts import status_words
 from flopwatch.report.report import Point, Report
 from flopwatch.wandb.online import EndedRun
 
@@ -86,15 +87,15 @@ def entry_of(report: Report) -> Entry:
         "step_seconds": report.step_seconds,
         "data_wait": report.data_wait_fraction,
         "throttled": report.throttled_frac,
-        "flops": totals.flops,
-        "tokens": totals.tokens,
+        "flops": totals.counts.flops,
+        "tokens": totals.counts.tokens,
         "device_hours": totals.device_seconds / units.SECONDS_PER_HOUR,
         "kwh": None if totals.joules is None else totals.joules / units.JOULES_PER_KWH,
         "usd": report.usd,
         "wall_seconds": report.wall_seconds,
     }
     facts: dict[str, str | None] = {
-        "status": f"{report.status} at step {report.step:,}",
+        "status": status_words(report),
         "model": work.model_type if work else None,
         "parameters": units.format_count(work.parameters) if work and work.parameters else None,
         "device": device.name,

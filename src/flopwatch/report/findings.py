@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flopwatch.report.anomalies import Anomalies, Dip
+from flopwatch.report.finding import Finding, StepLoss
 from flopwatch.report.waterfall import Part
 from flopwatch.run import rates
-from flopwatch.run.time_kinds import CLOCK, PADDING, RECOMPUTED, TIME_KINDS, TRAINING, USEFUL, kinds_at
+from flopwatch.run.time_kinds import CLOCK, PADDING, RECOMPUTED, REST, TIME_KINDS, TRAINING, USEFUL, kinds_at
 
 MOST = 5
 _LEAST = 0.02  # a loss of less is not worth a sentence
@@ -18,28 +19,11 @@ _TIME = tuple(name for name in kinds_at("outside", "between steps", "not booked"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A loss, and how much MFU fixing it would recover.
-
-    `share` is what of (kind of time: all wall time; "data_wait": the training loop; "clock": training steps;
-    "recomputed": hardware FLOPs; "padding": model FLOPs; "slow rank": the time of a step; "dips": the loop's time) was
-    lost.
-    `mfu_gain` and `run_mfu_gain` are in absolute points, 0.05 being five; `None` where there is no MFU.
-    """
-
-    kind: str
-    share: float
-    mfu_gain: float | None
-    run_mfu_gain: float | None
-    detail: str | None = None
-
-
-@dataclass(frozen=True)
 class Evidence:
     """The inputs of the findings.
 
     `seconds` is wall time by kind, `wall_seconds` all of it, `loop_seconds` time in the training loop; MFUs as in the
-    report.
+    report; `step_losses` are of the time of a step.
     """
 
     seconds: Mapping[str, float]
@@ -50,6 +34,7 @@ class Evidence:
     mfu: float | None
     run_mfu: float | None
     loop_seconds: float
+    step_losses: Sequence[StepLoss] = ()
 
 
 def findings(evidence: Evidence) -> tuple[Finding, ...]:
@@ -60,8 +45,17 @@ def findings(evidence: Evidence) -> tuple[Finding, ...]:
     if evidence.mfu is not None and evidence.mfu > 1:
         return ()
     found = [*_of_time(evidence), *_of_data(evidence), *_inside(evidence), *_of_ranks(evidence), *_of_dips(evidence)]
-    worthy = [each for each in found if each.share >= _LEAST]
-    return tuple(sorted(worthy, key=lambda each: (-_weight(each, evidence), -each.share))[:MOST])
+    found += [*_of_steps(evidence), *_of_the_rest(evidence)]
+    worthy = [each for each in found if (each.share if each.of_run is None else each.of_run) >= _LEAST]
+    largest = max((each.of_run or 0.0 for each in worthy), default=0.0)
+    return tuple(sorted(worthy, key=lambda each: _place(each, evidence, largest))[:MOST])
+
+
+def _place(finding: Finding, evidence: Evidence, largest: float) -> tuple[bool, float, float]:
+    """What gives back most comes first; before it the rest where that is the largest loss, as nothing else can be."""
+    is_unknown = finding.kind == REST
+    first = is_unknown and finding.of_run == largest
+    return not first, 0.0 if is_unknown else -_weight(finding, evidence), -finding.share
 
 
 def _weight(finding: Finding, evidence: Evidence) -> float:
@@ -102,13 +96,14 @@ def _loop_of_run(evidence: Evidence) -> float:
 def _of_time(evidence: Evidence) -> Iterator[Finding]:
     for kind in _TIME:
         share = _of_wall(evidence, evidence.seconds.get(kind, 0.0))
-        yield Finding(kind, share, None, _gain(evidence.run_mfu, _of_run(evidence, kind)))
+        of_run = _of_run(evidence, kind)
+        yield Finding(kind, share, None, _gain(evidence.run_mfu, of_run), of_run=of_run)
 
 
 def _of_data(evidence: Evidence) -> Iterator[Finding]:
     share = evidence.data_wait_fraction
     if share is not None:
-        yield _in_loop(evidence, "data_wait", share)
+        yield replace(_in_loop(evidence, "data_wait", share), of_run=_of_run(evidence, "data_wait") or None)
 
 
 def _in_loop(evidence: Evidence, kind: str, share: float, detail: str | None = None) -> Finding:
@@ -136,8 +131,9 @@ def _inside(evidence: Evidence) -> Iterator[Finding]:
     # What was recomputed ran as fast as the rest, so it took its share of the time of training steps.
     of_loop, of_run = training / loop, training / sum(flops.values())
     for kind, share in shares.items():
-        yield Finding(kind, share, _gain(evidence.mfu, share * of_loop), _gain(evidence.run_mfu, share * of_run))
-    yield Finding(PADDING, padding / model, None, None)
+        gains = _gain(evidence.mfu, share * of_loop), _gain(evidence.run_mfu, share * of_run)
+        yield Finding(kind, share, *gains, of_run=_of_run(evidence, kind))
+    yield Finding(PADDING, padding / model, None, None, of_run=_of_run(evidence, PADDING))
 
 
 def _of_ranks(evidence: Evidence) -> Iterator[Finding]:
@@ -156,3 +152,19 @@ def _of_dips(evidence: Evidence) -> Iterator[Finding]:
 
 def _unexplained(dip: Dip) -> float:
     return dip.slower * dip.seconds * (1 - sum(each.share for each in dip.causes))
+
+
+def _of_steps(evidence: Evidence) -> Iterator[Finding]:
+    """What phases and a profile tell, of the time of a step; recomputation is told of by its FLOPs already."""
+    known = _flops(evidence).get(RECOMPUTED)
+    for loss in evidence.step_losses:
+        if loss.kind == "recomputation" and known:
+            continue
+        yield replace(_in_loop(evidence, loss.kind, loss.share), evidence=loss.evidence, change=loss.change)
+
+
+def _of_the_rest(evidence: Evidence) -> Iterator[Finding]:
+    """What nothing explains: its advice is to find out."""
+    if REST in _flops(evidence):
+        of_run = _of_run(evidence, REST)
+        yield Finding(REST, of_run, None, None, of_run=of_run)

@@ -11,6 +11,7 @@ from typing import Any
 from flopwatch import files, units
 from flopwatch.errors import ArgumentError
 from flopwatch.report.report import PlanLine, Report
+from flopwatch.run.records import Work
 
 _LARGEST_FILE_BYTES = 2**24
 _BY_FLOPS = ("mfu", "total_training_flops", "training_flops_per_token", "seconds", "gpu_hours", "usd")
@@ -78,14 +79,21 @@ def _counts_alike(report: Report, plan: Mapping[str, Any]) -> bool:
     return bool(plan.get("convention", "model") == "model" and plan.get("attention", attention) == attention)
 
 
+def _parameters(work: Work | None) -> int | None:
+    """Return the model's parameters and those of its adapters, as an estimate counts them."""
+    if work is None or work.parameters is None:
+        return None
+    return work.parameters + sum(row.parameters for row in work.components if row.name == "adapters")
+
+
 def _came(report: Report) -> dict[str, float | None]:
     work, totals = report.work, report.totals
     return {
         "mfu": report.mfu,
-        "parameters": work.parameters if work is not None else None,
-        "total_training_flops": totals.flops,
-        "tokens": totals.tokens,
-        "samples": totals.samples,
+        "parameters": _parameters(work),
+        "total_training_flops": totals.counts.flops,
+        "tokens": totals.counts.tokens,
+        "samples": totals.counts.samples,
         "count": report.device.count,
         "peak_flops_per_second": report.device.peak_flops_per_second,
         "training_flops_per_token": work.training_flops_per_token if work is not None else None,

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Literal
 
 from flopwatch import units
-from flopwatch.hardware.telemetry import FEWEST_SAMPLES, REASONS
 from flopwatch.model.conventions import CONVENTIONS, DESCRIPTIONS
+from flopwatch.report import means
 from flopwatch.report.anomalies import Anomalies, anomalies
-from flopwatch.report.findings import Evidence, Finding, findings
+from flopwatch.report.finding import Finding
+from flopwatch.report.findings import Evidence, findings
+from flopwatch.report.inside import Inside, ProfiledSteps, inside, profile_of, rest_shares
 from flopwatch.report.published_mfu import Known, known_mfu
 from flopwatch.report.standings import BudgetStanding, SecondsLeft, seconds_left, standings
-from flopwatch.report.time_book import clock_words, seconds_by_kind, standing
+from flopwatch.report.step_losses import step_losses
+from flopwatch.report.time_book import Stretch, clock_words, seconds_by_kind, standing, time_book
 from flopwatch.report.waterfall import Part, waterfall
 from flopwatch.run import metrics, rates
-from flopwatch.run.records import Device, Event, Hardware, Status, Totals, Window, Work
+from flopwatch.run.records import Device, Event, Hardware, Start, Status, Totals, Work
 from flopwatch.run.run_file import Run, Segment
+from flopwatch.run.time_kinds import INTERRUPTION
 
 REPORT_SCHEMA = 1
-_NO_ANOMALIES = Anomalies()
+_NO_ANOMALIES, _UNKNOWN_INSIDE = Anomalies(), Inside()
+_NEARLY_ALL = 0.9  # of the parameters
 ReportStatus = Status | Literal["killed", "killed or still running"]
 
 
@@ -39,6 +45,7 @@ class Point:
     throttled_frac: float | None = None
     budget_fraction: float | None = None
     pauses: tuple[str, ...] = ()
+    samples_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,10 @@ class PlanLine:
 
 @dataclass(frozen=True)
 class Process:
-    """What one process of a run did: from which step to which, on what, with which first batch, and how it went."""
+    """What one process of a run did: on what, with which first batch, and how it went.
+
+    `last_step` is the last step that was kept, `seconds` include what a later process did again.
+    """
 
     started_at: float
     seconds: float
@@ -137,14 +147,18 @@ class Report:
     conventions: tuple[Counted, ...] = ()
     seconds_left: SecondsLeft | None = None
     plan: tuple[PlanLine, ...] = ()
+    samples_per_second: float | None = None
+    inside: Inside = _UNKNOWN_INSIDE
     schema: int = REPORT_SCHEMA
 
 
-def summarize(run: Run) -> Report:
+def summarize(run: Run, profiled: ProfiledSteps | None = None, profile_note: str | None = None) -> Report:
     """Compute the report of a run.
 
     Args:
         run: As `runfile.read_run` returns it.
+        profiled: The profile of a few of its steps, as `inside.profile_of` returns it.
+        profile_note: Why there is none although steps were profiled.
     """
     first, last = run.segments[0], run.segments[-1]
     start = last.start
@@ -157,15 +171,18 @@ def summarize(run: Run) -> Report:
     seconds_in_loop = sum(window.seconds for window in windows)
     device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
     price = start.usd_per_device_hour
-    mfu = _mean_utilization((window, device.count, device.peak_flops_per_second) for device, window in steady)
+    mfu = means.mean_utilization((window, device.count, device.peak_flops_per_second) for device, window in steady)
     doubt = metrics.doubt(mfu, start.device)
     work = last.work or next((each.work for each in reversed(run.segments) if each.work), None)
     run_mfu = rates.fraction(
-        totals.flops, metrics.capacity_flops(start.capacity_flops, ended_at - start.time, start.device)
+        totals.counts.flops, metrics.capacity_flops(start.capacity_flops, ended_at - start.time, start.device)
     )
     seconds = seconds_by_kind(run)
     data_wait = rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop)
-    parts, unusual = waterfall(run), anomalies(run)
+    steps = inside(windows, start.device, profiled)
+    peak = _reached_peak(start.device, means.mean_clock(windows))
+    parts = waterfall(run, None if profiled is None else rest_shares(profiled.trace.first, peak))
+    unusual = anomalies(run)
     return Report(
         run_id=start.run_id,
         name=start.name,
@@ -180,32 +197,33 @@ def summarize(run: Run) -> Report:
         work=work,
         totals=totals,
         mfu=mfu,
-        mfu_at_clock=_mean_utilization(
+        mfu_at_clock=means.mean_utilization(
             (window, device.count, peak)
             for device, window in steady
-            if (peak := _peak_at_clock(window, device)) is not None
+            if (peak := means.peak_at_clock(window, device)) is not None
         ),
         run_mfu=run_mfu,
-        hfu=_mean_utilization(
+        hfu=means.mean_utilization(
             ((window, device.count, device.peak_flops_per_second) for device, window in steady), hardware=True
         ),
-        tokens_per_second=rates.per_second(_sum(window.tokens for window in windows), seconds_in_loop),
-        step_seconds=rates.fraction(seconds_in_loop, sum(window.steps for window in windows)),
+        tokens_per_second=rates.per_second(means.total(window.counts.tokens for window in windows), seconds_in_loop),
+        samples_per_second=rates.per_second(means.total(window.counts.samples for window in windows), seconds_in_loop),
+        step_seconds=rates.fraction(seconds_in_loop, sum(window.counts.steps for window in windows)),
         data_wait_fraction=data_wait,
-        sm_clock_hz=_mean_clock(windows),
+        sm_clock_hz=means.mean_clock(windows),
         sm_clock_hz_min=min(
             (each.sm_clock_hz_min for each in windows if each.sm_clock_hz_min is not None), default=None
         ),
-        throttled=_throttled(windows),
-        throttled_frac=_mean(windows, lambda window: window.throttled_frac),
+        throttled=means.throttled_by_reason(windows),
+        throttled_frac=means.mean(windows, lambda window: window.throttled_frac),
         throttle_counted=all(each.throttle_counted for each in windows if each.throttled is not None),
-        slow_clock_frac=_mean(windows, lambda window: window.slow_clock_frac),
-        telemetry_coverage=_coverage(windows),
-        power_watts=_mean(windows, lambda window: window.power_watts),
-        joules_per_token=_energy_of_one(windows, lambda window: window.tokens),
-        joules_per_flop=_energy_of_one(windows, lambda window: window.flops),
-        tensor_active=_mean(windows, lambda window: window.tensor_active),
-        tensor_mfu=_tensor_mfu(steady),
+        slow_clock_frac=means.mean(windows, lambda window: window.slow_clock_frac),
+        telemetry_coverage=means.coverage(windows),
+        power_watts=means.mean(windows, lambda window: window.power_watts),
+        joules_per_token=means.energy_of_one(windows, lambda window: window.counts.tokens),
+        joules_per_flop=means.energy_of_one(windows, lambda window: window.counts.flops),
+        tensor_active=means.mean(windows, lambda window: window.tensor_active),
+        tensor_mfu=means.mean_tensor_mfu(steady),
         hardware=next((each.hardware for each in reversed(run.segments) if each.hardware is not None), None),
         usd=None if price is None else device_hours * price,
         kg_co2=_kg_co2(totals, start.kg_co2_per_kwh),
@@ -213,10 +231,10 @@ def summarize(run: Run) -> Report:
         seconds=seconds,
         points=tuple(_points(run, first.start.started_at)),
         events=tuple(event for segment in run.segments for event in segment.events),
-        notes=(*run.notes, *(words for words in (clock_words(run), doubt) if words)),
+        notes=(*run.notes, *(words for words in (clock_words(run), doubt, profile_note) if words)),
         versions=start.versions,
         goodput=metrics.goodput(totals, wall_seconds),
-        each_process=tuple(_process(segment, followed=segment is not last) for segment in run.segments),
+        each_process=tuple(_processes(run)),
         parts=parts,
         anomalies=unusual,
         findings=findings(
@@ -229,12 +247,34 @@ def summarize(run: Run) -> Report:
                 mfu=mfu,
                 run_mfu=run_mfu,
                 loop_seconds=seconds_in_loop,
+                step_losses=step_losses(steps, start.device),
             )
         ),
-        known=known_mfu(start.device, (work.active_parameters or work.parameters) if work and work.tokens else None),
+        known=known_mfu(start.device, _compared_parameters(work)),
         conventions=tuple(_conventions(work, mfu)),
         seconds_left=seconds_left(last),
+        inside=steps,
     )
+
+
+def report_of(run: Run) -> Report:
+    """Compute the report of a run with what the trace of its profiled steps says, if it is there."""
+    return summarize(run, *profile_of(run))
+
+
+def _reached_peak(device: Device, clock_hz: float | None) -> float | None:
+    """The peak at the clock that the device ran at, where that is below the peak's; what is lost so is told apart."""
+    if device.peak_flops_per_second is None or clock_hz is None or device.boost_clock_hz is None:
+        return device.peak_flops_per_second
+    return device.peak_flops_per_second * min(clock_hz / device.boost_clock_hz, 1.0)
+
+
+def _compared_parameters(work: Work | None) -> int | None:
+    """The size that published runs have to be near; they are of language models all of whose parameters train."""
+    if work is None or not work.tokens or not work.parameters:
+        return None
+    is_frozen = work.trainable_parameters is not None and work.trainable_parameters < _NEARLY_ALL * work.parameters
+    return None if is_frozen else work.active_parameters or work.parameters
 
 
 def _kg_co2(totals: Totals, kg_co2_per_kwh: float | None) -> float | None:
@@ -254,94 +294,39 @@ def _conventions(work: Work | None, mfu: float | None) -> Iterator[Counted]:
             yield Counted(name, DESCRIPTIONS[name], ratio, None if mfu is None else mfu * ratio)
 
 
-def _mean(windows: Sequence[Window], value: Callable[[Window], float | None]) -> float | None:
-    """Mean over the wall time of the windows that know the value."""
-    known = [(found, window.wall_seconds) for window in windows if (found := value(window)) is not None]
-    return rates.fraction(sum(found * seconds for found, seconds in known), sum(seconds for _, seconds in known))
-
-
-def _throttled(windows: Sequence[Window]) -> dict[str, float] | None:
-    reasons = {reason for window in windows for reason in window.throttled or {} if reason in REASONS}
-    if not reasons:
-        return None
-    known = [window for window in windows if window.throttled is not None]
-    seconds = sum(window.wall_seconds for window in known)
-    shares = {
-        reason: rates.fraction(
-            sum((window.throttled or {}).get(reason, 0.0) * window.wall_seconds for window in known), seconds
-        )
-        for reason in sorted(reasons)
-    }
-    return {reason: share for reason, share in shares.items() if share is not None} or None
-
-
-def _coverage(windows: Sequence[Window]) -> float | None:
-    """Share of time in which the GPU's clock was read often enough."""
-    read = [each.wall_seconds for each in windows if each.clock_samples >= FEWEST_SAMPLES]
-    return rates.fraction(sum(read), sum(each.wall_seconds for each in windows)) if read else None
-
-
-def _energy_of_one(windows: Sequence[Window], amount: Callable[[Window], int | None]) -> float | None:
-    """Joules per token or per FLOP, over the windows that know both."""
-    known = [(metrics.joules(window), amount(window)) for window in windows]
-    pairs = [(joules, count) for joules, count in known if joules is not None and count is not None]
-    return rates.fraction(sum(joules for joules, _ in pairs), sum(count for _, count in pairs))
-
-
-def _tensor_mfu(steady: Sequence[tuple[Device, Window]]) -> float | None:
-    known = [(metrics.tensor_mfu(window, device), window.wall_seconds) for device, window in steady]
-    pairs = [(value, seconds) for value, seconds in known if value is not None]
-    return rates.fraction(sum(value * seconds for value, seconds in pairs), sum(seconds for _, seconds in pairs))
-
-
-def _mean_clock(windows: Sequence[Window]) -> float | None:
-    clocked = [(window.sm_clock_hz, window.clock_samples) for window in windows if window.sm_clock_hz is not None]
-    return rates.fraction(sum(hz * samples for hz, samples in clocked), sum(samples for _, samples in clocked))
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    total = 0
-    for value in values:
-        if value is None:
-            return None
-        total += value
-    return total
-
-
-def _mean_utilization(parts: Iterable[tuple[Window, int, float | None]], *, hardware: bool = False) -> float | None:
-    """All (hardware) FLOPs over all capacity; absent as soon as one window's work or peak is unknown."""
-    flops, capacity = 0, 0.0
-    for window, devices, peak in parts:
-        work = window.hardware_flops if hardware else window.flops
-        if work is None or peak is None:
-            return None
-        flops += work
-        capacity += window.seconds * devices * peak
-    return rates.fraction(flops, capacity)
-
-
-def _peak_at_clock(window: Window, device: Device) -> float | None:
-    if window.sm_clock_hz is None or device.flops_per_clock is None:
-        return None
-    return device.flops_per_clock * window.sm_clock_hz if window.clock_samples >= FEWEST_SAMPLES else None
-
-
 def _status(segment: Segment) -> ReportStatus:
     return segment.end.status if segment.end else "killed or still running"
 
 
-def _process(segment: Segment, *, followed: bool) -> Process:
+def _processes(run: Run) -> Iterator[Process]:
+    """The processes of a run; of one that another resumed from, up to the step at which that one began."""
+    followers = (*(segment.start for segment in run.segments[1:]), None)
+    stretches = time_book(run)[-len(run.segments) :]
+    alive: Iterable[float | None] = (_alive_seconds(each) for each in stretches) if stretches else repeat(None)
+    for segment, follower, seconds in zip(run.segments, followers, alive, strict=False):
+        yield _process(segment, follower, seconds)
+
+
+def _alive_seconds(stretch: Stretch) -> float | None:
+    """Seconds from a process's start to its end, what a later one repeated included; unknown after a clock change."""
+    if not stretch.is_whole:
+        return None
+    return sum(amount for kind, amount in stretch.seconds.items() if kind != INTERRUPTION)
+
+
+def _process(segment: Segment, follower: Start | None, seconds: float | None) -> Process:
     _, step, ended_at = standing(segment)
     device = segment.start.device
     steady = ((each, device.count, device.peak_flops_per_second) for each in segment.windows if not each.first)
+    was_killed = follower is not None and segment.end is None
     return Process(
         started_at=segment.start.time,
-        seconds=max(ended_at - segment.start.time, 0.0),
+        seconds=max(ended_at - segment.start.time, 0.0) if seconds is None else seconds,
         first_step=segment.start.step,
-        last_step=step,
-        status="killed" if followed and segment.end is None else _status(segment),
+        last_step=step if follower is None else follower.step,
+        status="killed" if was_killed else _status(segment),
         device=device,
-        mfu=_mean_utilization(steady),
+        mfu=means.mean_utilization(steady),
         sequences=segment.work.sequences if segment.work else None,
         seq_len=segment.work.seq_len if segment.work else None,
     )
@@ -356,11 +341,12 @@ def _points(run: Run, started_at: float) -> Iterable[Point]:
                 step=window.step,
                 mfu=metrics.mfu(window, device),
                 mfu_at_clock=metrics.mfu_at_clock(window, device),
-                tokens_per_second=rates.per_second(window.tokens, window.seconds),
-                total_flops=window.totals.flops,
+                tokens_per_second=rates.per_second(window.counts.tokens, window.seconds),
+                total_flops=window.totals.counts.flops,
                 sm_clock_hz=window.sm_clock_hz,
                 first=window.first,
                 throttled_frac=window.throttled_frac,
                 budget_fraction=window.budget_fraction,
+                samples_per_second=rates.per_second(window.counts.samples, window.seconds),
                 pauses=tuple(kind for kind, spent in window.pause_seconds.items() if spent > 0),
             )

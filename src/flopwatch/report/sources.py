@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,25 @@ def open_run(text: str, tell: Tell = no_bar) -> Run:
     if path.is_dir():
         return _from_folder(path, tell)
     return _from_log(path, tell) if path.suffix == ".wandb" else read_run(path, tell)
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """How many run files and, of runs that have none, W&B logs are in a folder or below."""
+
+    run_files: int
+    wandb_logs: int
+
+
+def recordings_in(folder: Path) -> Recordings:
+    """Count what a folder holds; W&B's copies of run files are none of it.
+
+    Args:
+        folder: Where to look.
+    """
+    files = [each for each in folder.rglob(_ATTACHED) if not {"wandb", "files"} <= set(each.relative_to(folder).parts)]
+    logs = [each for each in folder.rglob("*.wandb") if not any(each.parent.glob(f"files/*/{_ATTACHED}"))]
+    return Recordings(len(files), len(logs))
 
 
 def _exists(path: Path) -> bool:

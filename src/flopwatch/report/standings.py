@@ -76,4 +76,4 @@ def _epochs(last: Segment) -> float | None:
     told = next((each.epochs for each in ends if each is not None and each.epochs is not None), None)
     if told is not None:
         return told
-    return rates.fraction(standing(last)[0].batches, last.start.batches_per_epoch)
+    return rates.fraction(standing(last)[0].counts.batches, last.start.batches_per_epoch)

@@ -86,6 +86,27 @@ def follow(path: Path) -> Follower:
     return WandbFollower(LogReader(path)) if path.suffix == ".wandb" else RunFileFollower(path)
 
 
+def logged(start: Start, device: Device, window: Window, wall_seconds: float) -> dict[str, float]:
+    """Return what the logger got at the end of a window.
+
+    Args:
+        start: The process's first record.
+        device: Its devices at that time.
+        window: The window.
+        wall_seconds: Seconds from the run's start to the window's end.
+    """
+    moment = Moment(
+        window=window,
+        device=device,
+        totals=window.totals,
+        capacity_flops=metrics.capacity_flops(start.capacity_flops, window.ended_at - start.time, device),
+        wall_seconds=wall_seconds,
+        usd_per_device_hour=start.usd_per_device_hour,
+        kg_co2_per_kwh=start.kg_co2_per_kwh,
+    )
+    return logger_metrics(moment)
+
+
 @dataclass
 class WandbFollower:
     """Follows a `.wandb` file: the rows of flopwatch in it, by their own keys without the user's prefix."""
@@ -134,17 +155,8 @@ class RunFileFollower:
         assert self._start is not None
         self.budgets = standings_of(self._start.budgets, window)
         device = self._device or self._start.device
-        seconds = window.ended_at - self._start.time
-        moment = Moment(
-            window=window,
-            device=device,
-            totals=window.totals,
-            capacity_flops=metrics.capacity_flops(self._start.capacity_flops, seconds, device),
-            wall_seconds=window.ended_at + self._start.set_back_seconds - self._start.started_at,
-            usd_per_device_hour=self._start.usd_per_device_hour,
-            kg_co2_per_kwh=self._start.kg_co2_per_kwh,
-        )
-        return {**logger_metrics(moment), STEP_AXIS: window.step - 1}
+        wall_seconds = window.ended_at + self._start.set_back_seconds - self._start.started_at
+        return {**logged(self._start, device, window, wall_seconds), STEP_AXIS: window.step - 1}
 
     def _records(self) -> Iterator[Record]:
         """Return the records of complete lines."""

@@ -72,7 +72,7 @@ def seconds_by_kind(run: Run) -> dict[str, float]:
     for stretch in stretches:
         for kind, amount in stretch.seconds.items():
             seconds[kind] += amount
-    return dict(seconds)
+    return {kind: amount for kind, amount in seconds.items() if amount}
 
 
 def _stretches(run: Run, totals: Totals, ended_at: float) -> Iterator[Stretch]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flopwatch import units
 from flopwatch.report.time_book import Stretch, standing, time_book
 from flopwatch.run import rates
-from flopwatch.run.records import Totals
+from flopwatch.run.counts import Counts
 from flopwatch.run.run_file import Run
 from flopwatch.run.time_kinds import (
     CLOCK,
@@ -29,7 +29,8 @@ class Part:
     """A part of what the devices could have done: FLOPs at their peak, device-seconds, and money where it was paid for.
 
     `kind` is a kind of time or, within training steps: "clock" (below the clock of the peak), "recomputed" (by
-    activation checkpointing), "rest" (kernels, communication, launch gaps), "padding" (model FLOPs spent on
+    activation checkpointing), "rest" (kernels, communication, launch gaps; with a profile its parts by
+    `time_kinds.INSIDE_REST`), "padding" (model FLOPs spent on
     padding), "useful" (model FLOPs of tokens that count). Without known FLOPs "training" is one part.
     """
 
@@ -39,7 +40,7 @@ class Part:
     usd: float | None
 
 
-def waterfall(run: Run) -> tuple[Part, ...]:
+def waterfall(run: Run, rest_shares: Mapping[str, float] | None = None) -> tuple[Part, ...]:
     """The parts of a run, in the order of `TIME_KINDS`, the absent ones left out.
 
     Their FLOPs add up to peak x devices x wall time rounded to an integer, their device-seconds to devices x wall time.
@@ -47,6 +48,7 @@ def waterfall(run: Run) -> tuple[Part, ...]:
 
     Args:
         run: The run.
+        rest_shares: What the rest is made of by a profile of a few steps, in shares that add up to 1.
 
     Returns:
         Nothing for files that do not hold seconds by kind, or whose clock went backwards.
@@ -65,8 +67,8 @@ def waterfall(run: Run) -> tuple[Part, ...]:
             elif flops is not None:
                 flops[kind] += seconds * stretch.rate
     whole = _whole(flops) if flops else None
-    if whole is not None and totals.flops is not None and TRAINING in whole:
-        whole = _split(whole, totals, _clock_loss(stretches))
+    if whole is not None and totals.counts.flops is not None and TRAINING in whole:
+        whole = _divided(_split(whole, totals.counts, _clock_loss(stretches)), rest_shares)
         device_seconds = _shared(device_seconds, whole)
     price = run.segments[-1].start.usd_per_device_hour
     kinds = [kind for kind in TIME_KINDS if device_seconds.get(kind) or (whole or {}).get(kind)]
@@ -100,19 +102,30 @@ def _whole(flops: Mapping[str, float]) -> dict[str, int]:
     return whole
 
 
-def _split(whole: dict[str, int], totals: Totals, clock_loss: float | None) -> dict[str, int]:
+def _split(whole: dict[str, int], counts: Counts, clock_loss: float | None) -> dict[str, int]:
     """Training steps' part by what was done in them; what nothing explains is the rest."""
-    assert totals.flops is not None
+    assert counts.flops is not None
     split = {kind: flops for kind, flops in whole.items() if kind != TRAINING}
-    if totals.tokens and totals.useful_tokens is not None:
-        split[PADDING] = totals.flops * (totals.tokens - totals.useful_tokens) // totals.tokens
-    split[USEFUL] = totals.flops - split.get(PADDING, 0)
-    if totals.hardware_flops is not None:
-        split[RECOMPUTED] = totals.hardware_flops - totals.flops
+    if counts.tokens and counts.useful_tokens is not None:
+        split[PADDING] = counts.flops * (counts.tokens - counts.useful_tokens) // counts.tokens
+    split[USEFUL] = counts.flops - split.get(PADDING, 0)
+    if counts.hardware_flops is not None:
+        split[RECOMPUTED] = counts.hardware_flops - counts.flops
     if clock_loss is not None:
         split[CLOCK] = round(clock_loss)
     split[REST] = sum(whole.values()) - sum(split.values())
     return split
+
+
+def _divided(split: dict[str, int], shares: Mapping[str, float] | None) -> dict[str, int]:
+    """The rest by its shares: integers, of which the largest takes what rounding leaves."""
+    if not shares or split[REST] <= 0:
+        return split
+    rest = split[REST]
+    parts = {kind: int(rest * share) for kind, share in shares.items()}
+    largest = max(parts, key=lambda kind: parts[kind])
+    parts[largest] += rest - sum(parts.values())
+    return {**{kind: flops for kind, flops in split.items() if kind != REST}, **parts}
 
 
 def _clock_loss(stretches: Sequence[Stretch]) -> float | None:

@@ -76,7 +76,7 @@ def last_sign(path: Path) -> LastSign | None:
 
 
 def _how_far(progress: Progress) -> tuple[int, float]:
-    return progress.totals.batches, progress.time
+    return progress.totals.counts.batches, progress.time
 
 
 def totals_at_checkpoint(path: Path, step: int) -> Totals | None:

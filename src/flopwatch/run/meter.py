@@ -2,101 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from flopwatch.run.records import Totals, known_fields
+from flopwatch.run.counts import AMOUNTS, COUNTED, Counts, add, values
+from flopwatch.run.records import Totals
 
-
-class Amounts(NamedTuple):
-    """Work of a batch on one device; unknown amounts are `None`."""
-
-    flops: int | None = 0
-    tokens: int | None = 0
-    samples: int | None = 0
-    hardware_flops: int | None = 0
-    useful_tokens: int | None = 0
+_BATCHES, _STEPS = COUNTED.index("batches"), COUNTED.index("steps")
 
 
-AMOUNTS = Amounts._fields
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """All work of a process up to a moment.
 
-
-class Mark(NamedTuple):
-    """All work up to a moment: of each of `AMOUNTS` the sum of what is known, and how often it was not known.
-
-    Marks of several processes add up number by number; work between two marks of one process is their difference.
+    Attributes:
+        known: The sum of what is known.
+        unknown: How often each amount was not known, where it ever was not; so it is known between two moments whether
+            anything was unknown there.
     """
 
-    known: tuple[int, ...]
-    unknown: tuple[int, ...]
-    batches: int
-    steps: int
+    known: Counts = field(default_factory=Counts)
+    unknown: Mapping[str, int] = field(default_factory=dict)
+
+    def since(self, before: Mark) -> Counts:
+        """Return the work since an earlier mark."""
+        gaps: dict[str, Any] = {
+            name: None for name, count in self.unknown.items() if count != before.unknown.get(name, 0)
+        }
+        return replace(self.known - before.known, **gaps)
+
+    def all(self) -> Counts:
+        """Return the work since the beginning."""
+        return self.since(NOTHING_DONE)
 
 
-NOTHING_DONE = Mark((0,) * len(AMOUNTS), (0,) * len(AMOUNTS), 0, 0)
+NOTHING_DONE = Mark()
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Work between two moments; `None` where a part of it could not be counted."""
-
-    flops: int | None = 0
-    tokens: int | None = 0
-    samples: int | None = 0
-    batches: int = 0
-    steps: int = 0
-    hardware_flops: int | None = 0
-    useful_tokens: int | None = 0
-
-
-def between(before: Mark, after: Mark, ranks_per_replica: int = 1) -> Counts:
-    """Work from one mark to a later one.
+def of_all_ranks(marks: Sequence[Mark], ranks_per_replica: int) -> Mark:
+    """All ranks' work; batches and steps are the first rank's.
 
     Args:
-        before: The earlier mark.
-        after: The later one.
-        ranks_per_replica: How many of the processes behind the marks counted the same batch.
+        marks: Of every rank, in order.
+        ranks_per_replica: How many of the ranks counted the same batch.
     """
-    amounts = {
-        name: (after.known[place] - before.known[place]) // ranks_per_replica
-        if after.unknown[place] == before.unknown[place]
-        else None
-        for place, name in enumerate(AMOUNTS)
-    }
-    return Counts(**amounts, batches=after.batches - before.batches, steps=after.steps - before.steps)
-
-
-def add(left: int | None, right: int | None) -> int | None:
-    """Return a sum, or `None` if a part of it is unknown."""
-    return None if left is None or right is None else left + right
+    total = sum((each.known for each in marks), Counts())
+    amounts = {name: getattr(total, name) // ranks_per_replica for name in AMOUNTS}
+    unknown: Counter[str] = Counter()
+    for each in marks:
+        unknown.update(each.unknown)
+    return Mark(replace(marks[0].known, **amounts), unknown)
 
 
 class Meter:
-    """Adds up the batches and steps of this process."""
+    """Adds up the work of this process."""
 
     def __init__(self) -> None:
-        self._known = [0] * len(AMOUNTS)
-        self._unknown = [0] * len(AMOUNTS)
-        self._batches = 0
-        self._steps = 0
+        self._known = [0] * len(COUNTED)
+        self._unknown: dict[str, int] = {}
 
-    def add(self, amounts: Amounts, *, batches: int = 1) -> None:
-        """Add a micro-batch; an amount that is not known makes what it is part of unknown."""
-        for place, amount in enumerate(amounts):
+    def add(self, work: Counts) -> None:
+        """Add work; an amount that is not known makes what it is part of unknown."""
+        for place, amount in enumerate(values(work)):
             if amount is None:
-                self._unknown[place] += 1
+                self._unknown[COUNTED[place]] = self._unknown.get(COUNTED[place], 0) + 1
             else:
                 self._known[place] += amount
-        self._batches += batches
 
-    def step(self, count: int = 1) -> None:
-        """Add finished optimizer steps."""
-        self._steps += count
+    def end_batch(self, steps: int) -> None:
+        """Add a batch, and as many optimizer steps as ended with it."""
+        self._known[_BATCHES] += 1
+        self._known[_STEPS] += steps
 
     def mark(self) -> Mark:
         """Return all work of this process so far."""
-        return Mark(tuple(self._known), tuple(self._unknown), self._batches, self._steps)
+        return Mark(Counts(*self._known), self._unknown.copy())
 
 
 def totals_of(
@@ -112,7 +94,7 @@ def totals_of(
     kinds = {*initial.seconds_by_kind, *seconds_by_kind}
     return replace(
         initial,
-        **{name: add(getattr(initial, name), amount) for name, amount in asdict(work).items()},  # type: ignore[arg-type]
+        counts=initial.counts + work,
         seconds=initial.seconds + seconds,
         device_seconds=initial.device_seconds + seconds * devices,
         joules=add(initial.joules, joules),
@@ -120,8 +102,3 @@ def totals_of(
             kind: initial.seconds_by_kind.get(kind, 0.0) + seconds_by_kind.get(kind, 0.0) for kind in sorted(kinds)
         },
     )
-
-
-def totals_from(state: Mapping[str, Any]) -> Totals:
-    """The totals of a checkpoint; entries of other versions are left out."""
-    return Totals(**known_fields(Totals, state))

@@ -10,12 +10,12 @@ from flopwatch.run.records import Device, Totals, Window
 
 def mfu(window: Window, device: Device) -> float | None:
     """Return the MFU of a window, relative to the peak."""
-    return rates.utilization(window.flops, window.seconds, device.count, device.peak_flops_per_second)
+    return rates.utilization(window.counts.flops, window.seconds, device.count, device.peak_flops_per_second)
 
 
 def hfu(window: Window, device: Device) -> float | None:
     """Return the HFU of a window, relative to the peak."""
-    return rates.utilization(window.hardware_flops, window.seconds, device.count, device.peak_flops_per_second)
+    return rates.utilization(window.counts.hardware_flops, window.seconds, device.count, device.peak_flops_per_second)
 
 
 def doubt(value: float | None, device: Device) -> str | None:
@@ -33,7 +33,7 @@ def mfu_at_clock(window: Window, device: Device) -> float | None:
     if window.sm_clock_hz is None or device.flops_per_clock is None or window.clock_samples < FEWEST_SAMPLES:
         return None
     peak = device.flops_per_clock * window.sm_clock_hz
-    return rates.utilization(window.flops, window.seconds, device.count, peak)
+    return rates.utilization(window.counts.flops, window.seconds, device.count, peak)
 
 
 def tensor_mfu(window: Window, device: Device) -> float | None:
@@ -77,9 +77,9 @@ def used(
     """
     device_hours = totals.device_seconds / units.SECONDS_PER_HOUR
     return {
-        "flops": totals.flops,
-        "tokens": totals.tokens,
-        "samples": totals.samples,
+        "flops": totals.counts.flops,
+        "tokens": totals.counts.tokens,
+        "samples": totals.counts.samples,
         "steps": step,
         "epochs": epochs,
         "seconds": totals.seconds,

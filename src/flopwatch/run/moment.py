@@ -27,12 +27,17 @@ class Moment:
 
     def device_tflops(self) -> float | None:
         """Model TFLOP/s of one device."""
-        rate = rates.per_second(rates.fraction(self.window.flops, self.device.count), self.window.seconds)
+        rate = rates.per_second(rates.fraction(self.window.counts.flops, self.device.count), self.window.seconds)
         return None if rate is None else rate / units.SI_PREFIXES["T"]
 
     def megahertz(self, clock_hz: float | None) -> float | None:
         """A clock of the window; unknown where none was read."""
         return clock_hz / units.SI_PREFIXES["M"] if clock_hz and self.window.clock_samples > 0 else None
+
+    def memory_peak_frac(self) -> float | None:
+        """The most that tensors have held of the fullest device's memory, as a share of it."""
+        memory = self.window.memory
+        return None if memory is None else rates.fraction(memory.peak_bytes, memory.total_bytes)
 
     def device_hours(self) -> float:
         """Devices x hours of the run's processes."""

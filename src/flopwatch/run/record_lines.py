@@ -16,6 +16,8 @@ import msgspec
 
 from flopwatch import units
 from flopwatch.errors import RunFileError
+from flopwatch.run.counts import Counts
+from flopwatch.run.flat_totals import nested_record
 from flopwatch.run.records import (
     SCHEMA,
     Checkpoint,
@@ -23,6 +25,7 @@ from flopwatch.run.records import (
     End,
     Event,
     Hardware,
+    Profile,
     Progress,
     Start,
     Totals,
@@ -32,18 +35,21 @@ from flopwatch.run.records import (
 
 _LARGEST_INT = int(units.LARGEST)
 _LONGEST_TEXT = 2_000
-Record = Start | Device | Hardware | Work | Window | Progress | Event | Checkpoint | End
+Record = Start | Device | Hardware | Work | Window | Profile | Progress | Event | Checkpoint | End
 KINDS: Mapping[str, type[Any]] = {
     "start": Start,
     "device": Device,
     "hardware": Hardware,
     "work": Work,
     "window": Window,
+    "profile": Profile,
     "progress": Progress,
     "event": Event,
     "checkpoint": Checkpoint,
     "end": End,
 }
+_WITH_TOTALS = (Start, Window, Progress, Checkpoint, End)
+_ALWAYS_WRITTEN = ("schema", "totals", "counts")
 _KIND_OF = {cls: kind for kind, cls in KINDS.items()}
 
 
@@ -67,7 +73,7 @@ def _defaults(cls: Hashable) -> tuple[tuple[str, Any, bool], ...]:
     found = []
     for each in dataclasses.fields(typing.cast(Any, cls)):
         default = each.default if each.default_factory is dataclasses.MISSING else each.default_factory()
-        found.append((each.name, default, default is dataclasses.MISSING or each.name == "schema"))
+        found.append((each.name, default, default is dataclasses.MISSING or each.name in _ALWAYS_WRITTEN))
     return tuple(found)
 
 
@@ -85,7 +91,7 @@ class _Heading:
     schema: int = 0
 
 
-_PARTS: Mapping[Any, type[Any]] = {"Totals": Totals, "Device": Device}
+_PARTS: Mapping[Any, type[Any]] = {"Totals": Totals, "Counts": Counts, "Device": Device}
 _heading = msgspec.json.Decoder(_Heading)
 _decoders = {kind: msgspec.json.Decoder(cls) for kind, cls in KINDS.items()}
 
@@ -96,16 +102,14 @@ def from_json(line: str | bytes) -> Record | None:
     Raises:
         RunFileError: If the line is not a record, or is from a newer schema.
     """
-    if line[:3] == codecs.BOM_UTF8:
-        line = line[3:]
+    line = (line if isinstance(line, bytes) else line.encode(errors="replace")).removeprefix(codecs.BOM_UTF8)
     try:
         heading = _heading.decode(line)
         if heading.kind == "start" and heading.schema > SCHEMA:
             raise RunFileError(
                 f"written with schema {heading.schema}, this flopwatch reads up to {SCHEMA}; install a newer flopwatch"
             )
-        decoder = _decoders.get(heading.kind)
-        record = None if decoder is None else decoder.decode(line)
+        record = _decoded(line, heading.kind)
     except msgspec.ValidationError as error:
         raise RunFileError(f"not a record of a run file: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -116,18 +120,27 @@ def from_json(line: str | bytes) -> Record | None:
     return typing.cast("Record | None", record if isinstance(record, Window) else _shortened(record))
 
 
+def _decoded(line: bytes, kind: str) -> Record | None:
+    cls = KINDS.get(kind)
+    if cls in _WITH_TOTALS and b'"counts":' not in line:
+        return typing.cast("Record", msgspec.convert(nested_record(msgspec.json.decode(line)), cls))
+    return None if cls is None else typing.cast("Record", _decoders[kind].decode(line))
+
+
 def _believable(record: Any) -> Any:
     """A record without what contradicts it: hardware FLOPs below model FLOPs, more useful tokens than tokens."""
     changes: dict[str, Any] = {}
-    if isinstance(record, (Start, Window, Progress, Checkpoint, End)):
-        totals = _believable(record.totals)
-        changes = {} if totals is record.totals else {"totals": totals}
-    if isinstance(record, (Totals, Window, Work)):
+    if isinstance(record, _WITH_TOTALS):
+        changes["totals"] = _believable(record.totals)
+    if isinstance(record, (Window, Totals)):
+        changes["counts"] = _believable(record.counts)
+    if isinstance(record, (Counts, Work)):
         flops = record.training_flops if isinstance(record, Work) else record.flops
         if flops is not None and record.hardware_flops is not None and record.hardware_flops < flops:
             changes["hardware_flops"] = None
-    if isinstance(record, (Totals, Window)) and (record.useful_tokens or 0) > (record.tokens or 0):
+    if isinstance(record, Counts) and (record.useful_tokens or 0) > (record.tokens or 0):
         changes["useful_tokens"] = None
+    changes = {name: value for name, value in changes.items() if value is not getattr(record, name)}
     return dataclasses.replace(record, **changes) if changes else record
 
 

@@ -16,8 +16,9 @@ import msgspec
 
 from flopwatch import units
 from flopwatch.model.architecture import ComponentRow
+from flopwatch.run.counts import Counts
 
-SCHEMA = 1
+SCHEMA = 2
 Float = Annotated[float, msgspec.Meta(gt=-units.LARGEST, lt=units.LARGEST)]
 Amount = Annotated[float, msgspec.Meta(ge=0, lt=units.LARGEST)]
 Positive = Annotated[float, msgspec.Meta(ge=units.SMALLEST, lt=units.LARGEST)]
@@ -80,19 +81,12 @@ class Totals:
     Work is what was kept: steps that were done again after a restart are counted once, and what was done in vain is in
     `lost_steps`, `lost_flops` and `lost_seconds`. What was spent is all that was spent: `seconds` is wall time of the
     run's processes, without the time between them, `device_seconds` is it times devices, `joules` the energy of the
-    GPUs, each once. `hardware_flops` are `flops` with what activation checkpointing recomputes, `useful_tokens` are
-    `tokens` without padding, `seconds_by_kind` is kept time.
+    GPUs, each once. `seconds_by_kind` is kept time.
     """
 
-    flops: int | None = 0
-    tokens: int | None = 0
-    samples: int | None = 0
-    batches: int = 0
-    steps: int = 0
+    counts: Counts = field(default_factory=Counts)
     seconds: Amount = 0.0
     device_seconds: Amount = 0.0
-    hardware_flops: int | None = None
-    useful_tokens: int | None = None
     joules: int | None = None
     lost_steps: int | None = 0
     lost_flops: int | None = 0
@@ -187,6 +181,40 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class StepPhases:
+    """Where one optimizer step of the first rank spent its device's time, and what it ran on that device.
+
+    `seconds` are those of the whole step; what no phase holds is data, callbacks and logging. FLOPs are unknown where
+    the forward pass is not told apart; `backward_flops` are without `recomputed_flops`, which ran in the same seconds.
+    """
+
+    seconds: Amount
+    transfer_seconds: Amount
+    forward_seconds: Amount
+    backward_seconds: Amount
+    clip_seconds: Amount
+    optimizer_seconds: Amount
+    forward_flops: int | None = None
+    backward_flops: int | None = None
+    recomputed_flops: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """PyTorch's memory on the device that it fills most: bytes, and how often allocations had to be retried so far.
+
+    `peak_bytes` is the most that tensors have held so far, `reserved_bytes` what PyTorch holds of the device at most,
+    `allocated_bytes` what tensors hold at the window's end, `total_bytes` the device's memory.
+    """
+
+    peak_bytes: int
+    reserved_bytes: int
+    allocated_bytes: int
+    total_bytes: int
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """A stretch of training between two optimizer steps, about ten seconds long; work is of all devices together.
 
@@ -198,6 +226,8 @@ class Window:
     takes than if the slowest rank's own part of it (waiting for data, callbacks and, with DDP, the forward pass)
     were as short as the mean rank's. `pause_seconds` are those of validation and checkpoints in it; `epochs` are done.
     `budget_fraction` and the time left are of the budget that will end the run; `budgets` are all of the start's.
+    `phases` are of one step in it. `loss` is the mean over its batches of the first rank, `validation_loss` the last
+    one. In a `profiled` window a profiler made the steps slower, so it says nothing of the run's speed.
     """
 
     step: int
@@ -205,11 +235,7 @@ class Window:
     seconds: Float
     wall_seconds: Float
     data_wait_seconds: Float
-    steps: int
-    batches: int
-    flops: int | None
-    tokens: int | None
-    samples: int | None
+    counts: Counts
     totals: Totals
     first: bool = False
     sm_clock_hz: Amount | None = None
@@ -217,8 +243,6 @@ class Window:
     clock_samples: int = 0
     budget_fraction: Amount | None = None
     seconds_left: Float | None = None
-    hardware_flops: int | None = None
-    useful_tokens: int | None = None
     throttled: Mapping[str, Amount] | None = None
     throttled_frac: Amount | None = None
     throttle_counted: bool = False
@@ -232,6 +256,11 @@ class Window:
     pause_seconds: Mapping[str, Float] = field(default_factory=dict)
     epochs: Float | None = None
     budgets: tuple[BudgetShare, ...] = ()
+    phases: StepPhases | None = None
+    memory: Memory | None = None
+    loss: Float | None = None
+    validation_loss: Float | None = None
+    profiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -241,6 +270,22 @@ class Progress:
     time: Float
     step: int
     totals: Totals
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A few steps that a profiler recorded, up to `step`; such steps are a sample, and slower than others.
+
+    `step_seconds` is how long one took, `extra_seconds` what starting and stopping the profiler took. `trace` is where
+    the file was written, on that machine.
+    """
+
+    step: int
+    steps: int
+    step_seconds: Amount
+    extra_seconds: Amount
+    trace: str
+    rank: int = 0
 
 
 @dataclass(frozen=True)

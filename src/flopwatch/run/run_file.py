@@ -15,7 +15,7 @@ from typing import Any
 from flopwatch.errors import RunFileError
 from flopwatch.run.reading_bar import no_bar
 from flopwatch.run.record_lines import Record, from_json
-from flopwatch.run.records import Device, End, Event, Hardware, Start, Window, Work
+from flopwatch.run.records import Device, End, Event, Hardware, Profile, Start, Window, Work
 from flopwatch.run.window_list import MOST_WINDOWS, WindowList
 
 FILE_NAME = "run.jsonl"
@@ -76,6 +76,7 @@ class Segment:
     events: tuple[Event, ...]
     end: End | None
     hardware: Hardware | None = None
+    profiles: tuple[Profile, ...] = ()
 
 
 class Gathered:
@@ -87,6 +88,7 @@ class Gathered:
 
     def __init__(self, most_windows: int = MOST_WINDOWS) -> None:
         self._windows, self._events = WindowList(most_windows), deque[Event](maxlen=_MOST_EVENTS)
+        self._profiles = deque[Profile](maxlen=_MOST_EVENTS)
         self._latest: dict[type[Record], Any] = {}
 
     def add(self, record: Record) -> None:
@@ -95,6 +97,8 @@ class Gathered:
             self._windows.add(record)
         elif isinstance(record, Event):
             self._events.append(record)
+        elif isinstance(record, Profile):
+            self._profiles.append(record)
         else:
             self._latest[type(record)] = record
 
@@ -120,6 +124,7 @@ class Gathered:
             tuple(self._events),
             latest.get(End),
             latest.get(Hardware),
+            tuple(self._profiles),
         )
         return _later(segment, start.set_back_seconds) if start.set_back_seconds else segment
 

@@ -110,7 +110,23 @@ _TABLE = (
         "recomputation is {share} of hardware FLOPs",
         "if memory allows, checkpoint fewer layers",
     ),
-    TimeKind(REST, "part of steps", "kernels, communication, launch gaps", "kernels, network"),
+    TimeKind(
+        REST,
+        "part of steps",
+        "kernels, communication, launch gaps",
+        "kernels, network",
+        "kernels, communication and launch gaps take {share} of what the devices could have done, not told apart",
+        "FlopWatch(profile=True) records three steps and divides it",
+    ),
+    TimeKind("matmul_below_peak", "part of steps", "matrix products below the peak", "products"),
+    TimeKind("attention_below_peak", "part of steps", "attention below the peak", "attention"),
+    TimeKind("convolution_below_peak", "part of steps", "convolutions below the peak", "convolutions"),
+    TimeKind("other_compute", "part of steps", "memory-bound compute (norms, elementwise, loss)", "memory-bound"),
+    TimeKind("optimizer", "part of steps", "optimizer", "optimizer"),
+    TimeKind("communication", "part of steps", "communication that nothing hides", "communication"),
+    TimeKind("copies", "part of steps", "copies that nothing hides", "copies"),
+    TimeKind("launch_gaps", "part of steps", "launch gaps: the device waits for the host", "launch gaps"),
+    TimeKind("gaps", "part of steps", "other gaps between kernels", "gaps"),
     TimeKind(
         PADDING,
         "part of steps",
@@ -120,6 +136,20 @@ _TABLE = (
         "pack sequences, or batch them by length",
     ),
     TimeKind(USEFUL, "part of steps", "useful model FLOPs", "useful"),
+)
+# What a trace's parts of a step are among the rest, where a profile tells them apart.
+INSIDE_REST: Mapping[str, str] = MappingProxyType(
+    {
+        "matmul": "matmul_below_peak",
+        "attention": "attention_below_peak",
+        "convolution": "convolution_below_peak",
+        "other_compute": "other_compute",
+        "optimizer": "optimizer",
+        "communication_exposed": "communication",
+        "copy_exposed": "copies",
+        "idle_host": "launch_gaps",
+        "idle_other": "gaps",
+    }
 )
 # In the order in which they are shown: outside of training first, then inside, and last what it was all for.
 TIME_KINDS: Mapping[str, TimeKind] = MappingProxyType({each.name: each for each in _TABLE})

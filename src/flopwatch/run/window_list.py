@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
+from flopwatch.run import phases
+from flopwatch.run.counts import Counts
 from flopwatch.run.records import Window
 
+_T = TypeVar("_T")
 MOST_WINDOWS = 2**15
 _MOST_FIRSTS = 1000
 
@@ -93,25 +97,23 @@ def merged(windows: Sequence[Window]) -> Window:
         seconds=sum([window.seconds for window in windows]),
         wall_seconds=sum(walls),
         data_wait_seconds=sum([window.data_wait_seconds for window in windows]),
-        steps=sum([window.steps for window in windows]),
-        batches=sum([window.batches for window in windows]),
-        flops=_sum([window.flops for window in windows]),
-        tokens=_sum([window.tokens for window in windows]),
-        samples=_sum([window.samples for window in windows]),
+        counts=sum([window.counts for window in windows], Counts()),
         totals=last.totals,
         sm_clock_hz=_mean([window.sm_clock_hz for window in windows], samples),
         sm_clock_hz_min=min(_known(window.sm_clock_hz_min for window in windows), default=None),
         clock_samples=sum(samples),
         budget_fraction=last.budget_fraction,
         seconds_left=last.seconds_left,
-        hardware_flops=_sum([window.hardware_flops for window in windows]),
-        useful_tokens=_sum([window.useful_tokens for window in windows]),
         throttled=_means([window.throttled for window in windows], walls),
         throttled_frac=_mean([window.throttled_frac for window in windows], walls),
         throttle_counted=all(window.throttle_counted for window in windows),
         slow_clock_frac=_mean([window.slow_clock_frac for window in windows], walls),
         power_watts=_mean([window.power_watts for window in windows], walls),
         tensor_active=_mean([window.tensor_active for window in windows], walls),
+        phases=phases.together(window.phases for window in windows),
+        memory=_last(window.memory for window in windows),
+        loss=_mean([window.loss for window in windows], [window.counts.batches for window in windows]),
+        validation_loss=_last(window.validation_loss for window in windows),
         seconds_left_low=last.seconds_left_low,
         seconds_left_high=last.seconds_left_high,
         slowest_rank=_costliest_rank(windows),
@@ -131,12 +133,13 @@ def _costliest_rank(windows: Sequence[Window]) -> int | None:
     return max(cost, key=lambda rank: cost[rank], default=None)
 
 
+def _last(values: Iterable[_T | None]) -> _T | None:
+    """Return the last known value."""
+    return next((value for value in reversed(list(values)) if value is not None), None)
+
+
 def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
-
-
-def _sum(amounts: list[int | None]) -> int | None:
-    return None if None in amounts else sum(amounts)  # type: ignore[arg-type]
 
 
 def _mean(values: list[float | None], weights: Sequence[float]) -> float | None:

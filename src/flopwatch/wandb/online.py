@@ -82,7 +82,7 @@ def workspaces() -> tuple[ModuleType, ModuleType]:
         import wandb_workspaces.workspaces as views
     except ImportError as error:
         raise WandbError(
-            f"expected the package wandb-workspaces ({error}); run `pip install 'flopwatch[dashboard]'`"
+            f"expected the package wandb-workspaces ({error}); run `pip install 'wandb-workspaces>=0.4.13,<0.5'`"
         ) from None
     return views, reports
 
@@ -96,7 +96,7 @@ def connect() -> Any:
     try:
         import wandb
     except ImportError:
-        raise WandbError("expected the package wandb; run `pip install 'flopwatch[wandb]'`") from None
+        raise WandbError("expected the package wandb; run `pip install wandb`") from None
     mode = os.environ.get("WANDB_MODE", "online")
     if mode not in ("online", "run", "shared", ""):
         raise WandbError(f"WANDB_MODE is {mode!r}, but this command needs the server: unset it")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flopwatch.run.metric_table import METRICS, Chart
+from flopwatch.run.metric import Chart
+from flopwatch.run.metric_table import METRICS
 
-TOKENS, FLOPS, DEVICE_HOURS = "budget/tokens", "budget/flops", "budget/device_hours"
+TOKENS, FLOPS, DEVICE_HOURS, USD = "budget/tokens", "budget/flops", "budget/device_hours", "budget/usd"
+_LOSSES = ("loss/train", "loss/validation")
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,18 @@ class PanelSection:
 
 # Charts over something else than steps stand after the others of their section.
 _OVER = {
+    "Loss": (
+        Panel("Loss over tokens", _LOSSES, "", axis=TOKENS),
+        Panel("Loss over FLOPs", _LOSSES, "", axis=FLOPS),
+        Panel("Loss over device-hours", _LOSSES, "", axis=DEVICE_HOURS),
+        Panel("Loss over USD", _LOSSES, "", axis=USD),
+    ),
     "Efficiency": (
         Panel("MFU over tokens", ("perf/mfu",), "0 to 1", axis=TOKENS),
         Panel("MFU over device-hours", ("perf/mfu",), "0 to 1", axis=DEVICE_HOURS),
-    )
+    ),
 }
-_ORDER = ("Efficiency", "Budget", "Hardware", "Where time goes")
+_ORDER = ("Loss", "Efficiency", "Budget", "Hardware", "Where time goes")
 
 
 def _panels(section: str) -> tuple[Panel, ...]:
@@ -50,6 +58,8 @@ def _panels(section: str) -> tuple[Panel, ...]:
 
 
 SECTIONS = tuple(PanelSection(name, _panels(name)) for name in _ORDER)
+# Scatter plots with a point for every run: title and key.
+ACROSS_RUNS = (("Last validation loss", "loss/validation"), ("Last training loss", "loss/train"))
 # What `wandb.live.attach` gives a run at its end.
 TABLES = ("time", "components")
 PAGE = "report"

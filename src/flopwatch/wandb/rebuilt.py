@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from flopwatch import units
 from flopwatch.errors import WandbError
 from flopwatch.hardware.telemetry import FEWEST_SAMPLES
 from flopwatch.model.architecture import ComponentRow
+from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Device, End, Start, Status, Totals, Verification, Window, Work
 from flopwatch.run.run_file import Run, Segment
 from flopwatch.run.window_list import WindowList
@@ -116,9 +117,9 @@ def _capacity_before(made: _Rows, last: Window, started_at: float) -> float | No
     It knows of restarts on other devices, of which rows do not tell.
     """
     peak = made.device.peak_flops_per_second
-    if not made.run_mfu or last.totals.flops is None or peak is None:
+    if not made.run_mfu or last.totals.counts.flops is None or peak is None:
         return None
-    return last.totals.flops / made.run_mfu - (last.ended_at - started_at) * made.device.count * peak
+    return last.totals.counts.flops / made.run_mfu - (last.ended_at - started_at) * made.device.count * peak
 
 
 def _window(
@@ -137,11 +138,15 @@ def _window(
         seconds=seconds,
         wall_seconds=max(at - earlier.ended_at, 0.0) if earlier is not None else seconds,
         data_wait_seconds=seconds * (_number(row, "step/data_wait_frac") or _number(row, "perf/data_wait_frac") or 0.0),
-        steps=steps,
-        batches=steps,
-        flops=_amount(_number(row, "perf/device_tflops_per_sec"), seconds * device.count * _TERA),
-        tokens=_amount(_number(row, "perf/tokens_per_sec"), seconds),
-        samples=_amount(_number(row, "perf/samples_per_sec"), seconds),
+        counts=Counts(
+            flops=_amount(_number(row, "perf/device_tflops_per_sec"), seconds * device.count * _TERA),
+            tokens=_amount(_number(row, "perf/tokens_per_sec"), seconds),
+            samples=_amount(_number(row, "perf/samples_per_sec"), seconds),
+            hardware_flops=_hardware(row, seconds, device),
+            useful_tokens=None,
+            batches=steps,
+            steps=steps,
+        ),
         totals=totals,
         first=first,
         sm_clock_hz=None if clock is None else clock * _MEGA,
@@ -149,7 +154,6 @@ def _window(
         clock_samples=0 if clock is None else FEWEST_SAMPLES,  # a row has a clock from that many on
         budget_fraction=_number(row, "budget/fraction"),
         seconds_left=left[""],
-        hardware_flops=_hardware(row, seconds, device),
         throttled_frac=_number(row, "gpu/throttled_frac"),
         seconds_left_low=left["_low"],
         seconds_left_high=left["_high"],
@@ -167,9 +171,11 @@ def _totals(row: Mapping[str, Any], device: Device) -> Totals:
     hours, kwh = _number(row, "budget/device_hours") or 0.0, _number(row, "budget/kwh")
     device_seconds = hours * units.SECONDS_PER_HOUR
     return Totals(
-        flops=_amount(_number(row, "budget/flops"), 1),
-        tokens=_amount(_number(row, "budget/tokens"), 1),
-        samples=None,
+        counts=replace(
+            UNKNOWN,
+            flops=_amount(_number(row, "budget/flops"), 1),
+            tokens=_amount(_number(row, "budget/tokens"), 1),
+        ),
         seconds=device_seconds / device.count,
         device_seconds=device_seconds,
         joules=_amount(kwh, units.JOULES_PER_KWH),

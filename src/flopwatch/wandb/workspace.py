@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flopwatch.wandb.live import STEP_AXIS, SUMMARY
 from flopwatch.wandb.online import Project, View, connect, guarded, views_of, workspaces
-from flopwatch.wandb.panels import PAGE, SECTIONS, TABLES, Panel, PanelSection
+from flopwatch.wandb.panels import ACROSS_RUNS, FLOPS, PAGE, SECTIONS, TABLES, Panel, PanelSection
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
@@ -87,7 +87,7 @@ def _workspace(project: Project, name: str, prefix: str) -> Workspace:
             entity=project.entity,
             project=project.name,
             name=name,
-            sections=[_section(each, prefix) for each in SECTIONS] + [_end_section()],
+            sections=[*(_section(each, prefix) for each in SECTIONS), _across_runs(prefix), _end_section()],
             settings=ws.WorkspaceSettings(x_axis=STEP_AXIS, smoothing_type="none", max_runs=20),
         )
     return made
@@ -115,6 +115,25 @@ def line_plot(panel: Panel, prefix: str) -> Any:
         title_y=panel.unit,
         **smoothing,
     )
+
+
+def _across_runs(prefix: str) -> Any:
+    """Return what compares runs: a point for each, of its cost and its last loss, and how they differ."""
+    ws, wr = workspaces()
+    panels = [
+        wr.ScatterPlot(
+            title=f"{title} over FLOPs",
+            x=wr.SummaryMetric(f"{prefix}{FLOPS}"),
+            y=wr.SummaryMetric(f"{prefix}{key}"),
+            log_x=True,
+            running_ymin=True,
+        )
+        for title, key in ACROSS_RUNS
+    ]
+    panels.append(wr.RunComparer(diff_only="split"))
+    named = [_named(panel, "across", str(number)) for number, panel in enumerate(panels)]
+    layout = ws.SectionLayoutSettings(columns=_COLUMNS, rows=1)
+    return ws.Section(name="Across runs", is_open=True, panels=named, layout_settings=layout)
 
 
 def _end_section() -> Any:

@@ -1,20 +1,17 @@
 """What the fake driver shows of its GPUs, and what may be read of them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-LIST = """
-import dataclasses, json
-from flopwatch.hardware.nvml.inventory import list_gpus
-print(json.dumps([dataclasses.asdict(gpu) for gpu in list_gpus()]))
-"""
+SCRIPTS = Path(__file__).parent / "scripts"
 
 
 @pytest.fixture
 def gpus(python):
     def listed(driver, **environment):
-        result = python(LIST, environment={**driver.environment(), **environment})
+        result = python(SCRIPTS / "list_gpus.py", environment={**driver.environment(), **environment})
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
 

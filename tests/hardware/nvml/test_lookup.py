@@ -1,24 +1,14 @@
 """The right GPU: several of them in the driver, in another order than CUDA's, hidden, sliced, and without UUIDs."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from flopwatch.hardware.nvml.lookup import visible_entry
 
-FIND = """
-import json, sys
-from flopwatch.errors import DriverError
-from flopwatch.hardware.nvml.driver import ask
-from flopwatch.hardware.nvml import gauges
-from flopwatch.hardware.nvml.lookup import Address, find_gpu
-try:
-    gpu = find_gpu(Address(**json.loads(sys.argv[1])))
-    clock = gauges.sm_clock_hz(gpu.whole).value
-    print(json.dumps([ask("nvmlDeviceGetUUID", gpu.handle).value, clock / 1e6, gpu.is_slice, gpu.doubt]))
-except DriverError as error:
-    print(json.dumps(str(error)))
-"""
+SCRIPTS = Path(__file__).parent / "scripts"
+
 H100 = "NVIDIA H100 80GB HBM3"
 
 
@@ -31,7 +21,11 @@ def find(python, fake_driver):
         uuids = {"uuid__0": "GPU-aaaa", "uuid__1": "GPU-bbbb", "uuid__2": "GPU-bbcc"}
         fake_driver.set(count=3, **clocks, **uuids, **(state or {}))
         address = {"name": H100, **address}
-        result = python(FIND, json.dumps(address), environment={**fake_driver.environment(), **(environment or {})})
+        result = python(
+            SCRIPTS / "find_gpu.py",
+            json.dumps(address),
+            environment={**fake_driver.environment(), **(environment or {})},
+        )
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
 

@@ -29,12 +29,24 @@ class GivesUp(torch.autograd.Function):
         raise torch.OutOfMemoryError("out of memory")
 
 
-def test_autograd_tells_what_began_and_what_ended():
-    weights, backwards = torch.ones(3, requires_grad=True), Backwards()
+class OwnBackward(pl.LightningModule):
+    def backward(self, loss):
+        loss.backward()
+
+
+def own_on_the_object():
+    module = pl.LightningModule()
+    module.backward = lambda loss: loss.backward()
+    return module
+
+
+@pytest.mark.parametrize("module", [OwnBackward(), own_on_the_object(), nn.Linear(1, 1)])
+def test_autograd_tells_what_began_and_what_ended(module):
+    weights, backwards = torch.ones(3, requires_grad=True), Backwards(module)
 
     def loss(function=lambda x: x):
         made = function(weights * 2).sum()
-        backwards.expect(made)
+        backwards.begin(made)
         return made
 
     loss()
@@ -48,8 +60,19 @@ def test_autograd_tells_what_began_and_what_ended():
     with pytest.raises(torch.OutOfMemoryError):
         loss(GivesUp.apply).backward()
     assert backwards.take() == (0, 1)
-    backwards.expect(torch.ones(()))
-    backwards.expect(None)
+    backwards.begin(torch.ones(()))
+    backwards.begin(None)
+    assert backwards.take() == (0, 0)
+
+
+def test_lightnings_own_backward_is_told_by_its_hooks():
+    backwards = Backwards(pl.LightningModule())
+    loss = torch.ones(3, requires_grad=True).sum()
+    backwards.begin(loss)
+    assert loss._backward_hooks is None
+    backwards.end()
+    backwards.begin(loss)
+    assert backwards.take() == (1, 1)
     assert backwards.take() == (0, 0)
 
 
@@ -96,8 +119,8 @@ def fit(folder, model, every_n_steps, data=None, callbacks=(), **changes):
 def test_a_backward_that_did_not_run_is_not_counted(tmp_path, every_n_steps, known, first):
     segment = fit(tmp_path, Skips(known, first), every_n_steps)
     # Ten forwards, five of them with a backward.
-    assert segment.end.totals.flops == 5 * FLOPS_PER_BATCH + 5 * FORWARD
-    assert segment.end.totals.tokens == 10 * TOKENS_PER_BATCH
+    assert segment.end.totals.counts.flops == 5 * FLOPS_PER_BATCH + 5 * FORWARD
+    assert segment.end.totals.counts.tokens == 10 * TOKENS_PER_BATCH
 
 
 class Normed(pl.LightningModule):
@@ -119,7 +142,7 @@ def test_the_last_pass_of_weight_averaging_is_forward_only(tmp_path, every_n_ste
     # Two rows through 4 x 8 and 8 x 2 weights: 2 * 2 * 48 FLOPs; backward the gradients of both layers' weights, and of
     # the second one's input. Two epochs of ten batches train, the third one looks at all of them again.
     forward, gradients = 2 * 2 * 48, 2 * 2 * (32 + 16 + 16)
-    assert segment.end.totals.flops == 30 * forward + 20 * gradients
+    assert segment.end.totals.counts.flops == 30 * forward + 20 * gradients
 
 
 class RunsOut(Tiny):
@@ -144,8 +167,8 @@ class RunsOut(Tiny):
 def test_a_backward_that_was_given_up_is_what_was_seen_of_it(tmp_path, every_n_steps, known, caplog):
     segment = fit(tmp_path, RunsOut(known), every_n_steps)
     seen = every_n_steps == 1
-    assert segment.end.totals.flops == (9 * FLOPS_PER_BATCH + FORWARD if seen else None)
-    assert segment.end.totals.tokens == 10 * TOKENS_PER_BATCH
+    assert segment.end.totals.counts.flops == (9 * FLOPS_PER_BATCH + FORWARD if seen else None)
+    assert segment.end.totals.counts.tokens == 10 * TOKENS_PER_BATCH
     assert caplog.text.count("a backward pass did not finish") == 1
 
 
@@ -167,7 +190,7 @@ class ByHand(Tiny):
 @pytest.mark.parametrize("directly", [True, False])
 def test_a_backward_that_lightning_does_not_hear_of_counts(tmp_path, every_n_steps, known, directly):
     segment = fit(tmp_path, ByHand(known, directly), every_n_steps)
-    assert segment.end.totals.flops == 10 * FLOPS_PER_BATCH
+    assert segment.end.totals.counts.flops == 10 * FLOPS_PER_BATCH
     assert segment.work.verification == ("verified" if known else "watched")
 
 
@@ -187,12 +210,12 @@ class Joins(Tiny):
 
 def test_batches_with_more_backwards_are_another_kind(tmp_path):
     segment = fit(tmp_path, Joins(False), 1)
-    assert segment.end.totals.flops == (4 + 2 * 6) * FLOPS_PER_BATCH
+    assert segment.end.totals.counts.flops == (4 + 2 * 6) * FLOPS_PER_BATCH
 
 
 def test_a_new_number_of_backwards_is_watched_soon(tmp_path, monkeypatch):
     monkeypatch.setattr(Watcher, "_may", lambda *_: False)
     segment = fit(tmp_path, Joins(False), 1000)
     # The fifth batch is taken as the mean of the first, and watched is the sixth.
-    assert segment.end.totals.flops == (5 + 2 * 5) * FLOPS_PER_BATCH
+    assert segment.end.totals.counts.flops == (5 + 2 * 5) * FLOPS_PER_BATCH
     assert segment.work.verification == "sampled"

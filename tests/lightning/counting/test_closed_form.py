@@ -14,7 +14,7 @@ from flopwatch.lightning.counting.lengths import LateLengths
 from flopwatch.measure.results import Measurement
 from flopwatch.model.backward import EVERYTHING, Trainable
 from flopwatch.model.batch import Batch
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import Counts
 from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
 
 TOKENS = torch.zeros(2, 16, dtype=torch.long)
@@ -74,7 +74,7 @@ def test_what_a_watched_batch_bears_out_is_verified():
     assert one.work.note == "the parameters are equal; equal to a watched batch, to the FLOP"
     assert (one.work.training_flops, one.work.tokens, one.work.model_type) == (FLOPS_PER_BATCH, 32, "gpt2")
     assert sum(row.forward_flops for row in one.work.components) == one.work.forward_flops == FLOPS_PER_BATCH // 3
-    assert one.count(PAIR, None, PLAIN) == Amounts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, None)
+    assert one.count(PAIR, None, PLAIN) == Counts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, None)
     assert one.at_the_end() is one.work
 
 
@@ -83,7 +83,7 @@ def test_a_last_token_that_is_a_target_alone_is_found_out_and_kept_in_mind():
     one = counter(longer)
     assert (one.work.seq_len, one.work.training_flops) == (16, FLOPS_PER_BATCH)
     assert one.count(longer, None, PLAIN).tokens == 32
-    assert one.count(torch.zeros(2, 1, dtype=torch.long), None, PLAIN) == Amounts(samples=2)
+    assert one.count(torch.zeros(2, 1, dtype=torch.long), None, PLAIN) == Counts(samples=2)
 
 
 def test_what_ran_otherwise_is_refused_with_both_numbers():
@@ -126,8 +126,8 @@ def test_a_batch_that_the_shape_does_not_tell_is_not_counted_by_it(batch, said):
 def test_later_batches_that_cannot_be_read_are_unknown_and_empty_ones_are_no_work(caplog):
     one = counter()
     for _ in range(2):
-        assert one.count("text", None, PLAIN) == Amounts(None, None, None, None, None)
-        assert one.count((TOKENS[:, :0], TOKENS[:, :0]), None, PLAIN) == Amounts(samples=2)
+        assert one.count("text", None, PLAIN) == Counts(None, None, None, None, None)
+        assert one.count((TOKENS[:, :0], TOKENS[:, :0]), None, PLAIN) == Counts(samples=2)
     assert caplog.text.count("the shape of a batch is unknown") == 1
     assert caplog.text.count("a batch without tokens (2 x 0) counts as no work") == 1
 

@@ -7,7 +7,7 @@ from flopwatch.lightning.counting.batches import BatchReader
 from flopwatch.lightning.counting.contents import Contents
 from flopwatch.lightning.counting.counter import Cost, Subject, Warnings
 from flopwatch.lightning.counting.lengths import LateLengths
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import Counts
 
 TOKENS = torch.zeros(2, 16, dtype=torch.long)
 
@@ -18,30 +18,30 @@ def subject(module=None, batch_shape=None, *, sharded=False):
 
 
 def test_tokens_and_samples_of_a_batch_that_the_model_is_sure_to_be_fed():
-    assert Contents(subject(), (TOKENS, TOKENS)).amounts((TOKENS, TOKENS), 5, 6) == Amounts(5, 32, 2, 6, None)
+    assert Contents(subject(), (TOKENS, TOKENS)).amounts((TOKENS, TOKENS), 5, 6) == Counts(5, 32, 2, 6, None)
 
 
 def test_padding_is_no_useful_token():
     batch = {"input_ids": TOKENS, "attention_mask": torch.ones(2, 16).tril()}
     # A row with one token and a row with two.
-    assert Contents(subject(), batch).amounts(batch, 5, None) == Amounts(5, 32, 2, None, 3)
+    assert Contents(subject(), batch).amounts(batch, 5, None) == Counts(5, 32, 2, None, 3)
 
 
 def test_where_it_is_not_sure_that_the_model_is_fed_it_tokens_are_unknown_and_stay_so():
     contents = Contents(subject(), TOKENS)
     for batch in (TOKENS, (TOKENS, TOKENS)):
-        assert contents.amounts(batch, 5, 6) == Amounts(5, None, 2, 6, None)
+        assert contents.amounts(batch, 5, 6) == Counts(5, None, 2, 6, None)
 
 
 def test_a_batch_without_tokens_has_samples_alone():
     images = torch.zeros(3, 3, 8, 8)
-    assert Contents(subject(), (images, images)).amounts((images, images), 5, 6) == Amounts(5, None, 3, 6, None)
+    assert Contents(subject(), (images, images)).amounts((images, images), 5, 6) == Counts(5, None, 3, 6, None)
 
 
 def test_a_function_that_fails_on_a_batch_is_told_once(caplog):
     contents = Contents(subject(batch_shape=lambda batch: 1 / 0), TOKENS)
     for _ in range(2):
-        assert contents.amounts(TOKENS, 5, 6) == Amounts(5, None, 2, 6, None)
+        assert contents.amounts(TOKENS, 5, 6) == Counts(5, None, 2, 6, None)
     assert caplog.text.count("batch_shape failed") == 1
 
 

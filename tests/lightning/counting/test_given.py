@@ -7,7 +7,7 @@ from flopwatch.errors import ConfigError
 from flopwatch.lightning.counting.counter import Pattern, Seen
 from flopwatch.lightning.counting.given import GivenCounter
 from flopwatch.measure.results import Measurement
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import Counts
 from tests.lightning.counting.test_contents import subject
 
 BATCH = (torch.zeros(2, 16, dtype=torch.long),) * 2
@@ -19,7 +19,7 @@ def counter(function, look=None):
 
 def test_a_batch_costs_what_the_function_says():
     one = counter(lambda batch: 1000 * batch[0].shape[0])
-    assert one.count(BATCH, None, Pattern()) == Amounts(2000, 32, 2, None, None)
+    assert one.count(BATCH, None, Pattern()) == Counts(2000, 32, 2, None, None)
     assert (one.work.verification, one.work.training_flops, one.work.hardware_flops) == ("given", 2000, None)
     assert one.work.note == "given by the user's flops_per_batch; no batch was watched as a check"
     assert one.at_the_end() is one.work

@@ -4,11 +4,10 @@ import pytest
 
 from flopwatch.lightning.counting import guarded as module
 from flopwatch.lightning.counting.guarded import GuardedCounting
-from flopwatch.lightning.counting.lengths import UNKNOWN
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Work
 
-WORK, COUNTED = Work("verified", "a note"), Amounts(5, 4, 3, 5, 4)
+WORK, COUNTED = Work("verified", "a note"), Counts(5, 4, 3, 5, 4)
 
 
 class Counting:
@@ -26,7 +25,7 @@ class Counting:
         return value
 
     def __getattr__(self, name):
-        values = {"count": COUNTED, "contents": Amounts(None, 4, 3, None, 4), "settle": [COUNTED], "parameters": 7}
+        values = {"count": COUNTED, "contents": Counts(None, 4, 3, None, 4), "settle": [COUNTED], "parameters": 7}
         if name.startswith("__"):
             raise AttributeError(name)
 
@@ -56,18 +55,18 @@ def test_what_works_is_handed_on(guarded):
         *(COUNTED, [COUNTED], 7),
         *(WORK, None),
     )
-    for name in ("check_soon", "batch_begins", "batch_ends", "skip"):
+    for name in ("check_soon", "batch_begins", "backward_ends", "batch_ends", "skip"):
         getattr(one, name)()
     one.plan("batch")
     one.backward_begins("loss")
     one.release()
-    expected = [*("count", "settle", "parameters", "check_soon", "batch_begins", "batch_ends", "skip", "plan")]
-    assert one._counting.calls == [*expected, "backward_begins", "batch_ends"]
+    expected = ["count", "settle", "parameters", "check_soon", "batch_begins", "backward_ends", "batch_ends", "skip"]
+    assert one._counting.calls == [*expected, "plan", "backward_begins", "batch_ends"]
 
 
 def test_a_batch_that_cannot_be_counted_has_its_contents_alone_and_that_is_said_once(guarded, caplog):
     one = guarded("count")
-    assert [one.count("batch") for _ in range(2)] == [Amounts(None, 4, 3, None, 4)] * 2
+    assert [one.count("batch") for _ in range(2)] == [Counts(None, 4, 3, None, 4)] * 2
     assert caplog.text.count("counting the FLOPs of a batch failed, everything else continues") == 1
 
 
@@ -94,14 +93,16 @@ def test_a_first_batch_that_fails_is_withheld_with_the_reason_unless_it_was_said
 def test_what_cannot_even_be_set_up_counts_nothing_and_disturbs_nobody(guarded):
     one = guarded("init")
     assert (one.count("batch"), one.settle(), one.parameters(), one.at_the_end()) == (UNKNOWN, [], None, None)
-    for name in ("check_soon", "batch_begins", "batch_ends", "skip", "release"):
+    for name in ("check_soon", "batch_begins", "backward_ends", "batch_ends", "skip", "release"):
         getattr(one, name)()
     one.plan("batch")
     one.backward_begins("loss")
     assert one.news().note == "counting failed: KeyError: 'init'"
 
 
-@pytest.mark.parametrize("name", ["plan", "batch_begins", "batch_ends", "backward_begins", "check_soon", "skip"])
+@pytest.mark.parametrize(
+    "name", ["plan", "batch_begins", "batch_ends", "backward_begins", "backward_ends", "check_soon", "skip"]
+)
 def test_no_error_of_ours_reaches_the_users_step(guarded, name, caplog):
     one = guarded(name)
     getattr(one, name)(*(["batch"] if name in ("plan", "backward_begins") else []))

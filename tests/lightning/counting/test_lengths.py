@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flopwatch.lightning.counting.lengths import UNKNOWN, LengthReading, Lengths, documents_of, reading_of
+from flopwatch.lightning.counting.lengths import LengthReading, Lengths, documents_of, reading_of
 from flopwatch.lightning.counting.picking import Counting
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import UNKNOWN, Counts
 from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
 
 TOKENS = torch.zeros(2, 16, dtype=torch.long)
@@ -60,7 +60,7 @@ def counter(monkeypatch):
     one.batch_begins()
     model._loss((TOKENS, TOKENS)).backward()
     one.batch_ends()
-    assert one.count({"input_ids": TOKENS}) == Amounts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, None)
+    assert one.count({"input_ids": TOKENS}) == Counts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, None)
     assert one.news().verification == "verified"
     return one
 
@@ -79,21 +79,21 @@ class Late(LengthReading):
 
 
 BATCH = {"input_ids": TOKENS, "attention_mask": torch.ones(2, 16).tril()}
-COUNTED = Amounts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, 3)
+COUNTED = Counts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, 3)
 
 
 def test_work_whose_lengths_are_late_is_booked_when_they_arrive_and_nobody_waits(counter, monkeypatch):
     monkeypatch.setattr("flopwatch.lightning.counting.lengths.LengthReading", Late)
     monkeypatch.setattr(Late, "made", 0, raising=False)
     monkeypatch.setattr(Late, "arrived", 0)
-    assert [counter.count(BATCH) for _ in range(3)] == [Amounts()] * 3
+    assert [counter.count(BATCH) for _ in range(3)] == [Counts()] * 3
     assert counter.settle() == []
     Late.arrived = 2
     assert counter.settle() == [COUNTED] * 2
     Late.arrived = 4
-    assert counter.count(BATCH) == Amounts(), "it comes after the third, which is still owed"
+    assert counter.count(BATCH) == Counts(), "it comes after the third, which is still owed"
     assert counter.settle() == [COUNTED] * 2
-    assert counter.count(BATCH) == Amounts()
+    assert counter.count(BATCH) == Counts()
     assert counter.settle() == []
     assert counter.settle(last=True) == [UNKNOWN], "a length that never came is not guessed"
 
@@ -109,7 +109,7 @@ def test_lengths_that_cannot_be_read_cost_what_depends_on_them(counter, monkeypa
     monkeypatch.setattr(LengthReading, "lengths", fail)
     for _ in range(2):
         amounts = counter.count({"input_ids": TOKENS, "attention_mask": torch.ones(2, 16)})
-        assert amounts == Amounts(None, 32, 2, None, None)
+        assert amounts == Counts(None, 32, 2, None, None)
     assert caplog.text.count("reading the lengths in a batch failed") == 1
 
 

@@ -7,13 +7,13 @@ from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting import watcher
 from flopwatch.lightning.counting.counter import Pattern
 from flopwatch.lightning.counting.picking import Counting, WithheldCounter
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import Counts
 from tests.lightning.counting.test_contents import subject
 from tests.lightning.models import CONFIG, FLOPS_PER_BATCH, TinyGPT
 
 TOKENS = torch.zeros(2, 16, dtype=torch.long)
 PAIR = (TOKENS, TOKENS)
-COUNTED = Amounts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, None)
+COUNTED = Counts(FLOPS_PER_BATCH, 32, 2, FLOPS_PER_BATCH, None)
 
 
 def counting(model, **options):
@@ -28,6 +28,7 @@ def run(one, model, batch=PAIR, fed=PAIR):
     loss = model._loss(fed)
     one.backward_begins(loss)
     loss.backward()
+    one.backward_ends()
     one.batch_ends()
     return one.count(batch)
 
@@ -110,7 +111,7 @@ def test_what_nobody_can_watch_is_the_formula_where_it_is_sure_and_withheld_wher
     assert run(one, model) == COUNTED
     assert one.news().verification == "formula only"
     one = counting(Unknown())
-    assert run(one, model) == Amounts(None, 32, 2, None, None)
+    assert run(one, model) == Counts(None, 32, 2, None, None)
     work = one.news()
     assert work.verification == "withheld"
     assert "this version of torch cannot watch compiled modules" in work.note
@@ -142,7 +143,7 @@ def test_what_is_frozen_between_two_batches_is_seen_and_counted():
 def test_withheld_counts_all_but_flops_and_is_ready_to_count_again():
     one = WithheldCounter(subject(), PAIR, "no closed form", MeasurementError("nothing was seen"))
     assert one.work.note == "no closed form; and nothing was seen"
-    assert one.count(PAIR, None, Pattern()) == Amounts(None, 32, 2, None, None)
+    assert one.count(PAIR, None, Pattern()) == Counts(None, 32, 2, None, None)
     assert one.knows(PAIR, Pattern()), "one more batch would tell nothing"
     assert one.objection(PAIR, None, Pattern()) == "no closed form"
     assert one.at_the_end() is one.work

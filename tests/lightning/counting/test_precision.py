@@ -1,7 +1,6 @@
 """The precision of a run. Libraries that need a GPU are stood in for by classes of their names."""
 
-import subprocess
-import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +18,8 @@ from torch import nn
 from torch.distributed.fsdp import MixedPrecision as FSDPMixedPrecision
 
 from flopwatch.lightning.counting.precision import AutocastProbe, Precision, precision_of
+
+SCRIPTS = Path(__file__).parent / "scripts"
 
 
 def trainer(plugin, device="cuda", **strategy):
@@ -74,14 +75,8 @@ def test_float32_on_cuda_follows_torchs_setting(setting, expected):
     assert dtype_of(trainer(FullPrecision(), device="cpu"), weights()) == "fp32"
 
 
-def test_torchs_newer_precision_attribute_is_understood():
-    script = """
-import torch
-torch.backends.cuda.matmul.fp32_precision = "tf32"
-from flopwatch.lightning.counting.precision import _float32_matmul
-print(_float32_matmul())
-"""
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+def test_torchs_newer_precision_attribute_is_understood(python):
+    result = python(SCRIPTS / "matmul_attribute.py")
     assert result.stdout == "tf32\n"
 
 
@@ -123,28 +118,8 @@ def test_deepspeeds_own_config_counts(key, expected):
     assert dtype_of(trainer(FullPrecision(), device="cpu", config={key: {"enabled": False}}), weights()) == "fp32"
 
 
-FULLY_SHARD = """
-import sys, torch, torch.distributed as dist
-from types import SimpleNamespace
-from torch import nn
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from pytorch_lightning.plugins.precision import Precision
-from flopwatch.lightning.counting.precision import precision_of
-dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-def dtype(policy):
-    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-    mesh = dist.init_device_mesh("cpu", (1,)) if hasattr(dist, "init_device_mesh") else None
-    for part in (*module, module):
-        fully_shard(part, mesh=mesh, mp_policy=policy)
-    strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    return precision_of(SimpleNamespace(precision_plugin=Precision(), strategy=strategy), module).dtype
-mixed = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-print(dtype(mixed), dtype(MixedPrecisionPolicy()))
-"""
-
-
 def test_fully_shards_compute_dtype_counts(python):
-    result = python(FULLY_SHARD)
+    result = python(SCRIPTS / "fully_shard.py")
     assert result.stdout == "bf16 fp32\n", result.stderr
 
 
@@ -282,14 +257,6 @@ def test_fsdp_that_keeps_fp32_weights_multiplies_under_its_autocast():
     assert precision_of(run, weights()).dtype == "bf16"
 
 
-def test_convolutions_under_torchs_newer_attribute_are_understood():
-    script = """
-import torch
-from flopwatch.lightning.counting.precision import _float32_convolution
-torch.backends.cudnn.conv.fp32_precision = "ieee"
-print(_float32_convolution())
-torch.backends.cudnn.conv.fp32_precision = "tf32"
-print(_float32_convolution())
-"""
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+def test_convolutions_under_torchs_newer_attribute_are_understood(python):
+    result = python(SCRIPTS / "convolution_attribute.py")
     assert result.stdout == "fp32\ntf32\n"

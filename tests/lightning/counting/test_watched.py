@@ -119,7 +119,7 @@ def test_a_step_that_no_copy_could_run_is_counted_and_trains_as_without_us(tmp_p
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
     (segment,) = read_run(tmp_path).segments
     # 2 rows x 6 x 6 multiply-adds forward and for the weights.
-    assert segment.end.totals.flops == 10 * 2 * 2 * 2 * 36
+    assert segment.end.totals.counts.flops == 10 * 2 * 2 * 2 * 36
     assert segment.work.verification == "watched"
 
 
@@ -140,7 +140,7 @@ def test_a_run_whose_batches_cost_differently_says_how_many_were_guessed(tmp_pat
     # so the tenth is taken as the mean of the four.
     words = "4 watched batches ran 288 to 576 FLOPs, 1 others count as their mean"
     assert words in segment.work.note
-    assert segment.end.totals.flops == 8 * 288 + 576 + 360
+    assert segment.end.totals.counts.flops == 8 * 288 + 576 + 360
 
 
 class SharpnessAware(torch.optim.SGD):
@@ -172,5 +172,5 @@ def test_a_closure_that_runs_twice_counts_twice(tmp_path):
     trainer(tmp_path, FlopWatch(every_n_steps=4)).fit(Aware(), data)
     (segment,) = read_run(tmp_path).segments
     # Two passes of 2 rows x 36 multiply-adds, forward and for the weights, in each of ten steps.
-    assert segment.end.totals.flops == 10 * 2 * 2 * (2 * 2 * 36)
+    assert segment.end.totals.counts.flops == 10 * 2 * 2 * (2 * 2 * 36)
     assert segment.work.verification == "watched"

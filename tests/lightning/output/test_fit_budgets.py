@@ -7,6 +7,7 @@ import pytest
 
 from flopwatch.lightning.output.fit_budgets import Bounds, Spending, ends_with_an_epoch
 from flopwatch.run.budget import Budget
+from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Totals
 from tests import samples
 from tests.lightning.fakes import trainer
@@ -20,9 +21,8 @@ def bounds(*budgets, one=None, initial=Totals(), elapsed=0.0, **spending):  # no
 
 def window(step, **changes):
     """Ten steps in ten seconds without a pause, of 400 tokens each; ten seconds of wall time."""
-    totals = Totals(
-        flops=10, tokens=400 * step, batches=step, steps=step, seconds=float(step), device_seconds=2.0 * step
-    )
+    counts = Counts(flops=10, tokens=400 * step, batches=step, steps=step)
+    totals = Totals(counts, seconds=float(step), device_seconds=2.0 * step)
     values = {"wall_seconds": 10.0, "pause_seconds": {}, "totals": totals, "epochs": step / 10}
     return samples.window(step, 1000.0 + step, **{**values, **changes})
 
@@ -91,7 +91,8 @@ def test_pauses_are_kept_out_of_the_pace_and_count_for_energy():
     # Ten seconds of training and two of validation; 1,200 W in all of the twelve: 14,400 J.
     made.add(window(10, wall_seconds=12.0, pause_seconds={"validation": 2.0}))
     left = {
-        each.budget.unit: each.seconds_left for each in made.project(window(10, totals=Totals(joules=14_400, steps=10)))
+        each.budget.unit: each.seconds_left
+        for each in made.project(window(10, totals=Totals(Counts(steps=10), joules=14_400)))
     }
     assert left["joules"] == pytest.approx(8.0)
     # Ninety steps of a second, and what comes back of the pause.
@@ -107,7 +108,7 @@ def test_money_and_device_time_go_by_the_clock():
 
 
 def test_what_is_not_known_is_not_projected():
-    unknown = window(10, totals=Totals(flops=None, tokens=None))
+    unknown = window(10, totals=Totals(UNKNOWN))
     assert bounds(TOKENS, Budget(5, "flops")).project(unknown) == []
 
 

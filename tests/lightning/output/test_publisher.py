@@ -16,6 +16,7 @@ from flopwatch.lightning.output.windows import Windows
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.ranks.reading import Sum
 from flopwatch.run.budget import Budget
+from flopwatch.run.counts import Counts
 from flopwatch.run.records import Event, Totals, Window
 from tests import samples
 from tests.lightning.fakes import boundary, lap, mark, trainer
@@ -46,7 +47,7 @@ class Fit:
     """Windows of ten steps in ten seconds, each of so many FLOPs, that are published one after another."""
 
     def __init__(self, *budgets, one=None, **options):
-        self.output, self.windows = Kept(), Windows(1)
+        self.output, self.windows = Kept(), Windows()
         self.trainer = one or trainer()
         self.ranks = Ranks(SimpleNamespace(), 0, 1)
         self.bounds = Bounds(self.trainer, budgets, Totals(), 0.0, Spending(2))
@@ -59,7 +60,7 @@ class Fit:
         self.step, self.flops = self.step + steps, self.flops + flops
         own = mark(self.flops, self.step, self.step)
         self.windows.close(boundary(self.step, own, Sum(own, 0, telemetry), lap(), first=first, **changes))
-        totals = Totals(flops=self.flops, tokens=10 * self.step, steps=self.step, batches=self.step)
+        totals = Totals(Counts(flops=self.flops, tokens=10 * self.step, steps=self.step, batches=self.step))
         for closed in self.windows.complete():
             self.publisher.publish(closed, totals, samples.H100, 1e18, self.step)
         return self.output
@@ -85,9 +86,9 @@ def test_a_window_is_written_logged_on_lightnings_axis_and_shown():
     # 8e15 FLOPs in 10 s on two devices of 1e15.
     assert (axis, row["mine/perf/mfu"]) == (19, pytest.approx(0.4))
     # Ten steps in ten seconds and two seconds around them, 80 steps are left.
-    assert output.words == [{"mfu": "40%", "left": "1m 36s"}]
+    assert output.words == [{"mfu": "40%", "time_left": "1m36s"}]
     window = output.windows()[-1]
-    assert (window.step, window.flops, window.budget_fraction) == (20, 8 * PETA, 0.2)
+    assert (window.step, window.counts.flops, window.budget_fraction) == (20, 8 * PETA, 0.2)
     assert window.seconds_left == pytest.approx(96.0)
     assert row["mine/budget/fraction"] == 0.2
 

@@ -75,7 +75,7 @@ def test_a_page_that_cannot_be_put_there_is_said_and_the_rest_stands(output, cap
 
 
 def test_an_error_in_the_report_is_said_with_the_command_that_makes_it(output, caplog, monkeypatch):
-    monkeypatch.setattr(run_output, "summarize", lambda run: 1 / 0)
+    monkeypatch.setattr(run_output, "report_of", lambda run: 1 / 0)
     written(output).finish(report=True)
     assert f"no report was written (ZeroDivisionError: division by zero); `flopwatch report {output.file.path}`" in (
         caplog.text
@@ -93,9 +93,9 @@ def test_where_no_file_could_be_made_the_summary_is_from_memory(tmp_path, caplog
 
 def test_after_an_error_of_ours_the_file_holds_what_was_counted_up_to_it(output):
     output.file.write(samples.start())
-    output.abandon(Progress(1030.0, 5, Totals(flops=50, steps=5)))
+    output.abandon(Progress(1030.0, 5, Totals(samples.counts(flops=50, steps=5))))
     (segment,) = read_run(output.file.path).segments
-    assert (segment.end.status, segment.end.step, segment.end.totals.flops) == ("measuring stopped", 5, 50)
+    assert (segment.end.status, segment.end.step, segment.end.totals.counts.flops) == ("measuring stopped", 5, 50)
     assert [each.message for each in segment.events] == ["flopwatch failed here and measured nothing after this point"]
 
 

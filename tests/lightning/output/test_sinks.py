@@ -157,7 +157,7 @@ def moment(**changes):
     ("flops", "left", "words"),
     [
         # 8e15 FLOPs in 10 s on two devices of 1e15.
-        (8 * 10**15, 5400.0, {"mfu": "40%", "left": "1h 30m"}),
+        (8 * 10**15, 5400.0, {"mfu": "40%", "time_left": "1h30m"}),
         (None, None, {}),
         (0, None, {"mfu": "0%"}),
     ],

@@ -6,15 +6,15 @@ import pytest
 
 from flopwatch.hardware.telemetry import Telemetry
 from flopwatch.lightning.output import windows as module
-from flopwatch.lightning.output.windows import Windows, slowest_rank_ratio, unknown_work, window_of
+from flopwatch.lightning.output.windows import Windows, slowest_rank_ratio, window_of
 from flopwatch.lightning.ranks.reading import Sum
-from flopwatch.run.meter import Counts
+from flopwatch.run.counts import Counts
 from flopwatch.run.records import Totals
 from tests.lightning.fakes import boundary, lap, mark
 
 
-def complete(*boundaries, per_replica=1):
-    windows = Windows(per_replica)
+def complete(*boundaries):
+    windows = Windows()
     for each in boundaries:
         windows.close(each)
     return list(windows.complete())
@@ -31,14 +31,9 @@ def test_a_window_is_the_work_of_all_ranks_since_the_one_before():
     assert second.lap.seconds == 20.0
 
 
-def test_ranks_of_one_replica_count_a_batch_once():
-    (only,) = complete(boundary(1, mark(10, 1, 1), mark(40, 4, 1), lap()), per_replica=4)
-    assert (only.counts.flops, only.counts.tokens) == (10, 10)
-
-
 def test_an_earlier_window_is_waited_for_and_then_all_come_in_order():
     late = boundary(1, mark(10, 1, 1), mark(10, 1, 1))
-    windows = Windows(1)
+    windows = Windows()
     for each in (late, boundary(2, mark(20, 2, 2), mark(20, 2, 2), lap())):
         windows.close(each)
     assert list(windows.complete()) == []
@@ -75,7 +70,7 @@ def test_after_two_minutes_nobody_is_waited_for(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     late, hung = boundary(1, mark(10, 1, 1), None, lap()), boundary(2, mark(20, 2, 2), mark(20, 2, 2))
-    windows = Windows(1)
+    windows = Windows()
     for each in (late, hung):
         object.__setattr__(each, "closed_at", 1000.0)
         windows.close(each)
@@ -91,7 +86,7 @@ def test_the_device_is_waited_for_as_long_as_it_may_take(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(module.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    late, windows, looks = boundary(1, mark(10, 1, 1), mark(10, 1, 1)), Windows(1), []
+    late, windows, looks = boundary(1, mark(10, 1, 1), mark(10, 1, 1)), Windows(), []
 
     def look():
         looks.append(now[0])
@@ -113,9 +108,15 @@ def test_the_record_of_a_window_has_all_its_parts():
     (closed,) = complete(
         boundary(1, mark(10, 1, 1), SUM, lap(pause_seconds={"checkpoint": 2.0}), first=True, epochs=0.5)
     )
-    window = window_of(closed, Totals(flops=99), 2)
+    window = window_of(closed, Totals(Counts(99)), 2)
     assert (window.step, window.ended_at, window.seconds, window.wall_seconds) == (1, 1001.0, 10.0, 12.0)
-    assert (window.flops, window.tokens, window.totals.flops, window.first, window.epochs) == (20, 20, 99, True, 0.5)
+    assert (window.counts.flops, window.counts.tokens, window.totals.counts.flops, window.first, window.epochs) == (
+        20,
+        20,
+        99,
+        True,
+        0.5,
+    )
     assert (window.sm_clock_hz, window.power_watts, window.pause_seconds) == (1.6e9, 700.0, {"checkpoint": 2.0})
     # A step of 10 s is 2 s longer than if the slowest rank were as quick as the mean: 10 / 8.
     assert (window.slowest_rank, window.slowest_rank_ratio) == (1, 1.25)
@@ -129,9 +130,3 @@ def test_one_rank_alone_is_not_the_slowest():
 
 def test_a_rank_that_was_slower_than_the_step_is_long_has_no_ratio():
     assert slowest_rank_ratio(2.0, replace(SUM, slowest_seconds=9.0, mean_seconds=1.0)) is None
-
-
-def test_of_unknown_work_batches_and_steps_are_left():
-    assert unknown_work(Counts(flops=5, tokens=6, batches=2, steps=1)) == Counts(
-        flops=None, tokens=None, samples=None, batches=2, steps=1, hardware_flops=None, useful_tokens=None
-    )

@@ -3,10 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flopwatch.lightning.ranks.marks import RecentMarks, ends_window, step_mark
+from flopwatch.lightning.ranks.marks import RecentMarks, StepMark, ends_window
+from flopwatch.run.counts import Counts
 from flopwatch.run.meter import Mark
 
-MARK = Mark((1, 2, 3, 4, 5), (0, 0, 0, 0, 0), 1, 1)
+MARK = Mark(Counts(1, 2, 3, 4, 5, batches=1, steps=1))
 
 
 def steps_of(marks, window_steps):
@@ -16,7 +17,7 @@ def steps_of(marks, window_steps):
 def after(last, window_steps=1, kept=()):
     marks = RecentMarks()
     for step in range(1, last + 1):
-        marks.note(step, MARK, 0.0)
+        marks.note(StepMark(step, MARK, 0.0))
         if step in kept:
             marks.keep()
     return steps_of(marks, window_steps)
@@ -60,7 +61,7 @@ def test_windows_of_two_clocks_end_at_steps_that_the_other_has(first, pace, drif
     # When the second one publishes, its marks hold the first one's end.
     marks = RecentMarks()
     for step in range(max(ends[0] - 50, 1), ends[1] + 1):
-        marks.note(step, MARK, 0.0)
+        marks.note(StepMark(step, MARK, 0.0))
     if ends[1] >= ends[0]:
         assert ends[0] in steps_of(marks, ends[1] - first)
 
@@ -71,10 +72,3 @@ def test_a_window_is_never_shorter_than_seven_tenths_nor_empty():
     assert not ends_window(64, 0, 100.0, 10.0)
     # Seven seconds are seven steps: multiples of four end a window, others do not.
     assert [ends_window(step, 10, 10.0, 10.0) for step in (61, 62, 63, 64)] == [False, False, False, True]
-
-
-def test_a_mark_has_names_and_only_what_was_ever_unknown():
-    mark = step_mark(7, Mark((10**24, 2, 3, 4, 5), (0, 0, 6, 0, 0), 8, 7), 0.25)
-    assert mark.known == {"flops": 10**24, "tokens": 2, "samples": 3, "hardware_flops": 4, "useful_tokens": 5}
-    assert mark.unknown == {"samples": 6}
-    assert (mark.step, mark.batches, mark.steps, mark.own_microseconds) == (7, 8, 7, 250_000)

@@ -4,10 +4,12 @@ import msgspec
 import pytest
 
 from flopwatch.hardware.telemetry import Telemetry
+from flopwatch.lightning.ranks.marks import StepMark
 from flopwatch.lightning.ranks.publishing import SCHEMA, OwnRecord, RankReading, UnreadableRecord, decode
+from flopwatch.run.counts import COUNTED, Counts
 from flopwatch.run.meter import Mark
 
-MARK = Mark((5, 4, 3, 2, 1), (0, 0, 0, 0, 0), 2, 1)
+MARK = Mark(Counts(5, 4, 3, 2, 1, batches=2, steps=1))
 
 
 class Gpu:
@@ -30,18 +32,23 @@ def test_the_first_record_is_published_at_once_and_then_only_what_has_changed():
     first = taken(record)
     assert (first.schema, first.version, first.marks, first.left) == (SCHEMA, "0.2.0", [], None)
     assert record.take(0, 0) is None
-    record.note(1, MARK, 0.5)
+    record.note(StepMark(1, MARK, 0.5))
     assert record.take(0, 0) is None, "a step alone is no reason"
     record.keep(1, window=False)
     (mark,) = taken(record).marks
-    assert (mark.step, mark.known["flops"], mark.own_microseconds) == (1, 5, 500_000)
+    assert (mark.step, mark.work, mark.own_seconds) == (1, MARK, 0.5)
+
+
+def test_counts_of_other_fields_are_of_another_schema():
+    # What a rank does not send is read as 0, so a field more needs another number.
+    assert (SCHEMA, len(COUNTED)) == (2, 7)
 
 
 def test_the_gpu_is_read_over_a_window_at_its_end_alone_and_the_last_reading_stays():
     gpu = Gpu()
     record = OwnRecord("0.2.0", gpu)
     record.take(0, 0)
-    record.note(1, MARK, 0.0)
+    record.note(StepMark(1, MARK, 0.0))
     record.keep(1, window=True)
     assert taken(record).reading == RankReading(gpu.telemetry, 200, "GPU-a")
     record.touch()

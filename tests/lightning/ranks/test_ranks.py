@@ -12,9 +12,10 @@ from flopwatch.hardware.telemetry import Telemetry
 from flopwatch.lightning.ranks import ranks as module
 from flopwatch.lightning.ranks.publishing import RankReading, decode
 from flopwatch.lightning.ranks.ranks import Ranks, ranks_per_replica
+from flopwatch.run.counts import Counts
 from flopwatch.run.meter import Mark
 
-MARK = Mark((5, 4, 3, 2, 1), (0, 0, 0, 0, 0), 2, 1)
+MARK = Mark(Counts(5, 4, 3, 2, 1, batches=2, steps=1))
 READING = RankReading(Telemetry(5, 1.9e9), 700, "GPU-a")
 
 
@@ -95,7 +96,7 @@ def test_the_first_one_gets_the_sum_of_both_and_the_others_none(two):
     assert second.sum_at(2, MARK, 0.0) is None
     pending = first.sum_at(2, MARK, 0.0)
     first.wait_for(pending, time.monotonic() + 10)
-    assert pending.value.work.known == (10, 8, 6, 4, 2)
+    assert pending.value.work.known == Counts(10, 8, 6, 4, 2, batches=2, steps=1)
     assert first.are_well()
     assert not second.are_well(), "only the first one reads"
 

@@ -8,9 +8,10 @@ import torch.distributed as dist
 
 from flopwatch.hardware.telemetry import Telemetry
 from flopwatch.lightning.ranks import reading
-from flopwatch.lightning.ranks.marks import step_mark
+from flopwatch.lightning.ranks.marks import StepMark
 from flopwatch.lightning.ranks.publishing import SCHEMA, OwnRecord, RankReading, UnreadableRecord, decode
 from flopwatch.lightning.ranks.reading import Reader
+from flopwatch.run.counts import Counts
 from flopwatch.run.meter import Mark
 
 VERSION = "0.2.0"
@@ -19,10 +20,10 @@ VERSION = "0.2.0"
 class Job:
     """Ranks that publish into a store of this process."""
 
-    def __init__(self, count, readings=None):
+    def __init__(self, count, readings=None, per_replica=1):
         self.store = dist.HashStore()
         self.keys = [f"rank/{rank}" for rank in range(count)]
-        self.reader = Reader(self.keys, VERSION)
+        self.reader = Reader(self.keys, VERSION, per_replica)
         self.own = {}
         readings = readings or [RankReading()] * count
         self.records = [OwnRecord(VERSION, lambda window, one=one: one) for one in readings]
@@ -30,10 +31,11 @@ class Job:
     def does(self, rank, step, flops=None, own_seconds=0.0, window=True):
         """A rank does a step and publishes it; every step is worth 10**22 times its number plus one."""
         flops = step * 10**22 * (rank + 1) if flops is None else flops
-        mark = Mark((flops or 0, step, step, flops or 0, step), (int(flops == -1), 0, 0, 0, 0), step, step)
+        known = Counts(max(flops, 0), step, step, max(flops, 0), step, batches=step, steps=step)
+        mark = StepMark(step, Mark(known, {"flops": 1} if flops == -1 else {}), own_seconds)
         if rank == 0:
-            self.own[step] = step_mark(step, mark, own_seconds)
-        self.records[rank].note(step, mark, own_seconds)
+            self.own[step] = mark
+        self.records[rank].note(mark)
         self.records[rank].keep(step, window=window)
         self.publish(rank)
 
@@ -58,7 +60,7 @@ def test_a_sum_is_exact_and_settled_when_the_last_one_has_published():
     job.does(1, 4)
     job.reader.look(job.store)
     # 4 * 10**22 * (1 + 2 + 3), beyond 64 bits; tokens 4 of each; batches and steps of the first rank.
-    assert pending.value.work == Mark((24 * 10**22, 12, 12, 24 * 10**22, 12), (0,) * 5, 4, 4)
+    assert pending.value.work == Mark(Counts(24 * 10**22, 12, 12, 24 * 10**22, 12, batches=4, steps=4))
 
 
 def test_who_is_ahead_is_summed_at_the_step_that_is_asked_for():
@@ -66,14 +68,23 @@ def test_who_is_ahead_is_summed_at_the_step_that_is_asked_for():
     job.does(0, 4)
     for step in (2, 4, 6):
         job.does(1, step)
-    assert job.ask(4).value.work.known[0] == 4 * 10**22 * 3
+    assert job.ask(4).value.work.known.flops == 4 * 10**22 * 3
+
+
+def test_ranks_of_one_replica_count_a_batch_once():
+    job = Job(4, per_replica=2)
+    for rank in range(4):
+        job.does(rank, 2, flops=100)
+    # Four ranks, two of which share each batch: two batches' work.
+    work = job.ask(2).value.work.known
+    assert (work.flops, work.tokens, work.batches, work.steps) == (200, 4, 2, 2)
 
 
 def test_what_one_rank_does_not_know_is_counted_as_unknown():
     job = Job(2)
     job.does(0, 2)
     job.does(1, 2, flops=-1)
-    assert job.ask(2).value.work.unknown == (1, 0, 0, 0, 0)
+    assert job.ask(2).value.work.unknown == {"flops": 1}
 
 
 def test_a_rank_that_passed_the_step_by_makes_only_that_sum_unknown():
@@ -136,7 +147,7 @@ def test_silent_ranks_are_given_up_on_and_heard_again(monkeypatch):
     for rank in range(5):
         job.does(rank, 2)
     total = job.ask(2).value
-    assert total.work.known[1] == 12
+    assert total.work.known.tokens == 12
     # How they compare is not known over a window whose begin is not.
     assert total.slowest is None
 
@@ -198,12 +209,12 @@ def test_a_record_is_small_whatever_the_run_is():
     record = OwnRecord(
         VERSION, lambda window: RankReading(Telemetry(10, 1.9e9, 1.8e9, power_watts=700.0), 10**10, "GPU")
     )
-    mark = Mark((10**24, 10**13, 10**10, 10**24, 10**13), (0,) * 5, 10**9, 10**9)
+    mark = Mark(Counts(10**24, 10**13, 10**10, 10**24, 10**13, batches=10**9, steps=10**9))
     for step in range(10**6, 10**6 + 5000):
-        record.note(step, mark, 1e6)
+        record.note(StepMark(step, mark, 1e6))
     record.keep(10**6 + 5000, window=True)
     payload = record.take(0, 0)
     assert len(payload) < 4096
-    assert decode(payload, VERSION).marks[-1].known["flops"] == 10**24
+    assert decode(payload, VERSION).marks[-1].work.known.flops == 10**24
     with pytest.raises(UnreadableRecord):
         decode(payload[:-7], VERSION)

@@ -37,4 +37,4 @@ def test_one_of_which_all_was_known_at_once_waits_for_nobody():
     ],
 )
 def test_batches_of_a_step_that_is_not_finished_are_in_vain(batches, accumulated, kept):
-    assert kept_work(mark(batches, batches, 2), mark(8, 8, 2), accumulated).batches == kept
+    assert kept_work(mark(batches, batches, 2), mark(8, 8, 2), accumulated).known.batches == kept

@@ -1,27 +1,28 @@
 """Going on from a checkpoint, beside run files that are written by hand."""
 
 import os
-from dataclasses import asdict
 
 from flopwatch.lightning.session.restart import restart_from
+from flopwatch.run.counts import Counts
+from flopwatch.run.flat_totals import flat, totals_from
 from flopwatch.run.record_lines import to_json
 from flopwatch.run.records import Checkpoint, End, Progress, Totals
 from flopwatch.run.run_file import progress_path
 from tests import samples
 from tests.run.test_run_file import write
 
-KEPT = Totals(flops=800, steps=10, batches=10, seconds=20.0, device_seconds=40.0, hardware_flops=800, joules=100)
+KEPT = Totals(Counts(800, hardware_flops=800, steps=10, batches=10), 20.0, 40.0, joules=100)
 
 
 def state(run_file, **changes):
     named = None if run_file is None else str(run_file)
-    return {"totals": asdict(KEPT), "time": 1020.0, "started_at": 1000.0, "run_file": named, **changes}
+    return {"totals": flat(KEPT), "time": 1020.0, "started_at": 1000.0, "run_file": named, **changes}
 
 
 def ended(step=16, at=1032.0, status="failed", **changes):
     spent = {"flops": 80 * step, "steps": step, "batches": step, "seconds": at - 1000.0}
     spent |= {"device_seconds": 2 * (at - 1000.0), "joules": 160, **changes}
-    return End(status, at, step, Totals(**spent), {})
+    return End(status, at, step, totals_from(spent), {})
 
 
 def test_what_was_done_after_the_checkpoint_is_lost_and_what_it_took_is_spent(tmp_path):
@@ -29,7 +30,7 @@ def test_what_was_done_after_the_checkpoint_is_lost_and_what_it_took_is_spent(tm
     restart = restart_from(state(before), 10, tmp_path / "2" / "run.jsonl")
     totals = restart.totals
     # Six steps of 80 FLOPs, 12 s on two devices, 60 J.
-    assert (totals.flops, totals.steps) == (800, 10)
+    assert (totals.counts.flops, totals.counts.steps) == (800, 10)
     assert (totals.lost_steps, totals.lost_flops, totals.lost_seconds) == (6, 480, 12.0)
     assert (totals.seconds, totals.device_seconds, totals.joules) == (32.0, 64.0, 160)
     assert restart.words == "lost work of the previous process: 6 steps after the checkpoint, 12s"
@@ -63,23 +64,23 @@ def test_a_sibling_that_saved_nothing_is_lost_altogether(tmp_path):
 
 def test_where_the_file_is_gone_what_was_lost_is_unknown_and_what_was_kept_is_not(tmp_path):
     restart = restart_from(state(tmp_path / "1" / "run.jsonl"), 10, tmp_path / "2" / "run.jsonl")
-    assert (restart.totals.flops, restart.totals.lost_steps, restart.totals.joules) == (800, None, None)
+    assert (restart.totals.counts.flops, restart.totals.lost_steps, restart.totals.joules) == (800, None, None)
     assert restart.words.startswith("the lost work is unknown: the run file ")
     assert restart.words.endswith("; keep run files next to checkpoints")
 
 
 def test_totals_that_came_later_are_read_from_the_file(tmp_path):
-    later = Totals(flops=1600, steps=10, batches=10, seconds=20.0, device_seconds=40.0, joules=200)
+    later = Totals(Counts(1600, hardware_flops=1600, steps=10, batches=10), 20.0, 40.0, joules=200)
     records = [samples.start(), samples.WORK, Checkpoint(10, later), ended(10, 1020.0, flops=1600, joules=200)]
     before = write(tmp_path / "1" / "run.jsonl", records)
     here = tmp_path / "2" / "run.jsonl"
-    assert restart_from(state(before, totals_in_run_file=True), 10, here).totals.flops == 1600
-    assert restart_from(state(before), 10, here).totals.flops == 800
+    assert restart_from(state(before, totals_in_run_file=True), 10, here).totals.counts.flops == 1600
+    assert restart_from(state(before), 10, here).totals.counts.flops == 800
 
 
 def test_a_checkpoint_without_a_file_is_taken_as_it_is(tmp_path):
     restart = restart_from(state(None, set_back_seconds=5.0), 10, tmp_path / "run.jsonl")
-    assert (restart.totals.flops, restart.totals.lost_steps, restart.words) == (800, 0, None)
+    assert (restart.totals.counts.flops, restart.totals.lost_steps, restart.words) == (800, 0, None)
     assert restart.seen_until == 1025.0
 
 

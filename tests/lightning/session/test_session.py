@@ -53,11 +53,12 @@ class Fit:
                 loss = self.model._loss(BATCH)
                 session.forward_ended(loss)
                 loss.backward()
+                session.backward_ended()
         self.batches += 1
         if self.batches % self.accumulate == 0:
             trainer.global_step += 1
             trainer.fit_loop.epoch_loop._batches_that_stepped += 1
-        session.batch_ended(BATCH, skipped)
+        session.batch_ended(BATCH, None, skipped=skipped)
 
     def run(self, batches):
         for _ in range(batches):
@@ -76,12 +77,12 @@ def test_a_fit_is_a_start_the_work_its_windows_and_an_end(tmp_path):
     run = segment(tmp_path)
     assert run.work.verification == "verified"
     # Every two steps, after the first one, which is warm-up; the fifth step is left for the end.
-    assert [(each.step, each.first, each.flops, each.seconds) for each in run.windows] == [
+    assert [(each.step, each.first, each.counts.flops, each.seconds) for each in run.windows] == [
         *((1, True, FLOPS_PER_BATCH, 1.0), (2, False, FLOPS_PER_BATCH, 1.0)),
         *((4, False, 2 * FLOPS_PER_BATCH, 2.0), (5, False, FLOPS_PER_BATCH, 1.0)),
     ]
-    assert (run.end.status, run.end.step, run.end.totals.flops) == ("finished", 5, 5 * FLOPS_PER_BATCH)
-    assert (run.end.totals.tokens, run.end.totals.batches) == (5 * TOKENS_PER_BATCH, 5)
+    assert (run.end.status, run.end.step, run.end.totals.counts.flops) == ("finished", 5, 5 * FLOPS_PER_BATCH)
+    assert (run.end.totals.counts.tokens, run.end.totals.counts.batches) == (5 * TOKENS_PER_BATCH, 5)
     assert run.end.seconds["training"] == 5.0
     assert [step for step, row in fit.trainer.loggers[0].ours()] == [2, 4, 5]
 
@@ -90,7 +91,10 @@ def test_a_batch_that_training_skipped_is_a_batch_and_no_work(tmp_path):
     fit = Fit(tmp_path).begin().run(1)
     fit.batch(skipped=True)
     fit.session.finish("finished")
-    assert (segment(tmp_path).end.totals.flops, segment(tmp_path).end.totals.batches) == (FLOPS_PER_BATCH, 2)
+    assert (segment(tmp_path).end.totals.counts.flops, segment(tmp_path).end.totals.counts.batches) == (
+        FLOPS_PER_BATCH,
+        2,
+    )
 
 
 def test_nothing_of_ours_is_left_on_the_users_things(tmp_path):
@@ -129,7 +133,7 @@ def test_a_checkpoint_holds_the_totals_of_its_step_and_a_resumed_run_goes_on_fro
     second.session.finish("finished")
     start, end = read_run(tmp_path / "b").segments[-1].start, read_run(tmp_path / "b").segments[-1].end
     assert (start.resumed_from, start.step) == (state["run_file"], 3)
-    assert (end.totals.flops, end.totals.steps) == (5 * FLOPS_PER_BATCH, 5)
+    assert (end.totals.counts.flops, end.totals.counts.steps) == (5 * FLOPS_PER_BATCH, 5)
     # The first process's fourth and fifth step were done in vain.
     assert (end.totals.lost_steps, end.totals.lost_flops) == (2, 2 * FLOPS_PER_BATCH)
 
@@ -138,14 +142,14 @@ def test_a_checkpoint_in_the_middle_of_a_step_keeps_none_of_its_batches(tmp_path
     fit = Fit(tmp_path, accumulate=2).begin().run(3)
     assert fit.session.state_dict()["totals"]["batches"] == 2
     fit.session.finish("finished")
-    assert (segment(tmp_path).end.totals.batches, segment(tmp_path).end.totals.steps) == (3, 1)
+    assert (segment(tmp_path).end.totals.counts.batches, segment(tmp_path).end.totals.counts.steps) == (3, 1)
 
 
 def test_an_optimizers_own_products_are_hardware_work_of_each_step(tmp_path):
     fit = Fit(tmp_path, accumulate=2, optimizer_flops=1000).begin().run(4)
     fit.session.finish("finished")
     totals = segment(tmp_path).end.totals
-    assert (totals.flops, totals.hardware_flops) == (4 * FLOPS_PER_BATCH, 4 * FLOPS_PER_BATCH + 2000)
+    assert (totals.counts.flops, totals.counts.hardware_flops) == (4 * FLOPS_PER_BATCH, 4 * FLOPS_PER_BATCH + 2000)
 
 
 def test_a_budget_of_steps_ends_training_at_its_step(tmp_path):
@@ -181,7 +185,7 @@ def test_after_an_error_of_ours_what_was_counted_stays_and_everything_is_given_b
     fit = Fit(tmp_path).begin().run(3)
     fit.session.abandon()
     run = segment(tmp_path)
-    assert (run.end.status, run.end.step, run.end.totals.flops) == ("measuring stopped", 3, 3 * FLOPS_PER_BATCH)
+    assert (run.end.status, run.end.step, run.end.totals.counts.flops) == ("measuring stopped", 3, 3 * FLOPS_PER_BATCH)
     assert not {"start", "stop", "profile"} & set(fit.trainer.profiler.__dict__)
     assert not fit.session.has_totals
 
@@ -202,5 +206,5 @@ def test_a_last_window_that_fails_costs_that_window_alone(tmp_path, monkeypatch,
     fit = Fit(tmp_path).begin().run(2)
     monkeypatch.setattr(fit.session, "_conclude", lambda after_an_error: 1 / 0)
     fit.session.finish("finished")
-    assert (segment(tmp_path).end.status, segment(tmp_path).end.totals.steps) == ("finished", 2)
+    assert (segment(tmp_path).end.status, segment(tmp_path).end.totals.counts.steps) == ("finished", 2)
     assert "the last window failed, everything else continues" in caplog.text

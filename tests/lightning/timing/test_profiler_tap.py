@@ -34,6 +34,7 @@ def test_the_tap_listens_and_the_users_profiler_works_on(clock):
     profiler, watch = Profiler(), Stopwatch(clock)
     batches = []
     tap = ProfilerTap(profiler, watch, lambda: batches.append("begins"), lambda: batches.append("ends"))
+    tap.attach()
     for name in (*FOLLOWED, *IGNORED):
         profiler.start(name)
         clock.now += 1
@@ -56,6 +57,7 @@ def nothing():
 def test_lightnings_own_that_does_nothing_is_listened_to_by_its_contexts_too(clock):
     profiler, watch, batches = PassThroughProfiler(), Stopwatch(clock), []
     tap = ProfilerTap(profiler, watch, lambda: batches.append("begins"), lambda: batches.append("ends"))
+    tap.attach()
     with profiler.profile("run_training_batch"):
         clock.now += 2
     with profiler.profile("[Callback]X.on_train_batch_end"):
@@ -72,7 +74,7 @@ def test_lightnings_own_that_does_nothing_is_listened_to_by_its_contexts_too(clo
 
 def test_a_batch_that_fails_has_ended(clock):
     profiler, watch, batches = PassThroughProfiler(), Stopwatch(clock), []
-    ProfilerTap(profiler, watch, nothing, lambda: batches.append("ends"))
+    ProfilerTap(profiler, watch, nothing, lambda: batches.append("ends")).attach()
 
     def fails():
         with profiler.profile("run_training_batch"):
@@ -104,7 +106,7 @@ def test_the_users_profiler_is_inside_of_what_is_told(clock):
             self.stop(action_name)
 
     profiler = Users()
-    ProfilerTap(profiler, Stopwatch(clock), lambda: order.append("begins"), lambda: order.append("ends"))
+    ProfilerTap(profiler, Stopwatch(clock), lambda: order.append("begins"), lambda: order.append("ends")).attach()
     with profiler.profile("run_training_batch"):
         pass
     assert order == ["begins", "users start", "users stop", "ends"]

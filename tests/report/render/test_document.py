@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from flopwatch.report.render.document import TIME_LINE, WHAT_TO_DO, sections
+import pytest
+
+from flopwatch.report.render.document import TIME_LINE, WHAT_TO_DO, Bar, Section, sections
 from flopwatch.report.report import Counted, PlanLine, Point
 from flopwatch.report.waterfall import Part
 from flopwatch.run.records import Event
@@ -15,9 +17,19 @@ def of(report, heading):
 
 def test_sections_that_have_nothing_to_say_are_left_out_and_the_rest_is_in_order():
     assert [each.heading for each in sections(healthy())] == [
-        *("The run", "Speed and totals", "What to do", "Where wall time went", "Timeline", "GPUs"),
-        *("How FLOPs were counted", "Model: first batch on one device", "Notes", "Versions", "Definitions"),
+        *("What to do", "Where wall time went", "Timeline", "Budgets", "In the training loop, without warm-up"),
+        *("Over the whole run", "The run", "How FLOPs were counted", "GPUs", "Model: first batch on one device"),
+        *("Notes", "Versions", "Definitions"),
     ]
+
+
+def test_a_column_is_of_numbers_if_all_its_cells_are():
+    rows = (("1", "5", "5.1%", "n/a"), ("2", "words", "★ $5.00", "-3"))
+    assert Section("", rows, ("",) * 4).numeric == (False, False, True, True)
+
+
+def test_budgets_are_named():
+    assert of(healthy(), "Budgets").rows[1] == ("40 steps", "52.5% used")
 
 
 def test_the_plan_stands_beside_what_came():
@@ -35,24 +47,33 @@ PARTS = (
 )
 
 
-def test_the_waterfall_adds_up_and_says_that_nothing_is_paid_between_processes():
-    section = of(healthy(parts=PARTS), "Where the peak went")
-    assert section.columns == ("", "share", "FLOPs", "device-hours", "cost")
-    assert section.rows == (
-        ("start-up, through the first batch", "25.0%", "1 PFLOPs", "1", "$2.00"),
-        ("downtime between two processes", "25.0%", "1 PFLOPs", "1", "$0.00"),
-        ("useful model FLOPs", "50.0%", "2 PFLOPs", "2", "$4.00"),
-        ("total", "100.0%", "4 PFLOPs", "4", "$6.00"),
+SECONDS = {"setup": 1800.0, "interruption": 1800.0, "training": 3600.0}
+
+
+def test_one_table_has_the_parts_of_the_peak_as_losses_down_to_what_was_useful():
+    section = of(healthy(parts=PARTS, seconds=SECONDS, wall_seconds=7200.0), "Where the peak went")
+    assert section.columns == ("", "share", "wall time", "FLOPs", "device-hours", "cost")
+    assert section.rows[0] == ("start-up, through the first batch", "25.0%", "30m 00s", "1 PFLOPs", "1", "$2.00")
+    assert section.bars == (Bar(0.25, 0.75, "loss"), Bar(0.25, 0.5, "loss"), Bar(0.5, 0.0, "useful"), None)
+    assert section.sentences == (
+        "Training steps took 1h 00m, 50.0% of wall time; their parts are divided in proportion to FLOPs.",
+        "Downtime is not billed: it counts in shares and wall time, not in device-hours and cost.",
     )
-    assert section.shares == (0.25, 0.25, 0.5, None)
-    assert section.sentences == ("The total includes downtime, which is not billed.",)
+    assert of(healthy(parts=PARTS), "Where wall time went") is None
 
 
-def test_without_flops_and_prices_the_waterfall_is_of_time_alone():
-    parts = tuple(replace(each, flops=None, usd=None) for each in PARTS if each.kind != "interruption")
-    section = of(healthy(parts=parts), "Where the peak went")
-    assert section.columns == ("", "share", "device-hours")
-    assert section.rows[-1] == ("total", "100.0%", "3")
+def test_an_mfu_above_one_leaves_no_bar_longer_than_the_whole():
+    parts = (Part("setup", 10, 1.0, None), Part("rest", -30, 1.0, None), Part("useful", 120, 8.0, None))
+    setup, rest, useful, _ = of(healthy(parts=parts, seconds=SECONDS), "Where the peak went").bars
+    assert (setup.start, setup.share) == pytest.approx((0.9, 0.1))
+    assert (rest, useful) == (Bar(0.0, 1.0, "loss"), Bar(1.0, 0.0, "useful"))
+
+
+def test_without_known_flops_the_table_is_of_time_alone():
+    parts = tuple(replace(each, kind=each.kind.replace("useful", "training"), usd=None) for each in PARTS[::2])
+    section = of(healthy(parts=parts, seconds=SECONDS), "Where wall time went")
+    assert section.columns == ("", "share", "wall time", "device-hours")
+    assert section.rows[-1] == ("total", "100.0%", "35s", "3")
     assert section.sentences == ()
 
 
@@ -74,11 +95,11 @@ def test_the_time_line_leaves_warm_up_out_and_what_one_window_alone_knows():
     assert section.rows == (("MFU", "20%", "40%", "▁█"), ("tokens/s", "100", "100", "even"))
 
 
-def test_a_long_time_line_is_sixty_bars_of_means():
-    # A hundred and twenty windows, two in a bar: 0.1 and 0.3 are 0.2, at the end 0.5 and 0.5.
-    points = [point(place, 0.1 if place % 2 else 0.3) for place in range(118)] + [point(118, 0.5), point(119, 0.5)]
+def test_a_long_time_line_is_forty_bars_of_means():
+    # Eighty windows, two in a bar: 0.1 and 0.3 are 0.2, at the end 0.5 and 0.5.
+    points = [point(place, 0.1 if place % 2 else 0.3) for place in range(78)] + [point(78, 0.5), point(79, 0.5)]
     (mfu, _) = of(healthy(points=tuple(points)), TIME_LINE).rows
-    assert mfu == ("MFU", "10%", "50%", "▁" * 59 + "█")
+    assert mfu == ("MFU", "10%", "50%", "▁" * 39 + "█")
 
 
 def test_of_very_many_notes_two_hundred_are_shown():

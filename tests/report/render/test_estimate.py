@@ -8,7 +8,7 @@ import pytest
 from flopwatch.model.architecture import ComponentRow
 from flopwatch.model.batch import Batch
 from flopwatch.model.estimate import Estimate, PlannedRun
-from flopwatch.report.render.estimate import render_json, render_text
+from flopwatch.report.render.estimate import render_json, render_table, render_text
 
 ESTIMATE = Estimate(
     model_type="llama",
@@ -84,6 +84,60 @@ def test_routed_models_have_a_column_of_active_parameters():
     shown = flat(components=rows, active_parameters=500)
     assert shown[0] == "component parameters active forward FLOPs share"
     assert shown[2:4] == ["experts 600 100 6,000 75.0%", "head 400 n/a 2,000 25.0%"]
+
+
+def test_without_a_mask_there_is_no_attention_line_and_no_word_of_it():
+    shown = flat(is_masked=False)
+    assert "convention model: exact: every matrix multiplication" in shown
+    assert not any("attention" in line for line in shown)
+    assert "exact 2.4e+04 FLOPs, +20.00%" in flat(is_masked=False, convention="6nd", training_flops=20_000)
+
+
+def test_scenarios_are_rows_and_have_a_cost_where_there_is_a_price():
+    rows = tuple(replace(PLAN, mfu=mfu, seconds=786_090 * 0.4 / mfu) for mfu in (0.3, 0.5))
+    shown = flat(scenarios=rows, tokens=1, total_training_flops=1)
+    assert "hardware 1,024 x NVIDIA H100" in shown
+    # 786,090 s x 4 / 3 = 1,048,120 s = 12 days 3 hours; x 4 / 5 = 628,872 s = 7 days 7 hours.
+    assert [shown[-4], *shown[-2:]] == [
+        "MFU time GPU-hours cost",
+        "30% 12d 3h 223,600 $559,000",
+        "50% 7d 7h 223,600 $559,000",
+    ]
+    free = tuple(replace(each, usd=None) for each in rows)
+    assert flat(scenarios=free)[-4] == "MFU one batch GPU-hours"
+
+
+def test_what_trains_is_said_where_it_is_a_part():
+    shown = flat(trained_parameters=50, tuning="LoRA of rank 2 on 3 layers (q_proj), all else frozen")
+    assert "trained 50 parameters (5.0%): LoRA of rank 2 on 3 layers (q_proj), all else frozen" in shown
+    assert json.loads(render_json(replace(ESTIMATE, trained_parameters=50)))["trained_parameters"] == 50
+    assert json.loads(render_json(ESTIMATE))["trained_parameters"] == 1000
+
+
+def test_a_narrow_terminal_gets_shorter_names_or_rounded_numbers():
+    rows = (ComponentRow("model.layers[sparse].mlp.experts", 6 * 10**11, 6 * 10**14), ComponentRow("head", 400, 2_000))
+    result = replace(ESTIMATE, components=rows, forward_flops=6 * 10**14 + 2_000, scenarios=(PLAN,))
+    assert render_text(result, 120).splitlines()[2].split()[1:3] == ["600,000,000,000", "600,000,000,000,000"]
+    assert render_text(result, 75).splitlines()[2].split()[:2] == ["...ayers[sparse].mlp.experts", "600,000,000,000"]
+    rounded = ["model.layers[sparse].mlp.experts", "600B", "600", "TFLOPs", "100.0%"]
+    assert render_text(result, 70).splitlines()[2].split()[1:] == rounded[1:]
+    rows = (replace(rows[0], name=f"model.{'deep.' * 20}mlp"), rows[1])
+    lines = render_text(replace(result, components=rows), 80).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[2].startswith("...")
+    assert ".deep.mlp " in lines[2]
+
+
+def test_several_estimates_are_a_table_with_a_row_each():
+    planned = replace(ESTIMATE, tokens=1, total_training_flops=6 * 10**12, planned=PLAN, active_parameters=400)
+    table = render_table({"a": planned, "b": replace(planned, active_parameters=1000)}).splitlines()
+    assert table[0].split() == ["parameters", "active", "per", "token", "run", "time", "GPU-hours", "cost"]
+    assert table[2].split() == ["a", "1K", "400", "60", "FLOPs", "6", "TFLOPs", "9d", "2h", "223,600", "$559,000"]
+    assert table[3].split() == ["b", "1K", "60", "FLOPs", "6", "TFLOPs", "9d", "2h", "223,600", "$559,000"]
+    assert "batch       4 x 100 tokens" in table
+    images = replace(ESTIMATE, batch=Batch(4), batch_tokens=0)
+    # 24,000 FLOPs over four images.
+    assert render_table({"v": images}).splitlines()[2].split() == ["v", "1K", "6", "kFLOPs"]
 
 
 def test_a_model_without_products_has_no_shares():

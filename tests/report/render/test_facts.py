@@ -21,7 +21,7 @@ def healthy(work=samples.WORK, hardware=samples.HARDWARE, **changes):
 
 
 def totals(**changes):
-    return replace(healthy().totals, **changes)
+    return samples.changed(healthy().totals, **changes)
 
 
 def test_the_headline_by_hand():
@@ -31,8 +31,25 @@ def test_the_headline_by_hand():
         ("model FLOPs", "16.8 PFLOPs"),
         ("tokens", "8.4K"),
         ("wall time", "35s"),
-        ("device-hours", "0.0194"),  # 70 s
+        ("device time", "1m 10s"),  # two devices
     ]
+
+
+def test_without_an_mfu_the_headline_has_the_pace_and_no_rows_of_nothing():
+    images = totals(flops=None, tokens=None, samples=840)
+    report = healthy(mfu=None, run_mfu=None, totals=images, tokens_per_second=None, samples_per_second=40.0)
+    assert facts.headline(report) == [
+        *(("samples/s", "40"), ("step", "1s"), ("samples", "840"), ("wall time", "35s"), ("device time", "1m 10s")),
+    ]
+
+
+def test_a_run_says_what_it_took_and_how_it_ended():
+    hours = totals(device_seconds=7_200.0)
+    assert facts.spent_words(healthy(totals=hours, usd=5.0)) == "35s wall time, 2 device-hours, $5.00"
+    assert facts.subtitle(healthy()) == "finished at step 21, on 2 x NVIDIA H100 80GB HBM3"
+    assert facts.status_words(healthy(status="killed or still running")) == (
+        "last seen at step 21, no end recorded (killed, or still running)"
+    )
 
 
 def test_an_mfu_stands_with_its_peak_its_convention_and_how_it_was_counted():
@@ -130,44 +147,42 @@ def test_a_batch_in_a_few_words():
     assert facts.work_words(measured) == "24 kFLOPs per batch"
 
 
-def test_speed_says_what_it_leaves_out_and_what_is_padding():
-    lines = dict(facts.speed_lines(healthy(usd=12.5, totals=totals(useful_tokens=6_300))))
-    assert lines["MFU"] == "40% (training loop, without warm-up)"
-    assert lines["HFU"] == "50% (with recomputed FLOPs)"
-    assert lines["total tokens"] == "8.4K, 25.0% of them padding"
-    assert lines["budget of 40 steps"] == "52.5% used"  # 21 of 40
-    assert lines["cost"] == "$12.50"
+def test_speed_and_totals_say_what_they_are_of():
+    report = healthy(usd=12.5, totals=totals(useful_tokens=6_300))
+    speed, whole = dict(facts.speed_lines(report)), dict(facts.total_lines(report))
+    assert speed["MFU"] == "40%"
+    assert speed["HFU"] == "50% (with recomputed FLOPs)"
+    assert speed["samples/s"] == "4"  # 80 in 20 s
+    assert whole["run MFU"] == "24% (over all wall time)"
+    assert whole["tokens"] == "8.4K, 25.0% of them padding"
+    assert whole["cost"] == "$12.50"
+    assert facts.budget_lines(report.budgets)[1] == ("budget of 40 steps", "52.5% used")  # 21 of 40
 
 
-def test_what_is_unknown_reads_so_and_a_ratio_that_says_nothing_new_is_left_out():
-    lines = dict(facts.speed_lines(healthy(mfu=0.4, hfu=0.4, mfu_at_clock=None, tokens_per_second=None, run_mfu=None)))
-    assert {"HFU", "MFU at clock", "cost"}.isdisjoint(lines)
-    assert (lines["tokens/s"], lines["run MFU"]) == ("n/a", "n/a")
+def test_what_is_unknown_or_says_nothing_new_is_left_out():
+    report = healthy(mfu=0.4, hfu=0.4001, mfu_at_clock=None, tokens_per_second=None, run_mfu=None)
+    lines = dict([*facts.speed_lines(report), *facts.total_lines(report)])
+    assert {"HFU", "MFU at clock", "cost", "tokens/s", "run MFU"}.isdisjoint(lines)
+    assert "n/a" not in lines.values()
 
 
 def test_restarts_say_what_they_cost():
     assert facts.restart_lines(healthy()) == []
     lost = totals(lost_seconds=90.0, lost_steps=None, lost_flops=None)
-    (first, work, good) = facts.restart_lines(healthy(totals=lost, goodput=0.5))
+    (first, work) = facts.restart_lines(healthy(totals=lost))
     assert first == (
         "process 1",
         "1970-01-01 00:16:40 UTC, 35s: steps 0 to 21 on 2 x NVIDIA H100 80GB HBM3, 4 x 100 tokens,"
         " MFU 40% of 1 PFLOP/s per device, finished",
     )
     assert work[1].startswith("an unknown number of steps (n/a, 1m 30s) were repeated")
-    assert good == ("goodput", "50.0% of wall time went into kept steps")
 
 
-def test_what_the_gpus_did_and_what_could_not_be_read():
-    lines = dict(facts.hardware_lines(healthy(telemetry_coverage=0.5)))
-    assert lines["throttled"] == "25.0% of the time (by the driver's counters): power cap 25.0%"
-    assert lines["energy per token"] == "3.6 J"  # 1,200 W x 24 s of 8,000 tokens
-    assert lines["coverage"] == "readings cover only 50.0% of the time"
-    assert lines["not read"] == "utilization (Not Supported)"
-    unread = dict(facts.hardware_lines(healthy(sm_clock_hz=None, tensor_active=None, totals=totals(joules=None))))
-    assert (unread["SM clock"], unread["energy"]) == ("n/a", "n/a")
-    assert "tensor cores active" not in unread
-    assert facts.hardware_lines(healthy(hardware=None)) == []
+def test_of_very_many_processes_the_first_and_the_last_are_shown():
+    report = healthy()
+    many = facts.restart_lines(replace(report, processes=1_000, each_process=report.each_process * 1_000))
+    assert (len(many), many[20]) == (41, ("...", "960 more processes"))
+    assert many[-1][0] == "process 1000"
 
 
 def test_wall_time_is_the_largest_first_without_what_would_read_as_nothing():

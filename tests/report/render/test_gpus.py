@@ -63,7 +63,7 @@ def test_a_table_then_the_peaks_then_what_may_be_read():
     assert shown[2] == "0 My GPU 100 1200 of 1500 300 of 700 power cap 100 bf16 GPU-a"
     assert "peak bf16 100 TFLOP/s dense" in shown
     assert "at clock 1500 MHz" in shown
-    assert "all peaks, TFLOP/s bf16 100 fp8 200" in shown
+    assert "all peaks, TFLOP/s bf16 100, fp8 200" in shown
     assert "source a sheet (high confidence)" in shown
     assert "note a note" in shown
     assert shown[-3:] == ["what can be read on all GPUs (driver 580)", "SM clock yes", "energy no: Not Supported"]
@@ -119,3 +119,11 @@ def test_a_name_alone_has_no_table():
 def test_json_has_one_key_and_every_fact():
     (row,) = json.loads(render_json([facts()]))["gpus"]
     assert (row["name"], row["index"], row["event_reasons"], row["power_watts"]) == ("My GPU", 0, ["power_cap"], 300.0)
+
+
+def test_a_narrow_terminal_gets_the_columns_that_fit():
+    rows = [facts(), facts(replace(GPU, index=1))]
+    for width, last in ((200, "UUID"), (80, "peak, TFLOP/s"), (60, "peak, TFLOP/s")):
+        table = render_text(rows, width).splitlines()[:4]
+        assert table[0].endswith(last)
+        assert all(len(line) <= width for line in table)

@@ -1,11 +1,13 @@
 """The page: what it loads, and what cannot get into it."""
 
 import dataclasses
+from dataclasses import replace
 
 from flopwatch.report.comparison import Entry
 from flopwatch.report.render import RENDERERS, html
 from flopwatch.report.render.document import Section
 from flopwatch.report.report import summarize
+from flopwatch.run.records import Event
 from flopwatch.run.run_file import read_run
 from tests import samples
 from tests.report.render.test_facts import healthy
@@ -14,7 +16,15 @@ from tests.run.test_run_file import write
 
 
 def test_the_page_needs_no_network():
-    assert Page(html.render(healthy())).loads == []
+    loads = Page(html.render(healthy())).loads
+    assert loads
+    assert all(each.startswith("#") for each in loads), "all that is referred to is in the page"
+
+
+def test_the_contents_lead_to_every_section():
+    page = html.render(healthy())
+    for anchor in Page(page).loads:
+        assert page.count(f'id="{anchor[1:]}"') == 1, anchor
 
 
 def test_what_a_user_named_cannot_become_script(tmp_path):
@@ -32,10 +42,11 @@ def test_what_a_user_named_cannot_become_script(tmp_path):
 
 def test_the_headline_and_what_to_do_come_before_the_rest():
     page = Page(html.render(healthy())).text
-    # The peak of the basis, the advice, then the tables.
-    places = [page.index(words) for words in ("40%", "1 PFLOP/s dense", "What to do", "MFU over time", "The run")]
+    # The verdict, the peak of the basis, the contents, the advice, then the charts and tables.
+    shown = ("40% MFU of the datasheet's peak", "1 PFLOP/s dense", "Over time", "validate less often", "DDPStrategy")
+    places = [page.index(words) for words in shown]
     assert places == sorted(places)
-    assert "finished at step 21 on 2 x NVIDIA H100 80GB HBM3" in page
+    assert "finished at step 21, on 2 x NVIDIA H100 80GB HBM3" in page
     for column in ("highest", "from start to end"):
         assert column not in page, "charts stand in the place of the time line of bars"
 
@@ -51,4 +62,17 @@ def test_a_comparison_has_no_headline_and_needs_no_chart():
     assert "1 runs" in Page(page).text
     assert "a &lt;b&gt;" in page
     assert 'data-key="0.4"' in page
-    assert "plotly" not in page.lower()
+    assert "<svg" not in page
+
+
+def test_a_long_run_with_many_restarts_is_a_small_page():
+    report = healthy()
+    one = report.points[-1]
+    points = tuple(
+        replace(one, seconds=10.0 * place, mfu=0.4 + place % 997 / 1e4, first=place % 20 == 0, pauses=("validation",))
+        for place in range(32_768)
+    )
+    events = tuple(Event(float(place), "x" * 10_000) for place in range(5_000))
+    processes = report.each_process * 1_600
+    long = replace(report, points=points, events=events, processes=1_600, each_process=processes, notes=("y" * 10**6,))
+    assert 60_000 < len(html.render(long)) < 300_000

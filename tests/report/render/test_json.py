@@ -14,7 +14,8 @@ def read(report):
 
 def test_every_field_of_the_report_is_there_in_base_units():
     values = read(healthy())
-    assert set(values) == {each.name for each in fields(Report)}
+    assert set(values) == {"verdict", *(each.name for each in fields(Report))}
+    assert values["verdict"][0].startswith("40% MFU")
     assert (values["mfu"], values["wall_seconds"], values["device"]["peak_flops_per_second"]) == (0.4, 35.0, 1e15)
     assert values["seconds"]["training"] == 22.0
 

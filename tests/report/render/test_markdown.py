@@ -54,12 +54,13 @@ def test_a_section_is_a_heading_a_table_and_sentences():
     assert markdown.render_sections([plain]) == (
         "## A b\n\n|  |  |\n| --- | --- |\n| name | va\\|lue |\n\n- one\n- two"
     )
-    shares = Section("", (("a", "1%"),), ("what", "share"), shares=(0.01,))
-    assert markdown.render_sections([shares]) == "| what | share |\n| --- | ---: |\n| a | 1% |"
+    numbers = Section("", (("a", "1%", "words"),), ("what", "share", "why"))
+    assert markdown.render_sections([numbers]) == "| what | share | why |\n| --- | ---: | --- |\n| a | 1% | words |"
 
 
 def test_a_report_begins_with_its_numbers_and_what_they_are_held_against():
-    name, status, headline, basis, *_ = markdown.render(healthy()).split("\n\n")
-    assert (name, status) == ("# GPT", "finished at step 21 on 2 x NVIDIA H100 80GB HBM3")
+    name, status, verdict, headline, basis, *_ = markdown.render(healthy()).split("\n\n")
+    assert (name, status) == ("# GPT", "finished at step 21, on 2 x NVIDIA H100 80GB HBM3")
+    assert verdict.startswith("40% MFU of the datasheet's peak")
     assert headline.startswith("**40%** MFU · **24%** run MFU · **16.8 PFLOPs** model FLOPs")
     assert basis.startswith("MFU is relative to a peak of 1 PFLOP/s dense bf16")

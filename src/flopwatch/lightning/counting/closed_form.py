@@ -12,14 +12,14 @@ from flopwatch.lightning.counting import discovery
 from flopwatch.lightning.counting.batches import UnreadableBatchError
 from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
 from flopwatch.lightning.counting.discovery import FoundModel
-from flopwatch.lightning.counting.lengths import UNKNOWN, Lengths, reading_of
-from flopwatch.lightning.counting.shapes import has_pairs_of_its_own, samples_of
+from flopwatch.lightning.counting.lengths import Lengths, reading_of
+from flopwatch.lightning.counting.shapes import get, has_pairs_of_its_own, samples_of
 from flopwatch.model import backward, conventions
 from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
 from flopwatch.model.backward import Checkpointing, Trainable
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import Product
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Verification, Work
 
 _NO_SHAPE = "the shape of a batch is unknown; FLOPs and tokens are unknown from here on"
@@ -112,12 +112,12 @@ class ClosedForm:
             return {}
         return conventions.by_convention(self.architecture, shape)
 
-    def rows(self, shape: Batch) -> tuple[ComponentRow, ...]:
-        """Return the per-component table, with a row for adapters."""
+    def rows(self, shape: Batch, adapter_parameters: int) -> tuple[ComponentRow, ...]:
+        """Return the per-component table, with a row for adapters and their parameters."""
         rows = self.architecture.rows(shape)
         added = backward.added_forward_flops(self.architecture, shape, self.trainable)
         if added:
-            rows.append(ComponentRow("adapters", 0, added))
+            rows.append(ComponentRow("adapters", adapter_parameters, added))
         return tuple(rows)
 
 
@@ -142,7 +142,7 @@ class ClosedFormCounter:
         self._subject, self._found = subject, found
         self._checkpointing = discovery.checkpointing_of(found.module)
         self._forms: dict[int, ClosedForm] = {}
-        self._known: dict[Any, Amounts] = {}
+        self._known: dict[Any, Counts] = {}
         self._shorter_by = 0
         self._full_at = self._whole_step(training, look)
         stated = self._stated_at_first(batch)
@@ -226,7 +226,7 @@ class ClosedFormCounter:
             self._forms[training.parameters] = form
         return form
 
-    def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
+    def count(self, batch: Any, look: Look, training: Pattern) -> Counts:
         """What a batch of its shape costs; a dictionary look-up where batches are pairs of tensors.
 
         Raises:
@@ -239,12 +239,12 @@ class ClosedFormCounter:
         form, shape, alone = self._form(training), self._shape(batch), self._is_forward_only(training)
         if shape is None:
             self._subject.warnings.say("the shape of a batch is unknown; FLOPs and tokens are unknown from here on")
-            return UNKNOWN._replace(samples=samples_of(batch))
+            return replace(UNKNOWN, samples=samples_of(batch))
         if shape.empty:
             self._subject.warnings.say(
                 f"a batch without tokens ({shape.sequences} x {shape.seq_len}) counts as no work"
             )
-            return Amounts(samples=shape.sequences)
+            return Counts(samples=shape.sequences)
         amounts = self._subject.late.amounts(
             batch, lambda lengths: self._amounts(form, shape, lengths, alone), packed=self._packed
         )
@@ -252,11 +252,11 @@ class ClosedFormCounter:
             self._known[like] = amounts
         return amounts
 
-    def _amounts(self, form: ClosedForm, shape: Batch, lengths: Lengths, alone: bool) -> Amounts:
+    def _amounts(self, form: ClosedForm, shape: Batch, lengths: Lengths, alone: bool) -> Counts:
         if lengths.documents is not None and sum(lengths.documents) == shape.tokens:
             shape = Batch(shape.sequences, shape.seq_len, documents=lengths.documents)
         tokens, cost = form.architecture.tokens(shape) or None, form.forward_cost(shape) if alone else form.cost(shape)
-        return Amounts(cost.flops, tokens, shape.sequences, cost.hardware_flops, lengths.useful_tokens)
+        return Counts(cost.flops, tokens, shape.sequences, cost.hardware_flops, lengths.useful_tokens)
 
     def _shape(self, batch: Any) -> Batch | None:
         """Return the shape of a batch as the model sees it."""
@@ -272,6 +272,14 @@ class ClosedFormCounter:
     def knows(self, batch: Any, training: Pattern) -> bool:
         """Whether the closed form was made for what trains; it holds for all batches."""
         return training.parameters in self._forms
+
+    def cost(self, batch: Any, training: Pattern) -> Cost | None:
+        """Return what a batch costs that is no forward pass alone and of no packed documents."""
+        form, shape = self._form(training), self._shape(batch)
+        documents = self._packed and isinstance(get(batch, "position_ids"), torch.Tensor)
+        if shape is None or shape.empty or documents or self._is_forward_only(training):
+            return None
+        return replace(form.cost(shape), forward_flops=form.forward_flops(shape))
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """What a later batch ran where the closed form gives something else.
@@ -313,7 +321,7 @@ class ClosedFormCounter:
             forward_flops=form.forward_flops(shape),
             training_flops=cost.flops,
             hardware_flops=cost.hardware_flops,
-            components=form.rows(shape),
+            components=form.rows(shape, discovery.adapter_parameters(self._found)),
             conventions=form.by_convention(shape),
         )
 

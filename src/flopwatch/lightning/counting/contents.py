@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.counting.batches import UnreadableBatchError
 from flopwatch.lightning.counting.counter import Cost, Subject
 from flopwatch.lightning.counting.lengths import Lengths
-from flopwatch.lightning.counting.shapes import samples_of
+from flopwatch.lightning.counting.shapes import of_tensors_alone, samples_of
 from flopwatch.model.batch import Batch
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import Counts
 from flopwatch.run.records import Work
 
 _READING = "reading what a batch holds"
 _MOST_SHAPES = 10_000
-
-
-def _shapes(batch: Any) -> tuple[Any, ...] | None:
-    """The shapes of a plain tuple or list of tensors; it says nothing of lengths that would have to be read."""
-    if type(batch) not in (list, tuple):
-        return None
-    shapes = tuple((each.shape, each.dtype) for each in batch if type(each) is torch.Tensor)
-    return shapes if len(shapes) == len(batch) else None
 
 
 class Contents:
@@ -42,18 +32,19 @@ class Contents:
         # Of batches that are plain tuples of tensors, by their shapes: tokens and samples.
         self._known: dict[Any, tuple[int | None, int | None]] = {}
 
-    def amounts(self, batch: Any, flops: int | None, hardware_flops: int | None) -> Amounts:
+    def amounts(self, batch: Any, flops: int | None, hardware_flops: int | None) -> Counts:
         """Work of a batch of such FLOPs; padding is left out of useful tokens as soon as its mask is here."""
-        like = None if self._subject.reader.is_users else _shapes(batch)
+        # A dictionary may hold a mask, whose lengths have to be read.
+        like = None if self._subject.reader.is_users or type(batch) is dict else of_tensors_alone(batch)
         if like is not None and like in self._known:
-            return Amounts(flops, *self._known[like], hardware_flops, None)
+            return Counts(flops, *self._known[like], hardware_flops, None)
         shape, samples = self._shape(batch), self._apart.run(_READING, samples_of, batch)
         tokens = None if shape is None else shape.tokens or None
         if like is not None and len(self._known) < _MOST_SHAPES:
             self._known[like] = tokens, samples
 
-        def amounts_of(lengths: Lengths) -> Amounts:
-            return Amounts(flops, tokens, samples, hardware_flops, lengths.useful_tokens if tokens else None)
+        def amounts_of(lengths: Lengths) -> Counts:
+            return Counts(flops, tokens, samples, hardware_flops, lengths.useful_tokens if tokens else None)
 
         try:
             return self._subject.late.amounts(batch, amounts_of, packed=False)

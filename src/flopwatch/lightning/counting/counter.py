@@ -13,7 +13,7 @@ from flopwatch.lightning.counting.batches import BatchReader
 from flopwatch.lightning.counting.lengths import LateLengths
 from flopwatch.measure.results import Measurement
 from flopwatch.model.architecture import AttentionConvention
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import Counts
 from flopwatch.run.records import Work
 
 _logger = logging.getLogger("flopwatch")
@@ -97,7 +97,7 @@ class Counter(Protocol):
 
     work: Work
 
-    def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
+    def count(self, batch: Any, look: Look, training: Pattern) -> Counts:
         """What a batch cost.
 
         Args:
@@ -111,6 +111,9 @@ class Counter(Protocol):
 
     def knows(self, batch: Any, training: Pattern) -> bool:
         """Whether a batch's cost is known without watching it."""
+
+    def cost(self, batch: Any, training: Pattern) -> Cost | None:
+        """What a batch that was counted cost, its forward pass told apart; `None` where that is not known."""
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """Why what was seen of a batch shows that this way of counting no longer holds."""

@@ -53,7 +53,7 @@ def find_model(module: nn.Module, config: object | None) -> FoundModel:
             return FoundModel(architecture_of(found), where, module)
     raise ConfigError(
         "found no config with a 'model_type' on the module (looked at module.config, module.model.config,"
-        " module.hparams); pass FlopWatch(config=...)"
+        " module.hparams); if the model has one elsewhere, pass FlopWatch(config=...)"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from flopwatch.errors import ConfigError
 from flopwatch.lightning.counting.contents import Contents
 from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import Counts
 from flopwatch.run.records import Work
 from flopwatch.units import quoted
 
@@ -51,7 +51,7 @@ class GivenCounter:
             return flops
         raise ConfigError(f"flops_per_batch failed: expected a whole number of FLOPs, got {quoted(flops)}")
 
-    def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
+    def count(self, batch: Any, look: Look, training: Pattern) -> Counts:
         """What the function gives for the batch; hardware FLOPs are not known."""
         flops = None
         try:
@@ -63,6 +63,10 @@ class GivenCounter:
     def knows(self, batch: Any, training: Pattern) -> bool:
         """Return `True`: the user's function counts every batch."""
         return True
+
+    def cost(self, batch: Any, training: Pattern) -> Cost | None:
+        """Return `None`: the user's function does not tell the forward pass apart."""
+        return None
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """Return `None`: the user's count takes precedence."""

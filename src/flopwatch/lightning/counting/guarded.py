@@ -8,9 +8,9 @@ from torch import nn
 
 from flopwatch.errors import in_words
 from flopwatch.lightning.apart import Apart
-from flopwatch.lightning.counting.lengths import UNKNOWN
+from flopwatch.lightning.counting.counter import Cost
 from flopwatch.lightning.counting.picking import Counting
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Work
 
 _FLOPS = "counting the FLOPs of a batch"
@@ -64,16 +64,26 @@ class GuardedCounting:
         if self._counting is not None:
             self._apart.run("watching a batch", self._counting.batch_ends)
 
+    def hold(self, holds: bool) -> None:
+        """As `Counting.hold`."""
+        if self._counting is not None:
+            self._counting.hold(holds)
+
     def backward_begins(self, loss: Any) -> None:
         """As `Counting.backward_begins`."""
         if self._counting is not None:
             self._apart.run("watching a batch", self._counting.backward_begins, loss)
 
+    def backward_ends(self) -> None:
+        """As `Counting.backward_ends`."""
+        if self._counting is not None:
+            self._apart.run("watching a batch", self._counting.backward_ends)
+
     def release(self) -> None:
         """As `Counting.release`."""
         self.batch_ends()
 
-    def count(self, batch: Any) -> Amounts:
+    def count(self, batch: Any) -> Counts:
         """As `Counting.count`; FLOPs are unknown where it fails."""
         if self._counting is None:
             return UNKNOWN
@@ -83,12 +93,20 @@ class GuardedCounting:
             self._withhold(error)
         return self._apart.run("reading a batch", self._counting.contents, batch) or UNKNOWN
 
+    def was_watched(self) -> bool:
+        """Whether the batch that was counted last was watched."""
+        return self._counting is not None and self._counting.was_watched
+
+    def cost(self, batch: Any) -> Cost | None:
+        """As `Counting.cost`."""
+        return None if self._counting is None else self._apart.run(_FLOPS, self._counting.cost, batch)
+
     def skip(self) -> None:
         """As `Counting.skip`."""
         if self._counting is not None:
             self._apart.run(_FLOPS, self._counting.skip)
 
-    def settle(self, *, last: bool = False) -> list[Amounts]:
+    def settle(self, *, last: bool = False) -> list[Counts]:
         """As `Counting.settle`; what cannot be settled is unknown."""
         if self._counting is None:
             return []

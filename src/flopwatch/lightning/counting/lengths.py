@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.counting.shapes import get, is_tokens
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import UNKNOWN, Counts
 
 _LONGEST_WAIT = 1.0
 _READABLE = ("cpu", "cuda")  # of others torch cannot tell whether a copy has arrived without waiting for it
@@ -104,9 +104,9 @@ class LateLengths:
 
     def __init__(self) -> None:
         self._apart = Apart()
-        self._pending: deque[tuple[LengthReading, Callable[[Lengths], Amounts]]] = deque()
+        self._pending: deque[tuple[LengthReading, Callable[[Lengths], Counts]]] = deque()
 
-    def amounts(self, batch: Any, amounts_of: Callable[[Lengths], Amounts], *, packed: bool) -> Amounts:
+    def amounts(self, batch: Any, amounts_of: Callable[[Lengths], Counts], *, packed: bool) -> Counts:
         """Work of a batch, by its lengths; where they are late, nothing yet, and the work comes out of `settle`.
 
         Args:
@@ -120,9 +120,9 @@ class LateLengths:
         if reading.ready() and not self._pending:
             return self._read(reading, amounts_of)
         self._pending.append((reading, amounts_of))
-        return Amounts()
+        return Counts()
 
-    def settle(self, *, last: bool) -> list[Amounts]:
+    def settle(self, *, last: bool) -> list[Counts]:
         """Work of earlier batches whose lengths have arrived in the meantime; at the `last` call, of all."""
         settled = []
         while self._pending and (self._pending[0][0].ready(wait=last) or last):
@@ -130,12 +130,9 @@ class LateLengths:
             settled.append(self._read(reading, amounts_of) if reading.ready() else UNKNOWN)
         return settled
 
-    def _read(self, reading: LengthReading, amounts_of: Callable[[Lengths], Amounts]) -> Amounts:
+    def _read(self, reading: LengthReading, amounts_of: Callable[[Lengths], Counts]) -> Counts:
         """Work by lengths that are here; where they cannot be read, what does not depend on them."""
         lengths = self._apart.run("reading the lengths in a batch", reading.lengths)
         if lengths is not None:
             return amounts_of(lengths)
-        return amounts_of(Lengths())._replace(flops=None, hardware_flops=None, useful_tokens=None)
-
-
-UNKNOWN = Amounts(None, None, None, None, None)
+        return replace(amounts_of(Lengths()), flops=None, hardware_flops=None, useful_tokens=None)

@@ -13,7 +13,16 @@ from flopwatch.lightning.counting.backwards import Backwards
 from flopwatch.lightning.counting.batches import BatchReader
 from flopwatch.lightning.counting.closed_form import ClosedFormCounter
 from flopwatch.lightning.counting.contents import Contents
-from flopwatch.lightning.counting.counter import Counter, Look, Pattern, Seen, Subject, TrainingParameters, Warnings
+from flopwatch.lightning.counting.counter import (
+    Cost,
+    Counter,
+    Look,
+    Pattern,
+    Seen,
+    Subject,
+    TrainingParameters,
+    Warnings,
+)
 from flopwatch.lightning.counting.discovery import FoundModel
 from flopwatch.lightning.counting.given import FlopsPerBatch, GivenCounter
 from flopwatch.lightning.counting.lengths import LateLengths
@@ -21,7 +30,7 @@ from flopwatch.lightning.counting.shapes import BatchShape
 from flopwatch.lightning.counting.watched import WatchedCounter
 from flopwatch.lightning.counting.watcher import Watcher
 from flopwatch.model.architecture import AttentionConvention
-from flopwatch.run.meter import Amounts
+from flopwatch.run.counts import Counts
 from flopwatch.run.records import Work
 
 _logger = logging.getLogger("flopwatch")
@@ -34,13 +43,17 @@ class WithheldCounter:
         self._contents, self._why = Contents(subject, batch), why
         self.work = Work("withheld", f"{why}; and {error}")
 
-    def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
+    def count(self, batch: Any, look: Look, training: Pattern) -> Counts:
         """Count everything except FLOPs."""
         return self._contents.amounts(batch, None, None)
 
     def knows(self, batch: Any, training: Pattern) -> bool:
         """Watching one more batch tells nothing; a check now and then does."""
         return True
+
+    def cost(self, batch: Any, training: Pattern) -> Cost | None:
+        """Return `None`: it is withheld."""
+        return None
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """A batch that could be watched after all is a reason to count."""
@@ -83,13 +96,14 @@ class Counting:
         self._given = flops_per_batch or (method if callable(method) else None)
         self._watcher = Watcher(module, several_ranks=several_ranks)
         self._training = TrainingParameters(module)
-        self._backwards = Backwards()
+        self._backwards = Backwards(module)
         self._planned = self._last = Pattern()
         self._checked: set[Pattern] = set()
         self._warnings = Warnings()
         self._counter: Counter | None = None
         self._news: Work | None = None
         self._contents: Contents | None = None
+        self.was_watched = False
         inputs = "tokens" if self._found is None else self._found.architecture.inputs
         sharded = discovery.is_sharded(module, strategy)
         self._subject = Subject(
@@ -109,21 +123,31 @@ class Counting:
 
     def plan(self, batch: Any) -> None:
         """Decide whether to watch the next batch."""
-        self._planned = self._last._replace(parameters=self._training.now())
+        self._planned = self._last
         known = self._counter is None or self._counter.knows(batch, self._planned)
         self._watcher.plan(due=self._planned not in self._checked, known=known)
 
     def batch_begins(self) -> None:
         """The batch that was planned begins to run; what was frozen or thawed since is watched."""
-        self._planned = self._planned._replace(parameters=self._training.now())
-        if self._planned not in self._checked:
-            self._watcher.want()
+        parameters = self._training.now()
+        if parameters != self._planned.parameters:
+            self._planned = self._planned._replace(parameters=parameters)
+            if self._planned not in self._checked:
+                self._watcher.want()
         self._backwards.take()
         self._watcher.start()
 
+    def hold(self, holds: bool) -> None:
+        """Watch no batch for a while, or go on watching."""
+        self._watcher.holds = holds
+
     def backward_begins(self, loss: Any) -> None:
-        """A backward pass from this loss may follow; whether it does is what autograd tells."""
-        self._backwards.expect(loss)
+        """A backward pass from this loss begins."""
+        self._backwards.begin(loss)
+
+    def backward_ends(self) -> None:
+        """It has finished."""
+        self._backwards.end()
 
     def batch_ends(self) -> None:
         """Note that the batch has run or was aborted."""
@@ -133,9 +157,10 @@ class Counting:
         """Stop watching, whatever happens."""
         self._watcher.stop()
 
-    def count(self, batch: Any) -> Amounts:
+    def count(self, batch: Any) -> Counts:
         """Work of a batch that was run; where its lengths are late, nothing yet (see `settle`)."""
         look = self._watcher.take(self._subject.attention)
+        self.was_watched = look is not None
         training = Pattern(self._training.now(), *self._backwards.take())
         if look is not None:
             self._checked |= {training, self._planned}
@@ -148,7 +173,7 @@ class Counting:
             return self._counted(self._counter, batch, look, training)
         return self._counter.count(batch, None, training)
 
-    def _counted(self, counter: Counter, batch: Any, look: Look, training: Pattern) -> Amounts:
+    def _counted(self, counter: Counter, batch: Any, look: Look, training: Pattern) -> Counts:
         try:
             return counter.count(batch, look, training)
         except ConfigError as error:
@@ -158,18 +183,22 @@ class Counting:
             self._checked.clear()
             return self._counter.count(batch, look, training)
 
-    def _given_up(self, batch: Any, look: Look) -> Amounts:
+    def _given_up(self, batch: Any, look: Look) -> Counts:
         """Work of a batch whose backward pass ended on its way: what was seen of it, else it is not known."""
         self._warnings.say("a backward pass did not finish: FLOPs of similar batches are known only where watched")
         if isinstance(look, Seen):
             return self.contents(batch, look.counted.training_flops, look.counted.hardware_flops)
         return self.contents(batch)
 
-    def contents(self, batch: Any, flops: int | None = None, hardware_flops: int | None = None) -> Amounts:
+    def contents(self, batch: Any, flops: int | None = None, hardware_flops: int | None = None) -> Counts:
         """Work of a batch by its tokens and samples, and by FLOPs where they are known otherwise."""
         if self._contents is None:
             self._contents = Contents(self._subject, batch)
         return self._contents.amounts(batch, flops, hardware_flops)
+
+    def cost(self, batch: Any) -> Cost | None:
+        """What the batch that was counted last cost, its forward pass told apart; `None` where that is not known."""
+        return None if self._counter is None else self._counter.cost(batch, self._last)
 
     def skip(self) -> None:
         """The batch was skipped by training: it is no training work."""
@@ -218,7 +247,7 @@ class Counting:
         except MeasurementError as error:
             return WithheldCounter(self._subject, batch, self._note, error)
 
-    def settle(self, *, last: bool = False) -> list[Amounts]:
+    def settle(self, *, last: bool = False) -> list[Counts]:
         """Work of earlier batches whose lengths have arrived in the meantime; at the `last` call, of all."""
         return self._subject.late.settle(last=last)
 

@@ -141,14 +141,49 @@ def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[Any, ...]]:
             yield from _parts(each, f"{path}.{key}", depth + 1)
 
 
+def of_tensors_alone(batch: Any) -> tuple[Any, ...] | None:
+    """Names, shapes and dtypes of a plain tuple, list or dictionary of tensors; `None` for anything else."""
+    parts: list[Any]
+    if type(batch) is dict:
+        parts, values = list(batch), batch.values()
+    elif type(batch) in (list, tuple):
+        parts, values = [], batch
+    else:
+        return None
+    for each in values:
+        if type(each) is not torch.Tensor:
+            return None
+        parts += each.shape, each.dtype
+    return tuple(parts)
+
+
 class Signatures:
-    """What batches have in common that cost the same; a number or string that keeps changing is no part of it."""
+    """What batches have in common that cost the same; a number or string that keeps changing is no part of it.
+
+    A batch has the signature that it began with: its training step may take entries out.
+    """
 
     def __init__(self) -> None:
         self._values: dict[str, set[Any]] = {}
+        self._began: tuple[int, tuple[Any, ...]] | None = None
+
+    def at_its_start(self, batch: Any) -> tuple[Any, ...]:
+        """Return the signature of a batch that is about to run, and keep it for as long as no other one begins."""
+        self._began = None
+        signature = self._read(batch)
+        self._began = id(batch), signature
+        return signature
 
     def of(self, batch: Any) -> tuple[Any, ...]:
         """Return the signature of a batch."""
+        if self._began is not None and self._began[0] == id(batch):
+            return self._began[1]
+        return self._read(batch)
+
+    def _read(self, batch: Any) -> tuple[Any, ...]:
+        plain = of_tensors_alone(batch)
+        if plain is not None:
+            return plain
         return tuple(part for part in _parts(batch, "", 0) if len(part) == 3 or self._tells(*part))
 
     def _tells(self, path: str, value: Any) -> bool:

@@ -11,7 +11,7 @@ from flopwatch.lightning.counting.contents import Contents
 from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
 from flopwatch.lightning.counting.shapes import Signatures
 from flopwatch.measure.results import Measurement
-from flopwatch.run.meter import Amounts, add
+from flopwatch.run.counts import Counts, add
 from flopwatch.run.records import Work
 
 _MOST_SIGNATURES = 10_000
@@ -76,7 +76,7 @@ class WatchedCosts:
 
     def knows(self, batch: Any, training: Hashable = 0) -> bool:
         """Whether a batch of the same signature was watched, and all of them cost the same."""
-        return not self._varies and self._like(batch, training) in self._known
+        return (training, self._signatures.at_its_start(batch)) in self._known and not self._varies
 
     def learn(self, batch: Any, cost: Cost, training: Hashable = 0) -> None:
         """Store what a watched batch cost."""
@@ -99,6 +99,11 @@ class WatchedCosts:
     def has(self, batch: Any, training: Hashable) -> bool:
         """Whether anything is known of a batch's like."""
         return self._like(batch, training) in self._known
+
+    def same(self, batch: Any, training: Hashable) -> Cost | None:
+        """Return what each batch like this one cost, unless some cost something else."""
+        known = self._known.get(self._like(batch, training))
+        return None if known is None or self._varies else known.last
 
     def cost(self, batch: Any, training: Hashable = 0) -> Cost:
         """Return the assumed cost of an unwatched batch.
@@ -169,7 +174,7 @@ class WatchedCounter:
             components=look.counted.rows(subject.module),
         )
 
-    def count(self, batch: Any, look: Look, training: Pattern) -> Amounts:
+    def count(self, batch: Any, look: Look, training: Pattern) -> Counts:
         """Return what the batch, or a similar watched one, cost."""
         cost = self._cost(batch, look, training)
         flops, hardware_flops = (None, None) if cost is None else (cost.flops, cost.hardware_flops)
@@ -201,6 +206,10 @@ class WatchedCounter:
     def knows(self, batch: Any, training: Pattern) -> bool:
         """Whether one of the same signature was watched, and all such cost the same."""
         return self._costs.knows(batch, training)
+
+    def cost(self, batch: Any, training: Pattern) -> Cost | None:
+        """Return what a similar watched batch cost, if all of them cost the same."""
+        return self._costs.same(batch, training)
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """Return `None`: the watched count is the count."""

@@ -40,6 +40,7 @@ class Watcher:
         self._seconds = {True: 0.0, False: 0.0}
         self._counts = {True: 0, False: 0}
         self.why_not: str | None = None
+        self.holds = False
         if not CAN_WATCH_COMPILED and any(is_compiled(each) for each in module.modules()):
             self.why_not = "this version of torch cannot watch compiled modules; torch 2.13 can"
 
@@ -52,11 +53,16 @@ class Watcher:
         """
         self._batches += 1
         free, share = (_USUAL_FREE_SECONDS, _USUAL_SHARE) if known else (_MOST_FREE_SECONDS, _LARGEST_SHARE)
-        self._wanted = self.why_not is None and (due or self._may(free, share))
+        self._wanted = self.can_watch and (due or self._may(free, share))
+
+    @property
+    def can_watch(self) -> bool:
+        """Return whether watching is possible, and not on hold while something else looks at the steps."""
+        return self.why_not is None and not self.holds
 
     def want(self) -> None:
         """Watch the next batch, if watching is possible."""
-        self._wanted = self.why_not is None
+        self._wanted = self.can_watch
 
     def _may(self, free_seconds: float, share: float) -> bool:
         if self._several_ranks and self._batches > _FIRST_BATCHES and self._batches % _STRIDE:

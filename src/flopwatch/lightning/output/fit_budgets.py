@@ -83,7 +83,7 @@ class Bounds:
     def steps_to_go(self, projection: Projection, window: Window) -> int | None:
         """Steps until a budget of work is reached, at the amount of each step of a window; `None` where it is not."""
         budget = projection.budget
-        if budget.unit not in _OF_STEPS or not window.steps:
+        if budget.unit not in _OF_STEPS or not window.counts.steps:
             return None
         done = self._done(window.totals, window.step, window.epochs)[budget.unit]
         if budget.unit == "epochs":
@@ -92,14 +92,14 @@ class Bounds:
             amount = self._amount(budget.unit, window)
         if not amount or done is None:
             return None
-        return max(math.ceil((budget.amount - done) * window.steps / amount - _ROUNDING), 0)
+        return max(math.ceil((budget.amount - done) * window.counts.steps / amount - _ROUNDING), 0)
 
     def _epochs_ahead(self, budget: Budget, done: float | None, window: Window) -> float | None:
         """Epochs in as many batches as a window has, in the epoch that the budget ends within; no other is foreseen."""
         length = self.epochs.length
         if done is None or not length or math.floor(done) != math.floor(budget.amount):
             return None
-        return window.batches / length
+        return window.counts.batches / length
 
     def is_used_up(self, elapsed_seconds: float) -> bool:
         """Whether a user's budget of time, of what time costs, or of a part of an epoch is reached at this moment."""
@@ -153,7 +153,7 @@ class Bounds:
             return None if before is None or now is None else now - before
         if unit == "joules":
             return metrics.joules(window)
-        amount: int | None = getattr(window, unit)
+        amount: int | None = getattr(window.counts, unit)
         return amount
 
     def _time_left(self, unit: BudgetUnit, amount: float) -> TimeLeft | None:

@@ -132,9 +132,9 @@ class Publisher:
             if ends_with_an_epoch(each.budget):
                 continue
             to_go = self._bounds.steps_to_go(each, window)
-            if (to_go is not None and to_go <= _WINDOWS_AHEAD * window.steps) or each.fraction >= 1:
+            if (to_go is not None and to_go <= _WINDOWS_AHEAD * window.counts.steps) or each.fraction >= 1:
                 self._ranks.aim_to_stop(
-                    window.step + (to_go or 0), step_now, window.wall_seconds / max(window.steps, 1)
+                    window.step + (to_go or 0), step_now, window.wall_seconds / max(window.counts.steps, 1)
                 )
 
     def _tell_reached(self, projections: Sequence[Projection], step: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from flopwatch import units
 from flopwatch.report.render.facts import component_lines, time_lines
 from flopwatch.report.report import Report
+from flopwatch.report.verdict import verdict
 from flopwatch.run.budget import Budget
 from flopwatch.run.records import Device, Work
 from flopwatch.wandb.live import Table
@@ -79,17 +80,17 @@ def tables(report: Report) -> dict[str, Table]:
 
 def summary(report: Report) -> dict[str, float | str | None]:
     """Return totals and means, under names that no logged metric uses."""
-    totals = report.totals
+    totals, counts = report.totals, report.totals.counts
     return {
         "mfu_mean": report.mfu,
         "hfu_mean": report.hfu,
         "mfu_at_clock_mean": report.mfu_at_clock,
         "run_mfu": report.run_mfu,
         "tokens_per_sec_mean": report.tokens_per_second,
-        "flops_total": None if totals.flops is None else float(totals.flops),
-        "hardware_flops_total": None if totals.hardware_flops is None else float(totals.hardware_flops),
-        "useful_tokens_total": None if totals.useful_tokens is None else float(totals.useful_tokens),
-        "tokens_total": None if totals.tokens is None else float(totals.tokens),
+        "flops_total": None if counts.flops is None else float(counts.flops),
+        "hardware_flops_total": None if counts.hardware_flops is None else float(counts.hardware_flops),
+        "useful_tokens_total": None if counts.useful_tokens is None else float(counts.useful_tokens),
+        "tokens_total": None if counts.tokens is None else float(counts.tokens),
         "kwh_total": None if totals.joules is None else totals.joules / units.JOULES_PER_KWH,
         "joules_per_token_mean": report.joules_per_token,
         "sm_clock_mhz_mean": None if report.sm_clock_hz is None else report.sm_clock_hz / units.SI_PREFIXES["M"],
@@ -98,6 +99,7 @@ def summary(report: Report) -> dict[str, float | str | None]:
         "device_hours_total": totals.device_seconds / units.SECONDS_PER_HOUR,
         "wall_seconds": report.wall_seconds,
         "status": report.status,
+        "verdict": " ".join(verdict(report)) or None,
     }
 
 

@@ -13,9 +13,10 @@ from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.output import run_facts as facts
 from flopwatch.lightning.output.sinks import CallbackMetricsSink, LoggerSink, ProgressSink, RunFileSink, Sink
 from flopwatch.report.render import RENDERERS
-from flopwatch.report.render.facts import WITHHELD, work_words
+from flopwatch.report.render.facts import work_words
 from flopwatch.report.render.text import component_table, summary_lines
-from flopwatch.report.report import Report, summarize
+from flopwatch.report.report import Report, report_of
+from flopwatch.report.verdict import WITHHELD
 from flopwatch.run import clock
 from flopwatch.run import run_file as runfile
 from flopwatch.run.budget import Budget
@@ -43,6 +44,7 @@ class Output:
         bar = ProgressSink(trainer.progress_bar_callback)
         self._sinks: tuple[Sink, ...] = (RunFileSink(self.file), self.loggers, bar, CallbackMetricsSink(trainer))
         self._apart = Apart()
+        self.report: Report | None = None
 
     def open(self, keys: Sequence[str]) -> None:
         """Tell every sink what will be logged."""
@@ -114,7 +116,7 @@ class Output:
             _logger.warning("%s", shortfall)
         if run is None:
             return
-        result = summarize(run)
+        result = self.report = report_of(run)
         self.loggers.log_summary(facts.summary(result))
         page = self._page(result) if report else None
         whole = path if shortfall is None else None

@@ -234,5 +234,5 @@ def progress_words(at: Moment) -> dict[str, str]:
     mfu = metrics.mfu(at.window, at.device)
     words = {} if mfu is None else {"mfu": units.format_percent(mfu)}
     if at.window.seconds_left is not None:
-        words["left"] = units.format_duration(at.window.seconds_left)
+        words["time_left"] = units.format_duration(at.window.seconds_left).replace(" ", "")
     return words

@@ -7,15 +7,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+from flopwatch.lightning.losses import WindowLosses
 from flopwatch.lightning.ranks.reading import PendingSum, Sum
+from flopwatch.lightning.timing.phases import Sample
 from flopwatch.lightning.timing.stopwatch import Lap, LapTicket, together
-from flopwatch.run.meter import AMOUNTS, NOTHING_DONE, Counts, Mark, between
+from flopwatch.run.counts import UNKNOWN, Counts
+from flopwatch.run.meter import NOTHING_DONE, Mark
 from flopwatch.run.records import Totals, Window
 
 _logger = logging.getLogger("flopwatch")
 _PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Insight:
+    """What a window tells of its steps beside their work; each may be on its way from the device still."""
+
+    sample: Sample | None = None
+    losses: WindowLosses | None = None
+    profiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,7 @@ class Boundary:
     sum: PendingSum
     first: bool
     epochs: float | None = None
+    insight: Insight = Insight()
     closed_at: float = field(default_factory=time.monotonic)
 
     def ready(self) -> bool:
@@ -54,14 +68,9 @@ class Closed:
 
 
 class Windows:
-    """The windows that are closed and not yet complete, in order.
+    """The windows that are closed and not yet complete, in order."""
 
-    Args:
-        ranks_per_replica: How many ranks count the same batch.
-    """
-
-    def __init__(self, ranks_per_replica: int) -> None:
-        self._ranks_per_replica = ranks_per_replica
+    def __init__(self) -> None:
         self._waiting: deque[Boundary] = deque()
         self._before: Mark | None = NOTHING_DONE
         self._own_before = NOTHING_DONE
@@ -115,13 +124,8 @@ class Windows:
 
     def _counts(self, own: Mark, total: Sum | None) -> Counts:
         if total is None or self._before is None:
-            return unknown_work(between(self._own_before, own))
-        return between(self._before, total.work, self._ranks_per_replica)
-
-
-def unknown_work(own: Counts) -> Counts:
-    """What is left of one rank's work where the other ranks' is not known: its batches and steps."""
-    return Counts(**dict.fromkeys(AMOUNTS), batches=own.batches, steps=own.steps)
+            return own.since(self._own_before) + UNKNOWN
+        return total.work.since(self._before)
 
 
 def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:
@@ -134,20 +138,26 @@ def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:
         wall_seconds=lap.wall_seconds,
         data_wait_seconds=lap.data_wait_seconds,
         pause_seconds=lap.pause_seconds,
-        steps=counts.steps,
-        batches=counts.batches,
-        flops=counts.flops,
-        tokens=counts.tokens,
-        samples=counts.samples,
-        hardware_flops=counts.hardware_flops,
-        useful_tokens=counts.useful_tokens,
+        counts=counts,
         totals=totals,
-        first=boundary.first,
+        first=boundary.first or boundary.insight.profiled,
         epochs=boundary.epochs,
         slowest_rank=total.slowest if total is not None and world_size > 1 else None,
         slowest_rank_ratio=slowest_rank_ratio(lap.seconds, total) if total is not None and world_size > 1 else None,
+        memory=None if total is None else total.memory,
+        profiled=boundary.insight.profiled,
+        **_inside(boundary.insight),
         **({} if total is None else vars(total.telemetry)),
     )
+
+
+def _inside(insight: Insight) -> dict[str, Any]:
+    training, validation = insight.losses or (None, None)
+    return {
+        "phases": None if insight.sample is None else insight.sample.phases(),
+        "loss": None if training is None else training.value(),
+        "validation_loss": None if validation is None else validation.value(),
+    }
 
 
 def slowest_rank_ratio(seconds: float, total: Sum) -> float | None:

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from flopwatch.run.meter import AMOUNTS, Mark
+from flopwatch.run.meter import Mark
 
 _SHORTEST_WINDOW = 0.7  # of what is wanted; the longest is twice that
 _KEPT_OF_A_KIND, _KEPT_BY_NAME = 2, 4
@@ -20,26 +20,13 @@ class StepMark:
 
     Attributes:
         step: The step.
-        known: Of each of `AMOUNTS` the sum of what is known.
-        unknown: How often each was not known, where it ever was not.
-        batches: Batches so far.
-        steps: Steps of this process so far.
-        own_microseconds: Time in which this rank did not wait for others.
+        work: All that it has done so far.
+        own_seconds: Time in which it did not wait for others.
     """
 
     step: int
-    known: dict[str, int]
-    batches: int
-    steps: int
-    own_microseconds: int
-    unknown: dict[str, int]
-
-
-def step_mark(step: int, mark: Mark, own_seconds: float) -> StepMark:
-    """Return the published form of a mark."""
-    unknown = {name: count for name, count in zip(AMOUNTS, mark.unknown, strict=True) if count}
-    known = dict(zip(AMOUNTS, mark.known, strict=True))
-    return StepMark(step, known, mark.batches, mark.steps, round(own_seconds * 1e6), unknown)
+    work: Mark
+    own_seconds: float
 
 
 def ends_window(step: int, steps: int, seconds: float, wanted_seconds: float) -> bool:
@@ -72,18 +59,18 @@ class RecentMarks:
     """
 
     def __init__(self) -> None:
-        self._by_roundness: dict[int, deque[tuple[int, Mark, float]]] = {}
-        self._kept: deque[tuple[int, Mark, float]] = deque(maxlen=_KEPT_BY_NAME)
-        self._last: tuple[int, Mark, float] | None = None
+        self._by_roundness: dict[int, deque[StepMark]] = {}
+        self._kept: deque[StepMark] = deque(maxlen=_KEPT_BY_NAME)
+        self._last: StepMark | None = None
 
-    def note(self, step: int, mark: Mark, own_seconds: float) -> None:
+    def note(self, mark: StepMark) -> None:
         """Note the work up to a step that was just done."""
-        self._last = (step, mark, own_seconds)
-        roundness = step & -step
+        self._last = mark
+        roundness = mark.step & -mark.step
         same = self._by_roundness.get(roundness)
         if same is None:
             same = self._by_roundness[roundness] = deque(maxlen=_KEPT_OF_A_KIND)
-        same.append(self._last)
+        same.append(mark)
 
     def keep(self) -> None:
         """Publish the last step, round or not; all ranks keep the same ones, such as checkpoint steps."""
@@ -98,6 +85,6 @@ class RecentMarks:
         """
         least = _power_of_two_below(window_steps) >> _FINER
         round_ones = [each for roundness, same in self._by_roundness.items() if roundness >= least for each in same]
-        newest = sorted(round_ones, key=lambda each: each[0])[-_MOST_PUBLISHED:]
-        by_step = {each[0]: each for each in (*newest, *self._kept)}
-        return [step_mark(*by_step[step]) for step in sorted(by_step)]
+        newest = sorted(round_ones, key=lambda each: each.step)[-_MOST_PUBLISHED:]
+        by_step = {each.step: each for each in (*newest, *self._kept)}
+        return [by_step[step] for step in sorted(by_step)]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from flopwatch.hardware.telemetry import Telemetry
 from flopwatch.lightning.ranks.marks import RecentMarks, StepMark
-from flopwatch.run.meter import Mark
+from flopwatch.run.records import Memory
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class RankReading:
     telemetry: Telemetry = field(default_factory=Telemetry)
     joules: int | None = None
     gpu: str | None = None
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ class OwnRecord:
         self._telemetry = Telemetry()
         self.left: str | None = None
 
-    def note(self, step: int, mark: Mark, own_seconds: float) -> None:
+    def note(self, mark: StepMark) -> None:
         """Note this rank's work up to a step that it has done; a few dictionary look-ups."""
         with self._lock:
-            self._marks.note(step, mark, own_seconds)
+            self._marks.note(mark)
 
     def keep(self, step: int, *, window: bool) -> None:
         """Have the last step published, as the end of a window or for something else that all ranks do there."""
@@ -140,6 +141,6 @@ class OwnRecord:
         reading = RankReading() if self.left else self._read(window)
         if window:
             self._telemetry = reading.telemetry
-        reading = RankReading(self._telemetry, reading.joules, reading.gpu)
+        reading = replace(reading, telemetry=self._telemetry)
         record = RankRecord(SCHEMA, self._version, marks, reading, agreed, refused, self.left)
         return encode(record)

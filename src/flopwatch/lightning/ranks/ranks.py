@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from flopwatch.errors import in_words
-from flopwatch.lightning.ranks.marks import ends_window, step_mark
+from flopwatch.lightning.ranks.marks import StepMark, ends_window
 from flopwatch.lightning.ranks.publishing import OwnRecord, RankReading
 from flopwatch.lightning.ranks.reading import PendingSum, Reader, Sum
 from flopwatch.lightning.ranks.stopping import Chair, StopVote
@@ -34,7 +34,7 @@ _logger = logging.getLogger("flopwatch")
 
 def _alone(read: Callable[[bool], RankReading], mark: Mark, *, window: bool) -> PendingSum:
     reading = read(window)
-    return PendingSum(0, window).settle(Sum(mark, reading.joules, reading.telemetry))
+    return PendingSum(0, window).settle(Sum(mark, reading.joules, reading.telemetry, memory=reading.memory))
 
 
 class Ranks:
@@ -74,7 +74,7 @@ class Ranks:
                 _logger.warning("%s; totals over all ranks are unknown", _NO_STORE)
             return
         try:
-            self._side = _SideThread(store, self._base, self.rank, self.world_size, read, stops=stops)
+            self._side = _SideThread(self, store, self._base, read, stops=stops)
         except RuntimeError as error:
             self._why_no_sum = f"rank {self.rank} cannot publish: {error}"
             _logger.warning("%s; totals over all ranks are unknown", self._why_no_sum)
@@ -82,7 +82,7 @@ class Ranks:
     def note(self, step: int, mark: Mark, own_seconds: float) -> None:
         """Note this rank's work up to a step that it has done, and the time that it spent by itself."""
         if self._side is not None:
-            self._side.record.note(step, mark, own_seconds)
+            self._side.record.note(StepMark(step, mark, own_seconds))
             self._side.vote.note(step)
 
     def ends_window(self, step: int, steps: int, seconds: float, wanted_seconds: float) -> bool:
@@ -100,7 +100,7 @@ class Ranks:
         self._side.record.keep(step, window=window)
         pending = None
         if self._side.reader is not None:
-            pending = self._side.reader.ask(step_mark(step, mark, own_seconds), window=window)
+            pending = self._side.reader.ask(StepMark(step, mark, own_seconds), window=window)
         self._side.wake()
         return pending
 
@@ -160,13 +160,14 @@ class _SideThread:
     """Speaks with the store: writes this rank's record where it has changed, and reads what is waited for."""
 
     def __init__(
-        self, store: Store, base: str, rank: int, world_size: int, read: Callable[[bool], RankReading], *, stops: bool
+        self, ranks: Ranks, store: Store, base: str, read: Callable[[bool], RankReading], *, stops: bool
     ) -> None:
+        rank, world_size = ranks.rank, ranks.world_size
         version = metadata.version("flopwatch")
         keys = [f"{base}/rank/{each}" for each in range(world_size)]
         self.record = OwnRecord(version, read)
         self.vote = StopVote(f"{base}/stop")
-        self.reader = Reader(keys, version) if rank == 0 else None
+        self.reader = Reader(keys, version, ranks.per_replica) if rank == 0 else None
         self.chair = Chair(self.vote, self.reader) if self.reader is not None and stops else None
         self.listen_seconds = max(_LISTEN_SECONDS, world_size / _LISTENED_A_SECOND)
         self._stops, self._own_key = stops, keys[rank]

@@ -5,23 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flopwatch.hardware.telemetry import Telemetry, over_devices
 from flopwatch.lightning.ranks.marks import StepMark
 from flopwatch.lightning.ranks.publishing import RankReading, UnreadableRecord, decode
 from flopwatch.lightning.ranks.store import Store, present, read
-from flopwatch.run.meter import AMOUNTS, Mark
+from flopwatch.run.meter import Mark, of_all_ranks
+from flopwatch.run.records import Memory
 
 PATIENCE_SECONDS = 30.0
 _PATIENCE_WITH_THE_SILENT_SECONDS = 2.0
-_MICRO = 1e-6
 _MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Sum:
-    """All ranks together, up to a step; batches and steps are the first rank's.
+    """All ranks together, up to a step, the work of each replica once; batches and steps are the first rank's.
 
     `slowest` is the rank that spent the most time of its own since the last window, `slowest_seconds` what it spent,
     `mean_seconds` what all spent on average.
@@ -33,6 +33,7 @@ class Sum:
     slowest: int | None = None
     slowest_seconds: float = 0.0
     mean_seconds: float = 0.0
+    memory: Memory | None = None
 
 
 @dataclass
@@ -72,14 +73,15 @@ class Reader:
     Args:
         keys: Of every rank, in order.
         version: Of flopwatch.
+        ranks_per_replica: How many ranks count the same batch.
     """
 
-    def __init__(self, keys: Sequence[str], version: str) -> None:
-        self._keys, self._version = keys, version
+    def __init__(self, keys: Sequence[str], version: str, ranks_per_replica: int = 1) -> None:
+        self._keys, self._version, self._ranks_per_replica = keys, version, ranks_per_replica
         self._lock = threading.Lock()
         self._open: list[PendingSum] = []
         self._readings: dict[int, RankReading] = {}
-        self._own_before: list[int] | None = [0] * len(keys)
+        self._own_before: list[float] | None = [0.0] * len(keys)
         self._agreed: dict[int, int] = {}
         self._refused: dict[int, int] = {}
         self.out: dict[int, str] = {}  # by rank, why it does not count
@@ -202,21 +204,17 @@ class Reader:
 
     def _sum(self, pending: PendingSum) -> Sum:
         found, ranks = pending.found, range(len(self._keys))
-        known = tuple(sum(found[rank].known.get(name, 0) for rank in ranks) for name in AMOUNTS)
-        unknown = tuple(
-            sum(found[rank].unknown.get(name, 0 if name in found[rank].known else 1) for rank in ranks)
-            for name in AMOUNTS
-        )
         readings = [self._readings[rank] for rank in ranks]
         counted = _each_gpu_once(readings)
         joules = [each.joules for each in counted]
         slowest, slowest_seconds, mean_seconds = self._paces(pending)
         return Sum(
-            work=Mark(known, unknown, found[0].batches, found[0].steps),
+            work=of_all_ranks([found[rank].work for rank in ranks], self._ranks_per_replica),
             joules=None if None in joules else sum(each or 0 for each in joules),
             telemetry=over_devices(
                 [each.telemetry for each in readings], [each.telemetry.power_watts for each in counted]
             ),
+            memory=fullest([each.memory for each in readings]),
             slowest=slowest,
             slowest_seconds=slowest_seconds,
             mean_seconds=mean_seconds,
@@ -225,14 +223,27 @@ class Reader:
     def _paces(self, pending: PendingSum) -> tuple[int | None, float, float]:
         """Return the rank with the most own time since the last window, its seconds, and the mean."""
         before = self._own_before
-        own = [pending.found[rank].own_microseconds for rank in range(len(self._keys))]
+        own = [pending.found[rank].own_seconds for rank in range(len(self._keys))]
         if pending.window:
             self._own_before = own
         if before is None:
             return None, 0.0, 0.0
         spent = [now - then for now, then in zip(own, before, strict=True)]
         slowest = max(range(len(spent)), key=lambda rank: (spent[rank], -rank))
-        return slowest, spent[slowest] * _MICRO, sum(spent) * _MICRO / len(spent)
+        return slowest, spent[slowest], sum(spent) / len(spent)
+
+
+def fullest(each: Sequence[Memory | None]) -> Memory | None:
+    """Return the memory of the rank that has filled most of its device, with all ranks' retries; unknown if one's is.
+
+    Args:
+        each: Of every rank.
+    """
+    known = [memory for memory in each if memory is not None]
+    if not known or len(known) < len(each):
+        return None
+    most = max(known, key=lambda memory: memory.peak_bytes / memory.total_bytes)
+    return replace(most, retries=sum(memory.retries for memory in known))
 
 
 def _each_gpu_once(readings: Sequence[RankReading]) -> list[RankReading]:

@@ -29,7 +29,7 @@ def kept_work(own: Mark, last_step: Mark, accumulated_batches: int) -> Mark:
         last_step: That up to the last optimizer step.
         accumulated_batches: How many batches a step has.
     """
-    return last_step if accumulated_batches > 1 and own.batches > last_step.batches else own
+    return last_step if accumulated_batches > 1 and own.known.batches > last_step.known.batches else own
 
 
 class CheckpointTotals:

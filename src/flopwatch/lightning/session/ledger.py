@@ -12,14 +12,15 @@ from typing import Any
 
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output.run_facts import versions
-from flopwatch.lightning.output.windows import unknown_work
 from flopwatch.lightning.ranks.reading import Sum
 from flopwatch.lightning.session.restart import Restart, restart_from
 from flopwatch.lightning.timing.stopwatch import Stopwatch
 from flopwatch.lightning.trainer import TrainingLoop
 from flopwatch.run import clock, metrics
 from flopwatch.run.budget import Budget
-from flopwatch.run.meter import NOTHING_DONE, Mark, Meter, between, totals_of
+from flopwatch.run.counts import UNKNOWN
+from flopwatch.run.flat_totals import flat
+from flopwatch.run.meter import Mark, Meter, totals_of
 from flopwatch.run.records import BudgetLine, Device, Progress, Start, Totals, known_fields
 
 _logger = logging.getLogger("flopwatch")
@@ -32,19 +33,18 @@ class Ledger:
         device: What its capacity is held against.
         stopwatch: This process's time.
         world_size: How many ranks there are.
-        ranks_per_replica: How many of them count the same batch.
     """
 
-    def __init__(self, device: Device, stopwatch: Stopwatch, world_size: int, ranks_per_replica: int) -> None:
+    def __init__(self, device: Device, stopwatch: Stopwatch, world_size: int) -> None:
         self.device = device
         self.meter = Meter()
-        self.initial = Totals(hardware_flops=0, useful_tokens=0, joules=0)
+        self.initial = Totals(joules=0)
         self.process_started_at = clock.now() - stopwatch.elapsed_seconds()
         self.started_at = self.process_started_at
         self.set_back_seconds = 0.0
         self.capacity_before: float | None = 0.0
         self._stopwatch = stopwatch
-        self._world_size, self._ranks_per_replica = world_size, ranks_per_replica
+        self._world_size = world_size
 
     @property
     def began_at(self) -> float:
@@ -71,7 +71,7 @@ class Ledger:
             self.capacity_before = metrics.capacity_flops(state.get("capacity_flops"), idle, device)
             return restart
         if step:
-            self.initial = Totals(flops=None, tokens=None, samples=None)
+            self.initial = Totals(UNKNOWN)
             self.capacity_before = None
             _logger.info("the checkpoint has no flopwatch totals; FLOPs and tokens of the whole run are unknown")
         return Restart(self.initial)
@@ -130,12 +130,9 @@ class Ledger:
             seconds: Wall time of this process.
             seconds_by_kind: The same by kind; by default as it is now.
         """
-        work = between(NOTHING_DONE, own)
-        if total is not None:
-            work = between(NOTHING_DONE, total.work, self._ranks_per_replica)
         return totals_of(
             self.initial,
-            unknown_work(work) if total is None else work,
+            own.all() + UNKNOWN if total is None else total.work.all(),
             seconds=seconds,
             devices=self.device.count,
             joules=None if total is None else total.joules,
@@ -150,10 +147,9 @@ class Ledger:
             own: This process's work.
             joules: The energy of its GPU.
         """
-        work = between(NOTHING_DONE, own)
         totals = totals_of(
             self.initial,
-            work if self._world_size == 1 else unknown_work(work),
+            own.all() if self._world_size == 1 else own.all() + UNKNOWN,
             seconds=self._stopwatch.elapsed_seconds(),
             devices=self.device.count,
             joules=joules if self._world_size == 1 else None,
@@ -174,7 +170,7 @@ class Ledger:
             totals_in_run_file: Whether the rest of them follows there.
         """
         return {
-            "totals": asdict(totals),
+            "totals": flat(totals),
             "totals_in_run_file": totals_in_run_file,
             "started_at": self.started_at,
             "set_back_seconds": self.set_back_seconds,

@@ -9,8 +9,8 @@ from typing import Any
 
 from flopwatch import units
 from flopwatch.run import lineage
+from flopwatch.run.flat_totals import totals_from
 from flopwatch.run.lineage import Lineage, Member
-from flopwatch.run.meter import totals_from
 from flopwatch.run.records import Totals
 
 _SILENT_SECONDS = 5.0  # progress is written several times a second
@@ -97,8 +97,8 @@ def _with_lost(totals: Totals, since: Totals, until: Totals) -> Totals:
         seconds=totals.seconds + seconds,
         device_seconds=totals.device_seconds + max(until.device_seconds - since.device_seconds, 0.0),
         joules=_plus(totals.joules, since.joules, until.joules),
-        lost_steps=_plus(totals.lost_steps, since.steps, until.steps),
-        lost_flops=_plus(totals.lost_flops, since.flops, until.flops),
+        lost_steps=_plus(totals.lost_steps, since.counts.steps, until.counts.steps),
+        lost_flops=_plus(totals.lost_flops, since.counts.flops, until.counts.flops),
         lost_seconds=totals.lost_seconds + seconds,
     )
 

@@ -10,29 +10,33 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from flopwatch.hardware.telemetry import Telemetry
 from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.counting.guarded import GuardedCounting
 from flopwatch.lightning.devices import address_of, no_telemetry
 from flopwatch.lightning.hardware import HardwareWatch
+from flopwatch.lightning.memory import MemoryReader
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output.fit_budgets import Bounds, Spending
 from flopwatch.lightning.output.publisher import Publisher
 from flopwatch.lightning.output.run_output import Output, run_file_for
-from flopwatch.lightning.output.windows import Boundary, Windows
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.ranks.reading import PendingSum
 from flopwatch.lightning.session.checkpoint_totals import CheckpointTotals, SavedAt, kept_work
+from flopwatch.lightning.session.insights import insights_of
 from flopwatch.lightning.session.ledger import Ledger
 from flopwatch.lightning.session.restart import Restart
 from flopwatch.lightning.session.run_device import RunDevice
 from flopwatch.lightning.session.window_clock import WindowClock
+from flopwatch.lightning.session.window_ends import WindowEnds
 from flopwatch.lightning.timing.device_time import timer_for
+from flopwatch.lightning.timing.phases import phases_of
 from flopwatch.lightning.timing.profiler_tap import ProfilerTap
 from flopwatch.lightning.timing.stopwatch import Kind, Stopwatch
 from flopwatch.lightning.trainer import TrainingLoop, logging_step
+from flopwatch.report.report import Report
 from flopwatch.run import clock
-from flopwatch.run.meter import NOTHING_DONE, Amounts, Mark
+from flopwatch.run.counts import Counts
+from flopwatch.run.meter import NOTHING_DONE, Mark
 from flopwatch.run.metric_table import METRICS, name
 from flopwatch.run.records import Checkpoint, End, Event, Progress, Status, Totals, Work
 
@@ -70,11 +74,14 @@ class Session:
         self._options, self._trainer, self._ranks, self._stopwatch = options, trainer, ranks, stopwatch
         self._name = type(module).__name__
         root = trainer.strategy.root_device
-        stopwatch.use(timer_for(root, stopwatch.clock))
+        timer = timer_for(root, stopwatch.clock)
+        stopwatch.use(timer)
         self._run_device = RunDevice(options, trainer, module)
         address = self._apart.run("finding the GPU", address_of, root)
         boost_clock_hz = self._run_device.device.boost_clock_hz
-        self._hardware = HardwareWatch(address, boost_clock_hz, stopwatch.in_loop, trainer.global_rank)
+        self._hardware = HardwareWatch(
+            address, boost_clock_hz, stopwatch.in_loop, trainer.global_rank, MemoryReader(root)
+        )
         self._counting = GuardedCounting(
             module,
             config=options.config,
@@ -84,8 +91,11 @@ class Session:
             strategy=type(trainer.strategy).__name__,
             several_ranks=ranks.world_size > 1,
         )
-        self._ledger = Ledger(self._run_device.device, stopwatch, ranks.world_size, ranks.per_replica)
-        self._windows = Windows(ranks.per_replica)
+        self._tap = ProfilerTap(trainer.profiler, stopwatch, self._counting.batch_begins, self._counting.batch_ends)
+        self._ledger = Ledger(self._run_device.device, stopwatch, ranks.world_size)
+        phases = phases_of(trainer.strategy, module, timer, self._tap, ranks.per_replica)
+        self._insights = insights_of(options, trainer, self._counting, phases)
+        self._windows = WindowEnds(self._ledger, stopwatch, ranks, self._hardware, self._insights)
         self._window_clock = WindowClock(options, ranks, stopwatch)
         self._checkpoints = CheckpointTotals()
         # Buffers are broadcast before each forward pass, so it waits for other ranks where there are some.
@@ -101,7 +111,7 @@ class Session:
         self._publisher: Publisher | None = None
         self._final_totals: Totals | None = None
         # Last, since nobody would take it away again if something else failed here.
-        self._tap = ProfilerTap(trainer.profiler, stopwatch, self._counting.batch_begins, self._counting.batch_ends)
+        self._tap.attach()
 
     @property
     def has_totals(self) -> bool:
@@ -125,6 +135,8 @@ class Session:
         self._ranks.note(self._last_step, self._ledger.meter.mark(), 0.0)
         if trainer.is_global_zero:
             self._open(path, restart, self._bounds, state.get("run_file"))
+        else:
+            self._insights.profiler.write_to(path.parent.parent / "traces")
         self._stopwatch.leave("flopwatch")
 
     def _open(self, path: Path, restart: Restart, bounds: Bounds, resumed_from: str | None) -> None:
@@ -133,6 +145,8 @@ class Session:
         self._output = Output(trainer, path, self._progress)
         self._output.open([name(key, self._options.prefix) for key in METRICS])
         self._publisher = Publisher(self._options, trainer, self._output, bounds, self._ranks, ledger.began_at)
+        self._windows.publish_to(self._output, self._publisher)
+        self._insights.profiler.write_to(path.parent, self._output.file.write)
         self._output.file.write(
             ledger.start_record(
                 trainer, self._name, path.parent.name, bounds.budgets, self._options, restart, resumed_from
@@ -148,39 +162,44 @@ class Session:
 
     def batch_started(self, batch: Any) -> None:
         """A training batch is about to run."""
-        self._stopwatch.become("flopwatch")
+        self._stopwatch.become("callbacks")
         self._counting.plan(batch)
         if self._first_batch:
+            self._stopwatch.enter("flopwatch")
             self._apart.run("looking at the precision", self._run_device.look)
-        self._stopwatch.become("callbacks")
+            self._stopwatch.leave("flopwatch")
 
-    def batch_ended(self, batch: Any, skipped: bool) -> None:
+    def batch_ended(self, batch: Any, outputs: Any, *, skipped: bool) -> None:
         """A training batch was run: count it, and close the window if it is time to."""
         self._stopwatch.become("flopwatch")
         if skipped:
             self._counting.skip()
-            self._ledger.meter.add(Amounts())
         else:
             self._count(batch)
         self._settle()
         step: int = self._trainer.global_step
         steps, self._last_step = step - self._last_step, step
-        self._ledger.meter.step(steps)
-        self._reached = step, self._ledger.meter.mark()
+        self._ledger.meter.end_batch(steps)
+        if steps and self._options.optimizer_flops:
+            self._ledger.meter.add(Counts(hardware_flops=self._options.optimizer_flops))
+        reached = self._ledger.meter.mark()
+        self._reached = step, reached
+        self._insights.batch_ended(batch, outputs, ends_step=steps > 0)
         if steps:
+            self._latest = reached
             self._step_ended(step)
         self._stopwatch.become("callbacks")
 
     def _step_ended(self, step: int) -> None:
-        if self._options.optimizer_flops:
-            self._ledger.meter.add(Amounts(hardware_flops=self._options.optimizer_flops), batches=0)
         self._axis = logging_step(self._trainer)
-        self._latest = self._ledger.meter.mark()
         last_step = None if self._bounds is None else self._bounds.last_step
         if self._ranks.world_size > 1:
             self._ranks.note(step, self._latest, self._stopwatch.own_seconds())
-        if self._window_clock.is_due(step, self._latest.steps, last_step):
+        # Several ranks end their windows at the same steps, which only the window clock knows.
+        ends_window = self._insights.step_ended(step) and self._ranks.world_size == 1
+        if self._window_clock.is_due(step, self._latest.known.steps, last_step) or ends_window:
             self._close_window()
+        self._insights.next_step()
         self._publish_complete()
         self._stop_if_due(step)
 
@@ -189,7 +208,7 @@ class Session:
         if self._options.on_budget != "stop":
             return
         elapsed = self._stopwatch.elapsed_seconds()
-        step_seconds = elapsed / max(self._latest.steps, 1)
+        step_seconds = elapsed / max(self._latest.known.steps, 1)
         bounds = self._bounds if self._ranks.rank == 0 and not self._ranks.aims_to_stop else None
         if bounds is not None and bounds.is_used_up(elapsed):
             self._ranks.aim_to_stop(step, step, step_seconds)
@@ -199,8 +218,8 @@ class Session:
 
     def _settle(self, *, last: bool = False) -> None:
         """Count earlier batches whose lengths are known by now; at the `last` call, all."""
-        for amounts in self._counting.settle(last=last):
-            self._ledger.meter.add(amounts, batches=0)
+        for work in self._counting.settle(last=last):
+            self._ledger.meter.add(work)
 
     def epoch_started(self) -> None:
         """A training epoch is about to run."""
@@ -235,15 +254,24 @@ class Session:
     def forward_ended(self, loss: Any) -> None:
         """A batch's forward pass was run; with some strategies ranks wait for each other only after it."""
         self._counting.backward_begins(loss)
+        self._insights.backward_begins()
         if self._marks_forward:
             self._stopwatch.forward_ended()
+
+    def backward_ended(self) -> None:
+        """A batch's backward pass was run."""
+        self._counting.backward_ends()
+        self._insights.backward_ends()
 
     def enter(self, kind: Kind) -> None:
         """A kind of time began."""
         self._stopwatch.enter(kind)
+        self._insights.interrupted()
 
     def leave(self, kind: Kind) -> None:
         """A kind of time ended."""
+        if kind == "validation":
+            self._insights.validated()
         self._stopwatch.leave(kind)
 
     def state_dict(self) -> dict[str, Any]:
@@ -289,34 +317,36 @@ class Session:
     def _epochs(self) -> float | None:
         return None if self._bounds is None else self._bounds.epochs.done()
 
-    def finish(self, status: Status) -> None:
-        """Close everything: the last window, files, threads; then write the report and say where it is."""
+    def finish(self, status: Status) -> Report | None:
+        """Close everything: the last window, files, threads; then write the report and say where it is; return it."""
         if self.phase is Phase.ENDED:
-            return
+            return None
         self._stopwatch.become("flopwatch")
         self._settle(last=True)
         self._hardware.stop()
+        self._insights.finish()
         begun = self.phase is not Phase.SET_UP
         if begun:
             self._apart.run("the last window", self._conclude, status == "failed")
         self._release()
-        self._apart.run("news of the GPU", self._pass_on_news)
+        self._apart.run("news of the GPU", self._windows.pass_on_news, self._last_step)
         if self._output is None or not begun:
-            return
+            return None
         if self._final_totals is None:
             own, seconds = self._ledger.meter.mark(), self._stopwatch.elapsed_seconds()
             self._final_totals = self._ledger.totals(own, None, seconds)
         how = status, clock.now(), self._last_step, self._final_totals, self._stopwatch.seconds_by_kind()
         self._output.file.write(End(*how, self._epochs()))
         self._output.finish(report=self._options.report)
+        return self._output.report
 
     def _conclude(self, after_an_error: bool) -> None:
         """The last window and the totals, as far as the other ranks have published theirs or do in a moment."""
-        if self._window_clock.has_open(self._latest.steps):
+        if self._window_clock.has_open(self._latest.known.steps):
             self._close_window()
         last = self._sum_here(self._ledger.meter.mark())
         seconds = _DEVICE_SECONDS_AFTER_AN_ERROR if after_an_error else _DEVICE_SECONDS
-        self._windows.wait_for_device(seconds, self._stopwatch.resolve)
+        self._windows.wait_for_device(seconds)
         moment = _RANKS_SECONDS if not after_an_error and self._ranks.are_well() else _MOMENT_SECONDS
         until = time.monotonic() + moment
         for pending in (*self._windows.sums(), *self._checkpoints.sums(), last):
@@ -359,39 +389,11 @@ class Session:
     def _close_window(self) -> None:
         """End a window at the last step; it is published as soon as the device and the other ranks have come there."""
         self._counting.check_soon()
-        ticket, own = self._stopwatch.lap(), self._latest
-        first = not self._window_clock.windows
-        self._window_clock.closed(own.steps)
-        pending = self._ranks.sum_at(self._last_step, own, self._stopwatch.own_seconds(), window=True)
-        if pending is None:
-            self._pass_on_news()
-            return
-        self._windows.close(
-            Boundary(
-                step=self._last_step,
-                axis=self._axis,
-                at=clock.now(),
-                elapsed_seconds=self._stopwatch.elapsed_seconds(),
-                own=own,
-                ticket=ticket,
-                sum=pending,
-                first=first,
-                epochs=self._epochs(),
-            )
-        )
+        first, own = not self._window_clock.windows, self._latest
+        self._window_clock.closed(own.known.steps)
+        self._windows.close(self._last_step, self._axis, own, first=first, epochs=self._epochs())
+        self._insights.window_closed()
 
     def _publish_complete(self) -> None:
         self._write_checkpoints()
-        for closed in self._windows.complete():
-            total = None if closed.boundary.first else closed.total
-            self._pass_on_news(None if total is None else total.telemetry)
-            if self._publisher is not None:
-                boundary, ledger = closed.boundary, self._ledger
-                totals = ledger.totals(boundary.own, closed.total, boundary.elapsed_seconds)
-                then = totals, ledger.device, ledger.capacity_flops(), self._last_step
-                self._apart.run("publishing a window", self._publisher.publish, closed, *then)
-
-    def _pass_on_news(self, everyone: Telemetry | None = None) -> None:
-        for record in self._hardware.news(self._last_step, everyone):
-            if self._output is not None:
-                self._output.file.write(record)
+        self._windows.publish_complete(self._last_step)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 from flopwatch.lightning.patch import Patch
 from flopwatch.lightning.timing.stopwatch import Stopwatch
+
+
+class Listener(NamedTuple):
+    """Called when an action starts, and when it stops."""
+
+    start: Callable[[], None]
+    stop: Callable[[], None]
 
 
 class ProfilerTap:
@@ -31,7 +38,6 @@ class ProfilerTap:
             ends()
             stopwatch.become("callbacks")
 
-        self._instead = {"start": self._only_start, "stop": self._only_stop, "profile": self._only_profile}
         # Moving the batch to the device comes right after fetching it and is waiting for data, too.
         self._starts: dict[str, Callable[[], None]] = {
             "run_training_batch": batch_begins,
@@ -43,11 +49,30 @@ class ProfilerTap:
             "[_TrainingEpochLoop].train_dataloader_next": stopwatch.fetched,
             "save_checkpoint": lambda: stopwatch.leave("checkpoint"),
         }
+        self._contexts = {name: _Action(start, self._stops[name]) for name, start in self._starts.items()}
+        self._profiler = profiler
+        self._patches: tuple[Patch, ...] = ()
+
+    def attach(self) -> None:
+        """Begin to listen."""
+        profiler = self._profiler
         if type(profiler).__name__ == "PassThroughProfiler":
             # Lightning's default does nothing about thirty times a step: with this it costs less than without us.
-            self._patches = tuple(Patch(profiler, name, self._instead[name]) for name in ("start", "stop", "profile"))
+            instead = {"start": self._only_start, "stop": self._only_stop, "profile": self._only_profile}
+            self._patches = tuple(Patch(profiler, name, listener) for name, listener in instead.items())
         else:
             self._patches = (Patch(profiler, "start", self._listen_first), Patch(profiler, "stop", self._listen_last))
+
+    def listen(self, listeners: Mapping[str, Listener]) -> None:
+        """Tell of further actions, too."""
+        for name, (start, stop) in listeners.items():
+            self._starts[name], self._stops[name], self._contexts[name] = start, stop, _Action(start, stop)
+
+    def ignore(self, names: Iterable[str]) -> None:
+        """Tell no more of these."""
+        for name in names:
+            for actions in (self._starts, self._stops, self._contexts):
+                actions.pop(name, None)
 
     def remove(self) -> None:
         """Restore the profiler's own methods."""
@@ -61,8 +86,7 @@ class ProfilerTap:
         return _calls(self._stops)
 
     def _only_profile(self, profile: Callable[[str], Any]) -> Callable[[str], AbstractContextManager[None]]:
-        contexts = {name: _Action(start, self._stops[name]) for name, start in self._starts.items()}
-        nothing = nullcontext()
+        contexts, nothing = self._contexts, nullcontext()
 
         def profiled(action_name: str) -> AbstractContextManager[None]:
             return contexts.get(action_name, nothing)

@@ -198,7 +198,7 @@ class Stopwatch:
     def _shifted(self, before: Kind) -> None:
         """Open a gap where training pauses, and close it where training resumes."""
         now = self._kinds[-1]
-        if before == now or "training" not in (before, now):
+        if before == now or (before != "training" and now != "training"):
             return
         mark = self._timer.mark()
         if now != "training":

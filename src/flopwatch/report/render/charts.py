@@ -1,75 +1,103 @@
-"""The charts of the HTML report. The only user of plotly."""
+"""What the charts of the page show: lines over time, and the marks that are common to all of them."""
 
 from __future__ import annotations
 
-import html
-import itertools
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import plotly.io
-import plotly.offline
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from flopwatch import units
+from flopwatch.report.anomalies import Dip
 from flopwatch.report.comparison import Entry
-from flopwatch.report.render.efficiency import part_words, unusual_lines
+from flopwatch.report.render.axes import upper_end
+from flopwatch.report.render.document import BUDGETS, TIME_LINE
+from flopwatch.report.render.efficiency import unusual_lines
 from flopwatch.report.report import Point, Report
 
-_MOST_POINTS = 2000
-_MOST_LINES, _MOST_EVENTS = 12, 200
-_COLOURS = {
-    "mfu": "#0072B2",
-    "mfu_at_clock": "#D55E00",
-    "flops": "#009E73",
-    "tokens": "#56B4E9",
-    "clock": "#CC79A7",
-    "throttled": "#E69F00",
-    "budget": "#888888",
-    "loss": "#D55E00",
-}
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#888888", "#B8A900")
-_GRID = "rgba(128,128,128,.25)"
-_CONFIG = {"displayModeBar": False, "responsive": True}
+MOST_POINTS = 1000  # of a line
+_MOST_PROCESSES = 100  # beyond as many the gaps between them cannot be seen
+_MOST_LINES, _MOST_OF_A_RUN, _MOST_MARKS, _LONGEST = 12, 500, 100, 300
+_PAUSES = ("validation", "checkpoint")
+_SAME_SHARE = 0.02  # what a run does after its last window
+_TELLING_SHARE = 0.1  # of a chart's height; a line below would read as zero
 
-Series = Sequence[tuple[float, float | None]]
+Series = tuple[tuple[float, float | None], ...]
 
 
-def script() -> str:
-    """What the charts need to be drawn, to be written into the page."""
-    return str(plotly.offline.get_plotlyjs())
+@dataclass(frozen=True)
+class Line:
+    """A named line of (seconds since the start, value); a value of `None` is a gap. `tone` is its colour's name."""
+
+    name: str
+    tone: str
+    points: Series
+    dashed: bool = False
 
 
-def charts(report: Report) -> list[tuple[str, str]]:
-    """Heading and HTML of every chart that has something to show."""
-    drawn = (
-        ("Where the peak went", _waterfall(report)),
-        ("MFU over time", _mfu(report)),
-        ("Tokens per second", _tokens(report)),
-        ("SM clock and throttling", _clock(report)),
-        ("FLOPs so far", _flops(report)),
-        ("The budget", _budget(report)),
-    )
-    return [(heading, chart) for heading, chart in drawn if chart is not None]
+@dataclass(frozen=True)
+class Area:
+    """A named area between corners."""
+
+    name: str
+    tone: str
+    corners: tuple[tuple[float, float], ...]
 
 
-def overlay(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened: from when on, for how long, in which words."""
+
+    kind: str
+    seconds: float
+    words: str = ""
+    lasted: float = 0.0
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over time from zero to `until`, between `low` and `high`; `form` is how values are written."""
+
+    heading: str
+    form: str
+    lines: tuple[Line, ...]
+    until: float
+    high: float
+    low: float = 0.0
+    areas: tuple[Area, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Charts with a time axis in common, one above the other, and the marks that all of them have."""
+
+    charts: tuple[Chart, ...]
+    marks: tuple[Mark, ...] = ()
+
+
+def charts(report: Report) -> Mapping[str, Stack]:
+    """Return the charts that have something to show, by the heading of the section that they belong to."""
+    over_time = [_mfu(report), _pace(report), _clock(report), _throttled(report), _flops(report)]
+    drawn = tuple(chart for chart in over_time if chart is not None)
+    budget = _budget(report)
+    found = {TIME_LINE: Stack(drawn, tuple(_marks(report)))} if drawn else {}
+    return {**found, **({BUDGETS: Stack((budget,))} if budget is not None else {})}
+
+
+def overlay(entries: Sequence[Entry]) -> Stack | None:
     """Chart the MFU of runs over the time since their start, for as many runs as a reader can distinguish."""
     shown = [entry for entry in entries if entry.points][:_MOST_LINES]
-    longest = max((entry.points[-1].seconds for entry in shown), default=0.0)
-    lines = []
-    for place, entry in enumerate(shown):
-        points = _series(entry.points, lambda point: None if point.first else point.mfu, longest)
-        name = html.escape(entry.name)
-        if points:
-            lines.append(_line(name, _PALETTE[place % len(_PALETTE)], points, f"%{{y:.2%}}<extra>{name}</extra>"))
-    axis = {"title": {"text": "MFU"}, "tickformat": ".1~%", "rangemode": "tozero"}
-    heading = "MFU over time"
+    lines = [
+        Line(entry.name, f"run{place}", points)
+        for place, entry in enumerate(shown)
+        if (points := _steady(entry.points, lambda point: point.mfu, _MOST_OF_A_RUN))
+    ]
+    heading = "MFU"
     if len(entries) > len(shown):
-        heading += f", for the first {len(shown)} of {len(entries)} runs with a timeline"
-    return [(heading, _chart(longest, lines, axis))] if lines else []
+        heading += f" of the first {len(shown)} of {len(entries)} runs with a timeline"
+    chart = _chart(heading, "percent", lines, max((entry.points[-1].seconds for entry in shown), default=0.0))
+    return None if chart is None else Stack((chart,))
 
 
-def thinned(points: Sequence[tuple[float, float]], most: int = _MOST_POINTS) -> list[tuple[float, float]]:
+def thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> list[tuple[float, float]]:
     """Return a limited number of points, including the lowest and highest of every stretch."""
     if len(points) <= most:
         return list(points)
@@ -82,279 +110,149 @@ def thinned(points: Sequence[tuple[float, float]], most: int = _MOST_POINTS) -> 
     return kept
 
 
-def _waterfall(report: Report) -> str | None:
-    """From all that the devices could have done, loss by loss, to what was useful."""
-    total = sum(part.flops or 0 for part in report.parts)
-    kinds = [part for part in report.parts if part.kind != "useful"]
-    if total <= 0 or len(kinds) == len(report.parts):
-        return None
-    shares = [(part.flops or 0) / total for part in kinds]
-    useful = 1 - sum(shares)
-    lowest = min(0.0, useful, *(1 - each for each in itertools.accumulate(shares)))
-    highest = max(1.0, *(1 - each for each in itertools.accumulate(shares)))
-    names = [
-        "full peak",
-        *(part_words(part.kind, short=True) for part in kinds),
-        part_words("useful", short=True),
+def _mfu(report: Report) -> Chart | None:
+    lines = [
+        Line("MFU", "mfu", _steady(report.points, lambda point: point.mfu)),
+        Line("MFU at clock", "mfu-at-clock", _steady(report.points, lambda point: point.mfu_at_clock)),
     ]
-    trace = {
-        "type": "waterfall",
-        "orientation": "h",
-        "measure": ["absolute", *(["relative"] * len(kinds)), "total"],
-        "y": names,
-        "x": [1.0, *(-share for share in shares), useful],
-        "text": ["100%", *(units.format_share(share) for share in shares), units.format_share(useful)],
-        "textposition": "outside",
-        "cliponaxis": False,
-        "hovertemplate": "%{y}: %{text}<extra></extra>",
-        "decreasing": {"marker": {"color": _COLOURS["loss"]}},
-        "increasing": {"marker": {"color": _COLOURS["throttled"]}},
-        "totals": {"marker": {"color": _COLOURS["flops"]}},
-        "connector": {"line": {"color": _GRID}},
-    }
-    layout = {
-        **_layout(height=60 + 34 * len(names)),
-        "xaxis": {"tickformat": ".0%", "range": [lowest * 1.2, highest * 1.12], "gridcolor": _GRID, "fixedrange": True},
-        "yaxis": {"autorange": "reversed", "automargin": True, "fixedrange": True},
-        "showlegend": False,
-        "hovermode": "closest",
-    }
-    return _figure([trace], layout)
+    return _chart("MFU", "percent", lines, _longest(report))
 
 
-def _mfu(report: Report) -> str | None:
-    lines = []
-    for name, key in (("MFU", "mfu"), ("MFU at clock", "mfu_at_clock")):
-        points = _steady(report, key)
-        if points:
-            lines.append(_line(name, _COLOURS[key], points, f"%{{y:.2%}}<extra>{name}</extra>"))
-    if not lines:
-        return None
-    marks = [*_pauses(report), *_events(report)]
-    axis = {"title": {"text": "MFU"}, "tickformat": ".1~%", "rangemode": "tozero"}
-    return _chart(_longest(report), [*lines, *marks], axis, shapes=_restarts(report))
+def _pace(report: Report) -> Chart | None:
+    """Tokens a second or, where batches have none, samples."""
+    tokens = Line("tokens/s", "pace", _steady(report.points, lambda point: point.tokens_per_second or None))
+    if tokens.points:
+        return _chart("Tokens per second", "count", [tokens], _longest(report))
+    samples = Line("samples/s", "pace", _steady(report.points, lambda point: point.samples_per_second or None))
+    return _chart("Samples per second", "count", [samples], _longest(report))
 
 
-def _tokens(report: Report) -> str | None:
-    points = _steady(report, "tokens_per_second")
-    if not points:
-        return None
-    line = _line("tokens/s", _COLOURS["tokens"], points, "%{y:.4s} tokens/s<extra></extra>")
-    return _chart(_longest(report), [line], {"title": {"text": "tokens per second"}, "rangemode": "tozero"})
-
-
-def _clock(report: Report) -> str | None:
-    clocks = _steady(report, "sm_clock_hz")
-    if not clocks:
-        return None
-    lines = [_line("SM clock", _COLOURS["clock"], clocks, "%{y:.4s}Hz<extra>SM clock</extra>")]
+def _clock(report: Report) -> Chart | None:
+    """The clock and the one that the peak is for, on an axis that ends around them."""
+    points = _steady(report.points, lambda point: point.sm_clock_hz)
+    lines = [Line("SM clock", "clock", points)]
     boost = report.device.boost_clock_hz
-    if boost is not None:
-        ends = [(clocks[0][0], boost), (clocks[-1][0], boost)]
-        lines.append(_line("the peak's clock", _COLOURS["budget"], ends, "%{y:.4s}Hz<extra>the peak's clock</extra>"))
-    throttled = _steady(report, "throttled_frac")
-    if throttled:
-        share = _line("throttled", _COLOURS["throttled"], throttled, "%{y:.1%}<extra>of the time throttled</extra>")
-        lines.append({**share, "yaxis": "y2"})
-    second = {"title": {"text": "of the time throttled"}, "tickformat": ".0%", "dtick": 0.25, "range": [0, 1.02]}
-    axes = {"title": {"text": "SM clock"}, "exponentformat": "SI", "ticksuffix": "Hz", "rangemode": "tozero"}
-    return _chart(_longest(report), lines, axes, second if throttled else None)
+    if boost is not None and points:
+        lines.append(Line("the peak's clock", "reference", ((0.0, boost), (_longest(report), boost)), dashed=True))
+    known = [value for line in lines for _, value in line.points if value is not None]
+    low = 0.9 * min(known, default=0.0)
+    return _chart("SM clock", "clock", lines, _longest(report), low=low, high=1.05 * max(known, default=0.0))
 
 
-def _flops(report: Report) -> str | None:
+def _throttled(report: Report) -> Chart | None:
+    line = Line("time throttled", "throttled", _steady(report.points, lambda point: point.throttled_frac))
+    return _chart("Time throttled", "share", [line], _longest(report), high=1.0)
+
+
+def _flops(report: Report) -> Chart | None:
+    """FLOPs so far and, where it is near enough to be seen beside them, their budget."""
     points = _series(report.points, lambda point: point.total_flops)
-    if not points:
-        return None
-    lines = [_line("FLOPs so far", _COLOURS["flops"], points, "%{y:.3s}FLOPs<extra></extra>")]
+    lines = [Line("model FLOPs so far", "useful", points)]
+    reached = max((value for _, value in points if value is not None), default=0.0)
     for budget in report.budgets:
-        if budget.unit == "flops":
-            ends = [(points[0][0], float(budget.amount)), (points[-1][0], float(budget.amount))]
-            name = html.escape(f"budget {budget.text}")
-            lines.append(_line(name, _COLOURS["budget"], ends, "%{y:.3s}FLOPs<extra>budget</extra>"))
-    axis = {"title": {"text": "model FLOPs so far"}, "exponentformat": "SI", "rangemode": "tozero"}
-    return _chart(_longest(report), lines, axis)
+        if budget.unit == "flops" and reached >= _TELLING_SHARE * budget.amount:
+            ends = ((0.0, budget.amount), (_longest(report), budget.amount))
+            lines.append(Line(f"budget of {budget.text}", "reference", ends, dashed=True))
+    return _chart("Model FLOPs so far", "flops", lines, _longest(report))
 
 
-def _budget(report: Report) -> str | None:
+def _budget(report: Report) -> Chart | None:
     """The share of the budget that ends the run first and, where the run has not ended, when it will be used up."""
     points = _series(report.points, lambda point: point.budget_fraction)
-    if not points:
-        return None
-    lines = [_line("used", _COLOURS["mfu"], points, "%{y:.1%}<extra>used</extra>")]
-    left, longest = report.seconds_left, _longest(report)
-    if left is not None:
-        longest += left.high or left.middle
-        last = report.points[-1]
-        lines += _fan(last.seconds, last.budget_fraction or 0.0, report, longest)
-        again = _series(report.points, lambda point: point.budget_fraction, longest)
-        lines[0] = _line("used", _COLOURS["mfu"], again, "%{y:.1%}<extra>used</extra>")
-    axis = {"title": {"text": "share of the budget that ends the run first"}, "tickformat": ".0%", "range": [0, 1.05]}
-    return _chart(longest, lines, axis)
-
-
-def _fan(at: float, used: float, report: Report, longest: float) -> list[dict[str, Any]]:
-    """From the last window to the end that is expected, and to the ends of its 80% interval."""
+    lines, until = [Line("used", "mfu", points)], _longest(report)
+    areas: tuple[Area, ...] = ()
     left = report.seconds_left
-    assert left is not None
-    scale, _ = _time_axis(longest)
-    lines = []
-    if left.low is not None and left.high is not None:
-        corners = [(at, used), (at + left.low, 1.0), (at + left.high, 1.0), (at, used)]
-        lines.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "80% interval",
-                "x": [x / scale for x, _ in corners],
-                "y": [y for _, y in corners],
-                "fill": "toself",
-                "fillcolor": "rgba(0,114,178,.18)",
-                "line": {"width": 0},
-                "hoverinfo": "skip",
-            }
-        )
-    ends: Series = [(at / scale, used), ((at + left.middle) / scale, 1.0)]
-    expected = _line("expected", _COLOURS["budget"], ends, "%{y:.1%}<extra>expected</extra>")
-    return [*lines, {**expected, "line": {"color": _COLOURS["budget"], "dash": "dash"}}]
+    if left is not None and points:
+        at, used = until, report.points[-1].budget_fraction or 0.0
+        until += left.high or left.middle
+        areas = _fan(report, at, used)
+        lines.append(Line("projected", "reference", ((at, used), (at + left.middle, 1.0)), dashed=True))
+    most = max((value for _, value in points if value is not None), default=0.0)
+    high = 1.0 if most <= 1 else None
+    return _chart(f"Share used of {_first_budget(report)}", "share", lines, until, high=high, areas=areas)
 
 
-def _pauses(report: Report) -> list[dict[str, Any]]:
-    """Validations and checkpoints, as ticks on the time axis; of very many only some."""
-    scale, _ = _time_axis(_longest(report))
-    marks = []
-    for kind, colour in (("validation", _COLOURS["flops"]), ("checkpoint", _COLOURS["clock"])):
-        at = [point.seconds / scale for point in report.points if kind in point.pauses]
-        kept = at[:: -(-len(at) // _MOST_EVENTS)] if at else []
-        marks.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": kind,
-                "x": kept,
-                "y": [0.0] * len(kept),
-                "marker": {"symbol": "line-ns-open", "size": 9, "color": colour},
-                "hovertemplate": f"{kind}<extra></extra>",
-            }
-        )
-    return [each for each in marks if each["x"]]
+def _fan(report: Report, at: float, used: float) -> tuple[Area, ...]:
+    left = report.seconds_left
+    if left is None or left.low is None or left.high is None or left.low == left.high:
+        return ()
+    return (Area("80% interval", "mfu", ((at, used), (at + left.low, 1.0), (at + left.high, 1.0))),)
 
 
-def _events(report: Report) -> list[dict[str, Any]]:
-    """Notes of the run and what was unusual, as marks on the time axis with their words."""
-    found = [(event.time - report.started_at, event.message) for event in report.events]
-    dips = report.anomalies.dips
-    found += [
-        (dip.started_at - report.started_at, words)
-        for dip, words in zip(dips, unusual_lines(report)[: len(dips)], strict=True)
+def _first_budget(report: Report) -> str:
+    """The name of the budget that runs out first, whose share the windows tell; in words where it cannot be told."""
+    timed = [(each.left.middle, each.text) for each in report.budgets if each.left is not None]
+    if timed:
+        return min(timed)[1]
+    told = report.points[-1].budget_fraction if report.points else None
+    for each in report.budgets:
+        if each.fraction is not None and told is not None and abs(each.fraction - told) <= _SAME_SHARE:
+            return each.text
+    return "the budget that runs out first"
+
+
+def _marks(report: Report) -> list[Mark]:
+    """Restarts, validations, checkpoints, slow stretches and notes, of very many only some."""
+    began = report.started_at
+    dips = list(zip(report.anomalies.dips, unusual_lines(report), strict=False))
+    ends = {point.step: point.seconds for point in report.points}
+    found = [
+        [Mark("restart", each.started_at - began) for each in report.each_process[1:]],
+        *([Mark(kind, each.seconds) for each in report.points if kind in each.pauses] for kind in _PAUSES),
+        [
+            Mark("slow stretch", dip.started_at - began, words, _lasted(dip, ends.get(dip.last_step), began))
+            for dip, words in dips
+        ],
+        [Mark("note", event.time - began, event.message[:_LONGEST]) for event in report.events],
     ]
-    if not found:
-        return []
-    scale, _ = _time_axis(_longest(report))
-    kept = sorted(found)[:_MOST_EVENTS]
-    marks = {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "events",
-        "x": [seconds / scale for seconds, _ in kept],
-        "y": [0.0] * len(kept),
-        "text": [html.escape(words) for _, words in kept],
-        "marker": {"symbol": "triangle-up", "size": 10, "color": _COLOURS["throttled"]},
-        "hovertemplate": "%{text}<extra></extra>",
-    }
-    return [marks]
+    within = [[mark for mark in marks if 0 <= mark.seconds <= _longest(report)] for marks in found]
+    return [mark for marks in within for mark in marks[:: max(-(-len(marks) // _MOST_MARKS), 1)]]
 
 
-def _restarts(report: Report) -> list[dict[str, Any]]:
-    """Return vertical lines where later processes began."""
-    scale, _ = _time_axis(_longest(report)) if report.points else (1.0, "")
-    starts = [(each.started_at - report.started_at) / scale for each in report.each_process[1:]][:_MOST_EVENTS]
-    line = {"color": _COLOURS["budget"], "dash": "dot", "width": 1}
-    return [{"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line} for x in starts]
+def _lasted(dip: Dip, end: float | None, began: float) -> float:
+    """Seconds from a dip's start to its end, pauses included, where its last window is known."""
+    return dip.seconds if end is None else max(end - (dip.started_at - began), 0.0)
+
+
+def _chart(
+    heading: str,
+    form: str,
+    lines: Sequence[Line],
+    until: float,
+    low: float = 0.0,
+    high: float | None = None,
+    areas: tuple[Area, ...] = (),
+) -> Chart | None:
+    """Make a chart of the lines that are lines; `None` where there is none."""
+    drawn = tuple(line for line in lines if len([value for _, value in line.points if value is not None]) > 1)
+    if not drawn or until <= 0:
+        return None
+    highest = max(value for line in drawn for _, value in line.points if value is not None)
+    return Chart(heading, form, drawn, until, upper_end(highest) if high is None else high, low, areas)
 
 
 def _longest(report: Report) -> float:
     return report.points[-1].seconds if report.points else 0.0
 
 
-def _time_axis(longest: float) -> tuple[float, str]:
-    if longest > 2 * units.SECONDS_PER_DAY:
-        return units.SECONDS_PER_DAY, "days since start"
-    if longest > 2 * units.SECONDS_PER_HOUR:
-        return units.SECONDS_PER_HOUR, "hours since start"
-    return (units.SECONDS_PER_MINUTE, "minutes since start") if longest > 120 else (1, "seconds since start")
-
-
-def _steady(report: Report, name: str) -> list[tuple[float, float | None]]:
+def _steady(points: Sequence[Point], value: Callable[[Point], float | None], most: int = MOST_POINTS) -> Series:
     """Return the values of all windows except the first of every process."""
-    return _series(report.points, lambda point: None if point.first else getattr(point, name))
+    return _series(points, lambda point: None if point.first else value(point), most)
 
 
-def _series(
-    time_line: Sequence[Point], value: Callable[[Point], float | None], longest: float | None = None
-) -> list[tuple[float, float | None]]:
+def _series(points: Sequence[Point], value: Callable[[Point], float | None], most: int = MOST_POINTS) -> Series:
     """The values over time, with a gap wherever no process ran."""
-    if not time_line:
-        return []
-    scale, _ = _time_axis(time_line[-1].seconds if longest is None else longest)
     processes: list[list[tuple[float, float]]] = [[]]
-    for point in time_line:
+    for point in points:
         if point.first:
             processes.append([])
-        if (y := value(point)) is not None:
-            processes[-1].append((point.seconds / scale, float(y)))
+        if (y := value(point)) is not None and units.number(float(y)) is not None:
+            processes[-1].append((point.seconds, float(y)))
     processes = [each for each in processes if each]
-    lines: list[tuple[float, float | None]] = []
+    if len(processes) > _MOST_PROCESSES:
+        processes = [[point for process in processes for point in process]]
+    series: list[tuple[float, float | None]] = []
     for process in processes:
-        if lines:
-            lines.append((process[0][0], None))
-        lines += thinned(process, max(_MOST_POINTS // len(processes), 2))
-    return lines
-
-
-def _line(name: str, colour: str, points: Series, hover: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines+markers" if len(points) <= 60 else "lines",
-        "name": name,
-        "x": [x for x, _ in points],
-        "y": [y for _, y in points],
-        "line": {"color": colour, "width": 2},
-        "hovertemplate": hover,
-    }
-
-
-def _chart(
-    longest: float,
-    lines: list[dict[str, Any]],
-    y_axis: dict[str, Any],
-    second: dict[str, Any] | None = None,
-    shapes: Sequence[dict[str, Any]] = (),
-) -> str:
-    layout = {
-        **_layout(height=320),
-        "xaxis": {"title": {"text": _time_axis(longest)[1]}, "rangemode": "tozero", "gridcolor": _GRID},
-        "yaxis": {"gridcolor": _GRID, "automargin": True, **y_axis},
-        "showlegend": len(lines) > 1,
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02},
-        "hovermode": "x unified",
-        "shapes": list(shapes),
-    }
-    if second is not None:
-        layout["yaxis2"] = {"overlaying": "y", "side": "right", "showgrid": False, "automargin": True, **second}
-        layout["margin"]["r"] = 60
-    return _figure(lines, layout)
-
-
-def _layout(height: int) -> dict[str, Any]:
-    return {
-        "margin": {"l": 60, "r": 16, "t": 16, "b": 48},
-        "height": height,
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "system-ui, sans-serif", "color": "#767676"},
-    }
-
-
-def _figure(traces: list[dict[str, Any]], layout: dict[str, Any]) -> str:
-    figure = {"data": traces, "layout": layout}
-    return str(plotly.io.to_html(figure, config=_CONFIG, include_plotlyjs=False, full_html=False, validate=False))
+        series += [(process[0][0], None)] if series else []
+        series += thinned(process, most // len(processes))
+    return tuple(series)

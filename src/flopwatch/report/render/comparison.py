@@ -6,12 +6,14 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TextIO
 
 from flopwatch import units
 from flopwatch.report.comparison import FACTS, MEASURES, Entry, Form, best_of, total_of
 from flopwatch.report.render.document import Section
 from flopwatch.report.render.efficiency import part_words
-from flopwatch.run.time_kinds import TIME_KINDS
+from flopwatch.report.verdict import hours_words
+from flopwatch.run.time_kinds import TIME_KINDS, kinds_at
 
 BEST = "★"
 _MOST_COLUMNS = 6
@@ -21,7 +23,7 @@ _FORMS: Mapping[Form, Callable[[float | None], str]] = MappingProxyType(
         "share": units.format_share,
         "count": units.format_count,
         "flops": lambda value: units.format_si(value, "FLOPs"),
-        "hours": units.format_plain,
+        "hours": hours_words,
         "kwh": units.format_plain,
         "usd": units.format_usd,
         "seconds": units.format_duration,
@@ -70,8 +72,9 @@ def _numbers(entries: Sequence[Entry]) -> Section:
     for measure in MEASURES:
         best, form = best_of(measure, entries), _FORMS[measure.form]
         values = [entry.numbers.get(measure.name) for entry in entries]
-        cells = [f"{BEST} {form(value)}" if value is not None and value == best else form(value) for value in values]
-        rows.append((measure.words, *cells))
+        cells = [form(value) for value in values]
+        marked = form(best) if best is not None and len(set(cells)) > 1 else None
+        rows.append((measure.words, *(f"{BEST} {cell}" if cell == marked else cell for cell in cells)))
         numbers.append(values)
     return _table("At a glance", entries, rows, numbers)
 
@@ -86,9 +89,15 @@ def _parts(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     kinds = [kind for kind in TIME_KINDS if any(kind in entry.parts for entry in entries)]
     short = len(entries) > _MOST_COLUMNS
     return [
-        (part_words(kind, short=short), *(units.format_share(entry.parts.get(kind)) for entry in entries))
+        (part_words(kind, short=short), *(units.format_share(_part_of(entry, kind)) for entry in entries))
         for kind in kinds
     ]
+
+
+def _part_of(entry: Entry, kind: str) -> float | None:
+    """The share of a part; a kind of time that a run does not have took none of its time."""
+    is_time = kind not in kinds_at("part of steps", "steps")
+    return entry.parts.get(kind, 0.0 if entry.parts and is_time else None)
 
 
 def _facts(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
@@ -99,6 +108,13 @@ def _text(entries: Sequence[Entry]) -> str:
     from flopwatch.report.render.text import render_sections
 
     return render_sections(sections(entries))
+
+
+def in_terminal(entries: Sequence[Entry], stream: TextIO) -> str:
+    """Return a comparison as text that fits the terminal which a stream leads to."""
+    from flopwatch.report.render.text import of_terminal, render_sections
+
+    return render_sections(sections(entries), of_terminal(stream))
 
 
 def _markdown(entries: Sequence[Entry]) -> str:

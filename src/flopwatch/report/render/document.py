@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
 from flopwatch import units
 from flopwatch.report import waterfall
-from flopwatch.report.render import efficiency, facts
+from flopwatch.report.render import efficiency, facts, gpu_facts
 from flopwatch.report.render.live import bars
+from flopwatch.report.render.parts import parts_table
 from flopwatch.report.report import Report
-from flopwatch.report.waterfall import Part
-from flopwatch.run.time_kinds import INTERRUPTION
+from flopwatch.run import rates
+from flopwatch.run.time_kinds import INTERRUPTION, TRAINING, USEFUL
 
 Cells = tuple[str, ...]
 _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
@@ -27,19 +28,29 @@ _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
         "usd": units.format_usd,
     }
 )
-WHAT_TO_DO, TIME_LINE = "What to do", "Timeline"
-_STRETCHES = 60
+WHAT_TO_DO, TIME_LINE, BUDGETS = "What to do", "Timeline", "Budgets"
+PEAK, WALL_TIME = "Where the peak went", "Where wall time went"
+# What a reader looks up rather than reads; a terminal shows it on demand.
+CONVENTIONS = "MFU under other conventions, by the first batch"
+LOOKED_UP = frozenset(
+    (
+        *(CONVENTIONS, CONVENTIONS.replace("MFU", "FLOPs")),
+        *("Model: first batch on one device", "Versions", "Definitions"),
+    )
+)
+_STRETCHES = 40
 _IN_TIME: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("MFU", "mfu", units.format_percent),
     ("MFU at clock", "mfu_at_clock", units.format_percent),
     ("tokens/s", "tokens_per_second", units.format_count),
+    ("samples/s", "samples_per_second", units.format_count),
     ("SM clock", "sm_clock_hz", units.format_clock),
     ("throttled", "throttled_frac", units.format_share),
 )
 _NOTHING_TO_DO = "No change was found that would recover 2% or more."
 _NOTHING_KNOWN = "Nothing was found in the training loop; where time went outside it is unknown."
-_MOST_LINES = 200
-_BETWEEN = "The total includes downtime, which is not billed."
+_MOST_LINES, _LONGEST = 200, 500
+_BETWEEN = "Downtime is not billed: it counts in shares and wall time, not in device-hours and cost."
 _DEFINITION = (
     "MFU is model FLOPs (forward and backward, no recomputation) / seconds / devices / dense peak per device (PaLM,"
     " arXiv 2204.02311, appendix B). Unknown values read n/a; nothing is clamped."
@@ -47,35 +58,56 @@ _DEFINITION = (
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A bar beside a row: from which share of the whole on, how long, and what it means ("loss", "useful", "part")."""
+
+    share: float
+    start: float = 0.0
+    tone: str = "part"
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading and what stands below it: rows of a table, or sentences.
 
-    Without `columns` a row is a name and a value. `shares` draw a bar for each row; by `keys`, the numbers behind the
-    cells, a reader can sort a table of a page.
+    Without `columns` a row is a name and a value. `bars` stand beside rows, `None` where there is none; by `keys`, the
+    numbers behind the cells, a reader can sort a table of a page; `short_names` are rows' first cells for short lines.
     """
 
     heading: str
     rows: tuple[Cells, ...] = ()
     columns: Cells = ()
-    shares: tuple[float | None, ...] = ()
+    bars: tuple[Bar | None, ...] = ()
     sentences: tuple[str, ...] = ()
     keys: tuple[tuple[float | None, ...], ...] = ()
+    short_names: Cells = ()
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Whether a column holds numbers, which are aligned to the right; the first one never does."""
+        cells = list(zip(*self.rows, strict=True))
+        return tuple(place > 0 and all(_is_number(cell) for cell in column) for place, column in enumerate(cells))
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or cell == units.UNKNOWN or cell.lstrip("★ $<-")[:1].isdigit()
 
 
 def sections(report: Report) -> list[Section]:
     """Return all sections with content, in order."""
     everything = [
-        Section("The run", tuple(facts.run_lines(report))),
-        Section("Speed and totals", tuple(facts.speed_lines(report))),
-        _plan(report),
         _what_to_do(report),
-        _waterfall(report),
-        _wall_time(report),
+        _plan(report),
+        _parts(report),
         _time_line(report),
+        _budgets(report),
         Section("Anomalies", sentences=tuple(efficiency.unusual_lines(report))),
         Section("Restarts", tuple(facts.restart_lines(report))),
-        Section("GPUs", tuple(facts.hardware_lines(report))),
+        Section("In the training loop, without warm-up", tuple(facts.speed_lines(report))),
+        Section("Over the whole run", tuple(facts.total_lines(report))),
+        Section("The run", tuple(facts.run_lines(report))),
         Section("How FLOPs were counted", tuple(facts.work_lines(report.work))),
+        Section("GPUs", tuple(gpu_facts.hardware_lines(report))),
         _conventions(report),
         _components(report),
         Section("Notes", sentences=_some((*report.notes, *(event.message for event in report.events)))),
@@ -88,7 +120,8 @@ def sections(report: Report) -> list[Section]:
 def _some(sentences: Cells) -> Cells:
     """Return the first sentences, and a count of those left out."""
     left_out = len(sentences) - _MOST_LINES
-    return sentences if left_out <= 0 else (*sentences[:_MOST_LINES], f"and {left_out:,} more")
+    shown = tuple(each if len(each) <= _LONGEST else f"{each[:_LONGEST]}..." for each in sentences[:_MOST_LINES])
+    return shown if left_out <= 0 else (*shown, f"and {left_out:,} more")
 
 
 def _what_to_do(report: Report) -> Section:
@@ -112,42 +145,65 @@ def _ratio(actual: float, planned: float) -> str:
     return units.format_percent(actual / planned) if planned else units.UNKNOWN
 
 
-def _waterfall(report: Report) -> Section:
-    total = sum(part.device_seconds for part in report.parts)
-    paid = any(part.usd is not None for part in report.parts)
-    counted = any(part.flops is not None for part in report.parts)
-    shares = waterfall.shares(report.parts)
-    rows = [
-        _part_row(efficiency.part_words(part.kind), share, part, counted, paid)
-        for part, share in zip(report.parts, shares, strict=True)
-    ]
-    if rows:
-        flops, money = sum(part.flops or 0 for part in report.parts), sum(part.usd or 0.0 for part in report.parts)
-        whole = Part("", flops, total, money)
-        rows.append(_part_row("total", 1.0, whole, counted, paid))
-        shares.append(None)
-    columns = ("", "share", *(["FLOPs"] if counted else []), "device-hours", *(["cost"] if paid else []))
-    between = any(part.kind == INTERRUPTION for part in report.parts)
-    return Section("Where the peak went", tuple(rows), columns, tuple(shares), (_BETWEEN,) if between else ())
+def _parts(report: Report) -> Section:
+    """What the devices' time and, where FLOPs are known, their peak went into: one table of both."""
+    if not report.parts:
+        return _wall_time(report)
+    counted = any(part.kind == USEFUL for part in report.parts)
+    table = parts_table(report, counted=counted)
+    return Section(
+        PEAK if counted else WALL_TIME,
+        table.rows,
+        table.columns,
+        bars=(*_bars(report), None),
+        sentences=tuple(_remarks(report, counted=counted)),
+        short_names=(*(efficiency.part_words(part.kind, short=True) for part in report.parts), "total"),
+    )
 
 
-def _part_row(words: str, share: float | None, part: Part, counted: bool, paid: bool) -> Cells:
-    flops = [units.format_si(part.flops, "FLOPs")] if counted else []
-    money = [units.format_usd(part.usd)] if paid else []
-    hours = units.format_plain(part.device_seconds / units.SECONDS_PER_HOUR)
-    return (words, units.format_share(share), *flops, hours, *money)
+def _remarks(report: Report, *, counted: bool) -> Iterator[str]:
+    training = report.seconds.get(TRAINING)
+    if counted and training:
+        share = units.format_share(rates.fraction(training, sum(report.seconds.values())))
+        time = units.format_duration(training)
+        yield f"Training steps took {time}, {share} of wall time; their parts are divided in proportion to FLOPs."
+    if any(part.kind == INTERRUPTION for part in report.parts):
+        yield _BETWEEN
+
+
+def _bars(report: Report) -> list[Bar | None]:
+    """Losses one below the other, each from where the one before ended, down to what was useful."""
+    bars: list[Bar | None] = []
+    left, whole = 1.0, waterfall.shares(report.parts)
+    for part, share in zip(report.parts, whole, strict=True):
+        length = max(share or 0.0, 0.0)  # where the MFU is above 1, the rest is below zero
+        left -= share or 0.0
+        if part.kind in (USEFUL, TRAINING):
+            bars.append(Bar(min(length, 1.0), tone="useful"))
+        else:
+            start = min(max(left, 0.0), 1.0)
+            bars.append(Bar(min(length, 1.0 - start), start, "loss"))
+    return bars
 
 
 def _wall_time(report: Report) -> Section:
     lines = facts.time_lines(report)
     rows = tuple((label, units.format_duration(seconds), units.format_share(share)) for label, seconds, share in lines)
-    return Section("Where wall time went", rows, ("", "time", "share"), tuple(share for _, _, share in lines))
+    return Section(WALL_TIME, rows, ("", "time", "share"), tuple(Bar(share or 0.0) for _, _, share in lines))
+
+
+def _budgets(report: Report) -> Section:
+    rows = facts.budget_lines(report.budgets)
+    return Section(BUDGETS, tuple((each.text, words) for each, (_, words) in zip(report.budgets, rows, strict=True)))
 
 
 def _time_line(report: Report) -> Section:
     """Means over stretches of the same number of windows, for forms without charts."""
     rows = []
+    has_tokens = any(point.tokens_per_second for point in report.points)
     for words, name, form in _IN_TIME:
+        if words == ("samples/s" if has_tokens else "tokens/s"):
+            continue
         values = [value for point in report.points if not point.first and (value := getattr(point, name)) is not None]
         if len(values) > 1:
             drawn = bars(_means(values))
@@ -163,15 +219,18 @@ def _means(values: Sequence[float]) -> list[float]:
 
 
 def _conventions(report: Report) -> Section:
+    known = any(each.mfu is not None for each in report.conventions)
     rows = tuple(
-        (each.convention, units.format_percent(each.mfu), units.format_plain(each.flops_ratio), each.description)
+        (
+            each.convention,
+            *([units.format_percent(each.mfu)] if known else []),
+            units.format_plain(each.flops_ratio),
+            each.description,
+        )
         for each in report.conventions
     )
-    return Section(
-        "MFU under other conventions, by the first batch",
-        rows,
-        ("convention", "MFU", "relative FLOPs", "what it counts"),
-    )
+    columns = ("convention", *(["MFU"] if known else []), "relative FLOPs", "what it counts")
+    return Section(CONVENTIONS if known else CONVENTIONS.replace("MFU", "FLOPs"), rows, columns)
 
 
 def _components(report: Report) -> Section:

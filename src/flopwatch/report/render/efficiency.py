@@ -5,7 +5,7 @@ from __future__ import annotations
 from flopwatch import units
 from flopwatch.hardware.telemetry import REASONS
 from flopwatch.report.anomalies import CauseShare, Dip, Drift, SlowRank
-from flopwatch.report.findings import Finding
+from flopwatch.report.finding import Finding
 from flopwatch.report.published_mfu import Known
 from flopwatch.report.report import Report
 from flopwatch.run.time_kinds import CLOCK, RECOMPUTED, TIME_KINDS
@@ -41,17 +41,27 @@ def _cost_and_advice(kind: str) -> tuple[str, str]:
 
 def finding_words(finding: Finding) -> str:
     """Return a finding as one sentence: evidence, what it is worth, what to do."""
+    if finding.evidence is not None:
+        return f"{finding.evidence[0].upper()}{finding.evidence[1:]}{_worth(finding)}: {finding.change}."
     evidence, advice = _cost_and_advice(finding.kind)
-    evidence = evidence.format(share=units.format_share(finding.share), detail=finding.detail)
+    before, _, after = evidence.partition("{share}")
+    evidence = f"{before}{_shares(finding, after)}".format(detail=finding.detail)
     if finding.kind == "dips" and finding.detail == "1":
         evidence = evidence.replace("1 dips without a known cause cost", "a dip without a known cause costs")
     return f"{evidence[0].upper()}{evidence[1:]}{_worth(finding)}: {advice}."
 
 
+def _shares(finding: Finding, whole: str) -> str:
+    """Return the share as the table of parts has it, with the one of a smaller whole behind it."""
+    share = units.format_share(finding.share)
+    of_run = None if finding.of_run is None else units.format_share(finding.of_run)
+    return f"{share}{whole}" if of_run in (None, share) else f"{of_run} of the run ({share}{whole})"
+
+
 def _worth(finding: Finding) -> str:
     gains = [(finding.mfu_gain, "MFU"), (finding.run_mfu_gain, "run MFU")]
     words = [f"{units.format_points(gain)} of {name}" for gain, name in gains if gain is not None]
-    upper = "up to " if finding.kind in (RECOMPUTED, CLOCK) else ""
+    upper = "up to " if finding.kind in (RECOMPUTED, CLOCK) or finding.evidence is not None else ""
     return f", worth {upper}{' and '.join(words)}" if words else ""
 
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from flopwatch import units
-from flopwatch.hardware.nvml.driver import READ
-from flopwatch.hardware.telemetry import REASONS
 from flopwatch.report.render.efficiency import part_words
 from flopwatch.report.report import Process, Report
 from flopwatch.report.standings import BudgetStanding
+from flopwatch.report.verdict import UNREADABLE_WORK, WITHHELD, device_time, no_mfu_reason
 from flopwatch.run import rates
 from flopwatch.run.records import Device, Work
 
@@ -26,24 +25,63 @@ VERIFICATION = {
     "disagree": "withheld: closed form and measurement disagree",
     "withheld": "withheld",
 }
-_NEARLY_ALL = 0.95
+_MOST_PROCESSES = 40
 _SHOWN = 0.0005  # of the time; less would read 0.0%
 _OTHER_PEAKS = "; earlier processes had different peaks, and each is measured against its own"
-WITHHELD = ("withheld", "disagree")
-_NO_WORK = "the run ended before its first batch finished"
-_UNREADABLE_WORK = "the record of how FLOPs were counted is unreadable"
+
+
+def status_words(report: Report) -> str:
+    """Return how a run ended, and at which step."""
+    if report.status == "killed or still running":
+        return f"last seen at step {report.step:,}, no end recorded (killed, or still running)"
+    return f"{report.status} at step {report.step:,}"
+
+
+def subtitle(report: Report) -> str:
+    """Return how a run ended, and on what it ran."""
+    return f"{status_words(report)}, on {report.device.count} x {report.device.name}"
+
+
+def spent_words(report: Report) -> str:
+    """Return the time and the money that a run took."""
+    words = [f"{units.format_duration(report.wall_seconds)} wall time"]
+    if _has_several_devices(report):
+        words.append(" ".join(device_time(report.totals.device_seconds)))
+    return ", ".join([*words, units.format_usd(report.usd)] if report.usd is not None else words)
 
 
 def headline(report: Report) -> list[Line]:
-    """Return the headline numbers."""
-    return [
+    """Return the headline numbers that are known."""
+    counts = report.totals.counts
+    numbers = [
         ("MFU", units.format_percent(report.mfu)),
         ("run MFU", units.format_percent(report.run_mfu)),
-        ("model FLOPs", units.format_si(report.totals.flops, "FLOPs")),
-        ("tokens", units.format_count(report.totals.tokens)),
+        *(_pace(report) if report.mfu is None or not counts.tokens else ()),
+        ("model FLOPs", units.format_si(counts.flops or None, "FLOPs")),
+        ("tokens", units.format_count(counts.tokens or None)),
+        ("samples", units.format_count(None if counts.tokens else counts.samples or None)),
         ("wall time", units.format_duration(report.wall_seconds)),
-        ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
+        *([_device_time(report)] if _has_several_devices(report) else ()),
+        ("cost", units.format_usd(report.usd)),
     ]
+    return [(label, value) for label, value in numbers if value != units.UNKNOWN]
+
+
+def _pace(report: Report) -> list[Line]:
+    return [
+        ("tokens/s", units.format_count(report.tokens_per_second or None)),
+        ("samples/s", units.format_count(report.samples_per_second or None)),
+        ("step", units.format_duration(report.step_seconds)),
+    ]
+
+
+def _has_several_devices(report: Report) -> bool:
+    return any(each.device.count > 1 for each in report.each_process) or report.device.count > 1
+
+
+def _device_time(report: Report) -> Line:
+    amount, unit = device_time(report.totals.device_seconds)
+    return unit, amount
 
 
 def headline_basis(report: Report) -> str:
@@ -52,7 +90,7 @@ def headline_basis(report: Report) -> str:
     if reason is not None:
         return f"No MFU: {reason}."
     if report.work is None:
-        return f"MFU is relative to a peak of {peak_text(report.device)} per device; {_UNREADABLE_WORK}."
+        return f"MFU is relative to a peak of {peak_text(report.device)} per device; {UNREADABLE_WORK}."
     others = _OTHER_PEAKS if _peaks_differ(report) else ""
     return (
         f"MFU is relative to a peak of {peak_text(report.device)} per device{others}; FLOPs are those of"
@@ -65,13 +103,13 @@ def run_lines(report: Report) -> list[Line]:
     """Return what ran, on which devices, against which peak."""
     lines = [
         ("run", f"{report.name}, {report.run_id}" if report.name else report.run_id),
-        ("status", f"{report.status} at step {report.step:,}"),
+        ("status", status_words(report)),
         ("started", _date(report.started_at)),
         ("devices", f"{report.device.count} x {report.device.name}"),
-        ("precision", report.precision or units.UNKNOWN),
         ("peak per device", f"{peak_text(report.device)}{_OTHER_PEAKS if _peaks_differ(report) else ''}"),
-        ("strategy", report.strategy or units.UNKNOWN),
     ]
+    named = (("precision", report.precision), ("strategy", report.strategy))
+    lines += [(label, value) for label, value in named if value]
     if (report.device.peak_source or "").startswith("measured"):
         lines.append(("note", "a measured peak varies from start to start; compare runs by tokens/s, not by MFU"))
     if report.device.driver and report.hardware is None:
@@ -98,29 +136,6 @@ def peak_text(device: Device) -> str:
         return f"{units.UNKNOWN}, so there is no MFU: {device.peak_source or 'no peak is known'}"
     peak = units.format_si(device.peak_flops_per_second, "FLOP/s")
     return f"{peak} dense {device.dtype or ''} ({device.peak_source})".replace("  ", " ")
-
-
-def no_mfu_reason(report: Report) -> str | None:
-    """Return why there is no MFU, or `None` if there is one."""
-    if report.mfu is not None:
-        return None
-    if report.work is None:
-        return _NO_WORK if not report.points else _UNREADABLE_WORK
-    if report.work.verification in WITHHELD:
-        return report.work.note
-    if report.device.peak_flops_per_second is None:
-        return report.device.peak_source
-    return _no_window_reason(report)
-
-
-def _no_window_reason(report: Report) -> str:
-    steady = [point for point in report.points if not point.first]
-    if not steady and report.step > report.each_process[-1].first_step + 1:
-        return f"no window ended after the first step (warm-up), although {report.step:,} steps were done"
-    if not steady:
-        return "no step finished after the first one (warm-up)"
-    unknown = sum(point.mfu is None for point in steady)
-    return f"the FLOPs or the duration of {unknown:,} of {len(steady):,} windows are unknown"
 
 
 def work_lines(work: Work | None) -> list[Line]:
@@ -203,27 +218,32 @@ def _attention_convention(work: Work) -> str:
 
 
 def speed_lines(report: Report) -> list[Line]:
-    """Return means over the run without warm-up, and totals."""
-    run_mfu = units.format_percent(report.run_mfu)
+    """Return means over the training loop without warm-up; what is unknown or says nothing new is left out."""
+    mfu, hfu = units.format_percent(report.mfu), units.format_percent(report.hfu)
     lines = [
-        ("MFU", _in_loop(units.format_percent(report.mfu))),
-        ("run MFU", run_mfu if report.run_mfu is None else f"{run_mfu} (all wall time)"),
+        ("MFU", mfu),
+        ("HFU", units.UNKNOWN if hfu in (mfu, units.UNKNOWN) else f"{hfu} (with recomputed FLOPs)"),
+        ("MFU at clock", _with(units.format_percent(report.mfu_at_clock), "at the actual SM clock")),
+        *_pace(report),
+        ("waiting for data", units.format_share(report.data_wait_fraction)),
     ]
-    if report.hfu is not None and report.hfu != report.mfu:
-        lines.append(("HFU", f"{units.format_percent(report.hfu)} (with recomputed FLOPs)"))
-    if report.mfu_at_clock is not None:
-        lines.append(("MFU at clock", f"{units.format_percent(report.mfu_at_clock)} (at the actual SM clock)"))
-    lines += [
-        ("tokens/s", _in_loop(units.format_count(report.tokens_per_second))),
-        ("step", _in_loop(units.format_duration(report.step_seconds))),
-        ("waiting for data", _in_loop(units.format_share(report.data_wait_fraction))),
-        ("total FLOPs", units.format_si(report.totals.flops, "FLOPs")),
-        ("total tokens", _tokens(report)),
-        ("device-hours", units.format_plain(report.totals.device_seconds / units.SECONDS_PER_HOUR)),
+    return [(label, value) for label, value in lines if value != units.UNKNOWN]
+
+
+def total_lines(report: Report) -> list[Line]:
+    """Return totals over all wall time; what is unknown is left out."""
+    counts = report.totals.counts
+    lines = [
+        ("wall time", units.format_duration(report.wall_seconds)),
+        ("run MFU", _with(units.format_percent(report.run_mfu), "over all wall time")),
+        ("goodput", _with(units.format_share(report.goodput), "of wall time in kept training steps")),
+        ("model FLOPs", units.format_si(counts.flops or None, "FLOPs")),
+        ("tokens", _tokens(report)),
+        ("samples", units.format_count(counts.samples or None)),
+        _device_time(report),
+        ("cost", units.format_usd(report.usd)),
     ]
-    if report.usd is not None:
-        lines.append(("cost", units.format_usd(report.usd)))
-    return [*lines, *budget_lines(report.budgets)]
+    return [(label, value) for label, value in lines if value != units.UNKNOWN]
 
 
 def budget_lines(budgets: Sequence[BudgetStanding]) -> list[Line]:
@@ -245,16 +265,25 @@ def restart_lines(report: Report) -> list[Line]:
     """Return one line per process of a resumed run, and what the restarts cost."""
     if report.processes == 1 and not report.totals.lost_seconds:
         return []
-    lines = [(f"process {number}", _process_words(each)) for number, each in enumerate(report.each_process, 1)]
+    lines = _some_processes(
+        [(f"process {number}", _process_words(each)) for number, each in enumerate(report.each_process, 1)]
+    )
     totals = report.totals
     if totals.lost_seconds:
         steps = "an unknown number of" if totals.lost_steps is None else f"{totals.lost_steps:,}"
         flops = units.format_si(totals.lost_flops, "FLOPs")
         lost = f"{steps} steps ({flops}, {units.format_duration(totals.lost_seconds)}) were repeated"
         lines.append(("lost work", f"{lost}; they count in device-hours, energy and cost, but not in other totals"))
-    if report.goodput is not None:
-        lines.append(("goodput", f"{units.format_share(report.goodput)} of wall time went into kept steps"))
     return lines
+
+
+def _some_processes(lines: list[Line]) -> list[Line]:
+    """Return the first and the last processes of very many, and a count of those between."""
+    left_out = len(lines) - _MOST_PROCESSES
+    if left_out <= 0:
+        return lines
+    half = _MOST_PROCESSES // 2
+    return [*lines[:half], ("...", f"{left_out:,} more processes"), *lines[-half:]]
 
 
 def _process_words(process: Process) -> str:
@@ -265,85 +294,20 @@ def _process_words(process: Process) -> str:
     if process.mfu is not None:
         peak = units.format_si(process.device.peak_flops_per_second, "FLOP/s")
         words += f", MFU {units.format_percent(process.mfu)} of {peak} per device"
-    return f"{words}, {process.status}"
-
-
-def hardware_lines(report: Report) -> list[Line]:
-    """Return clocks, throttling, energy and tensor activity of the GPUs, and what could not be read."""
-    hardware = report.hardware
-    if hardware is None:
-        return []
-    lines = [("driver", f"{hardware.driver or units.UNKNOWN}, {hardware.name}"), *_clock_lines(report)]
-    lines += [*_energy_lines(report), *_tensor_lines(report)]
-    missing = [f"{what} ({answer})" for what, answer in hardware.readable.items() if answer != READ]
-    if missing:
-        lines.append(("not read", "; ".join(missing)))
-    return lines
-
-
-def _clock_lines(report: Report) -> list[Line]:
-    if report.sm_clock_hz is None:
-        return [("SM clock", units.UNKNOWN)]
-    clock = f"{units.format_clock(report.sm_clock_hz)} mean, {units.format_clock(report.sm_clock_hz_min)} minimum"
-    if report.device.boost_clock_hz is not None:
-        clock += f"; the peak assumes {units.format_clock(report.device.boost_clock_hz)}"
-    lines = [("SM clock", clock)]
-    if report.throttled_frac is not None:
-        how = "the driver's counters" if report.throttle_counted else "samples"
-        lines.append(
-            ("throttled", f"{units.format_share(report.throttled_frac)} of the time (by {how}){_reasons(report)}")
-        )
-    if report.slow_clock_frac:
-        slow = f"{units.format_share(report.slow_clock_frac)} of busy time, with no reason from the driver"
-        lines.append(("below that clock", slow))
-    if report.telemetry_coverage is not None and report.telemetry_coverage < _NEARLY_ALL:
-        lines.append(("coverage", f"readings cover only {units.format_share(report.telemetry_coverage)} of the time"))
-    return lines
-
-
-def _reasons(report: Report) -> str:
-    shares = sorted((report.throttled or {}).items(), key=lambda item: -item[1])
-    words = [f"{REASONS.get(reason, reason)} {units.format_share(share)}" for reason, share in shares if share > 0]
-    return f": {', '.join(words)}" if words else ""
-
-
-def _energy_lines(report: Report) -> list[Line]:
-    assert report.hardware is not None
-    if report.totals.joules is None:
-        return [("energy", units.UNKNOWN)]
-    source = report.hardware.energy_source or units.UNKNOWN
-    energy = f"{units.format_plain(report.totals.joules / units.JOULES_PER_KWH)} kWh for the GPUs, from {source}"
-    lines = [("energy", energy)]
-    if report.kg_co2 is not None:
-        lines.append(("CO2", f"{units.format_plain(report.kg_co2)} kg from that energy, at the given factor"))
-    if report.power_watts is not None:
-        lines.append(("mean power", f"{units.format_si(report.power_watts, 'W')} over all GPUs"))
-    if report.joules_per_token is not None:
-        lines.append(("energy per token", f"{units.format_plain(report.joules_per_token)} J"))
-    if report.joules_per_flop is not None:
-        lines.append(("energy per model FLOP", f"{units.format_plain(report.joules_per_flop * 1e12)} pJ"))
-    return lines
-
-
-def _tensor_lines(report: Report) -> list[Line]:
-    if report.tensor_active is None:
-        return []
-    words = f"{units.format_percent(report.tensor_active)} of cycles (GPM)"
-    if report.tensor_mfu is not None:
-        words += f"; at the actual clock, equivalent to an MFU of {units.format_percent(report.tensor_mfu)}"
-    return [("tensor cores active", words)]
+    ended = "no end recorded" if process.status == "killed or still running" else process.status
+    return f"{words}, {ended}"
 
 
 def _tokens(report: Report) -> str:
-    totals = report.totals
-    if not totals.tokens or totals.useful_tokens is None:
-        return units.format_count(totals.tokens)
-    padding = units.format_share(1 - totals.useful_tokens / totals.tokens)
-    return f"{units.format_count(totals.tokens)}, {padding} of them padding"
+    counts = report.totals.counts
+    if not counts.tokens or counts.useful_tokens is None:
+        return units.format_count(counts.tokens or None)
+    padding = units.format_share(1 - counts.useful_tokens / counts.tokens)
+    return f"{units.format_count(counts.tokens)}, {padding} of them padding"
 
 
-def _in_loop(value: str) -> str:
-    return value if value == units.UNKNOWN else f"{value} (training loop, without warm-up)"
+def _with(value: str, note: str) -> str:
+    return value if value == units.UNKNOWN else f"{value} ({note})"
 
 
 def time_lines(report: Report) -> list[tuple[str, float, float | None]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -14,10 +14,14 @@ from flopwatch.hardware.amd import AmdGpu
 from flopwatch.hardware.chips import DTYPES, Chip, Dtype, identify
 from flopwatch.hardware.nvml.driver import READ
 from flopwatch.hardware.nvml.inventory import Gpu, Slice
+from flopwatch.hardware.short_names import source_words
 from flopwatch.hardware.telemetry import REASONS
+from flopwatch.report.render.widths import facts
 
 Facts = dict[str, Any]
 _NO_TELEMETRY = "flopwatch reads clocks, throttling and energy on NVIDIA GPUs only"
+_HEADERS = ("GPU", "name", "SMs", "SM clock, MHz", "power, W", "throttled by", "peak, TFLOP/s", "UUID")
+_PLACES = ((0, 1, 2, 3, 4, 5, 6, 7), (0, 1, 2, 3, 4, 5, 6), (0, 1, 3, 5, 6), (0, 1, 6))
 _OTHER_REASONS = {"idle": "idle", "clock_setting": "user-set clock"}
 
 
@@ -87,25 +91,31 @@ def render_json(rows: list[Facts]) -> str:
     return json.dumps({"gpus": rows}, indent=2) + "\n"
 
 
-def render_text(rows: list[Facts]) -> str:
-    """Render a table of the devices, the peaks of every kind, and what can be read."""
+def render_text(rows: list[Facts], width: int = 200) -> str:
+    """Render a table of the devices, the peaks of every kind, and what can be read.
+
+    Args:
+        rows: The devices.
+        width: Columns of the terminal; a narrow one gets the columns that fit.
+    """
     if all("index" not in row for row in rows):
-        return "\n\n".join(_plain(_peak_lines(row)) for row in rows) + "\n"
-    parts = [_device_table(rows), *(_plain(_peak_lines(row)) for row in _kinds(rows)), *_readable_parts(rows)]
-    return "\n\n".join(parts) + "\n"
+        return "\n\n".join(facts(_peak_lines(row), width) for row in rows) + "\n"
+    kinds = (facts(_peak_lines(row), width) for row in _kinds(rows))
+    return "\n\n".join([_device_table(rows, width), *kinds, *_readable_parts(rows, width)]) + "\n"
 
 
-def _plain(lines: Iterable[tuple[str, str]]) -> str:
-    return tabulate(list(lines), tablefmt="plain", disable_numparse=True)
-
-
-def _device_table(rows: list[Facts]) -> str:
-    headers = ("GPU", "name", "SMs", "SM clock, MHz", "power, W", "throttled by", "peak, TFLOP/s", "UUID")
+def _device_table(rows: list[Facts], width: int) -> str:
+    """A line per device; the UUID is left out first where there is no room, then SMs and power."""
     lines: list[tuple[str, ...]] = []
     for row in rows:
         lines.append((str(row["index"]), *_cells(row)))
         lines += [(f"{row['index']} MIG", *_cells(each)) for each in row.get("slices", ())]
-    return tabulate(lines, headers=headers, disable_numparse=True)
+    for places in _PLACES:
+        shown = [[line[place] for place in places] for line in lines]
+        table = tabulate(shown, headers=[_HEADERS[place] for place in places], disable_numparse=True)
+        if max(map(len, table.splitlines())) <= width:
+            break
+    return table
 
 
 def _cells(row: Facts) -> tuple[str, ...]:
@@ -153,15 +163,18 @@ def _peak_lines(row: Facts) -> list[tuple[str, str]]:
         lines.append(("SMs", str(row["sm_count"])))
     if row["peak_flops_per_second"] is None:
         return [*lines, ("peak", f"{units.UNKNOWN}: {row['source']}")]
-    peaks = "  ".join(f"{dtype} {_tera(peak)}" for dtype, peak in row["peaks"].items())
+    peaks = ", ".join(f"{dtype} {_tera(peak)}" for dtype, peak in row["peaks"].items())
     lines.append((f"peak {row['dtype']}", f"{units.format_si(row['peak_flops_per_second'], 'FLOP/s')} dense"))
     if row["boost_clock_hz"]:
         lines.append(("at clock", units.format_clock(row["boost_clock_hz"])))
-    lines += [("all peaks, TFLOP/s", peaks), ("source", f"{row['source']} ({row['confidence']} confidence)")]
+    lines += [
+        ("all peaks, TFLOP/s", peaks),
+        ("source", f"{source_words(row['source'])} ({row['confidence']} confidence)"),
+    ]
     return [*lines, ("note", row["notes"])] if row["notes"] else lines
 
 
-def _readable_parts(rows: list[Facts]) -> list[str]:
+def _readable_parts(rows: list[Facts], width: int) -> list[str]:
     """Return what can be read, once for all GPUs with equal answers."""
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for row in rows:
@@ -172,5 +185,5 @@ def _readable_parts(rows: list[Facts]) -> list[str]:
         who = "all GPUs" if len(groups) == 1 else f"GPU {', '.join(indices)}"
         title = f"what can be read on {who}" + (f" (driver {driver})" if driver else "")
         lines = [(what, "yes" if answer == READ else f"no: {answer}") for what, answer in answers]
-        parts.append(f"{title}\n{_plain(lines)}")
+        parts.append(f"{title}\n{facts(lines, width)}")
     return parts

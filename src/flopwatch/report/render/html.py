@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
@@ -10,47 +12,83 @@ import jinja2
 from flopwatch import units
 from flopwatch.report.comparison import Entry
 from flopwatch.report.render import charts, facts
-from flopwatch.report.render.document import TIME_LINE, WHAT_TO_DO, Section, sections
+from flopwatch.report.render.charts import Stack
+from flopwatch.report.render.document import TIME_LINE, Section, sections
+from flopwatch.report.render.drawing import SIZE, Drawing, Key, drawings, shared_keys
 from flopwatch.report.report import Report
+from flopwatch.report.verdict import verdict
+
+_OVER_TIME = "Over time"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A section of the page with the charts that belong to it; `anchor` is what the contents list leads to."""
+
+    heading: str
+    anchor: str
+    section: Section
+    keys: tuple[Key, ...] = ()
+    drawings: tuple[Drawing, ...] = ()
 
 
 def render(report: Report) -> str:
     """Render the page; everything supplied by a user is escaped."""
-    parts = sections(report)
-    first = [section for section in parts if section.heading == WHAT_TO_DO]
+    stacks = charts.charts(report)
     return _page(
         title=report.name or report.run_id,
-        subtitle=f"{report.status} at step {report.step:,} on {report.device.count} x {report.device.name}",
+        subtitle=facts.subtitle(report),
+        verdict=verdict(report),
         headline=facts.headline(report),
-        basis=facts.headline_basis(report),
-        first=first,
-        sections=[section for section in parts if section not in first and section.heading != TIME_LINE],
-        drawn=charts.charts(report),
+        basis=facts.headline_basis(report) if report.mfu is not None else "",
+        parts=_parts(sections(report), stacks),
     )
 
 
 def render_comparison(entries: Sequence[Entry], parts: Sequence[Section]) -> str:
     """Render runs side by side, with their MFU in one chart."""
+    stack = charts.overlay(entries)
+    page = _parts(parts, {})
+    if stack is not None:
+        page.insert(1, _Part(_OVER_TIME, _anchor(_OVER_TIME), Section(_OVER_TIME), drawings=drawings(stack)))
     return _page(
         title=f"{len(entries)} runs",
         subtitle="compared by flopwatch",
+        verdict=(),
         headline=[],
         basis="",
-        first=[],
-        sections=parts,
-        drawn=charts.overlay(entries),
+        parts=page,
     )
 
 
-def _page(drawn: Sequence[tuple[str, str]], **values: Any) -> str:
+def _parts(parts: Sequence[Section], stacks: Mapping[str, Stack]) -> list[_Part]:
+    return [_part(section, stacks.get(section.heading)) for section in parts]
+
+
+def _part(section: Section, stack: Stack | None) -> _Part:
+    """A section and its charts, which say all that the timeline of bars of other forms does."""
+    if stack is None:
+        return _Part(section.heading, _anchor(section.heading), section)
+    heading, shown = section.heading, section
+    if heading == TIME_LINE:
+        heading, shown = _OVER_TIME, Section(_OVER_TIME)
+    return _Part(heading, _anchor(heading), shown, shared_keys(stack), drawings(stack))
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+
+
+def _page(**values: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("flopwatch.report.render"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    script = charts.script() if drawn else ""
-    return environment.get_template("report.html.j2").render(charts=drawn, plotly_script=script, **values)
+    return environment.get_template("report.html.j2").render(size=SIZE, **values)
 
 
 def _printable(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The report as JSON: the fields of `Report`, in base units, unknown as null."""
+"""The report as JSON: the verdict and the fields of `Report`, in base units, unknown as null."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from flopwatch.report.report import Report
+from flopwatch.report.verdict import verdict
+from flopwatch.run.flat_totals import flat
 
 
 def render(report: Report) -> str:
     """The report as indented JSON; FLOPs are integers, however large."""
-    return json.dumps(_finite(dataclasses.asdict(report)), indent=2, allow_nan=False) + "\n"
+    values = {"verdict": verdict(report), **dataclasses.asdict(report), "totals": flat(report.totals)}
+    return json.dumps(_finite(values), indent=2, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:

@@ -10,13 +10,15 @@ from typing import Any
 from tabulate import tabulate
 
 from flopwatch import units
-from flopwatch.run.metric_table import METRICS, Form, Metric
+from flopwatch.run.metric import Form, Metric
+from flopwatch.run.metric_table import METRICS
 from flopwatch.wandb.live import STEP_AXIS
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKS = 32
 _WIDE, _ABOVE = 100, 4
 _WIDTH = 12
+_FIRST = ("perf/mfu", "budget/hours_left", "budget/fraction", "perf/tokens_per_sec", "loss/train")
 
 
 def _hours(value: float) -> str:
@@ -59,21 +61,36 @@ def screen(
         rows: Windows.
         title: What stands above.
         columns: Width of the terminal; a narrow one gets less in a line.
-        lines: Its height; what does not fit is left out from the end.
+        lines: Its height; what matters least is left out where it does not fit.
         budgets: Name and words of each budget.
     """
     if not rows:
         return f"{title[-columns:]}\nno flopwatch window yet\n"
-    cells = [_cells(rows, metric) for key, metric in METRICS.items() if any(key in row for row in rows)]
+    below = ["", *(f"{name}: {words}" for name, words in budgets)] if len(budgets) > 1 else []
+    known = [metric for key, metric in METRICS.items() if any(key in row for row in rows)]
+    cells = [_cells(rows, metric) for metric in fitting(known, lines - _ABOVE - 2 - len(below))]
     places = (0, 1, 4) if columns < _WIDE else (0, 1, 2, 3, 4)
     headers = [("", "now", "lowest", "highest", "last windows")[place] for place in places]
-    table = tabulate(
-        [[row[place] for place in places] for row in cells], headers=headers, disable_numparse=True
-    ).splitlines()
-    step = f", step {_step(rows[-1])}"
-    below = ["", *(f"{name}: {words}" for name, words in budgets)] if len(budgets) > 1 else []
+    shown_cells = [[row[place] for place in places] for row in cells]
+    table = tabulate(shown_cells, headers=headers, disable_numparse=True).splitlines()
     kept = [line[: columns - 1] for line in (*table[: max(lines - _ABOVE - len(below), 1)], *below)]
-    return "\n".join([f"{title[-(columns - len(step)) :]}{step}", "", *kept]) + "\n"
+    return "\n".join([heading_line(rows[-1], title, columns), "", *kept]) + "\n"
+
+
+def fitting(metrics: Sequence[Metric], most: int) -> list[Metric]:
+    """The metrics that there is room for, in their order: first those that matter most, then those that lines have."""
+
+    def rank(metric: Metric) -> int:
+        return _FIRST.index(metric.key) if metric.key in _FIRST else len(_FIRST) + (not metric.in_lines)
+
+    chosen = sorted(metrics, key=rank)[: max(most, 1)]
+    return [metric for metric in metrics if metric in chosen]
+
+
+def heading_line(newest: Mapping[str, Any], title: str, columns: int) -> str:
+    """The title, cut at its beginning where there is no room, with the newest step."""
+    step = f", step {_step(newest)}"
+    return f"{title[-(columns - len(step)) :]}{step}"
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], metric: Metric) -> tuple[str, str, str, str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from flopwatch.report.render import facts
 from flopwatch.report.render.document import Section, sections
 from flopwatch.report.report import Report
+from flopwatch.report.verdict import verdict
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|#!$~])")
 _LIST = re.compile(r"^(\d*)([.)+-])(?=\s)")
@@ -19,7 +20,8 @@ def render(report: Report) -> str:
     headline = [f"**{plain(value)}** {plain(label)}" for label, value in facts.headline(report)]
     parts = [
         f"# {plain(name)}",
-        f"{report.status} at step {report.step:,} on {report.device.count} x {plain(report.device.name)}",
+        plain(facts.subtitle(report)),
+        plain(" ".join(verdict(report))),
         " · ".join(headline),
         plain(facts.headline_basis(report)),
         render_sections(sections(report)),
@@ -39,9 +41,10 @@ def plain(text: str) -> str:
     return _LIST.sub(r"\1\\\2", escaped).replace("www.", "www&#46;")
 
 
-def table(rows: Sequence[Sequence[str]], columns: Sequence[str], numeric: bool = True) -> str:
-    """A table whose cells are Markdown already; all columns but the first are aligned to the right."""
-    rule = ["---", *(["---:"] * (len(columns) - 1))] if numeric else ["---"] * len(columns)
+def table(rows: Sequence[Sequence[str]], columns: Sequence[str], numeric: Sequence[bool] | None = None) -> str:
+    """A table of Markdown cells; columns of numbers, else all but the first, are aligned to the right."""
+    right = numeric or (False, *(True for _ in columns[1:]))
+    rule = ["---:" if each else "---" for each in right]
     return "\n".join(f"| {' | '.join(line)} |" for line in (columns, rule, *rows))
 
 
@@ -50,7 +53,7 @@ def _section(section: Section) -> str:
     if section.rows:
         rows = [[plain(cell) for cell in row] for row in section.rows]
         columns = [plain(column) for column in section.columns] or ["", ""]
-        parts.append(table(rows, columns, numeric=bool(section.shares)))
+        parts.append(table(rows, columns, section.numeric if section.columns else (False, False)))
     if section.sentences:
         parts.append("\n".join(f"- {plain(sentence)}" for sentence in section.sentences))
     return "\n\n".join(parts)

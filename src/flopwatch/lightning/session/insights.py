@@ -1,0 +1,109 @@
+"""What a window tells of its steps beside their work: the phases of one of them, and the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flopwatch.lightning.apart import Apart
+from flopwatch.lightning.counting.guarded import GuardedCounting
+from flopwatch.lightning.losses import Losses
+from flopwatch.lightning.options import Options
+from flopwatch.lightning.output.windows import Insight
+from flopwatch.lightning.profile import StepProfiler
+from flopwatch.lightning.timing.phases import Phases
+from flopwatch.lightning.trainer import TrainingLoop
+
+
+class Insights:
+    """Watches phases and losses; an error in one costs that one alone.
+
+    Args:
+        counting: Tells what a batch cost, and whether it was watched.
+        phases: Samples steps.
+        losses: Collects losses.
+        profiler: Profiles steps.
+    """
+
+    def __init__(self, counting: GuardedCounting, phases: Phases, losses: Losses, profiler: StepProfiler) -> None:
+        self._counting, self._phases, self._losses, self.profiler = counting, phases, losses, profiler
+        self._apart = Apart()
+
+    def backward_begins(self) -> None:
+        """A backward pass begins."""
+        if self._phases.is_sampling:
+            self._phases.enter("backward")
+
+    def backward_ends(self) -> None:
+        """It has finished."""
+        if self._phases.is_sampling:
+            self._phases.leave()
+
+    def batch_ended(self, batch: Any, outputs: Any, *, ends_step: bool) -> None:
+        """Note a batch that was run and counted.
+
+        Args:
+            batch: As the DataLoader gave it.
+            outputs: What Lightning keeps of the training step's result.
+            ends_step: Whether an optimizer step ended with it.
+        """
+        self._try("the loss", lambda: self._losses.add(outputs))
+        if self._phases.is_sampling:
+            self._try("the phases of a step", lambda: self._sample(batch, ends_step))
+
+    def _sample(self, batch: Any, ends_step: bool) -> None:
+        watched = self._counting.was_watched()
+        self._phases.batch_ended(watched=watched, cost=lambda: self._counting.cost(batch), ends_step=ends_step)
+
+    def step_ended(self, step: int) -> bool:
+        """An optimizer step has ended.
+
+        Returns:
+            Whether a window ought to end here.
+        """
+        self._try("profiling", lambda: self.profiler.step_ended(step))
+        return bool(self._apart.run("profiling", self.profiler.ends_window))
+
+    def window_closed(self) -> None:
+        """A window has ended: begin to profile, if it is time to."""
+        self._try("profiling", self.profiler.window_closed)
+        self._counting.hold(self.profiler.is_active)
+
+    def next_step(self) -> None:
+        """The next step begins, and may be sampled."""
+        if not self.profiler.is_active:
+            self._try("the phases of a step", self._phases.step_ended)
+
+    def interrupted(self) -> None:
+        """Something other than training came between two batches."""
+        self._try("the phases of a step", self._phases.give_up)
+
+    def validated(self) -> None:
+        """Validation has ended."""
+        self._try("the loss", self._losses.validated)
+
+    def take(self) -> Insight:
+        """Return what is known of the window that ends now."""
+        sample = self._apart.run("the phases of a step", self._phases.take)
+        losses = self._apart.run("the loss", self._losses.take)
+        return Insight(sample, losses, profiled=bool(self._apart.run("profiling", self.profiler.take)))
+
+    def finish(self) -> None:
+        """Training is over."""
+        self._try("profiling", self.profiler.finish)
+
+    def _try(self, part: str, function: Callable[[], None]) -> None:
+        self._apart.run(part, function)
+
+
+def insights_of(options: Options, trainer: TrainingLoop, counting: GuardedCounting, phases: Phases) -> Insights:
+    """Return what watches the inside of a Trainer's steps.
+
+    Args:
+        options: What the user asked for.
+        trainer: The Trainer.
+        counting: Counts its batches.
+        phases: Samples its steps.
+    """
+    losses = Losses(trainer, options.loss, options.val_loss)
+    return Insights(counting, phases, losses, StepProfiler(options.profile, trainer.global_rank, trainer.profiler))

@@ -1,0 +1,179 @@
+"""`flopwatch.estimate`: what a config costs, before anything is run; the command line calls it, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flopwatch.errors import ArgumentError, MeasurementError, QuantityError, UnknownModelError
+from flopwatch.hardware.chips import Dtype
+from flopwatch.hardware.short_names import driver_name
+from flopwatch.hardware.user_chips import UserChips, user_chips
+from flopwatch.model import estimate as counting
+from flopwatch.model.architecture import AttentionConvention
+from flopwatch.model.backward import Checkpointing
+from flopwatch.model.batch import Batch
+from flopwatch.model.conventions import Convention
+from flopwatch.model.estimate import Estimate, Plan
+from flopwatch.model.families import architecture_of
+from flopwatch.model.lora import ALL_LINEAR, fine_tuning
+from flopwatch.run.budget import CHINCHILLA_TOKENS_PER_PARAMETER
+from flopwatch.units import parse_count, quoted
+
+Amount = int | float | str
+CHINCHILLA = "chinchilla"
+# A context of "8k" is 8,192 tokens: lengths are told in powers of two, amounts of tokens in powers of ten.
+_LENGTH_PREFIXES = {"": 1, "K": 2**10, "M": 2**20}
+
+
+def estimate(
+    config: Any,
+    *,
+    seq_len: Amount | None = None,
+    batch: Amount = 1,
+    source_len: Amount | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    images: Amount | None = None,
+    attention: AttentionConvention = "causal",
+    convention: Convention = "model",
+    checkpointing: Checkpointing = "none",
+    lora_rank: int | None = None,
+    lora_targets: str | Sequence[str] = ALL_LINEAR,
+    freeze: Sequence[str] = (),
+    tokens: Amount | None = None,
+    samples: Amount | None = None,
+    gpu: str | None = None,
+    dtype: Dtype = "bf16",
+    count: Amount | None = None,
+    mfu: float | None = None,
+    usd_per_gpu_hour: float | None = None,
+    chips: UserChips = None,
+) -> Estimate:
+    """Estimate the FLOPs of a model and, on request, of a whole run with its time, GPU-hours and cost.
+
+    Amounts are numbers or texts such as "15T"; of lengths "8k" is 8,192.
+
+    Args:
+        config: A Hugging Face config, a mapping, or a path to `config.json` or its folder.
+        seq_len: Tokens per sequence; none for models that read images only.
+        batch: Sequences or images of one batch.
+        source_len: Tokens or mel frames that the encoder reads.
+        image_size: Height and width in pixels; by default the config's.
+        images: Images in the batch; by default one per sequence.
+        attention: "causal" counts unmasked pairs only, "full" all pairs.
+        convention: "model" for the exact count, or another one of `flopwatch.model.conventions`.
+        checkpointing: Kind of activation checkpointing, for hardware FLOPs.
+        lora_rank: Rank of LoRA adapters; all other parameters are frozen then.
+        lora_targets: "all-linear", "attention", or names of layers such as "q_proj".
+        freeze: Paths of parts that do not train.
+        tokens: Tokens of the whole run, or "chinchilla" for 20 per parameter (Hoffmann et al., arXiv 2203.15556).
+        samples: Sequences or images of the whole run, instead of tokens.
+        gpu: The driver's name of the GPU, or a key such as "h100-sxm5-80gb".
+        dtype: Precision of the GPU's peak.
+        count: Number of GPUs, 1 by default.
+        mfu: Utilization to plan with, 0 to 1; without it `scenarios` has 0.3, 0.4 and 0.5.
+        usd_per_gpu_hour: Price of one GPU for one hour.
+        chips: Chips of your own, as for `FlopWatch`.
+
+    Returns:
+        The estimate: FLOPs are integers, times are in seconds.
+
+    Raises:
+        ArgumentError: If an argument cannot be used.
+        ConfigError: If the config cannot be counted.
+        MeasurementError: If the model has no closed form and cannot be measured.
+        UnknownDeviceError: If the GPU is unknown, or its name is that of several.
+
+    Example::
+
+        flopwatch.estimate("config.json", seq_len=8192, tokens="15T", gpu="h100-sxm5-80gb", mfu=0.4).planned.usd
+    """
+    of_a_gpu = (mfu, usd_per_gpu_hour, count, chips)
+    if gpu is None and any(each is not None for each in of_a_gpu):
+        raise ArgumentError("expected gpu with mfu, count, usd_per_gpu_hour and chips: the device they are for")
+    own = user_chips(chips) if gpu is not None else ()
+    plan = None
+    if gpu is not None:
+        devices = _whole("count", 1 if count is None else count)
+        plan = Plan(driver_name(gpu, dtype, own), dtype, devices, mfu, usd_per_gpu_hour, own)
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    one_batch = Batch(
+        _whole("batch", batch),
+        0 if seq_len is None else _length("seq_len", seq_len),
+        0 if source_len is None else _plain("source_len", source_len),
+        size,
+        None if images is None else _whole("images", images),
+    )
+    tuning = {"lora_rank": lora_rank, "lora_targets": lora_targets, "freeze": freeze, "checkpointing": checkpointing}
+    how = {"attention": attention, "convention": convention, "checkpointing": checkpointing, "plan": plan}
+    one = _counted(config, one_batch, tuning, how)
+    total = _tokens(tokens, one)
+    return counting.of_a_run(one, tokens=total, samples=_optional("samples", samples), plan=plan)
+
+
+def _counted(config: Any, batch: Batch, tuning: dict[str, Any], how: dict[str, Any]) -> Estimate:
+    """From the closed form; where there is none, measured with transformers, if that is installed."""
+    try:
+        architecture = architecture_of(config)
+    except UnknownModelError as unknown:
+        if not unknown.measurable:
+            raise
+        if tuning["lora_rank"] is not None or tuning["freeze"]:
+            raise ArgumentError(f"{unknown}; adapters and frozen parts are counted in models with one only") from None
+        return _measured(config, batch, how, unknown)
+    return counting.estimate(architecture, batch, tuning=fine_tuning(architecture, **tuning), **how)
+
+
+def _measured(config: Any, batch: Batch, how: dict[str, Any], unknown: UnknownModelError) -> Estimate:
+    try:
+        from flopwatch.measure.huggingface import estimate_of
+
+        return estimate_of(config, batch, attention=how["attention"], convention=how["convention"])
+    except ImportError as missing:
+        raise MeasurementError(f"{unknown}; and it cannot be measured: it needs {missing.name}") from None
+    except MeasurementError as error:
+        raise MeasurementError(f"{unknown}; and it cannot be measured: {error}") from None
+
+
+def _tokens(tokens: Amount | None, one: Estimate) -> int | None:
+    if isinstance(tokens, str) and tokens.lower() == CHINCHILLA:
+        if one.trained_parameters is not None:
+            raise ArgumentError("tokens: expected a number for a run that trains a part of the model, got 'chinchilla'")
+        return CHINCHILLA_TOKENS_PER_PARAMETER * one.parameters
+    return _optional("tokens", tokens)
+
+
+def _optional(name: str, amount: Amount | None) -> int | None:
+    return None if amount is None else _whole(name, amount)
+
+
+def _length(name: str, amount: Amount) -> int:
+    if not isinstance(amount, str):
+        return _whole(name, amount)
+    try:
+        return parse_count(amount, _LENGTH_PREFIXES)
+    except QuantityError as error:
+        raise ArgumentError(f"{name}: {error}") from None
+
+
+def _plain(name: str, amount: Amount) -> int:
+    """A number without a suffix: of frames "3k" would be 3,000, of tokens 3,072."""
+    if isinstance(amount, str) and amount[-1:].isalpha():
+        raise ArgumentError(f"{name}: expected a number without a suffix, such as 3000, got {quoted(amount)}")
+    return _whole(name, amount)
+
+
+def _whole(name: str, amount: Amount) -> int:
+    """A positive whole number, whatever it came as.
+
+    Raises:
+        ArgumentError: If it is none.
+    """
+    if isinstance(amount, str):
+        try:
+            return parse_count(amount)
+        except QuantityError as error:
+            raise ArgumentError(f"{name}: {error}") from None
+    if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not amount >= 1 or amount != amount // 1:
+        raise ArgumentError(f"{name}: expected a positive whole amount, got {quoted(amount)}")
+    return int(amount)

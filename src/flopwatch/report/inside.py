@@ -1,0 +1,179 @@
+"""What is known of the inside of steps: phases, PyTorch's memory, and a profile of a few of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from flopwatch.errors import FlopwatchError
+from flopwatch.run import phases, rates
+from flopwatch.run.records import Device, Memory, Profile, StepPhases, Window
+from flopwatch.run.run_file import Run
+from flopwatch.run.time_kinds import INSIDE_REST
+from flopwatch.trace import TraceReport, read_trace
+from flopwatch.trace.account import PRODUCTS, TraceAccount
+
+_LARGEST_TRACE_BYTES = 32 * 2**20
+_FEWEST_WINDOWS = 10
+_GROWS, _GROWTH = 0.9, 0.02  # in so many of the windows, by so much of the device's memory in all
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """The fullest device's memory over a run: the last reading, and whether it fills up.
+
+    `growth_bytes_per_step` is what tensors gain from window to window, `full_at_step` when that fills the device;
+    `None` where they do not grow.
+    """
+
+    last: Memory
+    growth_bytes_per_step: float | None = None
+    full_at_step: int | None = None
+
+    @property
+    def peak_frac(self) -> float | None:
+        """The most that tensors have held, as a share of the device's memory."""
+        return rates.fraction(self.last.peak_bytes, self.last.total_bytes)
+
+    @property
+    def reserved_frac(self) -> float | None:
+        """The most that PyTorch has held, as a share of the device's memory."""
+        return rates.fraction(self.last.reserved_bytes, self.last.total_bytes)
+
+
+@dataclass(frozen=True)
+class ProfiledSteps:
+    """A profile: what was recorded, and what its trace says."""
+
+    profile: Profile
+    trace: TraceReport
+
+    def slower(self, step_seconds: float | None) -> float | None:
+        """How much longer profiled steps took than the others did, as a fraction.
+
+        Args:
+            step_seconds: How long the others took on average.
+        """
+        ratio = rates.fraction(self.profile.step_seconds, step_seconds)
+        return None if ratio is None else ratio - 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The profile and its account as JSON."""
+        return {
+            "step": self.profile.step,
+            "step_seconds": self.profile.step_seconds,
+            "extra_seconds": self.profile.extra_seconds,
+            "trace": self.trace.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What is known of a run's steps; each may be unknown."""
+
+    phases: StepPhases | None = None
+    forward_mfu: float | None = None
+    backward_mfu: float | None = None
+    memory: MemoryUse | None = None
+    profiled: ProfiledSteps | None = None
+
+
+def inside(windows: Sequence[Window], device: Device, profiled: ProfiledSteps | None) -> Inside:
+    """Return what windows tell of their steps.
+
+    Args:
+        windows: Those after warm-up, in order.
+        device: What they are held against.
+        profiled: The profile of a few steps.
+    """
+    step = phases.together(window.phases for window in windows)
+    return Inside(
+        phases=step,
+        forward_mfu=phases.forward_mfu(step, device),
+        backward_mfu=phases.backward_mfu(step, device),
+        memory=memory_use(windows),
+        profiled=profiled,
+    )
+
+
+def memory_use(windows: Sequence[Window]) -> MemoryUse | None:
+    """Return how full the fullest device was, and whether what tensors hold grows from window to window."""
+    known = [(window.step, window.memory) for window in windows if window.memory is not None]
+    if not known:
+        return None
+    last_step, last = known[-1]
+    growth = _growth([(step, memory.allocated_bytes) for step, memory in known], last.total_bytes)
+    if growth is None:
+        return MemoryUse(last)
+    return MemoryUse(last, growth, last_step + int((last.total_bytes - last.peak_bytes) / growth))
+
+
+def _growth(held: Sequence[tuple[int, int]], total_bytes: int) -> float | None:
+    """Bytes a step, if they grow nearly always, in the second half of the windows, too, and by what counts."""
+    half = held[len(held) // 2 :]
+    if len(held) < _FEWEST_WINDOWS or half[-1][0] <= half[0][0]:
+        return None
+    rises = sum(after > before for (_, before), (_, after) in pairwise(held[1:]))
+    gained = held[-1][1] - held[1][1]
+    gained_late = half[-1][1] - half[0][1]
+    if rises < _GROWS * (len(held) - 2) or gained < _GROWTH * total_bytes or gained_late <= 0:
+        return None
+    return gained_late / (half[-1][0] - half[0][0])
+
+
+def profile_of(run: Run, *, largest_bytes: int = _LARGEST_TRACE_BYTES) -> tuple[ProfiledSteps | None, str | None]:
+    """Read the newest profile of the first rank, if its trace is there.
+
+    Args:
+        run: The run.
+        largest_bytes: A larger file is not read.
+
+    Returns:
+        The profile, and what a reader should know if it could not be read.
+    """
+    profiles = [each for segment in run.segments for each in segment.profiles if each.rank == 0]
+    if not profiles:
+        return None, None
+    newest = profiles[-1]
+    path = _found(Path(newest.trace), run.path)
+    if path is None:
+        return None, f"the trace of the profiled steps is not there: {newest.trace}"
+    if path.stat().st_size > largest_bytes:
+        return None, f"the trace of the profiled steps is large; `flopwatch trace {path}` reads it"
+    try:
+        return ProfiledSteps(newest, read_trace(path)), None
+    except FlopwatchError as error:
+        return None, f"the trace of the profiled steps cannot be read: {error}"
+
+
+def _found(path: Path, run_file: Path) -> Path | None:
+    """Return a trace where it was written or, if the folder was moved, beside the run file."""
+    try:
+        return next((each for each in (path, run_file.parent / path.name) if each.is_file()), None)
+    except OSError:
+        return None
+
+
+def rest_shares(account: TraceAccount, peak_flops_per_second: float | None) -> Mapping[str, float] | None:
+    """What training steps lost besides their FLOPs, by part: shares that add up to 1.
+
+    Args:
+        account: Of profiled steps.
+        peak_flops_per_second: What a device can do at the clock that it ran at.
+
+    Returns:
+        `None` where the peak, or the FLOPs of some products are not known, or products were faster than the peak.
+    """
+    if peak_flops_per_second is None or not account.has_all_flops:
+        return None
+    lost = {}
+    for part, seconds in account.parts.items():
+        flops = sum(row.flops or 0 for row in account.rows if row.part == part) if part in PRODUCTS else 0
+        lost[INSIDE_REST[part]] = seconds - flops / peak_flops_per_second
+    total = sum(lost.values())
+    if total <= 0 or min(lost.values()) < 0:
+        return None
+    return {kind: seconds / total for kind, seconds in lost.items()}

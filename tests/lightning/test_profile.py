@@ -1,0 +1,247 @@
+"""Profiles of a few steps: when they begin and end, what they cost, and what real fits write."""
+
+import gzip
+import json
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning.profilers import PyTorchProfiler
+
+from flopwatch import FlopWatch
+from flopwatch.errors import ArgumentError, FlopwatchError
+from flopwatch.lightning import profile
+from flopwatch.lightning.options import profile_of
+from flopwatch.lightning.profile import ProfileOptions, StepProfiler, compress
+from flopwatch.run.records import Profile
+from flopwatch.run.run_file import read_run
+from flopwatch.trace import read_trace
+from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT, loader, trainer
+
+
+class Recorder:
+    """Notes what it is told; starting and stopping take 2 s each by the test's clock."""
+
+    def __init__(self, clock):
+        self.clock, self.told, self.thread = clock, [], None
+
+    def start(self):
+        self.clock.now += 2.0
+        self.told.append("start")
+
+    def step(self):
+        self.told.append("step")
+
+    def stop(self):
+        self.clock.now += 2.0
+        self.told.append("stop")
+
+    def export_chrome_trace(self, path):
+        self.thread = threading.current_thread()
+        Path(path).write_text("{}")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Loop:
+    """Steps of a second, with a window wherever one ought to end."""
+
+    def __init__(self, folder, options=None, rank=0, make=None):
+        self.clock, self.recorders, self.written, self.windows = Clock(), [], [], []
+        options = options or ProfileOptions()
+        self.profiler = StepProfiler(options, rank, None, make=make or self.make, clock=self.clock)
+        self.profiler.write_to(folder, self.written.append)
+        self.step = 0
+
+    def make(self):
+        self.recorders.append(Recorder(self.clock))
+        return self.recorders[-1]
+
+    def run(self, steps):
+        for _ in range(steps):
+            self.step += 1
+            self.clock.now += 1.0
+            self.profiler.step_ended(self.step)
+            if self.profiler.ends_window():
+                self.windows.append((self.step, self.profiler.take()))
+                self.profiler.window_closed()
+        return self
+
+
+def test_three_steps_after_the_tenth_have_a_window_of_their_own(tmp_path):
+    loop = Loop(tmp_path).run(40)
+    loop.profiler.finish()
+    # The window before ends at step 10; one step of warm-up and three recorded ones end at step 14.
+    assert loop.windows == [(10, False), (14, True)]
+    (recorder,) = loop.recorders
+    assert recorder.told == ["start", *["step"] * 4, "stop"]
+    path = tmp_path / "trace-step-14-rank-0.json.gz"
+    assert loop.written == [Profile(14, 3, step_seconds=1.0, extra_seconds=4.0, trace=str(path), rank=0)]
+    assert gzip.decompress(path.read_bytes()) == b"{}"
+    assert list(tmp_path.iterdir()) == [path]
+    assert recorder.thread is not threading.current_thread(), "the training thread does not write"
+
+
+def test_again_after_so_many_steps_or_so_much_time(tmp_path):
+    by_steps = Loop(tmp_path, ProfileOptions(every_steps=20)).run(60)
+    assert [step for step, profiled in by_steps.windows if profiled] == [14, 34, 54]
+    # 30 s after step 10 began the first one: 4 s of it were starting and stopping, so 26 steps.
+    by_time = Loop(tmp_path, ProfileOptions(every_seconds=30.0)).run(60)
+    assert [step for step, profiled in by_time.windows if profiled] == [14, 40]
+    for loop in (by_steps, by_time):
+        loop.profiler.finish()
+
+
+@pytest.mark.parametrize(("options", "rank"), [(ProfileOptions(), 1), (ProfileOptions(ranks=(3,)), 0)])
+def test_other_ranks_profile_nothing(tmp_path, options, rank):
+    loop = Loop(tmp_path, options, rank).run(40)
+    assert (loop.windows, loop.recorders) == ([], [])
+
+
+def test_several_windows_that_a_profile_reaches_into_are_all_marked(tmp_path):
+    loop = Loop(tmp_path).run(12)
+    assert loop.profiler.take()
+    loop.run(2)
+    assert loop.windows[-1] == (14, True)
+    assert not loop.profiler.take()
+    loop.profiler.finish()
+
+
+def test_a_run_that_ends_in_a_profile_stops_it(tmp_path, caplog):
+    loop = Loop(tmp_path).run(12)
+    loop.profiler.finish()
+    assert loop.recorders[0].told[-1] == "stop"
+    assert not loop.profiler.is_active
+    assert loop.written == []
+
+
+def test_a_run_that_is_too_short_says_so(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    Loop(tmp_path).run(5).profiler.finish()
+    assert "no steps were profiled: the run ended before step 11" in caplog.text
+
+
+def test_a_trace_that_cannot_be_written_is_told_and_nothing_more(tmp_path, caplog):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    loop = Loop(blocked / "folder").run(20)
+    loop.profiler.finish()
+    assert "no trace of the profiled steps was written: " in caplog.text
+    assert loop.written == []
+
+
+def test_an_unfinished_file_never_has_the_traces_name(tmp_path, monkeypatch):
+    plain, path = tmp_path / "trace.json", tmp_path / "trace.json.gz"
+    plain.write_text("{}")
+    monkeypatch.setattr(profile.shutil, "copyfileobj", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compress(plain, path)
+    assert not path.exists()
+
+
+def fit(folder, **options):
+    watch = FlopWatch(dirpath=folder, peak_flops_per_second=1e12, profile=True, **options.pop("watch", {}))
+    model = TinyGPT()
+    trainer(folder, watch, **{"max_steps": 40, **options}).fit(model, loader(200))
+    (segment,) = read_run(folder).segments
+    return watch, segment, model
+
+
+def test_a_fit_writes_a_trace_that_can_be_read_and_leaves_its_steps_out_of_mfu(tmp_path):
+    watch, segment, _ = fit(tmp_path)
+    (found,) = segment.profiles
+    assert [(each.step, each.profiled) for each in segment.windows] == [
+        (1, False),
+        (10, False),
+        (14, True),
+        (40, False),
+    ]
+    read = read_trace(found.trace)
+    assert (read.first.steps, read.first.device) == (3, "CPU")
+    # Three steps of one batch: every product of TinyGPT, by the trace's own shapes; attention counts all pairs there.
+    assert read.first.matmul_flops > 0
+    steady = [each for each in segment.windows if not each.first]
+    flops, seconds = sum(each.counts.flops for each in steady), sum(each.seconds for each in steady)
+    assert flops == 35 * FLOPS_PER_BATCH  # of 40 steps the first, and four of the profile
+    assert watch.mfu == pytest.approx(flops / seconds / 1e12)
+    assert segment.end.totals.counts.flops == 40 * FLOPS_PER_BATCH
+
+
+def test_training_is_the_same_to_the_bit(tmp_path):
+    torch.manual_seed(0)
+    _, _, profiled = fit(tmp_path / "with")
+    torch.manual_seed(0)
+    plain = TinyGPT()
+    trainer(tmp_path / "without", max_steps=40).fit(plain, loader(200))
+    for name, weight in plain.state_dict().items():
+        assert torch.equal(weight, profiled.state_dict()[name]), name
+
+
+def test_where_the_trainer_profiles_with_torch_ours_stays_away(tmp_path, caplog):
+    theirs = PyTorchProfiler(dirpath=tmp_path, filename="theirs", schedule=None)
+    _, segment, _ = fit(tmp_path / "run", profiler=theirs)
+    assert segment.profiles == ()
+    assert "no steps are profiled: the Trainer's PyTorchProfiler is active" in caplog.text
+    assert segment.end.status == "finished"
+
+
+def test_where_another_profiler_is_open_ours_stays_away(tmp_path, caplog):
+    with torch.profiler.profile() as theirs:
+        _, segment, _ = fit(tmp_path / "run")
+    assert segment.profiles == ()
+    assert "another torch.profiler is active" in caplog.text
+    assert theirs.events()
+
+
+def test_a_profiler_that_fails_costs_the_profile_alone(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(torch.profiler, "profile", lambda **_: 1 / 0)
+    _, segment, _ = fit(tmp_path)
+    assert (segment.profiles, segment.end.status) == ((), "finished")
+    assert "profiling failed, everything else continues" in caplog.text
+
+
+def test_no_batch_is_watched_while_steps_are_profiled(tmp_path):
+    _, segment, _ = fit(tmp_path)
+    with gzip.open(segment.profiles[0].trace, "rt") as file:
+        events = json.load(file)["traceEvents"]
+    steps = {each["name"] for each in events if str(each.get("name", "")).startswith("ProfilerStep#")}
+    assert steps == {"ProfilerStep#1", "ProfilerStep#2", "ProfilerStep#3"}
+    assert not any("watching.py" in str(each.get("name")) for each in events)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((False,), None),
+        ((True,), ProfileOptions()),
+        ((True, "1 hour", [0, 8]), ProfileOptions((0, 8), every_seconds=3600.0)),
+        ((True, "1K steps"), ProfileOptions(every_steps=1000)),
+    ],
+)
+def test_what_the_user_wants_is_read(arguments, expected):
+    assert profile_of(*arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("yes",), "expected True or False for profile, got 'yes'"),
+        ((True, 5), "expected an interval like '1 hour' or '1000 steps' for profile_every, got 5"),
+        ((True, "3 tokens"), "expected an interval like"),
+        ((True, "often"), "often"),
+        ((False, "1 hour"), "profile_every='1 hour' needs profile=True"),
+        ((True, None, "all"), "expected a list of ranks like"),
+        ((True, None, [-1]), "expected a list of ranks like"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_training(arguments, words):
+    names = ("profile", "profile_every", "profile_ranks")
+    with pytest.raises((ArgumentError, FlopwatchError), match=words):
+        FlopWatch(**dict(zip(names, arguments, strict=False)))

@@ -1,0 +1,34 @@
+import json
+from pathlib import Path
+
+from flopwatch.report.listing import ListedRun
+from flopwatch.report.render.listing import render_json, render_text
+
+RUN = ListedRun(Path("runs/a/run.jsonl"), "GPT", "finished", 1000.0, 93_784.0, 1234, 0.4123, 0.3, 10**30, 5, None)
+
+
+def test_a_run_without_a_price_has_no_cost():
+    header, _, row = render_text([RUN], 80).splitlines()
+    assert "cost" not in header
+    assert row.split()[-4:] == ["1d", "2h", "1,234", "41.2%"]
+
+
+def test_a_long_path_loses_its_beginning_where_there_is_no_room():
+    long = ListedRun(**{**vars(RUN), "path": Path("x" * 90, "tail", "run-2.jsonl"), "usd": 1234.5})
+    narrow = render_text([long], 80).splitlines()
+    assert all(len(line) <= 80 for line in narrow)
+    assert narrow[2].startswith("...")
+    assert "/run-2.jsonl " in narrow[2]
+    assert narrow[2].endswith("$1,234")
+    assert f"{'x' * 90}/tail/run-2.jsonl" in render_text([long], 200)
+
+
+def test_a_run_that_recorded_no_end_is_explained_once():
+    killed = ListedRun(**{**vars(RUN), "status": "killed or still running"})
+    shown = render_text([killed, killed], 80)
+    assert shown.count("no end recorded (killed, or still running)") == 1
+
+
+def test_json_is_in_base_units():
+    (run,) = json.loads(render_json([RUN]))["runs"]
+    assert (run["path"], run["mfu"], run["flops"], run["usd"]) == ("runs/a/run.jsonl", 0.4123, 10**30, None)

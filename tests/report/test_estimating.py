@@ -1,0 +1,95 @@
+"""`flopwatch.estimate`, the function."""
+
+import pytest
+
+import flopwatch
+from flopwatch.errors import ArgumentError, MeasurementError, UnknownDeviceError
+from flopwatch.model.batch import Batch
+from flopwatch.model.estimate import estimate as counted
+from flopwatch.model.families import architecture_of
+from tests.model.test_conventions import GPT3
+from tests.model.test_shape_advice import GPT2, LLAMA_7B, VIT
+
+H100 = "h100-sxm5-80gb"
+
+
+def test_it_is_a_function_though_a_module_has_its_name():
+    import flopwatch.model.estimate
+
+    assert callable(flopwatch.estimate)
+
+
+def test_it_counts_as_the_closed_form_does():
+    result = flopwatch.estimate(GPT3, seq_len=2048, tokens=300e9, gpu=H100, count=1024, mfu=0.4, usd_per_gpu_hour=2.5)
+    assert result.training_flops == counted(architecture_of(GPT3), Batch(1, 2048)).training_flops
+    # 3.1857e23 / (1024 x 989.4e12 x 0.4) = 786,090 s.
+    assert result.planned.seconds == pytest.approx(786_090, rel=1e-3)
+    assert result.planned.gpu == "NVIDIA H100 80GB HBM3"
+    assert result.scenarios == ()
+
+
+def test_without_a_utilization_there_are_three():
+    result = flopwatch.estimate(GPT3, seq_len=2048, tokens="300B", gpu=H100, count="1K")
+    assert result.planned is None
+    assert [each.mfu for each in result.scenarios] == [0.3, 0.4, 0.5]
+    hours = [each.gpu_hours for each in result.scenarios]
+    assert hours == pytest.approx([hours[1] * 4 / 3, 223_600, hours[1] * 4 / 5], rel=1e-3)
+
+
+def test_chinchilla_is_twenty_tokens_per_parameter():
+    assert flopwatch.estimate(GPT2, seq_len=1024, tokens="chinchilla").tokens == 20 * 124_439_808
+
+
+@pytest.mark.parametrize(("written", "length"), [("8k", 8192), ("1K", 1024), ("1M", 2**20), ("300", 300), (300, 300)])
+def test_a_length_is_told_in_powers_of_two(written, length):
+    assert flopwatch.estimate(LLAMA_7B, seq_len=written).batch.seq_len == length
+
+
+def test_lora_of_a_7b_trains_what_peft_prints():
+    # PEFT prints "trainable params: 39,976,960 || all params: 6,778,392,576" for rank 16 on all linear layers.
+    result = flopwatch.estimate(LLAMA_7B, seq_len=1024, lora_rank=16)
+    assert (result.trained_parameters, result.parameters) == (39_976_960, 6_778_392_576)
+    adapters = result.components[-1]
+    assert (adapters.name, adapters.parameters) == ("adapters", 39_976_960)
+    assert sum(each.parameters for each in result.components) == result.parameters
+    assert sum(each.forward_flops for each in result.components) == result.forward_flops
+    full = flopwatch.estimate(LLAMA_7B, seq_len=1024)
+    # Frozen weights need no gradient of their own: a third of the work falls away, adapters are 0.6%.
+    assert 0.66 < result.training_flops / full.training_flops < 0.69
+
+
+def test_a_model_without_masks_has_no_attention_convention():
+    assert not flopwatch.estimate(VIT).is_masked
+    assert flopwatch.estimate(GPT2, seq_len=8).is_masked
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"seq_len": 0}, ArgumentError, "seq_len: expected a positive whole amount, got 0"),
+        ({"seq_len": 8.5}, ArgumentError, "seq_len: expected a positive whole amount, got 8.5"),
+        ({"seq_len": "8kk"}, ArgumentError, "seq_len: expected a number"),
+        ({"tokens": float("nan")}, ArgumentError, "tokens: expected a positive whole amount, got nan"),
+        ({"tokens": True}, ArgumentError, "tokens: expected a positive whole amount, got True"),
+        ({"source_len": "3k"}, ArgumentError, "source_len: expected a number without a suffix, such as 3000, got '3k'"),
+        ({"gpu": "H100"}, UnknownDeviceError, r"'H100' may be several: pass h100-sxm5-80gb \(989 TFLOP/s bf16\)"),
+        (
+            {"tokens": "chinchilla", "lora_rank": 4},
+            ArgumentError,
+            "tokens: expected a number for a run that trains a part",
+        ),
+        ({"mfu": 0.4}, ArgumentError, "expected gpu with mfu"),
+        ({"convention": "6nd", "lora_rank": 4}, Exception, "count with 'model'"),
+        ({"tokens": 5, "samples": 5}, ArgumentError, "in tokens or in samples, got both"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(changes, error, said):
+    with pytest.raises(error, match=said):
+        flopwatch.estimate(LLAMA_7B, **{"seq_len": 8, **changes})
+
+
+def test_a_model_that_cannot_be_measured_says_both_reasons():
+    with pytest.raises(MeasurementError, match=r"no closed form for model_type 'transmogrifier'.* cannot be measured"):
+        flopwatch.estimate({"model_type": "transmogrifier"}, seq_len=8)
+    with pytest.raises(ArgumentError, match="adapters and frozen parts are counted in models with one only"):
+        flopwatch.estimate({"model_type": "transmogrifier"}, seq_len=8, lora_rank=4)
