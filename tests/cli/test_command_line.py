@@ -35,7 +35,7 @@ def test_every_help_has_examples_and_fits_eighty_columns(command, capsys, monkey
     shown = capsys.readouterr().out
     options, _, examples = shown.partition("examples:\n")
     assert all(len(line) <= 80 for line in options.splitlines())
-    assert f"  flopwatch {command}" in examples or f"(flopwatch {command}" in examples
+    assert f"  flopwatch {command}" in examples or f"(flopwatch {command} " in examples
 
 
 def test_without_a_command_there_is_help(capsys):

@@ -72,3 +72,27 @@ def test_a_folder_of_several_says_which_one_it_took(tmp_path, capsys):
     assert f"`flopwatch ls {tmp_path}` lists all" in capsys.readouterr().err
     assert main(["watch", str(tmp_path / "a")]) == 0
     assert "took" not in capsys.readouterr().err
+
+
+def test_a_screen_is_drawn_anew_only_when_something_is_new(monkeypatch, capsys):
+    """Three looks at a run: a window, nothing, nothing but another size of the terminal; then its end."""
+    looks = iter([[{"perf/mfu": 0.4}], [], [], []])
+    sizes = iter([(80, 24), (80, 24), (100, 30), (100, 30)])
+
+    class Run:
+        budgets = ()
+        looked = 0
+
+        @property
+        def ended(self):
+            return self.looked == 4
+
+        def rows(self):
+            self.looked += 1
+            return iter(next(looks))
+
+    drawn = []
+    monkeypatch.setattr(leet, "terminal_size", lambda: next(sizes))
+    monkeypatch.setattr(cli.time, "sleep", lambda seconds: None)
+    cli._show_numbers(Run(), "a run", 2.0, lambda rows, title, *size: drawn.append(size[:2]) or "")
+    assert drawn == [(80, 24), (100, 30)]

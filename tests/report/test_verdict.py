@@ -122,6 +122,10 @@ def test_a_short_time_is_told_as_a_duration_and_training_as_what_it_is():
     assert device_time(23_864_400.0) == ("6,629", "device-hours")
 
 
+def test_cents_are_told_as_time():
+    assert verdict(quiet(parts=PARTS, usd=0.99))[1].startswith("Of 4 device-hours, 1 did useful work")
+
+
 def test_money_without_a_breakdown_is_told_alone():
     assert verdict(quiet(usd=5.0))[1] == "$5.00 was paid."
 

@@ -16,7 +16,7 @@ def add_completion(parser: Parser) -> None:
     """Add the command's arguments."""
     parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
     parser.epilog = examples(
-        ('eval "$(flopwatch completion bash)"', "in ~/.bashrc"),
+        ("source <(flopwatch completion bash)", "in ~/.bashrc"),
         ("flopwatch completion zsh > ~/.zfunc/_flopwatch", "with `fpath+=~/.zfunc` before `compinit` in ~/.zshrc"),
         ("flopwatch completion fish > ~/.config/fish/completions/flopwatch.fish", "for fish"),
     )
@@ -32,7 +32,7 @@ def _completion(arguments: argparse.Namespace) -> None:
         kind = shtab.FILE if action.metavar in _FILES else shtab.DIRECTORY if action.metavar in _FOLDERS else None
         if kind is not None:
             action.complete = kind  # type: ignore[attr-defined]
-    print(shtab.complete(arguments.root, shell=arguments.shell))
+    print(shtab.complete(arguments.root, arguments.shell))
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:

@@ -83,28 +83,13 @@ def _check_leet(path: Path) -> None:
 
 def _show_numbers(run_: Follower, title: str, every_seconds: float, draw: Draw | None) -> None:
     """Print windows as they come until the run ends: on a terminal a screen drawn anew, else lines."""
-    from flopwatch.report.render import facts, live
-    from flopwatch.wandb.leet import terminal_size
-
-    rows: deque[Row] = deque(maxlen=_MOST_ROWS)
-    columns: list[str] = []
-    last_news, told = time.monotonic(), False
+    shown: _Lines | _Screen = _Lines() if draw is None else _Screen(draw, title)
+    seen_any, last_news, told = False, time.monotonic(), False
     while True:
-        new = False
-        for row in run_.rows():
-            new = True
-            rows.append(row)
-            if draw is not None:
-                continue
-            if not columns:
-                columns = live.columns_of(row)
-                print(live.headings(columns))
-            print(live.line(row, columns), flush=True)
-        if draw is not None:
-            budgets = [(units.printable(name), words) for name, words in facts.budget_lines(run_.budgets)]
-            print(f"{_CLEAR}{draw(rows, title, *terminal_size(), budgets)}", end="", flush=True)
+        new = shown.show(run_)
+        seen_any = seen_any or new
         if run_.ended:
-            if not rows:
+            if not seen_any:
                 print(f"the run has ended; flopwatch logged no window in {title}", file=sys.stderr)
             return
         if new:
@@ -112,7 +97,51 @@ def _show_numbers(run_: Follower, title: str, every_seconds: float, draw: Draw |
         elif not told and time.monotonic() - last_news > _SILENCE_SECONDS:
             told = True
             print(
-                ("no new window for a minute: the run is slow, waiting or killed; press Ctrl-C to quit"),
-                file=sys.stderr,
+                "no new window for a minute: the run is slow, waiting or killed; press Ctrl-C to quit", file=sys.stderr
             )
         time.sleep(every_seconds)
+
+
+class _Lines:
+    """A line per window, with the columns that the first one has."""
+
+    def __init__(self) -> None:
+        self._columns: list[str] = []
+
+    def show(self, run_: Follower) -> bool:
+        """Print what is new; return whether anything was."""
+        from flopwatch.report.render import live
+
+        new = False
+        for row in run_.rows():
+            new = True
+            if not self._columns:
+                self._columns = live.columns_of(row)
+                print(live.headings(self._columns))
+            print(live.line(row, self._columns), flush=True)
+        return new
+
+
+class _Screen:
+    """All of a run on one screen, drawn anew when there is something new or the terminal has another size."""
+
+    def __init__(self, draw: Draw, title: str) -> None:
+        self._draw, self._title = draw, title
+        self._rows: deque[Row] = deque(maxlen=_MOST_ROWS)
+        self._size: tuple[int, int] | None = None
+
+    def show(self, run_: Follower) -> bool:
+        """Draw what there is; return whether anything of it is new."""
+        from flopwatch.report.render.facts import budget_lines
+        from flopwatch.wandb.leet import terminal_size
+
+        new = False
+        for row in run_.rows():
+            new = True
+            self._rows.append(row)
+        size = terminal_size()
+        if new or size != self._size:
+            self._size = size
+            budgets = [(units.printable(name), words) for name, words in budget_lines(run_.budgets)]
+            print(f"{_CLEAR}{self._draw(self._rows, self._title, *size, budgets)}", end="", flush=True)
+        return new

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,16 @@ class Inside:
     backward_mfu: float | None = None
     memory: MemoryUse | None = None
     profiled: ProfiledSteps | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON."""
+        return {
+            "phases": None if self.phases is None else asdict(self.phases),
+            "forward_mfu": self.forward_mfu,
+            "backward_mfu": self.backward_mfu,
+            "memory": None if self.memory is None else asdict(self.memory),
+            "profile": None if self.profiled is None else self.profiled.to_json(),
+        }
 
 
 def inside(windows: Sequence[Window], device: Device, profiled: ProfiledSteps | None) -> Inside:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from flopwatch import units
 from flopwatch.report.finding import StepLoss
@@ -10,9 +11,17 @@ from flopwatch.report.inside import Inside
 from flopwatch.run import phases
 from flopwatch.run.records import Device, StepPhases
 
+# What a profile says of the same loss, with better evidence.
+_TOLD_BY_A_PROFILE: Mapping[str, str] = MappingProxyType(
+    {
+        "slow_backward": "exposed_communication",
+        "long_optimizer": "eager_optimizer",
+        "long_transfer": "exposed_copies",
+    }
+)
 _SLOW_BACKWARD = 0.8  # of the forward pass's rate
 _LONG_OPTIMIZER, _LONG_TRANSFER = 0.1, 0.05
-_ROOM, _FULL = 0.6, 0.9  # of the device's memory
+_ROOM, _FULL, _FRAGMENTS = 0.6, 0.9, 0.1  # of the device's memory
 
 
 def step_losses(inside: Inside, device: Device) -> tuple[StepLoss, ...]:
@@ -22,13 +31,18 @@ def step_losses(inside: Inside, device: Device) -> tuple[StepLoss, ...]:
         inside: What is known of them.
         device: What they ran on.
     """
-    if inside.profiled is not None:
-        advice = inside.profiled.trace.advice
-        return tuple(StepLoss(each.kind, each.fraction, each.evidence, each.change) for each in advice)
-    step = inside.phases
-    if step is None:
-        return ()
-    return (*_backward(step, device), *_optimizer(step), *_transfer(step))
+    advice = () if inside.profiled is None else inside.profiled.trace.advice
+    known = {each.kind for each in advice}
+    losses = [StepLoss(each.kind, each.fraction, each.evidence, each.change) for each in advice]
+    if inside.phases is not None:
+        losses += [each for each in _of_phases(inside.phases, device) if _TOLD_BY_A_PROFILE[each.kind] not in known]
+    return tuple(losses)
+
+
+def _of_phases(step: StepPhases, device: Device) -> Iterator[StepLoss]:
+    yield from _backward(step, device)
+    yield from _optimizer(step)
+    yield from _transfer(step)
 
 
 def _backward(step: StepPhases, device: Device) -> Iterator[StepLoss]:
@@ -87,7 +101,7 @@ def memory_sentences(inside: Inside) -> tuple[str, ...]:
             f"{memory.last.retries:,} allocations had to empty PyTorch's cache and retry, which waits for the device:"
             " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, or a smaller micro-batch."
         )
-    elif memory.peak_frac < _FULL < memory.reserved_frac:
+    elif memory.reserved_frac > _FULL and memory.reserved_frac - memory.peak_frac > _FRAGMENTS:
         sentences.append(
             f"PyTorch holds {units.format_percent(memory.reserved_frac)} of the memory, tensors"
             f" {units.format_percent(memory.peak_frac)} at most: the rest is fragments;"

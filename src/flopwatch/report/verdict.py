@@ -19,6 +19,7 @@ _FULL_ATTENTION = "attention in full"
 _FEW_WINDOWS = 3  # after warm-up
 _MOST_FINDINGS = 3
 _HOURS_WITH_COMMAS = 1000
+_TOLD_USD = 1.0  # a run that cost less is told in time
 
 
 def verdict(report: Report) -> tuple[str, ...]:
@@ -125,8 +126,8 @@ def _paid(report: Report) -> str:
     paid = [part for part in report.parts if part.kind != INTERRUPTION]
     good = next((part for part in paid if part.kind in (USEFUL, TRAINING)), None)
     if good is None:
-        return f"{units.format_usd(report.usd)} was paid." if report.usd else ""
-    whole = Part("", None, sum(part.device_seconds for part in paid), report.usd)
+        return f"{units.format_usd(report.usd)} was paid." if _told_usd(report) else ""
+    whole = Part("", None, sum(part.device_seconds for part in paid), _told_usd(report))
     did = "did useful work" if good.kind == USEFUL else "went into training steps"
     losses = [part for part in paid if part is not good and part.kind in TIME_KINDS]
     largest = max(losses, key=lambda part: part.device_seconds, default=None)
@@ -150,18 +151,22 @@ def _amount_alone(part: Part, whole: Part) -> str:
     return units.format_duration(part.device_seconds)
 
 
+def _told_usd(report: Report) -> float | None:
+    return report.usd if report.usd is not None and report.usd >= _TOLD_USD else None
+
+
 def _worth_mending(report: Report) -> str:
     if not report.findings or _steady_windows(report) < _FEW_WINDOWS:
         return ""
-    costs = {part.kind: part.usd for part in report.parts if part.usd}
+    costs = {part.kind: part.usd for part in report.parts if part.usd and _told_usd(report)}
     named = [_mending(finding, costs.get(finding.kind)) for finding in report.findings[:_MOST_FINDINGS]]
     return f"Worth mending: {'; '.join(named)}."
 
 
 def _mending(finding: Finding, usd: float | None) -> str:
     known = TIME_KINDS.get(finding.kind)
-    others = {"slow rank": f"slow rank {finding.detail}", "dips": "unexplained dips", CLOCK: "low clocks"}
-    name = others.get(finding.kind) or (finding.kind if known is None else known.short)
+    others = {"slow rank": f"slow rank {finding.detail}", "dips": "unexplained dips"}
+    name = others.get(finding.kind, finding.kind) if known is None else known.short
     upper = "up to " if finding.kind in (RECOMPUTED, CLOCK) else ""
     worth = [] if usd is None else [units.format_usd(usd)]
     if finding.run_mfu_gain is not None:

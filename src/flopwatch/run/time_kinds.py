@@ -98,7 +98,7 @@ _TABLE = (
         CLOCK,
         "part of steps",
         "clock below the peak's clock",
-        "clock",
+        "low clocks",
         "low clocks cost {share} of training-step capacity",
         "check the power limit and cooling",
     ),

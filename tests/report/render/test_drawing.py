@@ -21,8 +21,16 @@ def test_labels_stand_where_their_values_are():
         Label("75.00", "30%"),
         Label("100.00", "40%"),
     )
-    assert drawn.times[1] == Label("15.00", "15s")
+    assert drawn.across[1] == Label("15.00", "15s")
     assert drawn.grid.startswith("M0 100000H100000M0 75000H100000")
+
+
+def test_a_chart_may_be_over_something_else_than_time():
+    loss = Line("train/loss", "loss", ((0.0, 3.25), (2e18, 2.5)))
+    (drawn,) = drawings(Stack((Chart("Loss", "plain", (loss,), until=2e18, high=4.0, low=2.0, across="flops"),)))
+    assert [label.words for label in drawn.across[:3]] == ["0 FLOPs", "500 PFLOPs", "1 EFLOPs"]
+    assert [label.words for label in drawn.values] == ["2", "2.5", "3", "3.5", "4"]
+    assert drawn.spoken == "Loss; train/loss from 2.5 to 3.25, last 2.5."
 
 
 def test_the_chart_can_be_heard():

@@ -133,6 +133,12 @@ def test_where_flops_are_from_is_what_their_status_says(verification, method, wo
     assert ("FLOPs counted", words) in facts.work_lines(work)
 
 
+def test_what_has_no_tokens_and_was_watched_has_no_attention_convention():
+    images = replace(samples.WORK, method="measured", tokens=None)
+    assert "attention convention" not in dict(facts.work_lines(images))
+    assert "attention convention" in dict(facts.work_lines(replace(images, tokens=400)))
+
+
 def test_without_a_count_the_reason_stands_alone():
     assert facts.work_lines(replace(samples.WORK, verification="withheld")) == [
         ("counted", "no FLOPs; the reason is above")

@@ -7,6 +7,7 @@ from flopwatch.report.comparison import Entry
 from flopwatch.report.render import RENDERERS, html
 from flopwatch.report.render.document import Section
 from flopwatch.report.report import summarize
+from flopwatch.report.waterfall import Part
 from flopwatch.run.records import Event
 from flopwatch.run.run_file import read_run
 from tests import samples
@@ -76,3 +77,27 @@ def test_a_long_run_with_many_restarts_is_a_small_page():
     processes = report.each_process * 1_600
     long = replace(report, points=points, events=events, processes=1_600, each_process=processes, notes=("y" * 10**6,))
     assert 60_000 < len(html.render(long)) < 300_000
+
+
+def test_every_mark_and_line_has_a_legend_and_every_bar_its_place():
+    report = healthy()
+    later = replace(report.each_process[0], started_at=report.started_at + 20.0)
+    parts = (Part("setup", 1, 1.0, None), Part("useful", 3, 3.0, None))
+    page = html.render(replace(report, each_process=(*report.each_process, later), parts=parts))
+    for tone, name in (
+        ("restart", "restart"),
+        ("note", "note"),
+        ("mfu", "MFU"),
+        ("reference dashed", "the peak&#39;s clock"),
+    ):
+        assert f'<span class="key {tone}"><i></i>{name}' in page
+    assert '<div class="loss" style="margin-left:75.00%;width:25.00%"></div>' in page
+    assert '<div class="useful" style="margin-left:0.00%;width:75.00%"></div>' in page
+    assert page.count('<tr class="total">') == 1
+
+
+def test_a_chart_can_be_read_without_sight_and_without_script():
+    page = html.render(healthy())
+    assert 'aria-label="MFU; MFU from 40% to 40%, last 40%; MFU at clock from 50% to 50%, last 50%."' in page
+    assert "<noscript" not in page
+    assert '<path class="line mfu" d="M' in page

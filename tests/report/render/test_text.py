@@ -92,6 +92,12 @@ def test_no_line_is_longer_than_the_terminal_is_wide(name, width, tmp_path):
         assert word not in every_word or word in shown.split(), "no number is broken"
 
 
+def test_rows_have_short_names_where_lines_are_short():
+    section = Section("A", (("clock below the peak's clock", "1%"),), ("", "share"), short_names=("low clocks",))
+    assert "clock below the peak's clock" in render_sections([section], Layout(60))
+    assert render_sections([section], Layout(30)).splitlines()[-1].split() == ["low", "clocks", "1%"]
+
+
 def test_a_report_begins_with_what_it_took_and_the_verdict():
     lines = render(healthy()).splitlines()
     assert lines[:4] == [

@@ -25,7 +25,10 @@ Series = tuple[tuple[float, float | None], ...]
 
 @dataclass(frozen=True)
 class Line:
-    """A named line of (seconds since the start, value); a value of `None` is a gap. `tone` is its colour's name."""
+    """A named line of (seconds since the start or another amount, value), with a gap where the value is `None`.
+
+    `tone` is the name of its colour in the page's style.
+    """
 
     name: str
     tone: str
@@ -54,7 +57,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over time from zero to `until`, between `low` and `high`; `form` is how values are written."""
+    """Lines from zero to `until`, between `low` and `high`.
+
+    `form` is how values are written, `across` what they are over: time, or an amount in one of the forms.
+    """
 
     heading: str
     form: str
@@ -63,11 +69,12 @@ class Chart:
     high: float
     low: float = 0.0
     areas: tuple[Area, ...] = ()
+    across: str = "time"
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Charts with a time axis in common, one above the other, and the marks that all of them have."""
+    """Charts with a horizontal axis in common, one above the other, and the marks that all of them have."""
 
     charts: tuple[Chart, ...]
     marks: tuple[Mark, ...] = ()
@@ -168,7 +175,7 @@ def _budget(report: Report) -> Chart | None:
         areas = _fan(report, at, used)
         lines.append(Line("projected", "reference", ((at, used), (at + left.middle, 1.0)), dashed=True))
     most = max((value for _, value in points if value is not None), default=0.0)
-    high = 1.0 if most <= 1 else None
+    high = 1.0 if most <= 1 and (left is not None or most >= _TELLING_SHARE) else None
     return _chart(f"Share used of {_first_budget(report)}", "share", lines, until, high=high, areas=areas)
 
 

@@ -10,8 +10,8 @@ from typing import TextIO
 
 from flopwatch import units
 from flopwatch.report.comparison import FACTS, MEASURES, Entry, Form, best_of, total_of
-from flopwatch.report.render.document import Section
 from flopwatch.report.render.efficiency import part_words
+from flopwatch.report.render.section import Section
 from flopwatch.report.verdict import hours_words
 from flopwatch.run.time_kinds import TIME_KINDS, kinds_at
 

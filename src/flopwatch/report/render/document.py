@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
 from flopwatch import units
 from flopwatch.report import waterfall
 from flopwatch.report.render import efficiency, facts, gpu_facts
+from flopwatch.report.render.inside import inside_sections
 from flopwatch.report.render.live import bars
 from flopwatch.report.render.parts import parts_table
+from flopwatch.report.render.section import Bar, Cells, Section
 from flopwatch.report.report import Report
 from flopwatch.run import rates
 from flopwatch.run.time_kinds import INTERRUPTION, TRAINING, USEFUL
 
-Cells = tuple[str, ...]
 _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
     {
         "percent": units.format_percent,
@@ -57,48 +57,13 @@ _DEFINITION = (
 )
 
 
-@dataclass(frozen=True)
-class Bar:
-    """A bar beside a row: from which share of the whole on, how long, and what it means ("loss", "useful", "part")."""
-
-    share: float
-    start: float = 0.0
-    tone: str = "part"
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and what stands below it: rows of a table, or sentences.
-
-    Without `columns` a row is a name and a value. `bars` stand beside rows, `None` where there is none; by `keys`, the
-    numbers behind the cells, a reader can sort a table of a page; `short_names` are rows' first cells for short lines.
-    """
-
-    heading: str
-    rows: tuple[Cells, ...] = ()
-    columns: Cells = ()
-    bars: tuple[Bar | None, ...] = ()
-    sentences: tuple[str, ...] = ()
-    keys: tuple[tuple[float | None, ...], ...] = ()
-    short_names: Cells = ()
-
-    @property
-    def numeric(self) -> tuple[bool, ...]:
-        """Whether a column holds numbers, which are aligned to the right; the first one never does."""
-        cells = list(zip(*self.rows, strict=True))
-        return tuple(place > 0 and all(_is_number(cell) for cell in column) for place, column in enumerate(cells))
-
-
-def _is_number(cell: str) -> bool:
-    return not cell or cell == units.UNKNOWN or cell.lstrip("★ $<-")[:1].isdigit()
-
-
 def sections(report: Report) -> list[Section]:
     """Return all sections with content, in order."""
     everything = [
         _what_to_do(report),
         _plan(report),
         _parts(report),
+        *inside_sections(report),
         _time_line(report),
         _budgets(report),
         Section("Anomalies", sentences=tuple(efficiency.unusual_lines(report))),

@@ -11,6 +11,8 @@ from flopwatch.report.render.axes import ticks, time_ticks
 from flopwatch.report.render.charts import Chart, Line, Mark, Stack
 
 SIZE = 100_000
+_DIGITS = 4  # of a number without a unit, such as a loss
+_MOST_TICKS = 8  # across
 _TICK_TOP = 93_000  # of validations and checkpoints, which stand at the bottom
 _NARROWEST = 250  # a slow stretch that can be seen
 _KINDS = ("restart", "validation", "checkpoint", "slow stretch", "note")
@@ -21,6 +23,8 @@ _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
         "count": units.format_count,
         "clock": units.format_clock,
         "flops": lambda value: units.format_si(value, "FLOPs"),
+        "usd": units.format_usd,
+        "plain": lambda value: units.format_plain(value, _DIGITS),
     }
 )
 
@@ -63,7 +67,7 @@ class Drawing:
     areas: tuple[Stroke, ...]
     lines: tuple[Stroke, ...]
     values: tuple[Label, ...]
-    times: tuple[Label, ...]
+    across: tuple[Label, ...]
     notes: tuple[Label, ...]
 
 
@@ -97,14 +101,20 @@ def _drawing(chart: Chart, marks: Sequence[Mark]) -> Drawing:
         areas=tuple(Stroke(area.tone, f"{place.path(area.corners)}Z") for area in chart.areas),
         lines=tuple(Stroke(_tone(line), place.path(line.points)) for line in chart.lines),
         values=tuple(Label(_percent(SIZE - place.y(value)), _FORMS[chart.form](value)) for value in values),
-        times=tuple(Label(_percent(place.x(seconds)), words) for seconds, words in time_ticks(chart.until)),
+        across=tuple(Label(_percent(place.x(at)), words) for at, words in _ticks_across(chart)),
         notes=tuple(Label(_percent(place.x(mark.seconds)), mark.words) for mark in marks if mark.kind == "note"),
     )
 
 
+def _ticks_across(chart: Chart) -> list[tuple[float, str]]:
+    if chart.across == "time":
+        return time_ticks(chart.until, _MOST_TICKS)
+    return [(at, _FORMS[chart.across](at)) for at in ticks(0.0, chart.until, _MOST_TICKS)]
+
+
 @dataclass(frozen=True)
 class _Place:
-    """Where in a chart's drawing a time and a value are."""
+    """Where in a chart's drawing a time, or what it is over else, and a value are."""
 
     chart: Chart
 

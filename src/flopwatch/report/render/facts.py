@@ -111,7 +111,9 @@ def run_lines(report: Report) -> list[Line]:
     named = (("precision", report.precision), ("strategy", report.strategy))
     lines += [(label, value) for label, value in named if value]
     if (report.device.peak_source or "").startswith("measured"):
-        lines.append(("note", "a measured peak varies from start to start; compare runs by tokens/s, not by MFU"))
+        lines.append(
+            ("note", "a measured peak varies from start to start; compare runs by tokens/s or samples/s, not by MFU")
+        )
     if report.device.driver and report.hardware is None:
         lines.append(("driver", report.device.driver))
     if report.processes > 1:
@@ -147,7 +149,7 @@ def work_lines(work: Work | None) -> list[Line]:
     lines = [
         ("model", _model_words(work)),
         ("FLOPs counted", _method_words(work)),
-        ("attention convention", _attention_convention(work)),
+        *([("attention convention", _attention_convention(work))] if work.method != "measured" or work.tokens else ()),
         ("status", VERIFICATION[work.verification]),
         ("checked", work.note),
         ("first batch", f"{_batch_words(work)} per device"),

@@ -13,8 +13,9 @@ from flopwatch import units
 from flopwatch.report.comparison import Entry
 from flopwatch.report.render import charts, facts
 from flopwatch.report.render.charts import Stack
-from flopwatch.report.render.document import TIME_LINE, Section, sections
+from flopwatch.report.render.document import TIME_LINE, sections
 from flopwatch.report.render.drawing import SIZE, Drawing, Key, drawings, shared_keys
+from flopwatch.report.render.section import Section
 from flopwatch.report.report import Report
 from flopwatch.report.verdict import verdict
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from flopwatch.report.inside import Inside
 from flopwatch.report.report import Report
 from flopwatch.report.verdict import verdict
 from flopwatch.run.flat_totals import flat
@@ -15,7 +16,8 @@ from flopwatch.run.flat_totals import flat
 
 def render(report: Report) -> str:
     """The report as indented JSON; FLOPs are integers, however large."""
-    values = {"verdict": verdict(report), **dataclasses.asdict(report), "totals": flat(report.totals)}
+    told = dataclasses.asdict(dataclasses.replace(report, inside=Inside()))
+    values = {"verdict": verdict(report), **told, "totals": flat(report.totals), "inside": report.inside.to_json()}
     return json.dumps(_finite(values), indent=2, allow_nan=False) + "\n"
 
 

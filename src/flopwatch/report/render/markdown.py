@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from flopwatch.report.render import facts
-from flopwatch.report.render.document import Section, sections
+from flopwatch.report.render.document import sections
+from flopwatch.report.render.section import Section
 from flopwatch.report.report import Report
 from flopwatch.report.verdict import verdict
 

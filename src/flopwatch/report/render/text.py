@@ -13,7 +13,8 @@ from tabulate import tabulate
 
 from flopwatch import units
 from flopwatch.report.render import columns, facts, widths
-from flopwatch.report.render.document import LOOKED_UP, Bar, Section, sections
+from flopwatch.report.render.document import LOOKED_UP, sections
+from flopwatch.report.render.section import Bar, Section
 from flopwatch.report.report import Report
 from flopwatch.report.verdict import verdict
 from flopwatch.run.records import Work

@@ -2,7 +2,11 @@
   const SIZE = 100000, MINUTE = 60, HOUR = 3600, DAY = 86400;
   const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR];
   for (let days = 1; days < 1e7; days *= 10) STEPS.push(days * DAY, 2 * days * DAY, 5 * days * DAY);
-  const short = value => String(Number(value.toPrecision(3)));
+  const short = (value, digits = 3) => String(Number(value.toPrecision(digits)));
+  const round = step => {
+    const power = 10 ** Math.floor(Math.log10(step));
+    return [1, 2, 5, 10].map(factor => factor * power).find(each => each >= step * (1 - 1e-9));
+  };
   const scaled = (value, prefixes) => {
     let place = 0;
     while (place + 1 < prefixes.length && Math.abs(Number(value.toPrecision(3))) >= 1000 ** (place + 1)) place++;
@@ -14,6 +18,8 @@
     count: value => scaled(value, ["", "K", "M", "B", "T", "Q"]).join(""),
     clock: value => Math.round(value / 1e6) + " MHz",
     flops: value => scaled(value, ["", "k", "M", "G", "T", "P", "E", "Z", "Y", "R"]).join(" ") + "FLOPs",
+    usd: value => "$" + value.toLocaleString("en-US", value < 1000 ? { minimumFractionDigits: 2, maximumFractionDigits: 2 } : { maximumFractionDigits: 0 }),
+    plain: value => short(value, 4),
   };
   const timeWords = seconds => {
     let left = Math.round(seconds);
@@ -25,14 +31,15 @@
     if (left) words.push(left + "s");
     return words.join(" ") || "0";
   };
+  forms.time = timeWords;
 
   class Chart {
     constructor(figure) {
       this.plot = figure.querySelector(".plot");
       this.svg = this.plot.querySelector("svg");
       this.at = figure.querySelector(".at");
-      const { form, low, high, until } = figure.dataset;
-      this.form = forms[form]; this.low = Number(low); this.high = Number(high); this.until = Number(until);
+      const { form, low, high, until, across } = figure.dataset;
+      this.across = across; this.form = forms[form]; this.low = Number(low); this.high = Number(high); this.until = Number(until);
       const outputs = figure.querySelectorAll(".key output");
       this.lines = [...this.svg.querySelectorAll(".line")].map((path, place) => ({
         output: outputs[place],
@@ -70,7 +77,7 @@
     }
     show(x, from, to) {
       this.cursor.hidden = x === null;
-      this.at.textContent = x === null ? "" : "at " + timeWords(x / SIZE * this.until);
+      this.at.textContent = x === null ? "" : "at " + forms[this.across](x / SIZE * this.until);
       if (x !== null) this.cursor.style.left = 100 * (x - from) / (to - from) + "%";
       for (const line of this.lines) line.output.textContent = x === null ? "" : this.value(line, x, (to - from) / 50);
     }
@@ -86,10 +93,11 @@
       }
       this.plot.querySelectorAll("i.x").forEach(tick => tick.remove());
       const start = from / SIZE * this.until, end = to / SIZE * this.until;
-      const step = STEPS.find(each => each >= (end - start) / 8) || end - start;
+      const least = (end - start) / 8;
+      const step = this.across === "time" ? STEPS.find(each => each >= least) || end - start : round(least);
       for (let place = Math.ceil(start / step - 1e-9); place * step <= end; place++) {
         const at = place * step, tick = this.add("i", place % 2 ? "x minor" : "x"), words = document.createElement("span");
-        words.textContent = timeWords(at);
+        words.textContent = forms[this.across](at);
         tick.append(words);
         tick.style.left = 100 * (at - start) / (end - start) + "%";
       }

@@ -1,0 +1,133 @@
+"""The sections on the inside of steps: phases, memory, and a profile of a few of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flopwatch import units
+from flopwatch.report.inside import Inside, ProfiledSteps
+from flopwatch.report.render.section import Bar, Section
+from flopwatch.report.report import Report
+from flopwatch.report.step_losses import memory_sentences
+from flopwatch.run import phases, rates
+from flopwatch.run.records import StepPhases
+from flopwatch.run.time_kinds import INSIDE_REST, TIME_KINDS
+from flopwatch.trace.parts import PARTS
+from flopwatch.trace.rows import Row
+
+PHASES, MEMORY, PROFILE, OPERATORS = "Inside a step", "Memory", "Profiled steps", "Operators that lose most"
+_NAMES: tuple[tuple[str, phases.Part], ...] = (
+    ("moving the batch to the device", "transfer_seconds"),
+    ("forward", "forward_seconds"),
+    ("backward", "backward_seconds"),
+    ("gradient clipping", "clip_seconds"),
+    ("optimizer", "optimizer_seconds"),
+)
+_PRODUCTS = {"matmul": "matrix products", "attention": "attention", "convolution": "convolutions"}
+_MOST_OPERATORS = 10
+
+
+def inside_sections(report: Report) -> Iterator[Section]:
+    """Yield the sections on what is known of a run's steps."""
+    found = report.inside
+    if found.phases is not None:
+        yield _phases(found, found.phases)
+    if found.profiled is not None:
+        yield _profile(found.profiled, report.step_seconds)
+        yield _operators(found.profiled)
+    if found.memory is not None:
+        yield _memory(found)
+
+
+def _phases(found: Inside, step: StepPhases) -> Section:
+    mfu = {"forward_seconds": found.forward_mfu, "backward_seconds": found.backward_mfu}
+    named = [(name, part, phases.share(step, part)) for name, part in _NAMES]
+    rest = 1.0 - sum(share or 0.0 for _, _, share in named)
+    rows = [(name, units.format_share(share), units.format_percent(mfu.get(part))) for name, part, share in named]
+    rows.append(("between phases: data, callbacks, logging", units.format_share(rest), ""))
+    rows = [(name, share, "" if value == units.UNKNOWN else value) for name, share, value in rows]
+    has_mfu = any(value for _, _, value in rows)
+    return Section(
+        PHASES,
+        tuple(row if has_mfu else row[:2] for row in rows),
+        ("phase", "share", *(["MFU"] if has_mfu else [])),
+        bars=tuple(Bar(share) for share in (*(share or 0.0 for _, _, share in named), rest)),
+        sentences=("Of the first rank's device, in one step of each window.",),
+    )
+
+
+def _profile(profiled: ProfiledSteps, step_seconds: float | None) -> Section:
+    account = profiled.trace.first
+    shares = {part: rates.fraction(account.parts[part], account.seconds) or 0.0 for part in PARTS}
+    parts = [part for part in PARTS if shares[part] > 0]
+    rows = tuple(
+        (
+            _PRODUCTS.get(part, TIME_KINDS[INSIDE_REST[part]].words),
+            units.format_milliseconds(account.parts[part] / account.steps),
+            units.format_share(shares[part]),
+        )
+        for part in parts
+    )
+    return Section(
+        PROFILE,
+        rows,
+        ("part", "a step", "share"),
+        bars=tuple(Bar(shares[part]) for part in parts),
+        sentences=tuple(_sample_words(profiled, step_seconds)),
+    )
+
+
+def _sample_words(profiled: ProfiledSteps, step_seconds: float | None) -> Iterator[str]:
+    profile, slower = profiled.profile, profiled.slower(step_seconds)
+    than = "" if slower is None else f", {_slower_words(slower)}"
+    yield (
+        f"A sample: {profile.steps} steps up to step {profile.step:,}{than}. Profiled steps are left out of MFU;"
+        f" starting and stopping the profiler took {units.format_duration(profile.extra_seconds)}."
+    )
+    yield from profiled.trace.first.notes
+    yield f"`flopwatch trace {profiled.trace.first.path}` tells more; Perfetto draws it."
+
+
+def _slower_words(slower: float) -> str:
+    if slower < 0.005:
+        return "as fast as the others"
+    return f"{units.format_percent(round(slower, 2))} slower than the others"
+
+
+def _operators(profiled: ProfiledSteps) -> Section:
+    account = profiled.trace.first
+    rows = [row for row in account.rows if row.lost_seconds > 0][:_MOST_OPERATORS]
+    return Section(
+        OPERATORS,
+        tuple(_operator(row, account.steps) for row in rows),
+        ("operator", "shapes", "calls", "a step", "of the peak", "bound by"),
+    )
+
+
+def _operator(row: Row, steps: int) -> tuple[str, ...]:
+    shapes = " ".join("x".join(str(size) for size in shape) for shape in row.shapes[:2])
+    peak = units.format_percent(row.peak_share)
+    return (
+        row.name.removeprefix("aten::"),
+        shapes,
+        units.format_plain(row.calls / steps),
+        units.format_milliseconds(row.seconds / steps),
+        "" if peak == units.UNKNOWN else peak,
+        row.bound or "",
+    )
+
+
+def _memory(found: Inside) -> Section:
+    assert found.memory is not None
+    last = found.memory.last
+    rows = (
+        ("held by tensors at most", _of_memory(last.peak_bytes, found.memory.peak_frac)),
+        ("held by PyTorch at most", _of_memory(last.reserved_bytes, found.memory.reserved_frac)),
+        ("memory of the device", units.format_bytes(last.total_bytes)),
+        ("allocation retries, all ranks", f"{last.retries:,}"),
+    )
+    return Section(MEMORY, rows, sentences=memory_sentences(found))
+
+
+def _of_memory(amount: int, share: float | None) -> str:
+    return f"{units.format_bytes(amount)}, {units.format_percent(share)}"
