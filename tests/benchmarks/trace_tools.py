@@ -24,6 +24,30 @@ told |= {"communication": account.communication_seconds, "exposed": parts["commu
 told |= {"copies": parts["copy_exposed"], "flops": account.matmul_flops}
 told["products"] = sum(row.seconds for row in account.rows if row.part == "matmul" and row.flops is not None)
 """
+PLAIN = """
+import gzip
+raw = open(sys.argv[1], "rb").read()
+events = json.loads(gzip.decompress(raw) if raw[:2] == b"\\x1f\\x8b" else raw)["traceEvents"]
+mine = [each for each in events if each.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")]
+notes = [each for each in events if each.get("cat") == "gpu_user_annotation"]
+marks = [each for each in notes if each["name"].startswith("ProfilerStep")]
+first = min(each["ts"] for each in marks or mine)
+last = max(each["ts"] + each["dur"] for each in marks or mine)
+kinds = {"compute": [], "communication": [], "copies": []}
+for each in mine:
+    talks = any(word in each["name"].lower() for word in ("nccl", "rccl", "all_reduce"))
+    kind = "copies" if each["cat"] != "kernel" else "communication" if talks else "compute"
+    kinds[kind].append((max(each["ts"], first) - first, min(each["ts"] + each["dur"], last) - first))
+def union(*names):
+    length, end = 0, 0
+    for a, b in sorted(pair for name in names for pair in kinds[name]):
+        length, end = length + max(b - max(a, end), 0), max(end, b)
+    return length / 1e6
+told = {"busy": union(*kinds), "compute": union("compute"), "communication": union("communication")}
+told["idle"] = (last - first) / 1e6 - told["busy"]
+told["exposed"] = union("compute", "communication") - told["compute"]
+told["copies"] = told["busy"] - union("compute", "communication")
+"""
 HTA = """
 import logging; logging.disable(logging.CRITICAL)
 from hta.trace_analysis import TraceAnalysis
@@ -82,6 +106,7 @@ def main():
     parser.add_argument("--tracelens", type=Path)
     arguments = parser.parse_args()
     tools = [("flopwatch", sys.executable, FLOPWATCH, [ROOT / "src"])]
+    tools.append(("intervals, by json.load", sys.executable, PLAIN, []))
     if arguments.others:
         tools.append(("HTA", arguments.others, HTA, []))
     if arguments.tracelens:

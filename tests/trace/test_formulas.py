@@ -133,3 +133,36 @@ def test_the_part_is_by_name():
     assert part_of("aten::cudnn_convolution") == "convolution"
     assert part_of("aten::_efficient_attention_forward") == "attention"
     assert part_of("aten::add") is None
+
+
+def test_products_that_a_compiler_wrote_count_where_it_is_clear_which_matrices_they_are():
+    name = "triton_tem_fused_addmm_relu_3"
+    assert part_of(name) == "matmul"
+    # 2 * 3 * 4 * 5 = 120, with a bias and a scalar between
+    assert cost_of(name, call((3, 4), (4, 5), (5,), (), (3, 5))).flops == 120
+    assert cost_of("triton_tem_fused_bmm_0", call((7, 3, 4), (7, 4, 5), (7, 3, 5))).flops == 840
+    # no result that fits, two pairs that do, or no shapes
+    assert cost_of(name, call((3, 4), (4, 5), (15,))) is None
+    assert cost_of(name, call((3, 4), (4, 5), (3, 6), (6, 5), (3, 5))) is None
+    assert cost_of(name, call()) is None
+    assert part_of("triton_poi_fused_addmm_relu_3") is None
+
+
+def test_flash_attentions_causal_mask_is_aligned_at_the_end():
+    def of(queries, keys):
+        q, k = (1, queries, 1, 8), (1, keys, 1, 8)
+        values = ["", "", "", "0.", "1.", "True"]
+        return cost_of("flash_attn::_flash_attn_forward", call(q, k, k, values=values)).flops // (2 * 16)
+
+    # One query after four keys meets all five; of 2 after 2 the first meets 3, the second 4; of 4 two meet no key.
+    assert of(1, 5) == 5
+    assert of(2, 4) == 7
+    assert of(4, 2) == 3
+    assert of(3, 3) == 6
+
+
+def test_sizes_and_strides_of_nothing_are_no_crash():
+    empty = (1, 2, 0, 8)
+    assert flops("_scaled_dot_product_flash_attention", empty, empty, empty, values=["", "", "", "0.", "True"]) is None
+    still = ["", "", "", "[0, 0]", "[0, 0]", "[1, 1]", "False", "[0, 0]", "1"]
+    assert flops("convolution", (1, 3, 8, 8), (4, 3, 3, 3), (), values=still) is None

@@ -90,3 +90,12 @@ def test_a_trace_without_kernels_and_operators_is_refused(tmp_path):
         read(traces.written(tmp_path / "t.json", {"ph": "M", "name": "process_name"}))
     with pytest.raises(TraceError, match="1 without a usable time"):
         read(traces.written(tmp_path / "t.json", traces.kernel(5, 3)))
+
+
+def test_shapes_are_sizes_of_tensors_or_of_lists_of_tensors(tmp_path):
+    def shapes_of(dims):
+        event = traces.event("cpu_op", "aten::mm", 0, 1, **{"Input Dims": dims})
+        return read(traces.written(tmp_path / "t.json", event)).calls[-1].shapes
+
+    assert shapes_of([[2, 3], [], [[4, 5], [6]]]) == ((2, 3), (), ((4, 5), (6,)))
+    assert shapes_of([1, "wide", {"a": 1}, [-1, 2.5, 10**30], [[[7]]]]) == ((), (), (), ((), (), ()), (((),),))

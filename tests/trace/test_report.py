@@ -1,14 +1,19 @@
+import contextlib
 import json
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, schedule
 from torch.utils.checkpoint import checkpoint
 
-from flopwatch.errors import ArgumentError, TraceError
+from flopwatch.cli.command_line import FAILED, main
+from flopwatch.errors import ArgumentError, FlopwatchError, TraceError
 from flopwatch.hardware.chips import Chip
 from flopwatch.measure import measure
+from flopwatch.report.render.trace import render_html, render_text
 from flopwatch.trace import read_trace
 from tests.trace import traces
 from tests.trace.traces import GEMM, H100, kernel, launch, operator
@@ -134,3 +139,55 @@ def test_what_a_checkpoint_recomputes_is_told(tmp_path):
     recomputed = sum(row.flops or 0 for row in again.rows if row.phase == "recomputation")
     assert recomputed == 2 * 2 * (2 * 32 * 32 * 128)
     assert again.phases["recomputation"] > 0
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+SIZES = st.lists(st.lists(st.integers(0, 10**19) | ANYTHING, max_size=5), max_size=6) | ANYTHING
+ARGUMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        **{name: st.integers(0, 3) | ANYTHING for name in ("device", "stream", "correlation", "External id", "Seq")},
+        **{name: st.integers(-1, 3) | ANYTHING for name in ("Fwd thread id", "Sequence number")},
+        **dict.fromkeys(("Collective name", "Process Group Name", "Input type"), ANYTHING),
+        "Input Dims": SIZES,
+        "Concrete Inputs": st.lists(st.sampled_from(["", "True", "[1, 1]", "[0]", "[]", "[-]", "1"]), max_size=11)
+        | ANYTHING,
+    },
+)
+NAMES = st.sampled_from(
+    ["aten::mm", "aten::convolution", "aten::convolution_backward", "aten::_flash_attention_forward", "aten::_softmax"]
+    + ["aten::matmul", "aten::bmm", "ProfilerStep#1", "Optimizer.step#X", GEMM, NCCL, "", "Memcpy HtoD"]
+)
+CATEGORIES = ["kernel", "gpu_memcpy", "cpu_op", "user_annotation", "gpu_user_annotation", "cuda_runtime"]
+EVENTS = st.fixed_dictionaries(
+    {"ph": st.just("X"), "cat": st.sampled_from(CATEGORIES) | ANYTHING, "name": NAMES | ANYTHING},
+    optional={
+        "ts": st.floats(-10, 100) | ANYTHING,
+        "dur": st.floats(0, 50) | ANYTHING,
+        "pid": st.integers(0, 1) | ANYTHING,
+        "tid": st.integers(0, 1) | ANYTHING,
+        "args": ARGUMENTS | ANYTHING,
+    },
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(EVENTS | ANYTHING, max_size=12), ANYTHING, ANYTHING)
+def test_hostile_traces_are_read_or_refused(tmp_path_factory, events, devices, job):
+    path = tmp_path_factory.mktemp("trace") / "t.json"
+    path.write_text(json.dumps({"deviceProperties": devices, "distributedInfo": job, "traceEvents": events}))
+    report = None
+    with contextlib.suppress(FlopwatchError):
+        report = read_trace(path)
+    if report is None:
+        assert main(["trace", str(path)]) == FAILED
+        return
+    told = report.to_json()
+    assert sum(told["parts"].values()) == pytest.approx(told["seconds"])
+    assert render_text(report)
+    assert render_html(report)
+    assert json.loads(json.dumps(told, allow_nan=False))

@@ -24,6 +24,9 @@ _BYTES = {
 _PRECISIONS = {"c10::BFloat16": "bf16", "c10::Half": "fp16", "float": "fp32", "double": "fp64", "signed char": "int8"}
 
 
+_CAUSAL = ("True", "1", "2")  # a truth value, or a mask's kind: causal from the first pair, or from the last
+
+
 class NoShapesError(Exception):
     """A call whose recorded arguments do not tell its FLOPs."""
 
@@ -59,19 +62,19 @@ Formula = Callable[[Call], _Work]
 
 def part_of(operator: str) -> str | None:
     """The part that an operator's time belongs to, if it multiplies matrices: by its name, such as "aten::mm"."""
-    known = _TABLE.get(operator)
+    known = _known(operator)
     return None if known is None else known[0]
 
 
 def cost_of(operator: str, call: Call) -> Cost | None:
     """What a call costs, or `None` if it multiplies no matrices or its arguments were not recorded."""
-    known = _TABLE.get(operator)
+    known = _known(operator)
     if known is None:
         return None
     _, operand, formula = known
     try:
         work = formula(call)
-    except (NoShapesError, IndexError, TypeError, ValueError):
+    except (NoShapesError, ArithmeticError, IndexError, TypeError, ValueError):
         return None
     type_ = call.types[operand] if operand < len(call.types) else ""
     size = 1 if "Float8" in type_ else _BYTES.get(type_)
@@ -190,14 +193,43 @@ def _attention(query: int, causal: int, *, backward: bool = False, heads_last: b
         if heads_last:
             q, k, v = ((*each[:-3], each[-2], each[-3], each[-1]) for each in (q, k, v))
         flops = products.attention(q, k, v) * (2 if backward else 1)
-        masked = _truth(call, causal)
+        mask = call.values[causal] if causal < len(call.values) else ""
+        masked = mask in _CAUSAL
         if masked:
-            flops = flops // (q[-2] * k[-2]) * products.causal_pairs(q[-2], k[-2])
+            flops = flops // (q[-2] * k[-2]) * _pairs(q[-2], k[-2], from_the_end=heads_last)
         out = (*q[:-1], v[-1])
         tensors = (q, k, v, out, q, k, v, out) if backward else (q, k, v, out)
         return _Work(flops, tensors, "causal" if masked else "full")
 
     return formula
+
+
+def _pairs(queries: int, keys: int, *, from_the_end: bool) -> int:
+    """Pairs that causal masking keeps.
+
+    PyTorch's operators align the first query with the first key. The kernels beneath, and FlashAttention's own
+    operators, align the last with the last: 1 query of 5 keys meets all 5.
+    """
+    if not from_the_end:
+        return products.causal_pairs(queries, keys)
+    both = min(queries, keys)
+    return products.causal_pairs(both, both) + queries * max(keys - queries, 0)
+
+
+def _template(call: Call) -> _Work:
+    """A product that a compiler wrote: two operands and, at the end, their result, if it is clear which."""
+    tensors = [_sizes(call, place) for place, sizes in enumerate(call.shapes) if sizes]
+    out = tensors[-1]
+    found = {
+        (a, b)
+        for place, a in enumerate(tensors[:-1])
+        for b in tensors[place + 1 : -1]
+        if len(a) == len(b) == len(out) > 1 and a[-1] == b[-2] and (*a[:-1], b[-1]) == out and a[:-2] == b[:-2]
+    }
+    if len(found) != 1:
+        raise NoShapesError
+    a, b = found.pop()
+    return _Work(products.product(a, b[-1]), (a, b, out))
 
 
 def _all(names: str, part: str, operand: int, formula: Formula) -> dict[str, tuple[str, int, Formula]]:
@@ -244,3 +276,8 @@ _TABLE: dict[str, tuple[str, int, Formula]] = {
     **_all("flash_attn::_flash_attn_forward", ATTENTION, 0, _attention(0, 5, heads_last=True)),
     **_all("flash_attn::_flash_attn_backward", ATTENTION, 1, _attention(1, 11, backward=True, heads_last=True)),
 }
+_TEMPLATE = re.compile(r"triton_tem_fused_(\w+_)?(mm|addmm|bmm|baddbmm)(_|$)")
+
+
+def _known(operator: str) -> tuple[str, int, Formula] | None:
+    return (MATMUL, 0, _template) if _TEMPLATE.match(operator) else _TABLE.get(operator)

@@ -158,8 +158,11 @@ def read(path: Path) -> Trace:
     """
     facts: Facts = {}
     reading = _Reading(Trace(path))
-    for event in events_of(path, facts):
-        reading.take(event)
+    try:
+        for event in events_of(path, facts):
+            reading.take(event)
+    except RecursionError:
+        raise TraceError(f"{path}: expected a trace of torch.profiler, got JSON nested too deep") from None
     trace = reading.trace
     _take_facts(trace, facts)
     if not len(trace.device) and not len(trace.operators):
@@ -280,8 +283,11 @@ def _external(arguments: Mapping[str, Any]) -> int:
     return _whole(arguments.get("External id", arguments.get("external id")))
 
 
-def _frozen(shapes: Any) -> Any:
-    return tuple(_frozen(each) for each in shapes) if isinstance(shapes, list) else shapes
+def _frozen(shapes: Any, depth: int = 3) -> Any:
+    """Sizes as tuples of whole numbers, at most as deep as a list of tensors goes; anything else is empty."""
+    if isinstance(shapes, list) and depth:
+        return tuple(_frozen(each, depth - 1) for each in shapes)
+    return shapes if isinstance(shapes, int) and 0 <= shapes < 2**63 and depth < 2 else ()
 
 
 def _texts(values: Any) -> tuple[str, ...]:

@@ -177,8 +177,9 @@ def tables(report: TraceReport) -> list[_Table]:
 
 def _cells(report: TraceReport, row: Row) -> tuple[str, ...]:
     rate = "" if row.flops is None or not row.seconds else units.format_si(row.flops / row.seconds, "").strip()
+    phase = "" if row.phase in ("forward", "unknown") else f", {row.phase}"
     return (
-        row.name.removeprefix("aten::"),
+        f"{row.name.removeprefix('aten::')}{phase}",
         shapes_text(row.shapes),
         units.format_plain(row.calls / report.first.steps),
         _milli(report, row.seconds),
@@ -306,7 +307,8 @@ def _bar_rows(report: TraceReport) -> Iterable[tuple[str, dict[str, float], floa
     several = len(report.accounts) > 1
     yield ("mean" if several else ""), report.parts, report.seconds
     for place, each in enumerate(report.accounts if several else ()):
-        yield rank_name(each, place), dict(each.parts), each.seconds
+        name = rank_name(each, place)
+        yield (f"rank {name}" if name.isdecimal() else name), dict(each.parts), each.seconds
 
 
 def _stretches(report: TraceReport, parts: dict[str, float], seconds: float) -> Iterable[tuple[float, float, str, str]]:
