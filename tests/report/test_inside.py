@@ -81,7 +81,7 @@ STEP = (
 FLOPS = 2 * 256 * 1024 * 512
 # Of 100 s on two devices of 1e15 FLOP/s 70 are training steps, with 30e15 model FLOPs in them.
 TOTALS = Totals(
-    Counts(flops=30 * 10**15, tokens=1000, hardware_flops=30 * 10**15),
+    Counts(flops=30 * 10**15, tokens=1000, hardware_flops=30 * 10**15, useful_tokens=1000),
     seconds=100.0,
     device_seconds=200.0,
     seconds_by_kind={"setup": 10.0, "training": 70.0, "data_wait": 20.0},
