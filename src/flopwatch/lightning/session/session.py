@@ -174,6 +174,7 @@ class Session:
         self._stopwatch.become("flopwatch")
         if skipped:
             self._counting.skip()
+            self._insights.interrupted()
         else:
             self._count(batch)
         self._settle()
