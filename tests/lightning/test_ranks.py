@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from flopwatch.run.run_file import read_run
+from flopwatch.trace import read_trace
 from tests import running
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 
@@ -79,3 +80,21 @@ def test_gpus_are_averaged_over_ranks_and_each_ones_energy_is_counted_once(tmp_p
     assert window.clock_samples >= 3
     assert window.power_watts == pytest.approx(watts, rel=0.03)
     assert segment.end.totals.joules > 0.5 * watts
+
+
+def test_steps_of_several_ranks_are_profiled_in_a_window_that_all_of_them_end(tmp_path):
+    trained("two_ranks_profiled.py", tmp_path)
+    (segment,) = read_run(tmp_path).segments
+    assert [(each.step, each.profiled) for each in segment.windows] == [
+        (1, False),
+        (20, False),
+        (40, True),
+        (60, False),
+    ]
+    # The profile begins where step 20 ended a window: one step of warm-up, and three that are recorded.
+    assert [(each.rank, each.step) for each in segment.profiles] == [(0, 24)]
+    traces = [tmp_path / f"trace-step-24-rank-{rank}.json.gz" for rank in (0, 1)]
+    both = read_trace(traces)
+    assert [(each.rank, each.steps) for each in both.accounts] == [(0, 3), (1, 3)]
+    assert both.communication_seconds > 0
+    assert segment.end.totals.counts.flops == 2 * 60 * FLOPS_PER_BATCH

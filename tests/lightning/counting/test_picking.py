@@ -5,7 +5,7 @@ import torch
 
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting import watcher
-from flopwatch.lightning.counting.counter import Pattern
+from flopwatch.lightning.counting.counter import Cost, Pattern
 from flopwatch.lightning.counting.picking import Counting, WithheldCounter
 from flopwatch.run.counts import Counts
 from tests.lightning.counting.test_contents import subject
@@ -151,3 +151,38 @@ def test_withheld_counts_all_but_flops_and_is_ready_to_count_again():
 
 def test_a_split_model_without_a_config_has_no_known_parameters():
     assert counting(Unknown(), strategy="FSDPStrategy").parameters() is None
+
+
+@pytest.mark.parametrize("model", [TinyGPT, Unknown])
+def test_what_a_batch_cost_is_told_with_its_forward_pass(model):
+    model = model()
+    one = counting(model)
+    assert one.cost(PAIR) is None, "nothing was counted yet"
+    run(one, model)
+    # A backward is two products for each one of the forward.
+    assert one.cost(PAIR) == Cost(FLOPS_PER_BATCH, FLOPS_PER_BATCH, FLOPS_PER_BATCH // 3)
+    assert one.was_watched
+
+
+def test_what_is_given_or_withheld_tells_no_forward_pass(blind):
+    given, withheld = TinyGPT(), Unknown()
+    one = counting(given, flops_per_batch=lambda batch: 1000)
+    run(one, given)
+    assert one.cost(PAIR) is None
+    one = counting(withheld)
+    run(one, withheld)
+    assert one.cost(PAIR) is None
+    assert not one.was_watched
+
+
+def test_while_it_holds_no_batch_is_watched():
+    model = Unknown()
+    one = counting(model)
+    run(one, model)
+    one.hold(True)
+    one.check_soon()
+    run(one, model)
+    assert not one.was_watched
+    one.hold(False)
+    run(one, model)
+    assert one.was_watched

@@ -250,3 +250,16 @@ def test_between_samples_nothing_more_is_listened_to(tmp_path, seldom_watched):
     trainer(tmp_path, watch, look, max_steps=20).fit(TinyGPT(), loader(300))
     assert look.names == {"run_training_batch", "[_TrainingEpochLoop].train_dataloader_next", "save_checkpoint"}
     assert torch.is_grad_enabled()
+
+
+class Skips(TinyGPT):
+    """Every third batch is skipped."""
+
+    def training_step(self, batch, index):
+        return None if index % 3 == 0 else self._loss(batch)
+
+
+def test_a_step_with_a_skipped_batch_is_no_sample(tmp_path, seldom_watched):
+    # Steps of two batches: of batches 0 1 | 2 3 | 4 5 | 6 7 only 4 and 5 are a step without a skipped one.
+    for each in phases_of(tmp_path, Skips(), accumulate_grad_batches=2):
+        assert each.forward_flops == 2 * FLOPS_PER_BATCH // 3

@@ -103,7 +103,7 @@ class Counting:
         self._counter: Counter | None = None
         self._news: Work | None = None
         self._contents: Contents | None = None
-        self.was_watched = False
+        self.was_watched = self._was_given_up = False
         inputs = "tokens" if self._found is None else self._found.architecture.inputs
         sharded = discovery.is_sharded(module, strategy)
         self._subject = Subject(
@@ -160,7 +160,7 @@ class Counting:
     def count(self, batch: Any) -> Counts:
         """Work of a batch that was run; where its lengths are late, nothing yet (see `settle`)."""
         look = self._watcher.take(self._subject.attention)
-        self.was_watched = look is not None
+        self.was_watched, self._was_given_up = look is not None, False
         training = Pattern(self._training.now(), *self._backwards.take())
         if look is not None:
             self._checked |= {training, self._planned}
@@ -185,6 +185,7 @@ class Counting:
 
     def _given_up(self, batch: Any, look: Look) -> Counts:
         """Work of a batch whose backward pass ended on its way: what was seen of it, else it is not known."""
+        self._was_given_up = True
         self._warnings.say("a backward pass did not finish: FLOPs of similar batches are known only where watched")
         if isinstance(look, Seen):
             return self.contents(batch, look.counted.training_flops, look.counted.hardware_flops)
@@ -198,7 +199,7 @@ class Counting:
 
     def cost(self, batch: Any) -> Cost | None:
         """What the batch that was counted last cost, its forward pass told apart; `None` where that is not known."""
-        return None if self._counter is None else self._counter.cost(batch, self._last)
+        return None if self._counter is None or self._was_given_up else self._counter.cost(batch, self._last)
 
     def skip(self) -> None:
         """The batch was skipped by training: it is no training work."""

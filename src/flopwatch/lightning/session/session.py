@@ -136,7 +136,7 @@ class Session:
         if trainer.is_global_zero:
             self._open(path, restart, self._bounds, state.get("run_file"))
         else:
-            self._insights.profiler.write_to(path.parent.parent / "traces")
+            self._insights.profiler.write_to(self._options.dirpath or path.parent.parent / "traces")
         self._stopwatch.leave("flopwatch")
 
     def _open(self, path: Path, restart: Restart, bounds: Bounds, resumed_from: str | None) -> None:
@@ -174,6 +174,7 @@ class Session:
         self._stopwatch.become("flopwatch")
         if skipped:
             self._counting.skip()
+            self._insights.interrupted()
         else:
             self._count(batch)
         self._settle()
