@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import flopwatch
 from flopwatch.lightning.output import run_facts as facts
 from flopwatch.report.report import summarize
 from flopwatch.run.metric_table import METRICS
@@ -84,13 +85,8 @@ def test_every_message_of_troubleshooting_is_in_the_source():
             assert words in source or not words, f"{message!r}: {words!r} is said nowhere"
 
 
-PAGES = [
-    "README.md",
-    "README.zh-CN.md",
-    "CHANGELOG.md",
-    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
-]
-PAGES += [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.md")]
+PAGES = ["README.md", "README.zh-CN.md", "CHANGELOG.md", "SECURITY.md"]
+PAGES += [str(path.relative_to(ROOT)) for folder in ("docs", "tests") for path in (ROOT / folder).rglob("*.md")]
 
 
 def anchors(page):
@@ -107,14 +103,52 @@ def test_links_lead_somewhere(name):
         file, _, anchor = link.partition("#")
         target = (ROOT / name).parent / file if file else ROOT / name
         assert target.exists(), link
+        assert target.resolve().is_relative_to(ROOT), f"{link} leaves the repository"
         assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def test_every_page_is_in_the_sites_navigation():
+    """`mkdocs build --strict` in `.ci/run` does the rest: links, anchors, names of the API reference."""
+    navigation = read("mkdocs.yml").partition("\nnav:\n")[2].partition("\nhooks:")[0]
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    assert set(re.findall(r": ([\w/-]+\.md)$", navigation, re.MULTILINE)) == pages
+
+
+def test_the_sites_links_to_other_files_are_words():
+    spec = importlib.util.spec_from_file_location("site_links", ROOT / ".ci" / "site_links.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    text = "[`lora.py`](../../examples/lora.py), [results](../tests/benchmarks/README.md), [ranks](../runs.md#ranks)"
+    assert hook.on_page_markdown(text, page=None) == "`lora.py`, results, [ranks](../runs.md#ranks)"
+    for path in (ROOT / "docs").rglob("*.md"):
+        for link in re.findall(r"\]\((\.\./[^)#]+)", hook.on_page_markdown(path.read_text())):
+            assert ROOT / "docs" in (path.parent / link).resolve().parents, f"{path.name}: {link} is not in the site"
+
+
+def test_lists_and_tables_of_the_site_have_a_line_of_their_own_before_them():
+    """GitHub does without; Python's Markdown makes one paragraph of both."""
+    for path in (ROOT / "docs").rglob("*.md"):
+        prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+        assert re.findall(r"^(?![-|<\s]|\d+\.|#).+\n(?:- |\| |1\. ).*", prose, re.MULTILINE) == [], path.name
+
+
+def test_the_citation_is_of_this_version():
+    assert f"\nversion: {flopwatch.__version__}\n" in read("CITATION.cff")
+
+
+@pytest.mark.parametrize("name", ["bug", "wrong-number"])
+def test_issues_ask_for_what_check_says(name):
+    assert "`flopwatch check --json`" in read(f".github/ISSUE_TEMPLATE/{name}.yml")
 
 
 def test_the_readme_is_short_and_its_translation_says_as_much():
     english, chinese = read("README.md"), read("README.zh-CN.md")
-    assert len(english.splitlines()) <= 150
+    assert len(english.splitlines()) <= 120
     for pattern in (r"^## ", r"^\|", r"`[^`\n]+`", r"\]\([^)]+\)", r"\d[\d,.]*"):
         ours, theirs = (re.findall(pattern, each, re.MULTILINE) for each in (english, chinese))
         assert abs(len(ours) - len(theirs)) <= 6, pattern
-    named = [set(re.findall(r"`((?:perf|step|budget|gpu)/\w+)`", each)) for each in (english, chinese)]
+    named = [set(re.findall(r"`((?:perf|step|loss|budget|gpu)/\w+)`", each)) for each in (english, chinese)]
     assert named[0] == named[1] <= set(METRICS)
+    for marker in ("main-job", "test-command"):
+        (command,) = re.findall(rf"<!-- {marker} -->\n```bash\n(.+)\n```\n", english)
+        assert command in chinese

@@ -1,6 +1,6 @@
-"""The folder in which the commands of docs/cli.md and docs/python.md are typed, and what they print there.
+"""The folder in which the commands of the docs are typed, and what they print there.
 
-`python -m tests.cli.pages` writes the outputs into docs/cli.md anew.
+`python -m tests.cli.pages` writes the outputs into docs/cli.md and the guides anew.
 """
 
 import contextlib
@@ -9,20 +9,37 @@ import json
 import os
 import re
 import shlex
-import sys
 import tempfile
 import time
 from dataclasses import fields, replace
 from pathlib import Path
 
 from flopwatch.cli import main
+from flopwatch.run.records import Start, Totals
 from tests import samples
+from tests.benchmarks import pages as made_up
 from tests.model.test_conventions import GPT3
 from tests.model.test_shape_advice import GPT2, LLAMA_7B, PHI2
 from tests.run.test_run_file import write
 
 DOCS = Path(__file__).parents[2] / "docs"
-CONFIGS = {"gpt3": GPT3, "gpt2": GPT2, "llama-7b": LLAMA_7B, "phi-2": PHI2}
+PAGES = (DOCS / "cli.md", *sorted((DOCS / "guides").glob("*.md")))
+# LLaVA 1.5 7B (its config on Hugging Face): CLIP ViT-L/14 at 336 pixels before Vicuna 7B.
+_VISION = {
+    "model_type": "clip_vision_model",
+    **{"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
+    **{"image_size": 336, "patch_size": 14, "projection_dim": 768, "vocab_size": 32000},
+}
+LLAVA = {
+    **{"model_type": "llava", "architectures": ["LlavaForConditionalGeneration"], "vision_config": _VISION},
+    "text_config": {**LLAMA_7B, "vocab_size": 32064},
+}
+CONFIGS = {"gpt3": GPT3, "gpt2": GPT2, "llama-7b": LLAMA_7B, "phi-2": PHI2, "llava": LLAVA}
+HOT = Start(
+    *("run", made_up.BEGAN, made_up.BEGAN, 0, made_up.H100, Totals(joules=0)),
+    name="llama-8b (made up)",
+    usd_per_device_hour=2.5,
+)
 NEW_YEAR = 1_767_225_600.0  # 2026-01-01 00:00 UTC
 _TIMES = {"time", "started_at", "ended_at"}
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -44,6 +61,7 @@ def make_folder(folder):
     write(folder / "runs" / "baseline" / "run.jsonl", list(later(priced, NEW_YEAR)))
     write(folder / "runs" / "larger-batch" / "run.jsonl", list(later(priced[:-1], NEW_YEAR + 86_400)))
     os.utime(folder / "runs" / "baseline" / "run.jsonl", (NEW_YEAR, NEW_YEAR))
+    made_up.write(folder / "llama-8b" / "run.jsonl", HOT, 300, throttled=True)
 
 
 @contextlib.contextmanager
@@ -63,13 +81,16 @@ def typed_in(folder):
 
 
 def output_of(command):
-    """What a command prints, errors too."""
+    """What a command prints, errors too; of `| head -N` and `| tail -N` those lines."""
+    command, _, cut = command.partition(" | ")
     program, *arguments = shlex.split(command)
     assert program == "flopwatch"
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         main(arguments)
-    return "\n".join(line.rstrip() for line in printed.getvalue().splitlines())
+    lines = [line.rstrip() for line in printed.getvalue().splitlines()]
+    part, _, count = cut.partition(" -")
+    return "\n".join({"": lines, "head": lines[: int(count or 0)], "tail": lines[-int(count or 0) :]}[part])
 
 
 def regenerated(page):
@@ -86,6 +107,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         make_folder(Path(name))
         with typed_in(name):
-            new = regenerated((DOCS / "cli.md").read_text())
-    (DOCS / "cli.md").write_text(new)
-    sys.stdout.write(new)
+            for page in PAGES:
+                page.write_text(regenerated(page.read_text()))

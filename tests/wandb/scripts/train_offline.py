@@ -2,9 +2,9 @@
 
 import time
 
+import wandb
 from pytorch_lightning.loggers import WandbLogger
 
-import wandb
 from flopwatch import FlopWatch
 from tests.lightning.models import TinyGPT, loader, trainer
 
