@@ -146,8 +146,13 @@ def main() -> None:
         for split in ("train", "validation")
     )
     on_gpu = torch.cuda.is_available()
-    # A CPU has no datasheet peak, so its peak is measured; a GPU's is looked up.
-    watch = FlopWatch(peak_flops_per_second=None if on_gpu else "measured", every_n_seconds=5)
+    watch = FlopWatch(
+        # A CPU has no datasheet peak, so its peak is measured; a GPU's is looked up.
+        peak_flops_per_second=None if on_gpu else "measured",
+        every_n_seconds=5,
+        val_loss="val/loss",
+        profile=True,
+    )
     trainer = pl.Trainer(
         max_steps=arguments.max_steps,
         accelerator="auto",

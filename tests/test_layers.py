@@ -19,6 +19,7 @@ PACKAGES = [
     "wandb",
     "report",
     "lightning",
+    "check",  # what the numbers rest on, proved on a machine
     "cli",
 ]
 # Inside of these, each imports from those before it.
@@ -62,7 +63,7 @@ HOMES = {
     "msgspec": {"run", "lightning/ranks"},
     "pynvml": {"hardware/nvml"},
     "amdsmi": {"hardware/amd.py"},
-    "torch": {"lightning", "hardware/benchmark.py", "measure"},
+    "torch": {"lightning", "hardware/benchmark.py", "measure", "check"},
     "pytorch_lightning": {"lightning"},
     "lightning": {"lightning"},
     "transformers": set(),

@@ -46,7 +46,7 @@ def test_an_error_of_ours_is_logged_once_and_training_goes_on(tmp_path, monkeypa
 @pytest.mark.parametrize("broken", ["report", "session"])
 def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch, caplog, broken):
     if broken == "report":
-        monkeypatch.setattr(output_module, "summarize", break_)
+        monkeypatch.setattr(output_module, "report_of", break_)
     else:
         original = Session._stop_if_due
 

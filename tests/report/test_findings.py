@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from flopwatch.report.anomalies import Anomalies, CauseShare, Dip, SlowRank
-from flopwatch.report.findings import MOST, Evidence, Finding, findings
+from flopwatch.report.finding import Finding, StepLoss
+from flopwatch.report.findings import MOST, Evidence, findings
 from flopwatch.report.render.efficiency import finding_words
 from flopwatch.report.waterfall import Part
 
@@ -114,3 +115,42 @@ def test_of_a_run_without_wall_time_nothing_is_said():
 def test_a_run_that_did_nothing_but_wait_gains_no_number():
     (data,) = findings(replace(NOTHING, seconds={}, wall_seconds=800.0, data_wait_fraction=1.0))
     assert (data.share, data.mfu_gain, data.run_mfu_gain) == (1.0, None, None)
+
+
+def parts(**flops):
+    return [Part(kind, amount, 1.0, None) for kind, amount in flops.items()]
+
+
+def test_the_largest_loss_comes_first_though_nobody_knows_what_it_gives_back():
+    # Of 200 FLOPs 110 are lost to nobody knows what; 60 are useful, 30 went into waiting for data.
+    whole = replace(NOTHING, parts=parts(rest=110, useful=60, data_wait=30), data_wait_fraction=0.15, seconds={})
+    found = findings(whole)
+    assert [each.kind for each in found] == ["rest", "data_wait"]
+    assert found[0] == Finding("rest", 0.55, None, None, of_run=0.55)
+    assert "FlopWatch(profile=True)" in finding_words(found[0])
+    smaller = replace(NOTHING, parts=parts(rest=10, useful=60, data_wait=130), data_wait_fraction=0.65, seconds={})
+    assert [each.kind for each in findings(smaller)] == ["data_wait", "rest"]
+
+
+def test_what_a_profile_shows_has_its_evidence_and_its_gain():
+    loss = StepLoss("launch_bound", 0.2, "the device waits", "CUDA graphs")
+    (found,) = findings(replace(NOTHING, seconds={"training": 1000.0}, parts=parts(training=100), step_losses=(loss,)))
+    # A fifth of the loop, which is all of the run: 0.4 / 0.8 and 0.3 / 0.8.
+    assert (found.mfu_gain, found.run_mfu_gain) == pytest.approx((0.1, 0.075))
+    assert finding_words(found).startswith("The device waits, worth up to 10.0 points of MFU")
+
+
+def test_recomputation_is_told_of_once():
+    loss = StepLoss("recomputation", 0.2, "activation checkpointing recomputes", "checkpoint fewer layers")
+    inside = parts(useful=60, recomputed=20, rest=20)
+    kinds = [each.kind for each in findings(replace(NOTHING, parts=inside, seconds={}, step_losses=(loss,)))]
+    assert kinds.count("recomputed") == 1
+    assert "recomputation" not in kinds
+
+
+def test_parts_by_a_profile_have_words_where_its_advice_has_none():
+    inside = parts(useful=20, matmul_below_peak=50, other_compute=30)
+    elementwise = StepLoss("unfused_elementwise", 0.3, "kernels do one operator each", "torch.compile")
+    found = findings(replace(NOTHING, parts=inside, seconds={}, step_losses=(elementwise,)))
+    assert [each.kind for each in found] == ["matmul_below_peak", "unfused_elementwise"]
+    assert finding_words(found[0]).startswith("Matrix products lose 50.0% of what the devices could have done")

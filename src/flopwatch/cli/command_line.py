@@ -9,6 +9,7 @@ from importlib.metadata import version
 from types import MappingProxyType
 
 from flopwatch import units
+from flopwatch.cli.check import add_check
 from flopwatch.cli.completion import add_completion
 from flopwatch.cli.dashboard import add_dashboard
 from flopwatch.cli.estimate import add_estimate
@@ -30,6 +31,7 @@ _COMMANDS: Mapping[str, tuple[_Add, str]] = MappingProxyType(
         "ls": (add_ls, "list the runs in a folder: status, steps, MFU, cost"),
         "report": (add_report, "write the efficiency report of a run, or compare several"),
         "trace": (add_trace, "show where the device time of a torch.profiler trace went"),
+        "check": (add_check, "prove on this machine what the numbers rest on"),
         "dashboard": (add_dashboard, "create or update the live dashboard of a W&B project"),
         "completion": (add_completion, "print the script that completes commands and options in a shell"),
     }

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from flopwatch.report.anomalies import Anomalies, Dip
 from flopwatch.report.finding import Finding, StepLoss
 from flopwatch.report.waterfall import Part
 from flopwatch.run import rates
-from flopwatch.run.time_kinds import CLOCK, PADDING, RECOMPUTED, REST, TIME_KINDS, TRAINING, USEFUL, kinds_at
+from flopwatch.run.time_kinds import (
+    CLOCK,
+    INSIDE_REST,
+    PADDING,
+    RECOMPUTED,
+    REST,
+    TIME_KINDS,
+    TRAINING,
+    USEFUL,
+    kinds_at,
+)
 
 MOST = 5
 _LEAST = 0.02  # a loss of less is not worth a sentence
 _STEPS = (TRAINING, *kinds_at("part of steps"))
 _LOOP = ("data_wait", *_STEPS)
+# Kinds of advice by a profile that say more of a part than its own words.
+_ADVICE_ON: Mapping[str, set[str]] = MappingProxyType(
+    {
+        "matmul_below_peak": {"odd_shapes", "slow_precision"},
+        "attention_below_peak": {"odd_head_size", "unfused_attention"},
+        "other_compute": {"unfused_elementwise", "unfused_attention"},
+    }
+)
 _TIME = tuple(name for name in kinds_at("outside", "between steps", "not booked") if TIME_KINDS[name].advice)
 
 
@@ -52,8 +71,8 @@ def findings(evidence: Evidence) -> tuple[Finding, ...]:
 
 
 def _place(finding: Finding, evidence: Evidence, largest: float) -> tuple[bool, float, float]:
-    """What gives back most comes first; before it the rest where that is the largest loss, as nothing else can be."""
-    is_unknown = finding.kind == REST
+    """What gives back most comes first; before it the largest loss, even if what it gives back is not known."""
+    is_unknown = finding.kind == REST or finding.kind in INSIDE_REST.values()
     first = is_unknown and finding.of_run == largest
     return not first, 0.0 if is_unknown else -_weight(finding, evidence), -finding.share
 
@@ -164,7 +183,9 @@ def _of_steps(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _of_the_rest(evidence: Evidence) -> Iterator[Finding]:
-    """What nothing explains: its advice is to find out."""
-    if REST in _flops(evidence):
-        of_run = _of_run(evidence, REST)
-        yield Finding(REST, of_run, None, None, of_run=of_run)
+    """What nothing explains, where the advice is to find out; and parts of it of which a profile has no advice."""
+    advised = {loss.kind for loss in evidence.step_losses}
+    for kind in (REST, *INSIDE_REST.values()):
+        if kind in _flops(evidence) and TIME_KINDS[kind].advice and not advised & _ADVICE_ON.get(kind, set()):
+            of_run = _of_run(evidence, kind)
+            yield Finding(kind, of_run, None, None, of_run=of_run)
