@@ -24,7 +24,9 @@ PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
 
 
 def blocks(page, language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    """The code blocks of a language; every fence opens a block or closes one."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [code for each, code in fenced if each == language]
 
 
 def named(pages):
@@ -87,7 +89,10 @@ def names():
     }
 
 
-GUIDES = [ROOT / "docs" / "index.md", *(ROOT / "docs" / "guides").glob("*.md")]
+GUIDES = [
+    *(ROOT / "docs" / name for name in ("index.md", "inside.md", "python.md")),
+    *(ROOT / "docs" / "guides").glob("*.md"),
+]
 
 
 @pytest.fixture(scope="session")
