@@ -22,7 +22,7 @@ PACKAGES = [
 ]
 # Inside of these, each imports from those before it.
 INSIDE = {
-    "model": ["batch", "components", "architecture", "backward", "conventions", "families", "estimate"],
+    "model": ["batch", "media", "components", "architecture", "backward", "conventions", "families", "estimate"],
     "lightning": [
         *("messages", "trainer", "patch", "apart", "counting", "timing", "ranks", "devices"),
         *("options", "hardware", "output", "session", "last_checkpoint", "inference", "callback", "plugin"),

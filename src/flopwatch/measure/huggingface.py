@@ -18,12 +18,11 @@ from flopwatch.model.architecture import AttentionConvention
 from flopwatch.model.batch import Batch
 from flopwatch.model.conventions import Convention
 from flopwatch.model.estimate import Estimate
-from flopwatch.model.families.config import read_mapping
+from flopwatch.model.families.config import counts_objects, read_mapping
 from flopwatch.units import quoted
 
 _DEFAULT_IMAGE = 224
 _MOST = 10_000
-_COUNTED_BY_OBJECTS = ("layer", "depth", "block", "expert", "label", "stage")
 
 
 def estimate_of(
@@ -128,7 +127,7 @@ def _check_sizes(values: Mapping[str, Any]) -> None:
             _check_sizes(value)
         numbers = value if isinstance(value, (list, tuple)) else [value]
         large = any(isinstance(each, int) and each > _MOST for each in numbers)
-        if large and any(word in key for word in _COUNTED_BY_OBJECTS):
+        if large and counts_objects(key):
             raise MeasurementError(f"expected at most {_MOST:,} for {quoted(key)}, got {quoted(value)}")
 
 

@@ -51,6 +51,10 @@ class Leaf:
         """Parameters that one token meets; fewer than all where tokens are routed."""
         return self.parameters()
 
+    def runs(self, batch: Batch) -> bool:
+        """Whether the part has anything to work on: an image's encoder has nothing where there is no image."""
+        return True
+
     def forward_flops(self, batch: Batch) -> int:
         """FLOPs of one forward pass over the batch; zero by convention for elementwise work and lookups."""
         return 0
@@ -86,6 +90,10 @@ class Linear(Leaf):
         """Count the weight (in * out) and the bias."""
         weight = 0 if self.tied else self.in_features * self.out_features
         return weight + (self.out_features if self.bias else 0)
+
+    def runs(self, batch: Batch) -> bool:
+        """Whether there are rows."""
+        return self.rows.count(batch) > 0
 
     def forward_flops(self, batch: Batch) -> int:
         """Count 2 * rows * in * out FLOPs."""
@@ -169,7 +177,7 @@ class AttentionCore(Leaf):
     """The two products of attention, scores = Q K^T and output = scores V, over the pairs that the mask keeps.
 
     `window` and `chunk` bound how far back a causal query sees; `radius` how far to both sides. The `image_tokens` of
-    one image, next to each other, see each other also forwards. Reads q, k, v.
+    one image, next to each other, see each other also forwards. Reads q, k, v, and what is added to the scores.
     """
 
     heads: int
@@ -202,8 +210,8 @@ class AttentionCore(Leaf):
 
     def backward_flops(self, forward: int, flowing: frozenset[str], trains: bool) -> int:
         """Gradients of Q and K from the scores, of the scores and V from the output, each where one flows."""
-        query, key, value = (name in flowing for name in self.reads)
-        scores, output = query + key, (query or key) + value
+        query, key, value, *added = (name in flowing for name in self.reads)
+        scores, output = query + key, (query or key or any(added)) + value
         return forward // (self.key_dim + self.value_dim) * (self.key_dim * scores + self.value_dim * output)
 
 

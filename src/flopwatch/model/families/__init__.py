@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from flopwatch.errors import ConfigError, UnknownModelError
 from flopwatch.model.architecture import Architecture
 from flopwatch.model.families import (
-    composite,
     contrastive,
     convnets,
-    deepseek,
     encoders,
-    gemma,
-    gpt,
-    hybrids,
-    llama,
-    moe,
-    plain,
-    recurrent,
+    grid_towers,
     seq2seq,
-    ssm,
+    tile_towers,
     vision,
 )
 from flopwatch.model.families.config import Fields, read_mapping
+from flopwatch.model.families.text_models import DECODERS, Builder
 from flopwatch.units import quoted
 
-Builder = Callable[[Fields], Architecture]
 _LONGEST_LIST = 200
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _MASKED = ("ForMaskedLM",)
 _SEQ2SEQ = ("ForConditionalGeneration", "MTModel")
+_JOINED = ("ForConditionalGeneration",)
 _IMAGES = ("ForImageClassification",)
 
 
@@ -43,30 +36,17 @@ def _table(endings: tuple[str, ...], *builders: Builder) -> dict[str, tuple[Buil
 # model_type: what builds it, and how the names of the Hugging Face classes end that it describes.
 _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
     {
-        **_table(_CAUSAL, gpt.gpt2, gpt.gpt_neox, gpt.gptj, gpt.gpt_neo, gpt.codegen, gpt.gpt_bigcode, gpt.opt),
-        **_table(
-            _CAUSAL, plain.bloom, plain.mpt, plain.falcon, plain.phi, plain.persimmon, plain.starcoder2, plain.nemotron
-        ),
-        **_table(_CAUSAL, plain.nanochat, llama.llama, llama.mistral, llama.qwen2, llama.qwen3, llama.phi3),
-        **_table(_CAUSAL, llama.stablelm, llama.olmo, llama.olmo2, llama.olmo3, llama.cohere, llama.cohere2),
-        **_table(_CAUSAL, llama.granite, llama.smollm3, llama.glm, llama.glm4, llama.exaone4, llama.seed_oss),
-        **_table(_CAUSAL, gemma.gemma, gemma.gemma2, gemma.gemma3_text),
-        **_table(_CAUSAL, moe.mixtral, moe.qwen2_moe, moe.qwen3_moe, moe.olmoe, moe.granitemoe, moe.phimoe),
-        **_table(_CAUSAL, moe.gpt_oss, moe.llama4_text, moe.glm4_moe, moe.ernie4_5_moe),
-        **_table(_CAUSAL, deepseek.deepseek_v2, deepseek.deepseek_v3, deepseek.deepseek_v32),
-        **_table(_CAUSAL, ssm.mamba, ssm.falcon_mamba, ssm.mamba2, hybrids.jamba, hybrids.bamba, hybrids.falcon_h1),
-        **_table(_CAUSAL, hybrids.nemotron_h, hybrids.granitemoehybrid),
-        **_table(_CAUSAL, recurrent.qwen3_next, recurrent.qwen3_5_text, recurrent.minimax, recurrent.recurrent_gemma),
-        **_table(_CAUSAL, recurrent.lfm2, recurrent.rwkv),
+        **{name: (builder, _CAUSAL) for name, builder in DECODERS.items()},
         **_table(_MASKED, encoders.bert, encoders.roberta, encoders.distilbert, encoders.albert, encoders.electra),
         **_table(_MASKED, encoders.modernbert),
         **_table(_SEQ2SEQ, seq2seq.t5, seq2seq.bart, seq2seq.pegasus, seq2seq.marian, seq2seq.whisper),
         **_table(_IMAGES, vision.vit, vision.deit, vision.dinov2, convnets.swin, convnets.convnext, convnets.resnet),
-        **_table(_SEQ2SEQ, composite.gemma3, composite.llava),
+        **_table(_JOINED, tile_towers.gemma3, tile_towers.llava),
+        **_table(_JOINED, grid_towers.qwen2_vl, grid_towers.qwen2_5_vl, grid_towers.qwen3_vl, grid_towers.qwen3_vl_moe),
+        **_table(_JOINED, grid_towers.qwen3_5, grid_towers.qwen3_5_moe, grid_towers.glm4v, grid_towers.glm4v_moe),
         **_table(("Model",), vision.dinov3_vit, contrastive.clip, contrastive.siglip),
         **_table((), vision.dit),
         "xlm-roberta": (encoders.roberta, _MASKED),
-        "kimi_k2": (deepseek.deepseek_v3, _CAUSAL),
     }
 )
 ARCHITECTURES: Mapping[str, Builder] = MappingProxyType({name: builder for name, (builder, _) in _FAMILIES.items()})

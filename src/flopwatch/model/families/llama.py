@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flopwatch.model.architecture import Architecture, Component
 from flopwatch.model.components import Leaf, Norm
@@ -315,6 +315,13 @@ def glm(fields: Fields) -> Architecture:
 def glm4(fields: Fields) -> Architecture:
     """GLM-4-0414 (Zhipu 2025): GLM with norms after attention and MLP, too."""
     return decoder(fields, _glm(fields, after_attention="post_self_attn_layernorm", after_mlp="post_mlp_layernorm"))
+
+
+def glm4v_text(fields: Fields) -> Architecture:
+    """GLM-4.1V's text model (arXiv 2507.01006): GLM-4-0414 with biases on q, k and v."""
+    head_dim, groups = standard_heads(fields)
+    form = _glm(fields, after_attention="post_self_attn_layernorm", after_mlp="post_mlp_layernorm")
+    return decoder(fields, replace(form, head_dim=head_dim, key_value_heads=groups, qkv_bias=True))
 
 
 def _glm(fields: Fields, *, after_attention: str | None, after_mlp: str | None) -> Decoder:

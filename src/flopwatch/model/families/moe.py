@@ -166,16 +166,26 @@ def glm4_moe(fields: Fields) -> Architecture:
 
     Hugging Face's class leaves out the `num_nextn_predict_layers`, so training with it does not run them.
     """
-    hidden, (head_dim, groups) = fields.size("hidden_size"), standard_heads(fields)
+    head_dim, groups = standard_heads(fields)
     form = Decoder(
         head_dim,
         groups,
         qkv_bias=fields.flag("attention_bias", False),
         head_norms=blocks.head_norms(head_dim) if fields.flag("use_qk_norm", False) else (),
     )
-    first = first_dense(fields, 1)
+    return _glm4_moe(fields, form)
+
+
+def glm4v_moe_text(fields: Fields) -> Architecture:
+    """GLM-4.5V's text model: GLM-4.5 without norms on heads, with biases where the config says so."""
+    form = Decoder(*standard_heads(fields), qkv_bias=fields.flag("attention_bias", True))
+    return _glm4_moe(fields, form)
+
+
+def _glm4_moe(fields: Fields, form: Decoder) -> Architecture:
+    first, mixture = first_dense(fields, 1), shared_mixture(fields, fields.size("hidden_size"), 1)
     sparse = [layer >= first for layer in range(fields.size("num_hidden_layers"))]
-    return _decoder(fields, form, dense_or_sparse(fields, sparse, shared_mixture(fields, hidden, 1)))
+    return _decoder(fields, form, dense_or_sparse(fields, sparse, mixture))
 
 
 def first_dense(fields: Fields, default: int) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flopwatch.model.architecture import Architecture, Component, Group
 from flopwatch.model.batch import SOURCE, TOKENS, Rows, Source
-from flopwatch.model.components import Embedding, Linear, Norm
+from flopwatch.model.components import AttentionCore, Embedding, Linear, Norm
 from flopwatch.model.families import blocks
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.encoders import attention
@@ -30,11 +32,12 @@ def t5(fields: Fields) -> Architecture:
         return blocks.plain_mlp(hidden, inner, name=name, names=("wi", "wo"), bias=False, rows=rows, stream=stream)
 
     def layer(first: bool, rows: Rows, stream: str, cross: bool) -> tuple[Component, ...]:
-        bias = [Embedding("relative_attention_bias", buckets, heads, reads=(), writes="q")] if first else []
+        table = Embedding("relative_attention_bias", buckets, heads, reads=(), writes=f"{stream}_bias")
         own = attention("", hidden, heads, head_dim, _T5_QKVO, bias=_NO_BIAS, rows=rows, stream=stream, causal=cross)
+        inside = tuple(_with_bias(each, table.writes) for each in own.children)
         parts: list[Component] = [
             _norm("layer.0.layer_norm", hidden, stream),
-            Group("layer.0.SelfAttention", (*bias, *own.children)),
+            Group("layer.0.SelfAttention", (table, *inside) if first else inside),
         ]
         if cross:
             parts += [
@@ -74,6 +77,11 @@ def t5(fields: Fields) -> Architecture:
         inputs="source and tokens",
         causal=False,
     )
+
+
+def _with_bias(part: Component, stream: str) -> Component:
+    """Scores to which a bias is added that the first layer has looked up for all."""
+    return replace(part, reads=(*part.reads, stream)) if isinstance(part, AttentionCore) else part
 
 
 def _norm(name: str, features: int, stream: str, *, bias: bool = False) -> Norm:
@@ -195,7 +203,7 @@ def whisper(fields: Fields) -> Architecture:
         (
             Linear("model.encoder.conv1", 3 * mels, hidden, True, None, Source(1), reads=("frames",), writes="e"),
             Linear("model.encoder.conv2", 3 * hidden, hidden, True, None, half, reads=("e",), writes="e"),
-            Embedding("model.encoder.embed_positions", encoded, hidden, reads=(), writes="positions"),
+            Embedding("model.encoder.embed_positions", encoded, hidden, reads=(), writes="e"),
             _sided_layers(fields, "encoder", half, "e", norm_first=True, key_bias=False),
             _norm("model.encoder.layer_norm", hidden, "e", bias=True),
             Embedding("model.decoder.embed_tokens", vocab_size, hidden, words=True, reads=()),

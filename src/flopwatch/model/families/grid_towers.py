@@ -1,0 +1,251 @@
+"""Vision encoders that take images and videos in their own sizes, as patches in grids: Qwen's and GLM's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flopwatch.model.architecture import Architecture, Component, Group
+from flopwatch.model.batch import Rows
+from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear, Norm
+from flopwatch.model.families import blocks
+from flopwatch.model.families.composite import interleaved, joined, language_of
+from flopwatch.model.families.config import Fields
+from flopwatch.model.families.encoders import needs_mapping
+from flopwatch.model.media import Grids
+
+_TOWER = "model.visual"
+_IMAGE = ("image",)
+
+
+def norm(name: str, features: int, *, bias: bool = True) -> Norm:
+    """Build a norm of the image stream."""
+    return Norm(name, features, bias=bias, reads=_IMAGE, writes="image")
+
+
+def linear(name: str, width: int, out: int, rows: Rows, *, bias: bool = True, writes: str = "image") -> Linear:
+    """Build a layer of the image stream."""
+    return Linear(name, width, out, bias, None, rows, reads=_IMAGE, writes=writes)
+
+
+def fused_attention(
+    name: str,
+    hidden: int,
+    heads: int,
+    rows: Rows,
+    *,
+    head_dim: int | None = None,
+    bias: tuple[bool, bool] = (True, True),
+    names: tuple[str, str] = ("qkv", "proj"),
+    norms: Sequence[Leaf] = (),
+) -> Group:
+    """Attention of patches to patches in both directions, with q, k and v in one matrix."""
+    width = head_dim or hidden // heads
+    core = AttentionCore("core", heads, width, width, causal=False, rows=rows, reads=("qkv", "qkv", "qkv"))
+    return Group(
+        name,
+        (
+            linear(names[0], hidden, 3 * heads * width, rows, bias=bias[0], writes="qkv"),
+            *norms,
+            core,
+            Linear(names[1], heads * width, hidden, bias[1], None, rows, reads=("o",), writes="image"),
+        ),
+    )
+
+
+def _grids(fields: Fields) -> Grids:
+    return Grids(_side(fields, "patch_size", 14), fields.size("spatial_merge_size", 2))
+
+
+def _side(fields: Fields, name: str, default: int) -> int:
+    """A side that may be given once for all directions.
+
+    Raises:
+        ConfigError: If the directions differ.
+    """
+    sides = set(fields.sizes(name)) if fields.values.get(name) is not None else {default}
+    if len(sides) > 1:
+        raise fields.unusable(name, "one side for all directions")
+    return sides.pop()
+
+
+def _patches(fields: Fields, hidden: int, rows: Rows, *, patch: int = 14, bias: bool) -> Linear:
+    side, frames = _side(fields, "patch_size", patch), _side(fields, "temporal_patch_size", 2)
+    inside = fields.size("in_channels", 3) * frames * side * side
+    return Linear(
+        f"{_TOWER}.patch_embed.proj", inside, hidden, bias, None, rows, "patches", reads=("pixels",), writes="image"
+    )
+
+
+def _merger(name: str, hidden: int, out: int, rows: Grids, *, norm_bias: bool) -> tuple[Component, ...]:
+    """Qwen 2's projector: neighbouring patches side by side, two layers."""
+    wide, tokens = hidden * rows.merge**2, rows.merged()
+    return (
+        norm(f"{name}.ln_q", hidden, bias=norm_bias),
+        linear(f"{name}.mlp.0", wide, wide, tokens),
+        linear(f"{name}.mlp.2", wide, out, tokens, writes="x"),
+    )
+
+
+def qwen2_vl(fields: Fields) -> Architecture:
+    """Qwen2-VL (Wang et al., arXiv 2409.12191): images and frames in their own sizes, four patches to a token."""
+    vision = needs_mapping(fields, "vision_config")
+    hidden, heads, rows = vision.size("embed_dim", 1280), vision.size("num_heads", 16), _grids(vision)
+    inner = hidden * vision.size("mlp_ratio", 4)
+    layer = (
+        norm("norm1", hidden),
+        fused_attention("attn", hidden, heads, rows),
+        norm("norm2", hidden),
+        blocks.plain_mlp(hidden, inner, names=("fc1", "fc2"), rows=rows, stream="image"),
+    )
+    tower = (
+        _patches(vision, hidden, rows, bias=False),
+        blocks.stack(f"{_TOWER}.blocks", [("", layer)] * vision.size("depth", 32)),
+        *_merger(f"{_TOWER}.merger", hidden, vision.size("hidden_size"), rows, norm_bias=True),
+    )
+    return joined(fields, language_of(fields, "qwen2_vl_text"), tower, inputs="grids and tokens")
+
+
+def qwen2_5_vl(fields: Fields) -> Architecture:
+    """Qwen2.5-VL (Bai et al., arXiv 2502.13923): most layers of the encoder attend within windows."""
+    vision = needs_mapping(fields, "vision_config")
+    tower = qwen2_5_vision(vision)
+    return joined(fields, language_of(fields, "qwen2_5_vl_text"), tower, inputs="grids and tokens")
+
+
+def qwen2_5_vision(vision: Fields) -> tuple[Component, ...]:
+    """Qwen2.5-VL's encoder and projector."""
+    hidden, heads, inner = vision.size("hidden_size"), vision.size("num_heads", 16), vision.size("intermediate_size")
+    rows = _grids(vision)
+    side = vision.size("window_size", 112) // rows.merge // rows.patch * rows.merge
+    if not side:
+        raise vision.unusable("window_size", f"at least {rows.merge * rows.patch} pixels, one token's side,")
+    windows = Grids(rows.patch, rows.merge, window=side)
+    everywhere = vision.values.get("fullatt_block_indexes", (7, 15, 23, 31))
+    if not isinstance(everywhere, (list, tuple)):
+        raise vision.unusable("fullatt_block_indexes", "a list of layer numbers")
+
+    def layer(label: str) -> tuple[Component, ...]:
+        return (
+            norm("norm1", hidden, bias=False),
+            fused_attention("attn", hidden, heads, windows if label == "window" else rows),
+            norm("norm2", hidden, bias=False),
+            blocks.gated_mlp(hidden, inner, bias=True, rows=rows, stream="image"),
+        )
+
+    labels = ["full" if index in everywhere else "window" for index in range(vision.size("depth", 32))]
+    return (
+        _patches(vision, hidden, rows, bias=False),
+        blocks.stack_of(f"{_TOWER}.blocks", labels, layer),
+        *_merger(f"{_TOWER}.merger", hidden, vision.size("out_hidden_size"), rows, norm_bias=False),
+    )
+
+
+def _qwen3_merger(
+    name: str, hidden: int, out: int, rows: Grids, *, inside: bool, reads: str, writes: str
+) -> tuple[Component, ...]:
+    """Qwen 3's projector; the norm stands before the patches are put side by side, or after it where `inside`."""
+    wide, tokens = hidden * rows.merge**2, rows.merged()
+    return (
+        Norm(f"{name}.norm", wide if inside else hidden, bias=True, reads=(reads,), writes=f"{writes}_merged"),
+        Linear(f"{name}.linear_fc1", wide, wide, True, None, tokens, reads=(reads, f"{writes}_merged"), writes="h"),
+        Linear(f"{name}.linear_fc2", wide, out, True, None, tokens, reads=("h",), writes=writes),
+    )
+
+
+def _qwen3_tower(vision: Fields, taken: Sequence[int]) -> tuple[Component, ...]:
+    """Qwen 3's encoder; what some layers give goes through projectors of their own, to layers of the text model."""
+    hidden, heads, inner = (vision.size(each) for each in ("hidden_size", "num_heads", "intermediate_size"))
+    rows = Grids(_side(vision, "patch_size", 16), vision.size("spatial_merge_size", 2))
+    layer = (
+        norm("norm1", hidden),
+        fused_attention("attn", hidden, heads, rows),
+        norm("norm2", hidden),
+        blocks.plain_mlp(hidden, inner, names=("linear_fc1", "linear_fc2"), rows=rows, stream="image"),
+    )
+    layers, out = blocks.stack(f"{_TOWER}.blocks", [("", layer)] * vision.size("depth")), vision.size("out_hidden_size")
+    after = {
+        index: _qwen3_merger(
+            f"{_TOWER}.deepstack_merger_list.{number}",
+            hidden,
+            out,
+            rows,
+            inside=True,
+            reads="image",
+            writes=f"deep{number}",
+        )
+        for number, index in enumerate(taken)
+    }
+    return (
+        _patches(vision, hidden, rows, patch=16, bias=True),
+        Embedding(f"{_TOWER}.pos_embed", vision.size("num_position_embeddings"), hidden, reads=(), writes="image"),
+        *interleaved(layers, after),
+        *_qwen3_merger(f"{_TOWER}.merger", hidden, out, rows, inside=False, reads="image", writes="x"),
+    )
+
+
+def _qwen3(fields: Fields, text: str, *, deep: bool, tied: bool = False) -> Architecture:
+    vision = needs_mapping(fields, "vision_config")
+    taken = vision.values.get("deepstack_visual_indexes") or () if deep else ()
+    depth = vision.size("depth")
+    if not isinstance(taken, (list, tuple)) or any(not isinstance(each, int) or each >= depth for each in taken):
+        raise vision.unusable("deepstack_visual_indexes", f"numbers of its {depth} layers")
+    within = {number: (Leaf("deepstack", reads=(f"deep{number}",)),) for number in range(len(taken))}
+    language = language_of(fields, text, tied=tied)
+    return joined(fields, language, _qwen3_tower(vision, taken), inputs="grids and tokens", within=within)
+
+
+def qwen3_vl(fields: Fields) -> Architecture:
+    """Qwen3-VL (Qwen 2025, arXiv 2511.21631): features of several layers of the encoder go to the first text layers."""
+    return _qwen3(fields, "qwen3_vl_text", deep=True)
+
+
+def qwen3_vl_moe(fields: Fields) -> Architecture:
+    """Qwen3-VL with a mixture of experts as its text model."""
+    return _qwen3(fields, "qwen3_vl_moe_text", deep=True)
+
+
+def qwen3_5(fields: Fields) -> Architecture:
+    """Qwen 3.5 (Qwen 2026): Qwen3-VL's encoder, without the features of several layers, and a hybrid text model."""
+    return _qwen3(fields, "qwen3_5_text", deep=False)
+
+
+def qwen3_5_moe(fields: Fields) -> Architecture:
+    """Qwen 3.5 with a mixture of experts as its text model."""
+    return _qwen3(fields, "qwen3_5_moe_text", deep=False)
+
+
+def glm4v(fields: Fields) -> Architecture:
+    """GLM-4.1V (arXiv 2507.01006): a gated MLP in the encoder, a convolution that merges patches, a gated projector."""
+    return joined(fields, language_of(fields, "glm4v_text"), _glm_tower(fields), inputs="grids and tokens")
+
+
+def glm4v_moe(fields: Fields) -> Architecture:
+    """GLM-4.5V: GLM-4.1V's encoder and a mixture of experts as its text model."""
+    return joined(fields, language_of(fields, "glm4v_moe_text"), _glm_tower(fields), inputs="grids and tokens")
+
+
+def _glm_tower(fields: Fields) -> tuple[Component, ...]:
+    vision = needs_mapping(fields, "vision_config")
+    hidden, heads, out = vision.size("hidden_size"), vision.size("num_heads", 12), vision.size("out_hidden_size", 4096)
+    rows, inner = _grids(vision), vision.size("intermediate_size", 13696)
+    (side,) = {_side(vision, "image_size", 336)}
+    tokens = rows.merged()
+    layer = (
+        norm("norm1", hidden, bias=False),
+        fused_attention("attn", hidden, heads, rows, bias=(vision.flag("attention_bias", False), False)),
+        norm("norm2", hidden, bias=False),
+        blocks.gated_mlp(hidden, out, rows=rows, stream="image"),
+    )
+    positions = f"{_TOWER}.embeddings.position_embedding"
+    return (
+        _patches(vision, hidden, rows, bias=True),
+        norm(f"{_TOWER}.post_conv_layernorm", hidden, bias=False),
+        Embedding(positions, (side // rows.patch) ** 2, hidden, reads=(), writes="image"),
+        blocks.stack(f"{_TOWER}.blocks", [("", layer)] * vision.size("depth", 24)),
+        norm(f"{_TOWER}.post_layernorm", hidden, bias=False),
+        linear(f"{_TOWER}.downsample", hidden * rows.merge**2, out, tokens),
+        linear(f"{_TOWER}.merger.proj", out, out, tokens, bias=False),
+        norm(f"{_TOWER}.merger.post_projection_norm", out),
+        blocks.gated_mlp(out, inner, name=f"{_TOWER}.merger", rows=tokens, stream="image"),
+        Leaf("merged", reads=_IMAGE),
+    )
