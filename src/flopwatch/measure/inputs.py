@@ -87,7 +87,7 @@ def _plain(model: Any, batch: Batch, device: torch.device) -> Inputs:
     config = _vision(model)
     size = batch.image_size or _image_size(config)
     channels = getattr(config, "num_channels", None) or getattr(config, "in_channels", None) or 3
-    return {"pixel_values": torch.empty(batch.image_count, channels, *size, device=device)}
+    return {"pixel_values": torch.ones(batch.image_count, channels, *size, device=device)}
 
 
 def _image_size(config: Any) -> tuple[int, int]:
@@ -112,20 +112,73 @@ def _in_grids(model: Any, batch: Batch, device: torch.device) -> Inputs:
         sides = [max(round(side / (patch * merge)), 1) * merge for side in batch.image_size or _image_size(config)]
         grids = ((1, *sides),) * batch.image_count  # type: ignore[assignment]
     rows = sum(count * height * width for count, height, width in grids)
-    pixels = torch.empty(rows, channels * frames * patch * patch, device=device)
+    pixels = torch.ones(rows, channels * frames * patch * patch, device=device)
     return {"pixel_values": pixels, "image_grid_thw": torch.tensor(grids, dtype=torch.long)}
 
 
-_LAYOUTS: Mapping[str, Callable[[Any, Batch, torch.device], Inputs]] = {"image_grid_thw": _in_grids}
+def _padded(model: Any, batch: Batch, device: torch.device) -> Inputs:
+    """Patches of each image, filled up to the same number, with the height and width of each in patches."""
+    config = _vision(model)
+    patch, factor = _one(config.patch_size), getattr(model.config, "downsample_factor", 1)
+    sides = [max(round(side / (patch * factor)), 1) * factor for side in batch.image_size or _image_size(config)]
+    grids = [grid[1:] for grid in batch.grids] or [(sides[0], sides[1])] * batch.image_count
+    rows = batch.source_len or max(height * width for height, width in grids)
+    mask = torch.zeros(len(grids), rows, dtype=torch.long)
+    for row, (height, width) in enumerate(grids):
+        mask[row, : height * width] = 1
+    pixels = torch.ones(len(grids), rows, config.num_channels * patch * patch, device=device)
+    shapes = torch.tensor(grids, dtype=torch.long)
+    return {"pixel_values": pixels, "spatial_shapes": shapes, "pixel_attention_mask": mask}
+
+
+def _with_sizes(model: Any, batch: Batch, device: torch.device) -> Inputs:
+    """Images with the size of each; where they are cut into tiles, the tiles of each."""
+    config = _vision(model)
+    size = batch.image_size or _image_size(config)
+    if getattr(model.config, "image_grid_pinpoints", None):
+        return _cut(model, batch, device)
+    if getattr(config, "model_type", "") in _OF_ONE_SIZE:
+        return _plain(model, batch, device)
+    patch = _one(config.patch_size)
+    sizes = [(height * patch, width * patch) for _, height, width in batch.grids] or [size] * batch.image_count
+    given = _plain(model, batch, device)
+    return {**given, "image_sizes": torch.tensor(sizes, dtype=torch.long)}
+
+
+_OF_ONE_SIZE = ("clip_vision_model", "siglip_vision_model")
+
+
+def _cut(model: Any, batch: Batch, device: torch.device) -> Inputs:
+    """Tiles of images as large as the first resolution that the config names, and the whole image in one more."""
+    height, width = model.config.image_grid_pinpoints[0]
+    side = _one(_vision(model).image_size)
+    tiles = -(-height // side) * -(-width // side) + 1
+    images = batch.image_count if batch.images is None else batch.image_count // tiles
+    pixels = torch.ones(images, tiles, 3, side, side, device=device)
+    return {"pixel_values": pixels, "image_sizes": torch.tensor([(height, width)] * images, dtype=torch.long)}
+
+
+def _in_rows(model: Any, batch: Batch, device: torch.device) -> Inputs:
+    """Images of each sequence in a row."""
+    pixels = _plain(model, batch, device)["pixel_values"]
+    return {"pixel_values": pixels.reshape(batch.sequences, -1, *pixels.shape[1:])}
+
+
+_LAYOUTS: Mapping[str, Callable[[Any, Batch, torch.device], Inputs]] = {
+    "image_grid_thw": _in_grids,
+    "spatial_shapes": _padded,
+    "image_sizes": _with_sizes,
+    "pixel_attention_mask": _in_rows,
+}
 
 
 def _sounds(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...]) -> Inputs:
     """Samples of sound, or frames of a spectrogram, whichever the model's arguments tell of."""
     if "input_values" in names and batch.source_len:
-        return {"input_values": torch.empty(batch.clip_count, batch.source_len, device=device)}
+        return {"input_values": torch.ones(batch.clip_count, batch.source_len, device=device)}
     if "input_features" in names and batch.source_len:
         bins = _bins(model.config)
-        return {"input_features": torch.empty(batch.clip_count, bins, batch.source_len, device=device)}
+        return {"input_features": torch.ones(batch.clip_count, bins, batch.source_len, device=device)}
     return {}
 
 
@@ -153,12 +206,15 @@ def _text(model: Any, batch: Batch, names: tuple[str, ...], sees: Inputs, hears:
 
 def _features(model: Any, inputs: Inputs, kind: str) -> list[int]:
     """How many tokens stand for each image: as many as the model's own encoder gives."""
-    owner = next((each for each in (model, getattr(model, "model", None)) if hasattr(each, f"get_{kind}_features")), None)
+    owner = next(
+        (each for each in (model, getattr(model, "model", None)) if hasattr(each, f"get_{kind}_features")), None
+    )
     if owner is None:
         return []
     with torch.no_grad():
         found = getattr(owner, f"get_{kind}_features")(**inputs)
-    found = getattr(found, "pooler_output", found)
+    if hasattr(found, "last_hidden_state"):
+        found = found.last_hidden_state if found.get("pooler_output") is None else found.pooler_output
     parts = found if isinstance(found, (list, tuple)) else [] if found is None else [found]
     return [block for each in parts for block in _blocks(each)]
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import AttentionCore, Contrast, Leaf, Linear, Norm, Product, Vector
+from flopwatch.model.media import Told
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -105,7 +106,7 @@ class Architecture:
     """A model as an ordered tree of components.
 
     `max_seq_len` is the longest sequence that learned positions allow, `None` without such a limit. `inputs` says what
-    a batch of it holds.
+    a batch of it holds, and `told` what of it only values tell, not shapes.
     """
 
     model_type: str
@@ -113,6 +114,7 @@ class Architecture:
     max_seq_len: int | None = None
     inputs: Inputs = "tokens"
     causal: bool = True
+    told: Told | None = None
 
     def leaves(self) -> Iterator[tuple[Leaf, int, int]]:
         """Every leaf with how many times it runs and how many times its parameters exist."""

@@ -121,6 +121,7 @@ class Counted:
     """Rows that are counted by their spans."""
 
     def spans(self, batch: Batch) -> Iterable[Span]:
+        """Return the lengths of stretches that attend among themselves, and how often each occurs."""
         raise NotImplementedError
 
     def count(self, batch: Batch) -> int:

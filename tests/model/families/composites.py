@@ -5,7 +5,7 @@ import transformers
 
 from flopwatch.measure.inputs import inputs_of
 from flopwatch.model.batch import Batch
-from tests.model.families.families import GATED, GDN, MOE, PLAIN, VISION
+from tests.model.families.families import GATED, GDN, MOE, VISION
 
 _SMALL_VISION = {**VISION, "hidden_size": 80}
 _CLIP = {"model_type": "clip_vision_model", **_SMALL_VISION, "projection_dim": 48}
@@ -56,7 +56,11 @@ COMPOSITES = {
         },
         GRIDS,
     ),
-    "qwen3_vl": ("qwen3_vl", {"text_config": {**GATED, "head_dim": 16, **_MROPE}, "vision_config": _DEEP, **_IDS}, GRIDS),
+    "qwen3_vl": (
+        "qwen3_vl",
+        {"text_config": {**GATED, "head_dim": 16, **_MROPE}, "vision_config": _DEEP, **_IDS},
+        GRIDS,
+    ),
     "qwen3_vl_moe": (
         "qwen3_vl_moe",
         {
@@ -91,21 +95,117 @@ COMPOSITES = {
 }
 
 
+_SIGLIP = {"model_type": "siglip_vision_model", **_SMALL_VISION}
+_PLAIN_SIGLIP = {**_SIGLIP, "vision_use_head": False}
+_INTERN = {"model_type": "internvl_vision", **_SMALL_VISION, "image_size": [32, 32], "patch_size": [8, 8]}
+_LLAMA, _QWEN2 = {"model_type": "llama", **GATED}, {"model_type": "qwen2", **GATED}
+_COHERE = {"model_type": "cohere2", **GATED, "head_dim": 16, "sliding_window": 16}
+_TILES = {"image_token_index": 300, "image_grid_pinpoints": [[64, 32], [32, 64], [64, 64]]}
+_PIXTRAL = {"model_type": "pixtral", **_SMALL_VISION, "patch_size": 8}
+_LLAMA4 = {**GATED, "num_hidden_layers": 4, "head_dim": 24, "intermediate_size_mlp": 208, "num_local_experts": 4}
+_LLAMA4 |= {"num_experts_per_tok": 1, "interleave_moe_layer_step": 2, "attention_chunk_size": 32}
+
+# An image is cut into two tiles, and the whole is one more.
+CUT = [Batch(2, 96, image_size=(32, 32), images=6), Batch(2, 160, image_size=(32, 32), images=12)]
+UNEVEN = [
+    Batch(2, 40, image_size=(48, 64), grids=((1, 6, 8), (1, 4, 4))),
+    Batch(2, 64, image_size=(64, 64), grids=((1, 8, 8), (1, 2, 4), (1, 4, 8))),
+]
+PADDED = [
+    Batch(2, 40, source_len=40, grids=((1, 4, 8), (1, 8, 4))),
+    Batch(2, 64, source_len=60, grids=((1, 6, 10), (1, 4, 4), (1, 2, 10))),
+]
+
+COMPOSITES |= {
+    "llava-several-layers": (
+        "llava",
+        {"text_config": _LLAMA, "vision_config": _CLIP, "image_token_index": 300, "vision_feature_layer": [-3, -2]}
+        | {"vision_feature_select_strategy": "full", "multimodal_projector_bias": False},
+        IMAGES,
+    ),
+    "llava-siglip": (
+        "llava",
+        {"text_config": _QWEN2, "vision_config": _PLAIN_SIGLIP, "image_token_index": 300, "vision_feature_layer": -1}
+        | {"vision_feature_select_strategy": "full"},
+        IMAGES,
+    ),
+    "llava_next": ("llava_next", {"text_config": _LLAMA, "vision_config": _CLIP, **_TILES}, CUT),
+    "llava_onevision": ("llava_onevision", {"text_config": _QWEN2, "vision_config": _PLAIN_SIGLIP, **_TILES}, CUT),
+    "paligemma": (
+        "paligemma",
+        {"text_config": {"model_type": "gemma", **GATED, "head_dim": 32}, "image_token_index": 300}
+        | {"vision_config": {**_PLAIN_SIGLIP, "projection_dim": 64}, "projection_dim": 64},
+        IMAGES,
+    ),
+    "internvl": ("internvl", {"text_config": _QWEN2, "vision_config": _INTERN, "image_token_id": 300}, IMAGES),
+    "internvl-large": (
+        "internvl",
+        {"text_config": {"model_type": "qwen3", **GATED, "head_dim": 16}, "image_token_id": 300}
+        | {"vision_config": {**_INTERN, "use_qk_norm": True, "attention_bias": True, "norm_type": "rms_norm"}},
+        IMAGES,
+    ),
+    "idefics3": (
+        "idefics3",
+        {"text_config": _LLAMA, "vision_config": {**_SMALL_VISION, "patch_size": 8}, "image_token_id": 300},
+        IMAGES,
+    ),
+    "smolvlm": (
+        "smolvlm",
+        {"text_config": _LLAMA, "vision_config": {**_SMALL_VISION, "patch_size": 8}, "image_token_id": 300}
+        | {"scale_factor": 4},
+        IMAGES,
+    ),
+    "aya_vision": (
+        "aya_vision",
+        {"text_config": _COHERE, "vision_config": _PLAIN_SIGLIP, "image_token_index": 300},
+        IMAGES,
+    ),
+    "cohere2_vision": (
+        "cohere2_vision",
+        {"text_config": _COHERE, "vision_config": _PLAIN_SIGLIP, "image_token_id": 300}
+        | {"alignment_intermediate_size": 96},
+        IMAGES,
+    ),
+    "deepseek_vl": ("deepseek_vl", {"text_config": _LLAMA, "vision_config": _SIGLIP, "image_token_id": 300}, IMAGES),
+    "llama4": (
+        "llama4",
+        {"text_config": _LLAMA4, "image_token_index": 300, "boi_token_index": 301, "eoi_token_index": 302}
+        | {"vision_config": {**_SMALL_VISION, "intermediate_size": 320, "vision_output_dim": 96}}
+        | {},
+        IMAGES,
+    ),
+    "mistral3": (
+        "mistral3",
+        {"text_config": {"model_type": "mistral", **GATED, "sliding_window": None}, "vision_config": _PIXTRAL}
+        | {"image_token_index": 300},
+        UNEVEN,
+    ),
+    "lfm2_vl": (
+        "lfm2_vl",
+        {"text_config": {"model_type": "lfm2", **GATED, "layer_types": ["conv", "full_attention", "conv"]}}
+        | {"vision_config": {**_PLAIN_SIGLIP, "model_type": "siglip2_vision_model", "num_patches": 64}}
+        | {"image_token_id": 300, "projector_hidden_size": 96},
+        PADDED,
+    ),
+}
+COMPOSITES["llama4"][1]["vision_config"] |= {"projector_input_dim": 96, "projector_output_dim": 96}
+
+
 def config_of(name):
     model_type, fields, _ = COMPOSITES[name]
     return transformers.AutoConfig.for_model(model_type, **fields)
 
 
-def build(name, attention="eager", device="cpu"):
+def build(name, attention="eager", device="cpu", config=None):
     """The class that is trained."""
     with torch.device(device):
         auto = transformers.AutoModelForImageTextToText
-        return auto.from_config(config_of(name), attn_implementation=attention)
+        return auto.from_config(config or config_of(name), attn_implementation=attention)
 
 
 def cases(name, model, device="cpu"):
-    """Batches with the inputs for each, all of zeros."""
+    """Batches with the inputs for each, images all of ones."""
     for batch in COMPOSITES[name][2]:
         inputs = inputs_of(model, batch, torch.device(device))
-        zeros = {key: torch.zeros_like(each) if each.is_floating_point() else each for key, each in inputs.items()}
-        yield batch, {**zeros, "use_cache": False}
+        ones = {key: torch.ones_like(each) if each.is_floating_point() else each for key, each in inputs.items()}
+        yield batch, {**ones, "use_cache": False}

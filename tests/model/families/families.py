@@ -355,26 +355,3 @@ FAMILIES = {
         | {"layer_type": "basic"},
     ),
 }
-
-_SMALL_VISION = {**VISION, "hidden_size": 80}
-
-# name: (model_type, fields, tokens that stand for one image)
-COMPOSITES = {
-    "gemma3": (
-        "gemma3",
-        {
-            "text_config": {**GATED, "head_dim": 32, "sliding_window": 16},
-            "vision_config": _SMALL_VISION,
-            "mm_tokens_per_image": 4,
-        },
-        4,
-    ),
-    "llava": (
-        "llava",
-        {
-            "text_config": {"model_type": "llama", **GATED},
-            "vision_config": {"model_type": "clip_vision_model", **_SMALL_VISION, "projection_dim": 48},
-        },
-        16,
-    ),
-}

@@ -41,7 +41,12 @@ _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
         **_table(_MASKED, encoders.modernbert),
         **_table(_SEQ2SEQ, seq2seq.t5, seq2seq.bart, seq2seq.pegasus, seq2seq.marian, seq2seq.whisper),
         **_table(_IMAGES, vision.vit, vision.deit, vision.dinov2, convnets.swin, convnets.convnext, convnets.resnet),
-        **_table(_JOINED, tile_towers.gemma3, tile_towers.llava),
+        **_table(_JOINED, tile_towers.gemma3, tile_towers.llava, tile_towers.llava_next, tile_towers.llava_onevision),
+        **_table(_JOINED, tile_towers.paligemma, tile_towers.internvl, tile_towers.idefics3, tile_towers.smolvlm),
+        **_table(
+            _JOINED, tile_towers.aya_vision, tile_towers.cohere2_vision, tile_towers.deepseek_vl, tile_towers.llama4
+        ),
+        **_table(_JOINED, grid_towers.mistral3, grid_towers.lfm2_vl),
         **_table(_JOINED, grid_towers.qwen2_vl, grid_towers.qwen2_5_vl, grid_towers.qwen3_vl, grid_towers.qwen3_vl_moe),
         **_table(_JOINED, grid_towers.qwen3_5, grid_towers.qwen3_5_moe, grid_towers.glm4v, grid_towers.glm4v_moe),
         **_table(("Model",), vision.dinov3_vit, contrastive.clip, contrastive.siglip),

@@ -7,24 +7,14 @@ sound; its last part, the projector, writes into the text's stream. A pass witho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from flopwatch.model.architecture import Architecture, Component, Group, Inputs, Stack
-from flopwatch.model.batch import Rows
 from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.encoders import needs_mapping
 from flopwatch.model.families.text_models import text_model
-
-
-@dataclass(frozen=True)
-class Tower:
-    """An encoder: its parts, which end with the stream that they write, how wide that is, and its rows."""
-
-    parts: tuple[Component, ...]
-    width: int
-    rows: Rows
-    stream: str = "image"
+from flopwatch.model.media import Told
 
 
 def text_fields(fields: Fields, name: str = "text_config") -> Fields:
@@ -38,7 +28,13 @@ def text_fields(fields: Fields, name: str = "text_config") -> Fields:
 
 
 def language_of(
-    fields: Fields, default: str, *, tied: bool = False, only: Sequence[str] = (), name: str = "text_config"
+    fields: Fields,
+    default: str,
+    *,
+    tied: bool = False,
+    only: Sequence[str] = (),
+    name: str = "text_config",
+    without: Sequence[str] = (),
 ) -> Architecture:
     """Build the text model of a joined model.
 
@@ -48,11 +44,13 @@ def language_of(
         tied: Whether embedding and head are one where the config does not say.
         only: The model types that the class takes, any by default.
         name: The part of the config.
+        without: Fields that the joined model does otherwise.
 
     Raises:
         ConfigError: If the text model has no closed form.
     """
     text = text_fields(fields, name)
+    text = replace(text, values={key: value for key, value in text.values.items() if key not in without})
     kind = text.values.get("model_type") or default
     if only and kind not in only:
         raise text.unusable("model_type", " or ".join(map(repr, only)))
@@ -65,6 +63,7 @@ def joined(
     language: Architecture,
     *encoders: Sequence[Component],
     inputs: Inputs = "images and tokens",
+    told: Told | None = None,
     within: Mapping[int, Sequence[Component]] | None = None,
     body: str = "model.language_model.",
     prefix: str = "",
@@ -76,6 +75,7 @@ def joined(
         language: The text model.
         encoders: The parts of each encoder with its projector.
         inputs: What a batch holds.
+        told: What of a batch only values tell.
         within: Parts that follow a layer of the text model, by its number.
         body: Where the joined model keeps what the text model calls `model`.
         prefix: What stands before everything else, the head, in the joined model.
@@ -90,6 +90,7 @@ def joined(
         max_seq_len=language.max_seq_len,
         inputs=inputs,
         causal=language.causal,
+        told=told,
     )
 
 
@@ -119,6 +120,11 @@ def both_ways(language: Architecture, tokens: int) -> Architecture:
     return language.with_leaves(
         lambda leaf: replace(leaf, image_tokens=tokens) if isinstance(leaf, AttentionCore) else leaf
     )
+
+
+def all_pairs(language: Architecture) -> Architecture:
+    """All pairs count, since where the mask begins to be causal is only known from the data."""
+    return language.with_leaves(lambda leaf: replace(leaf, causal=False) if isinstance(leaf, AttentionCore) else leaf)
 
 
 def unread(part: Component, endings: tuple[str, ...] = ("",)) -> Component:

@@ -44,7 +44,7 @@ def clip_vision(fields: Fields, path: str) -> tuple[Component, ...]:
         projection(fields, f"{path}.embeddings.patch_embedding", hidden, grid, bias=False, stream="image"),
         _position_table(fields, f"{path}.embeddings", hidden, 1),
         _stream_norm(f"{path}.pre_layrnorm", hidden),
-        _tower(fields, path, hidden, grid, "image"),
+        transformer(fields, path, hidden, grid, "image"),
         _stream_norm(f"{path}.post_layernorm", hidden),
     )
 
@@ -57,7 +57,7 @@ def siglip_vision(fields: Fields, path: str) -> tuple[Component, ...]:
     return (
         projection(fields, f"{path}.embeddings.patch_embedding", hidden, grid, stream="image"),
         _position_table(fields, f"{path}.embeddings", hidden, 0),
-        _tower(fields, path, hidden, grid, "image"),
+        transformer(fields, path, hidden, grid, "image"),
         _stream_norm(f"{path}.post_layernorm", hidden),
         *([Group(f"{path}.head", _pooling(fields, f"{path}.head", hidden, grid))] if pooled else []),
     )
@@ -77,11 +77,12 @@ def _text_tower(fields: Fields, hidden: int, *, causal: bool, positions: int) ->
     return (
         Embedding(f"{path}.token_embedding", fields.size("vocab_size"), hidden, words=True, reads=()),
         Embedding(f"{path}.position_embedding", rows, hidden, reads=()),
-        _tower(fields, "text_model", hidden, TOKENS, "x", causal=causal),
+        transformer(fields, "text_model", hidden, TOKENS, "x", causal=causal),
     )
 
 
-def _tower(fields: Fields, name: str, hidden: int, rows: Rows, stream: str, *, causal: bool = False) -> Component:
+def transformer(fields: Fields, name: str, hidden: int, rows: Rows, stream: str, *, causal: bool = False) -> Component:
+    """Layers as CLIP's and SigLIP's are."""
     heads, inner = fields.size("num_attention_heads"), fields.size("intermediate_size")
     layer = (
         Norm("layer_norm1", hidden, bias=True, reads=(stream,), writes=stream),

@@ -21,9 +21,7 @@ def _named(*builders: Builder) -> dict[str, Builder]:
 DECODERS: Mapping[str, Builder] = MappingProxyType(
     {
         **_named(gpt.gpt2, gpt.gpt_neox, gpt.gptj, gpt.gpt_neo, gpt.codegen, gpt.gpt_bigcode, gpt.opt),
-        **_named(
-            plain.bloom, plain.mpt, plain.falcon, plain.phi, plain.persimmon, plain.starcoder2, plain.nemotron
-        ),
+        **_named(plain.bloom, plain.mpt, plain.falcon, plain.phi, plain.persimmon, plain.starcoder2, plain.nemotron),
         **_named(plain.nanochat, llama.llama, llama.mistral, llama.qwen2, llama.qwen3, llama.phi3),
         **_named(llama.stablelm, llama.olmo, llama.olmo2, llama.olmo3, llama.cohere, llama.cohere2),
         **_named(llama.granite, llama.smollm3, llama.glm, llama.glm4, llama.exaone4, llama.seed_oss),
