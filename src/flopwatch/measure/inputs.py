@@ -13,6 +13,7 @@ from flopwatch.model.batch import Batch
 
 _DEFAULT_IMAGE = 224
 _WORD = 2  # an id that is hardly ever padding or stands for an image
+_FROM_SOURCE = {"input_values": "samples", "input_features": "frames"}
 Inputs = dict[str, Any]
 
 
@@ -31,19 +32,36 @@ def inputs_of(model: Any, batch: Batch, device: torch.device) -> Inputs:
     names = tuple(inspect.signature(model.forward).parameters)
     sees = _images(model, batch, device, names)
     hears = _sounds(model, batch, device, names) if not sees or batch.clips else {}
-    if "input_ids" not in names or (not batch.seq_len and (sees or hears)):
+    if not _reads_text(model, names) or (not batch.seq_len and (sees or hears)):
         return _alone(model, batch, names, {**sees, **hears})
     if not batch.seq_len:
         raise ArgumentError("expected --seq-len, the tokens per sequence, got none")
-    if model.config.is_encoder_decoder:
+    if getattr(model.config, "is_encoder_decoder", False):
         return _both_sides(model, batch, names, {**sees, **hears})
     return {**_text(model, batch, names, sees, hears), **sees, **hears}
 
 
+def _reads_text(model: Any, names: tuple[str, ...]) -> bool:
+    return "input_ids" in names and (model.main_input_name == "input_ids" or hasattr(model.config, "text_config"))
+
+
+def _sees_images(model: Any, names: tuple[str, ...]) -> bool:
+    joined = _encodes(model, "image") is not None or any(hasattr(model.config, name) for name in _VISION)
+    return "pixel_values" in names and (joined or model.main_input_name == "pixel_values")
+
+
+def _encodes(model: Any, kind: str) -> Any:
+    """What of a model gives the features that stand in the text for an image or a sound, if anything does."""
+    owners = (model, getattr(model, "model", None))
+    return next((found for each in owners if (found := getattr(each, f"get_{kind}_features", None))), None)
+
+
 def _alone(model: Any, batch: Batch, names: tuple[str, ...], inputs: Inputs) -> Inputs:
+    if not inputs and model.main_input_name in names and model.main_input_name in _FROM_SOURCE:
+        raise ArgumentError(f"expected {_FROM_SOURCE[model.main_input_name]} of each sound (--source-len), got none")
     if not inputs:
         raise MeasurementError(f"{type(model).__name__} reads {model.main_input_name!r}, whose shape is unknown")
-    if "decoder_input_ids" in names:
+    if getattr(model.config, "is_encoder_decoder", False) and "decoder_input_ids" in names:
         return _both_sides(model, batch, names, inputs)
     return inputs
 
@@ -65,7 +83,7 @@ def _words(sequences: int, length: int) -> torch.Tensor:
 
 def _images(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...]) -> Inputs:
     """Images in the layout that the model's arguments tell of."""
-    if "pixel_values" not in names or batch.images == 0:
+    if not _sees_images(model, names) or batch.images == 0:
         return {}
     reads_text = "input_ids" in names and batch.images is None and batch.image_size is None and not batch.grids
     if reads_text and "image_grid_thw" in names:
@@ -195,8 +213,9 @@ def _text(model: Any, batch: Batch, names: tuple[str, ...], sees: Inputs, hears:
     places = _Places(_words(batch.sequences, batch.seq_len))
     for inputs, kind in ((sees, "image"), (hears, "audio")):
         blocks = _features(model, inputs, kind) if inputs else []
-        if blocks:
-            places.put(_token_id(model.config, kind), blocks)
+        token = _token_id(model.config, kind)
+        if blocks and token is not None:
+            places.put(token, blocks)
     given: Inputs = {"input_ids": places.ids}
     if places.taken:
         kinds = (places.ids != _WORD).long()
@@ -206,13 +225,11 @@ def _text(model: Any, batch: Batch, names: tuple[str, ...], sees: Inputs, hears:
 
 def _features(model: Any, inputs: Inputs, kind: str) -> list[int]:
     """How many tokens stand for each image: as many as the model's own encoder gives."""
-    owner = next(
-        (each for each in (model, getattr(model, "model", None)) if hasattr(each, f"get_{kind}_features")), None
-    )
-    if owner is None:
+    encode = _encodes(model, kind)
+    if encode is None:
         return []
     with torch.no_grad():
-        found = getattr(owner, f"get_{kind}_features")(**inputs)
+        found = encode(**inputs)
     if hasattr(found, "last_hidden_state"):
         found = found.last_hidden_state if found.get("pooler_output") is None else found.pooler_output
     parts = found if isinstance(found, (list, tuple)) else [] if found is None else [found]
@@ -224,11 +241,10 @@ def _blocks(features: torch.Tensor) -> list[int]:
     return rows * (features.numel() // (rows[0] * features.shape[-1]))
 
 
-def _token_id(config: Any, kind: str) -> int:
-    for name in (f"{kind}_token_id", f"{kind}_token_index", f"{kind}_soft_token_id"):
-        if isinstance(getattr(config, name, None), int):
-            return int(getattr(config, name))
-    raise MeasurementError(f"its config names no token that stands for {kind}s")
+def _token_id(config: Any, kind: str) -> int | None:
+    """The token that stands for an image; there is none where image and text are only compared."""
+    names = (f"{kind}_token_id", f"{kind}_token_index", f"{kind}_soft_token_id")
+    return next((found for name in names if isinstance(found := getattr(config, name, None), int)), None)
 
 
 class _Places:

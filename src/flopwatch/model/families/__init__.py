@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from flopwatch.errors import ConfigError, UnknownModelError
+from flopwatch.errors import UnknownModelError
 from flopwatch.model.architecture import Architecture
 from flopwatch.model.families import (
     contrastive,
@@ -87,15 +87,12 @@ def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError
     if isinstance(inner, Mapping) and inner.get("model_type") in ARCHITECTURES:
         return UnknownModelError(
             f"model_type {quoted(model_type)} combines several models in a way that has no closed form; to count the"
-            f" text model only, pass its 'text_config' ({inner['model_type']})",
-            measurable=False,
+            f" text model only, pass its 'text_config' ({inner['model_type']})"
         )
     if len(parts) > 1:
         return UnknownModelError(
             f"model_type {quoted(model_type)} combines several models ({', '.join(parts)[:_LONGEST_LIST]}) in a way"
-            " that"
-            " has no closed form",
-            measurable=False,
+            " that has no closed form"
         )
     close = difflib.get_close_matches(model_type, ARCHITECTURES, n=3)
     known = (
@@ -109,7 +106,7 @@ def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError
 def _check_task(model_type: str, values: Mapping[str, object], endings: tuple[str, ...]) -> None:
     classes = values.get("architectures")
     if isinstance(classes, (list, tuple)) and classes and endings and not str(classes[0]).endswith(endings):
-        raise ConfigError(
+        raise UnknownModelError(
             f"the {model_type} config is for {str(classes[0])[:_LONGEST_LIST]}, which has no closed form;"
             f" to count the class that ends in {' or '.join(endings)} instead, remove 'architectures' from the config"
         )

@@ -1,0 +1,228 @@
+"""What `flopwatch estimate` says of every type of model that transformers can build, held against two counters.
+
+    python tests/benchmarks/models.py [TYPE ...] > tests/benchmarks/results/models.md
+
+Every type is taken with its class's own default config, in full width, its layers cut to two. Closed forms are compared
+with a run of the class on the meta device, measurements with torch's FlopCounterMode. Takes half an hour on one core.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
+
+from flopwatch.errors import ArgumentError, FlopwatchError, UnknownModelError
+from flopwatch.measure import huggingface, run_once
+from flopwatch.measure.inputs import inputs_of
+from flopwatch.measure.meta import META
+from flopwatch.measure.meta_values import BuiltWithValues, WholeNumbers
+from flopwatch.model.backward import training_flops
+from flopwatch.model.batch import Batch
+from flopwatch.model.families import ARCHITECTURES, architecture_of
+
+SECONDS = 90
+LAYERS = re.compile(r"(^|_)(n_layers?|num_layers|num_hidden_layers|layers|depth|num_blocks|num_encoder_blocks)$")
+# What transformers runs beside what the model asks for: see docs/conventions.md.
+DOCUMENTED = {"llama4_text", "llama4", "mamba", "falcon_mamba", "jamba"}
+
+
+# What a class needs beside its own defaults.
+NEEDED: dict[str, dict[str, object]] = {
+    "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
+    **{name: {"prediction_length": 24} for name in ("autoformer", "informer", "time_series_transformer")},
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one type: how it was counted or why not, and whether the other counter agrees."""
+
+    model_type: str
+    how: str
+    said: str = ""
+
+
+def main(names: list[str]) -> None:
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    signal.signal(signal.SIGALRM, _too_late)
+    results = []
+    for name in names or sorted(transformers.CONFIG_MAPPING):
+        results.append(_timed(name))
+        print(results[-1], file=sys.stderr, flush=True)
+    print(page(results))
+
+
+def _too_late(*_: object) -> None:
+    raise TimeoutError(f"took longer than {SECONDS} s")
+
+
+def _timed(name: str) -> Result:
+    signal.alarm(SECONDS)
+    try:
+        return result_of(name)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return Result(name, "broken", f"{type(error).__name__}: {error}"[:300])
+    finally:
+        signal.alarm(0)
+
+
+def result_of(name: str) -> Result:
+    """Count one type."""
+    values = config_of(name)
+    if values is None:
+        return Result(name, "not built", "no config without further arguments")
+    try:
+        model = huggingface.build(values)
+    except FlopwatchError as error:
+        return Result(name, "not built", str(error)[:300])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.json"
+        path.write_text(json.dumps(values))
+        return _counted(name, path, model)
+
+
+def _counted(name: str, path: Path, model: torch.nn.Module) -> Result:
+    try:
+        architecture = architecture_of(path)
+    except UnknownModelError:
+        return _measured(name, path, model)
+    except FlopwatchError as error:
+        return Result(name, "refused", str(error)[:300])
+    parameters = sum(each.numel() for each in model.parameters())
+    if architecture.parameters() != parameters:
+        return Result(name, "wrong", f"{architecture.parameters():,} parameters, the class has {parameters:,}")
+    reference = architecture.as_reference().with_full_attention()
+    for batch in batches():
+        try:
+            seen = huggingface.measured(model, batch, "full")
+        except ArgumentError:
+            continue
+        except FlopwatchError as error:
+            return Result(name, "closed form", f"not compared: {error}"[:300])
+        ours = training_flops(reference, batch)
+        agrees = ours == seen.training_flops
+        said = "" if agrees else f"{ours:,} FLOPs, the class runs {seen.training_flops:,}"
+        return Result(name, "closed form" if agrees or name in DOCUMENTED else "wrong", said)
+    return Result(name, "closed form", "not compared: no batch fits")
+
+
+def _measured(name: str, path: Path, model: torch.nn.Module) -> Result:
+    said = ""
+    for batch in batches():
+        try:
+            one = huggingface.estimate_of(path, batch, attention="full")
+        except ArgumentError as error:
+            said = str(error)
+            continue
+        except FlopwatchError as error:
+            return Result(name, "refused", str(error)[:300])
+        return Result(name, "measured", against_torch(model, batch, one.training_flops))
+    return Result(name, "refused", said[:300])
+
+
+class TorchsOwn(FlopCounterMode):
+    """torch's counter with the names of ours."""
+
+    def start(self) -> None:
+        """Begin to count."""
+        self.__enter__()
+
+    def stop(self) -> None:
+        """End."""
+        self.__exit__(None, None, None)
+
+
+def against_torch(model: torch.nn.Module, batch: Batch, ours: int) -> str:
+    """What torch's own counter sees of the same run, where that is something else."""
+    try:
+        with WholeNumbers(), BuiltWithValues():
+            inputs = inputs_of(model, batch, META)
+            counter = TorchsOwn(display=False)
+            run_once(model, (), inputs, counter)
+    except Exception as error:
+        return f"not compared: {type(error).__name__}: {error}"[:200]
+    theirs = counter.get_total_flops()
+    return "" if theirs == ours else f"{ours / theirs - 1:+.2%} beside FlopCounterMode" if theirs else "torch sees none"
+
+
+def batches() -> list[Batch]:
+    """Batches as a user would try them, one after the other."""
+    return [
+        Batch(1, 64),
+        Batch(1, 1024),
+        Batch(1, 64, 128),
+        Batch(1, 64, 3000),
+        Batch(1, 64, 16000),
+        Batch(1, 6144, image_size=(448, 448)),
+        Batch(1, 6144, 3000),
+    ]
+
+
+def config_of(name: str) -> dict[str, object] | None:
+    """The default config with two layers in every part; as it is where its class does not take that."""
+    try:
+        made = transformers.CONFIG_MAPPING[name]()
+        values = json.loads(made.to_json_string(use_diff=False))
+    except Exception:
+        return None
+    values |= NEEDED.get(name, {})
+    small = {**shortened(values), "model_type": name, "architectures": None}
+    try:
+        transformers.AutoConfig.for_model(**small)
+    except Exception:
+        return {**values, "model_type": name, "architectures": None}
+    return small
+
+
+def shortened(values: dict[str, object]) -> dict[str, object]:
+    """Two layers instead of more, and lists with an entry for every layer as long."""
+    large = {value for key, value in values.items() if LAYERS.search(key) and isinstance(value, int) and value > 2}
+    short: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            short[key] = shortened(value)
+        elif LAYERS.search(key) and isinstance(value, int) and value > 2:
+            short[key] = 2
+        else:
+            short[key] = value[:2] if isinstance(value, list) and len(value) in large else value
+    return short
+
+
+def page(results: list[Result]) -> str:
+    """The result file."""
+    built = [each for each in results if each.how != "not built"]
+    counts = Counter(each.how for each in built)
+    lines = [
+        "# Types of models that `flopwatch estimate` counts",
+        "",
+        f"transformers {transformers.__version__}, torch {torch.__version__}: {len(results)} types, of which"
+        f" {len(built)} can be built from their own defaults. `python tests/benchmarks/models.py` writes this file.",
+        "",
+        "| how | types |",
+        "|---|---|",
+        *(f"| {how} | {count} |" for how, count in counts.most_common()),
+        "",
+        f"Closed forms: {len(ARCHITECTURES)}.",
+    ]
+    for how in ("wrong", "broken", "refused", "closed form", "measured", "not built"):
+        lines += ["", f"## {how}", ""]
+        lines += [f"- `{each.model_type}` {each.said}".rstrip() for each in results if each.how == how]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
