@@ -85,7 +85,8 @@ class _Experts:
             module.register_forward_pre_hook(partial(self._see, name))
 
     def _see(self, name: str, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        self._rows[name] += next((each.shape[:-1].numel() for each in args if isinstance(each, torch.Tensor)), 0)
+        rows = next((each.shape[:-1] for each in args if isinstance(each, torch.Tensor)), torch.Size((0,)))
+        self._rows[name] += rows.numel()
 
     def idle_parameters(self, seen: Measurement) -> int:
         """Parameters of experts that a row does not meet: with `active` of them at work, its products are so small.
@@ -160,7 +161,7 @@ def build(values: Mapping[str, Any]) -> torch.nn.Module:
         config = transformers.AutoConfig.for_model(**_without_choices(values))
         classes = [getattr(transformers, str(name), None) for name in values.get("architectures") or ()]
         made = next((each for each in classes if each is not None), None)
-        with WholeNumbers(), META:
+        with WholeNumbers(), BuiltWithValues():
             model = _automatic(transformers, config) if made is None else made._from_config(config)
     except Exception as error:
         lines = (line.strip() for line in str(error).splitlines())

@@ -18,6 +18,7 @@ from flopwatch.model.families import (
     vision,
 )
 from flopwatch.model.families.config import Fields, read_mapping
+from flopwatch.model.families.heads import with_head
 from flopwatch.model.families.text_models import DECODERS, Builder
 from flopwatch.units import quoted
 
@@ -77,8 +78,13 @@ def architecture_of(source: object) -> Architecture:
     if model_type not in ARCHITECTURES:
         raise _unknown(model_type, values)
     builder, endings = _FAMILIES[model_type]
-    _check_task(model_type, values, endings)
-    return builder(Fields(model_type, values))
+    fields, name = Fields(model_type, values), _class_of(values)
+    if not name or not endings or name.endswith(endings):
+        return builder(fields)
+    other = with_head(fields, builder(fields), name)
+    if other is None:
+        raise _another_head(model_type, name, endings)
+    return other
 
 
 def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError:
@@ -103,10 +109,14 @@ def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError
     return UnknownModelError(f"no closed form for model_type {quoted(model_type)}; {known}")
 
 
-def _check_task(model_type: str, values: Mapping[str, object], endings: tuple[str, ...]) -> None:
+def _class_of(values: Mapping[str, object]) -> str:
+    """The Hugging Face class that a config names; the first, if several."""
     classes = values.get("architectures")
-    if isinstance(classes, (list, tuple)) and classes and endings and not str(classes[0]).endswith(endings):
-        raise UnknownModelError(
-            f"the {model_type} config is for {str(classes[0])[:_LONGEST_LIST]}, which has no closed form;"
-            f" to count the class that ends in {' or '.join(endings)} instead, remove 'architectures' from the config"
-        )
+    return str(classes[0])[:_LONGEST_LIST] if isinstance(classes, (list, tuple)) and classes else ""
+
+
+def _another_head(model_type: str, name: str, endings: tuple[str, ...]) -> UnknownModelError:
+    return UnknownModelError(
+        f"the {model_type} config is for {name}, which has no closed form; to count the class that ends in"
+        f" {' or '.join(endings)} instead, remove 'architectures' from the config"
+    )

@@ -166,7 +166,7 @@ def glm4_moe(fields: Fields) -> Architecture:
 
     Hugging Face's class leaves out the `num_nextn_predict_layers`, so training with it does not run them.
     """
-    head_dim, groups = standard_heads(fields)
+    head_dim, groups = _rounded_heads(fields)
     form = Decoder(
         head_dim,
         groups,
@@ -178,8 +178,14 @@ def glm4_moe(fields: Fields) -> Architecture:
 
 def glm4v_moe_text(fields: Fields) -> Architecture:
     """GLM-4.5V's text model: GLM-4.5 without norms on heads, with biases where the config says so."""
-    form = Decoder(*standard_heads(fields), qkv_bias=fields.flag("attention_bias", True))
+    form = Decoder(*_rounded_heads(fields), qkv_bias=fields.flag("attention_bias", True))
     return _glm4_moe(fields, form)
+
+
+def _rounded_heads(fields: Fields) -> tuple[int, int]:
+    """Return head_dim, rounded down where the heads do not divide the hidden size, and the key and value heads."""
+    hidden, heads = fields.size("hidden_size"), fields.size("num_attention_heads")
+    return fields.optional_size("head_dim") or hidden // heads, blocks.key_value_heads(fields, heads)
 
 
 def _glm4_moe(fields: Fields, form: Decoder) -> Architecture:
