@@ -87,6 +87,12 @@ def result_of(name: str) -> Result:
     values = config_of(name)
     if values is None:
         return Result(name, "not built", "no config without further arguments")
+    found = _of_config(name, values)
+    whole = default_of(name)
+    return _of_config(name, whole) if found.how in ("refused", "wrong") and whole not in (None, values) else found
+
+
+def _of_config(name: str, values: dict[str, object]) -> Result:
     try:
         model = huggingface.build(values)
     except FlopwatchError as error:
@@ -170,22 +176,29 @@ def batches() -> list[Batch]:
         Batch(1, 6144, 3000),
         Batch(1, 8192, images=3),
         Batch(1, 8192, images=5),
+        Batch(1, 64, image_size=(1536, 1536)),
     ]
+
+
+def default_of(name: str) -> dict[str, object] | None:
+    """The default config with what its class needs beside it."""
+    try:
+        values = json.loads(transformers.CONFIG_MAPPING[name]().to_json_string(use_diff=False))
+    except Exception:
+        return None
+    return {**values, **NEEDED.get(name, {}), "model_type": name, "architectures": None}
 
 
 def config_of(name: str) -> dict[str, object] | None:
     """The default config with two layers in every part; as it is where its class does not take that."""
-    try:
-        made = transformers.CONFIG_MAPPING[name]()
-        values = json.loads(made.to_json_string(use_diff=False))
-    except Exception:
+    values = default_of(name)
+    if values is None:
         return None
-    values |= NEEDED.get(name, {})
-    small = {**shortened(values), "model_type": name, "architectures": None}
+    small = shortened(values)
     try:
         transformers.AutoConfig.for_model(**small)
     except Exception:
-        return {**values, "model_type": name, "architectures": None}
+        return values
     return small
 
 

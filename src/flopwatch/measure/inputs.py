@@ -109,6 +109,8 @@ def _text(model: Any, batch: Batch, names: tuple[str, ...], sees: Inputs, hears:
         if blocks and token is not None:
             places.put(token, blocks)
     given: Inputs = {"input_ids": places.ids}
+    if "bbox" in names:
+        given["bbox"] = torch.zeros(batch.sequences, batch.seq_len, 4, dtype=torch.long)
     if places.taken:
         kinds = (places.ids != _WORD).long()
         given |= {name: kinds for name in ("token_type_ids", "mm_token_type_ids") if name in names}
@@ -117,11 +119,11 @@ def _text(model: Any, batch: Batch, names: tuple[str, ...], sees: Inputs, hears:
 
 def _features(model: Any, inputs: Inputs, kind: str) -> list[int]:
     """How many tokens stand for each image: as many as the model's own encoder gives."""
-    encode = _encodes(model, kind)
-    if encode is None:
+    encode, tower = _encodes(model, kind), getattr(getattr(model, "model", None), f"{kind}_tower", None)
+    if encode is None and tower is None:
         return []
     with torch.no_grad():
-        found = encode(**inputs)
+        found = encode(**inputs) if encode is not None else tower(next(iter(inputs.values())))
     if hasattr(found, "last_hidden_state"):
         found = found.last_hidden_state if found.get("pooler_output") is None else found.pooler_output
     parts = found if isinstance(found, (list, tuple)) else [] if found is None else [found]

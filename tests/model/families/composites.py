@@ -188,6 +188,26 @@ COMPOSITES |= {
         PADDED,
     ),
 }
+_AUDIO = {"d_model": 80, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 200, "num_mel_bins": 20}
+_HEARS = {"hidden_size": 80, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 320}
+SOUNDS = [Batch(2, 40, 100, clips=2), Batch(2, 72, 100, clips=4)]
+COMPOSITES |= {
+    "qwen2_audio": (
+        "qwen2_audio",
+        {
+            "text_config": _QWEN2,
+            "audio_config": {**_AUDIO, "max_source_positions": 50, "model_type": "qwen2_audio_encoder"},
+        }
+        | {"audio_token_index": 300},
+        SOUNDS,
+    ),
+    "voxtral": (
+        "voxtral",
+        {"text_config": {**_LLAMA, "tie_word_embeddings": False}, "audio_token_id": 300}
+        | {"audio_config": {**_HEARS, "num_mel_bins": 20, "max_source_positions": 48, "model_type": "voxtral_encoder"}},
+        [Batch(2, 40, 96, clips=2), Batch(2, 64, 96, clips=4)],
+    ),
+}
 COMPOSITES["llama4"][1]["vision_config"] |= {"projector_input_dim": 96, "projector_output_dim": 96}
 
 
@@ -198,14 +218,15 @@ def config_of(name):
 
 def build(name, attention="eager", device="cpu", config=None):
     """The class that is trained."""
+    config = config or config_of(name)
+    kinds = (transformers.AutoModelForImageTextToText, transformers.AutoModelForMultimodalLM)
+    automatic = next(each for each in kinds if type(config) in each._model_mapping)
     with torch.device(device):
-        auto = transformers.AutoModelForImageTextToText
-        return auto.from_config(config or config_of(name), attn_implementation=attention)
+        return automatic.from_config(config, attn_implementation=attention)
 
 
 def cases(name, model, device="cpu"):
     """Batches with the inputs for each, images all of ones."""
     for batch in COMPOSITES[name][2]:
         inputs = inputs_of(model, batch, torch.device(device))
-        ones = {key: torch.ones_like(each) if each.is_floating_point() else each for key, each in inputs.items()}
-        yield batch, {**ones, "use_cache": False}
+        yield batch, {**inputs, "use_cache": False}

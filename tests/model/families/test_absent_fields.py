@@ -22,6 +22,7 @@ BATCH = Batch(2, 6000, 500, image_size=(224, 224), clips=2)
 # transformers 5 ties T5's head whatever the config says; the published T5 1.1 has a head of its own.
 KNOWN = {
     ("t5", "tie_word_embeddings"),
+    ("umt5", "tie_word_embeddings"),
     ("t5-v1.1-style", "tie_word_embeddings"),
     ("t5-v1.1-style", "feed_forward_proj"),
 }

@@ -74,6 +74,18 @@ def _grids_and_tokens(batch: Any) -> Batch | None:
     return replace(texts, images=0, source_len=padded)
 
 
+def _sounds_and_tokens(batch: Any) -> Batch | None:
+    """Text with frames of sounds."""
+    texts, frames = _tokens(batch), get(batch, "input_features") if hasattr(batch, "keys") else None
+    if texts is None or (frames is None and not _is_text_alone(batch)):
+        return None
+    if frames is None:
+        return replace(texts, clips=0)
+    if not isinstance(frames, torch.Tensor) or frames.dim() != 3:
+        return None
+    return replace(texts, clips=int(frames.shape[0]), source_len=int(frames.shape[2]))
+
+
 def _is_text_alone(batch: Any, *known: str) -> bool:
     """Whether no tensor in a batch could be an image or a sound under a name of its own."""
     values = (each for name, each in batch.items() if name not in known) if isinstance(batch, Mapping) else ()
@@ -108,6 +120,7 @@ _READERS: Mapping[Inputs, Callable[[Any], Batch | None]] = {
     "images": _images,
     "images and tokens": _images_and_tokens,
     "grids and tokens": _grids_and_tokens,
+    "sounds and tokens": _sounds_and_tokens,
     "frames and tokens": _frames_and_tokens,
 }
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from flopwatch.errors import UnknownModelError
 from flopwatch.model.architecture import Architecture
 from flopwatch.model.families import (
+    audio,
     contrastive,
     convnets,
     encoders,
@@ -39,8 +40,10 @@ _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
     {
         **{name: (builder, _CAUSAL) for name, builder in DECODERS.items()},
         **_table(_MASKED, encoders.bert, encoders.roberta, encoders.distilbert, encoders.albert, encoders.electra),
-        **_table(_MASKED, encoders.modernbert),
+        **_table(_MASKED, encoders.modernbert, encoders.esm),
+        **_table(_JOINED, audio.qwen2_audio, audio.voxtral),
         **_table(_SEQ2SEQ, seq2seq.t5, seq2seq.bart, seq2seq.pegasus, seq2seq.marian, seq2seq.whisper),
+        **_table(_SEQ2SEQ, seq2seq.mt5, seq2seq.umt5, seq2seq.m2m_100),
         **_table(_IMAGES, vision.vit, vision.deit, vision.dinov2, convnets.swin, convnets.convnext, convnets.resnet),
         **_table(_JOINED, tile_towers.gemma3, tile_towers.llava, tile_towers.llava_next, tile_towers.llava_onevision),
         **_table(_JOINED, tile_towers.paligemma, tile_towers.internvl, tile_towers.idefics3, tile_towers.smolvlm),

@@ -58,6 +58,8 @@ _KEY_VALUE_HEADS: Mapping[str, int] = MappingProxyType(
         "lfm2": 8,
         "llama4_text": 8,
         "minimax": 8,
+        "minimax_m2": 8,
+        "ministral3": 8,
         "mistral": 8,
         "mixtral": 8,
         "nemotron_h": 8,

@@ -23,7 +23,7 @@ _OLDER = ("gpt2", "gpt_neox", "gpt_neo", "gpt_bigcode", "bloom", "mpt", "falcon"
 _RENAMED = (*("llama", "qwen2", "qwen3", "smollm3", "nemotron", "exaone4", "seed_oss", "qwen3_moe", "qwen3_next"),)
 _BODIES: Mapping[str, str] = MappingProxyType(
     {
-        **{name: f"{name}." for name in ("bert", "roberta", "distilbert", "albert", "electra")},
+        **{name: f"{name}." for name in ("bert", "roberta", "distilbert", "albert", "electra", "esm")},
         "xlm-roberta": "roberta.",
         "modernbert": "model.",
     }
@@ -141,6 +141,7 @@ _ENCODERS: Mapping[str, Mapping[str, Head]] = MappingProxyType(
         },
         "roberta": _DENSE,
         "xlm-roberta": _DENSE,
+        "esm": _DENSE,
         "electra": {_PRETRAINING: _replaced_words, **_DENSE},
         "distilbert": {_SEQUENCE: _of_sequences("pre_classifier", "classifier"), **_EACH_TOKEN},
         "modernbert": {

@@ -129,6 +129,15 @@ def mistral(fields: Fields) -> Architecture:
     return decoder(fields, Decoder(*standard_heads(fields), kinds=one_window(fields, window), window=window))
 
 
+def ministral3(fields: Fields) -> Architecture:
+    """Ministral 3 (Mistral 2025): Mistral with heads of their own width and by default no window."""
+    window = fields.optional_size("sliding_window")
+    heads = fields.size("num_attention_heads")
+    head_dim = fields.optional_size("head_dim", 128) or blocks.split_heads(fields, fields.size("hidden_size"), heads)
+    groups = blocks.key_value_heads(fields, heads)
+    return decoder(fields, Decoder(head_dim, groups, kinds=one_window(fields, window), window=window))
+
+
 def one_window(fields: Fields, window: int | None) -> list[str]:
     """The kinds of layers where all have the same window, or none."""
     return [FULL if window is None else SLIDING] * fields.size("num_hidden_layers")

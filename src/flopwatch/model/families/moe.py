@@ -75,6 +75,14 @@ def olmoe(fields: Fields) -> Architecture:
     return _decoder(fields, form, _all(fields, _local_experts(fields, "mlp", "gate")))
 
 
+def minimax_m2(fields: Fields) -> Architecture:
+    """MiniMax-M2 (MiniMax 2025): norms on all of q and k, every MLP a mixture."""
+    heads, head_dim = fields.size("num_attention_heads"), fields.size("head_dim", 128)
+    groups = blocks.key_value_heads(fields, heads)
+    form = Decoder(head_dim, groups, head_norms=blocks.head_norms(head_dim, times=(heads, groups)))
+    return _decoder(fields, form, _all(fields, _local_experts(fields, "mlp", "gate")))
+
+
 def granitemoe(fields: Fields) -> Architecture:
     """Granite 3 MoE (IBM 2024)."""
     bias = fields.flag("attention_bias", False)

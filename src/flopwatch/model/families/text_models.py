@@ -33,6 +33,7 @@ DECODERS: Mapping[str, Builder] = MappingProxyType(
         **_named(hybrids.nemotron_h, hybrids.granitemoehybrid),
         **_named(recurrent.qwen3_next, recurrent.qwen3_5_text, recurrent.qwen3_5_moe_text, recurrent.minimax),
         **_named(recurrent.recurrent_gemma, recurrent.lfm2, recurrent.rwkv),
+        **_named(moe.minimax_m2, llama.ministral3),
         "kimi_k2": deepseek.deepseek_v3,
     }
 )
