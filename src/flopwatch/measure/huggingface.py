@@ -7,6 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from flopwatch.errors import ArgumentError, FlopwatchError, MeasurementError
 from flopwatch.measure import Measurement, prefer_countable_experts, run_once, short
 from flopwatch.measure.inputs import inputs_of
+from flopwatch.measure.layouts import VISION
 from flopwatch.measure.meta import META
 from flopwatch.measure.meta_counter import MetaCounter, causal_attention_whole
 from flopwatch.measure.meta_values import BuiltWithValues, WholeNumbers
@@ -26,6 +28,7 @@ from flopwatch.model.estimate import Estimate
 from flopwatch.model.families.config import counts_objects, read_mapping
 from flopwatch.units import quoted
 
+CPU = torch.device("cpu")
 _MOST = 20_000
 
 
@@ -51,7 +54,7 @@ def estimate_of(
     model = build(values)
     parameters = sum(each.numel() for each in model.parameters())
     experts = _Experts(model)
-    seen = measured(model, batch, attention)
+    seen, alone = _with_images_or_without(model, batch, attention)
     if seen.training_flops is None or seen.hardware_flops is None:
         lost = ", ".join((*(each.operator for each in seen.missing), *seen.unseen))
         raise MeasurementError(f"{type(model).__name__} uses operators that cannot be counted: {lost}")
@@ -69,8 +72,27 @@ def estimate_of(
         hardware_flops=seen.hardware_flops,
         components=seen.rows(model),
         batch_tokens=batch.tokens,
-        notes=(*notes_of(seen), *_left_out(values)),
+        notes=(*notes_of(seen), *_left_out(values), *alone),
     )
+
+
+def _with_images_or_without(
+    model: torch.nn.Module, batch: Batch, attention: AttentionConvention
+) -> tuple[Measurement, tuple[str, ...]]:
+    """Measure a batch; where nobody asked for images and the class cannot be given any, its text alone, and say so."""
+    encodes = any(hasattr(model.config, name) for name in VISION)
+    asked = bool(batch.images or batch.image_size or batch.grids)
+    try:
+        seen = measured(model, batch, attention)
+    except MeasurementError as error:
+        if asked or not encodes or batch.images == 0:
+            raise
+        why = f"text alone: no image is counted, since {error}"
+        try:
+            return measured(model, replace(batch, images=0), attention), (why,)
+        except MeasurementError:
+            raise error from None
+    return seen, ()
 
 
 class _Experts:
@@ -102,7 +124,7 @@ class _Experts:
         active, rest = divmod(flops * experts, 2 * self._rows[name] * weights or 1)
         if rest or active > experts:
             raise MeasurementError(f"it is unknown how many of the {experts} experts of {name} a token meets")
-        own = sum(each.numel() for each in self._experts[name].parameters(recurse=False))
+        own: int = sum(each.numel() for each in self._experts[name].parameters(recurse=False))
         return own // experts * (experts - active)
 
 
@@ -116,8 +138,7 @@ def measured(model: torch.nn.Module, batch: Batch, attention: AttentionConventio
     counter = MetaCounter(model)
     try:
         with causal_attention_whole(), WholeNumbers(), BuiltWithValues():
-            with MetaCounter(model):  # answers checks of values while the encoders say how many features they give
-                inputs = inputs_of(model, batch, META)
+            inputs = inputs_for(model, batch)
             run_once(model, (), inputs, counter)
     except FlopwatchError:
         raise
@@ -129,6 +150,22 @@ def measured(model: torch.nn.Module, batch: Batch, attention: AttentionConventio
 def _left_out(values: Mapping[str, Any]) -> tuple[str, ...]:
     named = [key for key, value in values.items() if _leaves_out(key, value)]
     return (f"layers that {' and '.join(named)} would leave out at random count as if they ran",) if named else ()
+
+
+def inputs_for(model: torch.nn.Module, batch: Batch) -> dict[str, Any]:
+    """The inputs of a model without values, among which pixels have some: those of zero are taken for padding."""
+    with MetaCounter(model):  # answers checks of values while encoders say how many features they give
+        return _without_sounds(inputs_of(model, batch, CPU))
+
+
+def _without_sounds(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Only pixels keep their values; of sounds classes want gradients, which are to be where those of weights are."""
+    return {
+        name: each.to(META)
+        if isinstance(each, torch.Tensor) and each.is_floating_point() and "pixel" not in name
+        else each
+        for name, each in inputs.items()
+    }
 
 
 def notes_of(measured: Measurement) -> tuple[str, ...]:
@@ -192,6 +229,7 @@ def _without_choices(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config without what it leaves to chance and the implementations that it requests from a hub."""
     kept = {key: value for key, value in values.items() if not str(key).endswith("_implementation")}
     kept |= {key: 0.0 for key, value in kept.items() if _leaves_out(key, value)}
+    kept |= {"use_cache": False} if "use_cache" in kept else {}
     return {key: _without_choices(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
 
 

@@ -28,7 +28,8 @@ def inputs_of(model: Any, batch: Batch, device: torch.device) -> Inputs:
         MeasurementError: If it is unknown what the model reads.
         ArgumentError: If the batch lacks what the model reads.
     """
-    names = tuple(inspect.signature(model.forward).parameters)
+    signature = inspect.signature(model.forward).parameters
+    names = tuple(signature)
     quiet = {"use_cache": False} if "use_cache" in names else {}
     return {**_inputs(model, batch, device, names), **quiet}
 
@@ -45,18 +46,27 @@ def _inputs(model: Any, batch: Batch, device: torch.device, names: tuple[str, ..
     if not batch.seq_len:
         raise ArgumentError("expected --seq-len, the tokens per sequence, got none")
     if getattr(model.config, "is_encoder_decoder", False):
-        return _both_sides(model, batch, names, {**sees, **hears})
+        seen = (
+            {**_text(model, batch, names, sees, hears), **sees}
+            if sees and model.main_input_name == "input_ids"
+            else sees
+        )
+        return _both_sides(model, batch, names, {**seen, **hears})
     return {**_text(model, batch, names, sees, hears), **sees, **hears}
 
 
 def _reads_text(model: Any, names: tuple[str, ...]) -> bool:
-    return "input_ids" in names and (model.main_input_name == "input_ids" or hasattr(model.config, "text_config"))
+    if "input_ids" not in names:
+        return False
+    needed = inspect.signature(model.forward).parameters["input_ids"].default is inspect.Parameter.empty
+    main = model.main_input_name
+    return needed or main == "input_ids" or main not in names or hasattr(model.config, "text_config")
 
 
 def _sees_images(model: Any, names: tuple[str, ...]) -> bool:
     joined = _encodes(model, "image") is not None or any(hasattr(model.config, name) for name in VISION)
-    alone = model.main_input_name.startswith("pixel_values")
-    return alone or ("pixel_values" in names and joined)
+    alone = model.main_input_name.startswith("pixel_values") or "input_ids" not in names
+    return any(name.startswith("pixel_values") for name in names) and (alone or joined)
 
 
 def _encodes(model: Any, kind: str) -> Any:
@@ -83,7 +93,8 @@ def _both_sides(model: Any, batch: Batch, names: tuple[str, ...], inputs: Inputs
         return {**inputs, "decoder_input_ids": tokens}
     if not batch.source_len:
         raise ArgumentError("expected --source-len, the tokens that the encoder reads, got none")
-    return {"input_ids": _words(batch.sequences, batch.source_len), "decoder_input_ids": tokens}
+    source = _words(batch.sequences, batch.source_len)
+    return {"input_ids": source, "decoder_input_ids": tokens, **_boxes(source, names)}
 
 
 def _words(sequences: int, length: int) -> torch.Tensor:
@@ -95,7 +106,7 @@ def _images(model: Any, batch: Batch, device: torch.device, names: tuple[str, ..
     if not _sees_images(model, names) or batch.images == 0:
         return {}
     reads_text = "input_ids" in names and batch.images is None and batch.image_size is None and not batch.grids
-    if reads_text and "image_grid_thw" in names:
+    if reads_text and ("image_grid_thw" in names or "spatial_shapes" in names):
         return {}
     return layouts.images(model, batch, device, names)
 
@@ -108,22 +119,24 @@ def _text(model: Any, batch: Batch, names: tuple[str, ...], sees: Inputs, hears:
         token = _token_id(model.config, kind)
         if blocks and token is not None:
             places.put(token, blocks)
-    given: Inputs = {"input_ids": places.ids}
-    if "bbox" in names:
-        given["bbox"] = torch.zeros(batch.sequences, batch.seq_len, 4, dtype=torch.long)
-    if places.taken:
-        kinds = (places.ids != _WORD).long()
-        given |= {name: kinds for name in ("token_type_ids", "mm_token_type_ids") if name in names}
-    return given
+    kinds = (places.ids != _WORD).long()
+    told = ("mm_token_type_ids", *(["token_type_ids"] if places.taken else []))
+    return {"input_ids": places.ids, **{name: kinds for name in told if name in names}, **_boxes(places.ids, names)}
+
+
+def _boxes(ids: torch.Tensor, names: tuple[str, ...]) -> Inputs:
+    """Where every word stands on a page."""
+    return {"bbox": torch.zeros(*ids.shape, 4, dtype=torch.long)} if "bbox" in names else {}
 
 
 def _features(model: Any, inputs: Inputs, kind: str) -> list[int]:
     """How many tokens stand for each image: as many as the model's own encoder gives."""
-    encode, tower = _encodes(model, kind), getattr(getattr(model, "model", None), f"{kind}_tower", None)
-    if encode is None and tower is None:
+    encode = _encodes(model, kind)
+    tower = getattr(getattr(model, "model", None), f"{kind}_tower", None)
+    if (encode is None and tower is None) or _token_id(model.config, kind) is None:
         return []
     with torch.no_grad():
-        found = encode(**inputs) if encode is not None else tower(next(iter(inputs.values())))
+        found = encode(**inputs) if encode is not None else tower(next(iter(inputs.values())))  # type: ignore[misc]
     if hasattr(found, "last_hidden_state"):
         found = found.last_hidden_state if found.get("pooler_output") is None else found.pooler_output
     parts = found if isinstance(found, (list, tuple)) else [] if found is None else [found]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,12 +35,13 @@ VISION = ("vision_config", "visual_config", "vision_encoder_config", "backbone_c
 def _plain(model: Any, batch: Batch, device: torch.device) -> Inputs:
     config = _vision(model)
     size = batch.image_size or _image_size(config)
-    frames = getattr(config, "num_frames", None)
-    several = () if frames is None or "frame" not in _FRAMES.get(model.config.model_type, "") else (int(frames),)
+    frames = _IN_A_ROW.get(model.config.model_type)
+    several = () if frames is None else (getattr(config, "num_frames", None) or frames,)
     return {"pixel_values": torch.ones(batch.image_count, *several, _channels(config), *size, device=device)}
 
 
-_FRAMES = {"videomae": "frames", "vivit": "frames", "timesformer": "frames"}
+# Frames of a video, or the two images that are compared, as one.
+_IN_A_ROW = {"videomae": 16, "vivit": 32, "timesformer": 8, "lightglue": 2, "superglue": 2, "efficientloftr": 2}
 
 
 def _channels(config: Any) -> int:
@@ -77,8 +79,18 @@ def _in_grids(model: Any, batch: Batch, device: torch.device) -> Inputs:
         sides = [max(round(side / (patch * merge)), 1) * merge for side in batch.image_size or _image_size(config)]
         grids = ((1, *sides),) * batch.image_count  # type: ignore[assignment]
     rows = sum(count * height * width for count, height, width in grids)
-    pixels = torch.ones(rows, channels * frames * patch * patch, device=device)
+    pixels = torch.ones(rows, *_patch_shape(model, (channels * frames * patch * patch, channels, patch)), device=device)
     return {"pixel_values": pixels, "image_grid_thw": torch.tensor(grids, dtype=torch.long)}
+
+
+def _patch_shape(model: Any, sizes: tuple[int, int, int]) -> tuple[int, ...]:
+    """One patch as a row of values, or, where a flat convolution reads it, as an image."""
+    values, channels, side = sizes
+    layers = (each for name, each in model.named_modules() if "patch_embed" in name)
+    first = next((each for each in layers if isinstance(each, nn.Linear | nn.Conv2d | nn.Conv3d)), None)
+    if isinstance(first, nn.Linear):
+        return (first.in_features,)
+    return (channels, side, side) if isinstance(first, nn.Conv2d) else (values,)
 
 
 def _as_patches(model: Any, batch: Batch, device: torch.device) -> Inputs:
@@ -164,6 +176,7 @@ def sounds(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...
     config = model.config
     if "input_values" in names and getattr(config, "max_length", None) and getattr(config, "num_mel_bins", None):
         return {"input_values": torch.ones(batch.clip_count, config.max_length, config.num_mel_bins, device=device)}
+    batch = batch if batch.source_len else replace(batch, source_len=_usual_frames(config, batch, names))
     if not batch.source_len:
         return {}
     if "input_values" in names:
@@ -177,12 +190,21 @@ def sounds(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...
     return {}
 
 
+def _usual_frames(config: Any, batch: Batch, names: tuple[str, ...]) -> int:
+    """As many frames as Whisper's encoder takes inside of a model that joins it with a text model."""
+    audio = getattr(config, "audio_config", None)
+    positions = getattr(audio, "max_source_positions", None)
+    return 2 * positions if isinstance(positions, int) and batch.clip_count and "input_features" in names else 0
+
+
 _MASKS = ("input_features_mask", "feature_attention_mask")
 
 
 def _spectrogram(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...]) -> Inputs:
     """Frames of every sound; convolutions over time have them last."""
     bins, frames = _bins(model.config), batch.source_len
+    first = next((each for each in model.modules() if isinstance(each, nn.Conv1d | nn.Conv2d | nn.Linear)), None)
+    bins = first.in_features if isinstance(first, nn.Linear) and not _joins(model.config) else bins
     over_time = next((each for each in model.modules() if isinstance(each, nn.Conv1d | nn.Conv2d)), None)
     frames_last = isinstance(over_time, nn.Conv1d) and over_time.in_channels == bins
     shape = (batch.clip_count, bins, frames) if frames_last else (batch.clip_count, frames, bins)
@@ -190,8 +212,12 @@ def _spectrogram(model: Any, batch: Batch, device: torch.device, names: tuple[st
     return {"input_features": torch.ones(*shape, device=device), **masks}
 
 
+def _joins(config: Any) -> bool:
+    return hasattr(config, "text_config") or hasattr(config, "decoder_config")
+
+
 def _bins(config: Any) -> int:
-    for name in ("feature_projection_input_dim", "input_dim", "num_mel_bins", "feature_size"):
+    for name in ("feature_projection_input_dim", "input_dim", "input_feat_per_channel", "num_mel_bins", "feature_size"):
         found = next((value for part in _parts(config) if isinstance(value := getattr(part, name, None), int)), None)
         if found is not None:
             return found

@@ -11,10 +11,11 @@ That wiring is what `backward` needs to tell which gradients a partly frozen mod
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flopwatch.model.batch import TOKENS, Batch, Rows, attended_pairs
+from flopwatch.model.batch import TOKENS, Batch, Rows, Span, attended_pairs
 
 Role = Literal["weight", "head", "router", "patches"]
 
@@ -196,7 +197,7 @@ class AttentionCore(Leaf):
     def pairs(self, batch: Batch) -> int:
         """Pairs of query and key that the mask keeps, over all sequences."""
         if self.keys is not None:
-            spans = zip(self.rows.spans(batch), self.keys.spans(batch), strict=True)
+            spans = zip(_some(self.rows.spans(batch)), _some(self.keys.spans(batch)), strict=True)
             return sum(count * length * other for (length, count), (other, _) in spans)
         kept = sum(
             count * attended_pairs(length, causal=self.causal, window=self.window, chunk=self.chunk, radius=self.radius)
@@ -213,6 +214,11 @@ class AttentionCore(Leaf):
         query, key, value, *added = (name in flowing for name in self.reads)
         scores, output = query + key, (query or key or any(added)) + value
         return forward // (self.key_dim + self.value_dim) * (self.key_dim * scores + self.value_dim * output)
+
+
+def _some(spans: Iterable[Span]) -> list[Span]:
+    """The spans that occur."""
+    return [span for span in spans if span[1]]
 
 
 @dataclass(frozen=True)

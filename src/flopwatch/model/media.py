@@ -79,6 +79,18 @@ class PaddedPatches(Counted):
 
 
 @dataclass(frozen=True)
+class OnePerGrid(Counted):
+    """One row for each image that has a grid."""
+
+    grids: Grids
+
+    def spans(self, batch: Batch) -> Iterable[Span]:
+        """Return one span per image."""
+        count = len(self.grids.of(batch))
+        return ((1, count),) if count else ()
+
+
+@dataclass(frozen=True)
 class Clips(Counted):
     """The positions of a sound after some convolutions.
 

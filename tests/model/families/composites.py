@@ -188,6 +188,12 @@ COMPOSITES |= {
         PADDED,
     ),
 }
+COMPOSITES["lfm2_vl-pooled"] = (
+    "lfm2_vl",
+    {**COMPOSITES["lfm2_vl"][1], "projector_use_layernorm": False, "projector_bias": False}
+    | {"vision_config": {**_SIGLIP, "model_type": "siglip2_vision_model", "num_patches": 64}},
+    PADDED,
+)
 _AUDIO = {"d_model": 80, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 200, "num_mel_bins": 20}
 _HEARS = {"hidden_size": 80, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 320}
 SOUNDS = [Batch(2, 40, 100, clips=2), Batch(2, 72, 100, clips=4)]

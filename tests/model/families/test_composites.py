@@ -14,7 +14,7 @@ from tests.model.families.composites import COMPOSITES, build, cases, config_of
 
 pytestmark = pytest.mark.slow
 # Grouped products, which torch's own counter does not know, and depthwise convolutions, which it counts wrongly.
-UNKNOWN_TO_TORCH = {"qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v_moe", "lfm2_vl"}
+UNKNOWN_TO_TORCH = {"qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v_moe", "lfm2_vl", "lfm2_vl-pooled"}
 
 
 def counted_as_it_runs(config):

@@ -11,10 +11,10 @@ from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear, N
 from flopwatch.model.families import blocks
 from flopwatch.model.families.composite import interleaved, joined, language_of, text_fields, unread
 from flopwatch.model.families.config import Fields
-from flopwatch.model.families.contrastive import transformer
+from flopwatch.model.families.contrastive import pooling, transformer
 from flopwatch.model.families.encoders import attention, needs_mapping
 from flopwatch.model.families.vision import projection
-from flopwatch.model.media import Grids, PaddedPatches, TellsGrids, TellsPixels
+from flopwatch.model.media import Grids, OnePerGrid, PaddedPatches, TellsGrids, TellsPixels
 
 _TOWER = "model.visual"
 _IMAGE = ("image",)
@@ -340,6 +340,7 @@ def lfm2_vl(fields: Fields) -> Architecture:
     factor, path = fields.size("downsample_factor", 2), "model.vision_tower"
     rows = Grids(side, factor)
     padded, tokens = PaddedPatches(rows), rows.tokens()
+    head = pooling(vision, f"{path}.head", hidden, padded, OnePerGrid(rows))
     table = Embedding(
         f"{path}.embeddings.position_embedding", vision.size("num_patches", 256), hidden, reads=(), writes="image"
     )
@@ -358,9 +359,8 @@ def lfm2_vl(fields: Fields) -> Architecture:
         table,
         transformer(vision, path, hidden, padded, "image"),
         norm(f"{path}.post_layernorm", hidden),
+        *([unread(head)] if vision.flag("vision_use_head", True) else []),
     )
-    if vision.flag("vision_use_head", True):
-        raise vision.unusable("vision_use_head", "false")
     wide, inner = hidden * factor**2, fields.size("projector_hidden_size", 2560)
     bias = fields.flag("projector_bias", True)
     normed = (
