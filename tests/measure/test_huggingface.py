@@ -103,7 +103,6 @@ def test_a_batch_that_lacks_what_the_model_reads_names_the_option(folder, change
     ("changes", "said"),
     [
         ({"model_type": "strange"}, "transformers 5.0 does not support it either"),
-        ({"reads": "input_values"}, "Tiny reads 'input_values', whose shape is unknown"),
         ({"num_hidden_layers": 20_001}, "expected at most 20,000 for 'num_hidden_layers', got 20001"),
         ({"text_config": {"depths": [2, 50_000]}}, r"expected at most 20,000 for 'depths', got \[2, 50000\]"),
         ({"num_channels": "x"}, "transformers cannot build a 'tiny': .*"),
