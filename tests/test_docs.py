@@ -138,7 +138,7 @@ def test_the_citation_is_of_this_version():
 
 @pytest.mark.parametrize("name", ["bug", "wrong-number"])
 def test_issues_ask_for_what_check_says(name):
-    assert "`flopwatch check --json`" in read(f".github/ISSUE_TEMPLATE/{name}.yml")
+    assert "`flopwatch check --json -o check.json`" in read(f".github/ISSUE_TEMPLATE/{name}.yml")
 
 
 def test_the_readme_is_short_and_its_translation_says_as_much():
