@@ -28,6 +28,7 @@ INSIDE = {
         *(
             "products",
             "batch",
+            "media",
             "components",
             "architecture",
             "backward",

@@ -126,6 +126,11 @@ def format_plain(value: float | None, digits: int = 3) -> str:
     return text
 
 
+def format_loss(value: float | None) -> str:
+    """Print a loss to four digits: 2.31449 is "2.314"."""
+    return format_plain(value, 4)
+
+
 def format_count(value: float | None) -> str:
     """Print a count the way the field writes it: 1.4e12 is "1.4T"."""
     if value is None:

@@ -136,6 +136,7 @@ def windows(start: Start, count: int, throttled: bool, work: Work = WORK) -> Ite
             seconds_by_kind=dict(kinds),
         )
         step = start.step + 6 * place + 1
+        loss, validated = loss_at(step, work, random_), "validation" in pauses
         left = (20_000 - step) * 1.75
         window = Window(
             *(step, now, seconds, wall, waited, counts, totals, first),
@@ -144,8 +145,18 @@ def windows(start: Start, count: int, throttled: bool, work: Work = WORK) -> Ite
             seconds_left_low=left * 0.93,
             seconds_left_high=left * 1.08,
             pause_seconds=pauses,
+            loss=loss,
+            validation_loss=loss + 0.04 if validated and loss is not None else None,
         )
         yield with_gpu(window, hot, random_) if on_gpu else window
+
+
+def loss_at(step: int, work: Work, random_: random.Random) -> float | None:
+    """A loss as language models have it; of images unknown, of adapters low from the start."""
+    if work is IMAGES:
+        return None
+    high = 0.5 if work is LORA else 9.0
+    return 1.9 + high * step**-0.4 + random_.gauss(0, 0.015)
 
 
 def with_gpu(window: Window, hot: bool, random_: random.Random) -> Window:

@@ -51,6 +51,13 @@ def test_a_window_by_hand():
     assert (window.totals.counts.flops, window.totals.seconds, window.totals.joules) == (20 * 10**15, 22.0, 36_000)
 
 
+def test_losses_are_those_of_the_rows_and_may_be_below_zero():
+    (segment,) = rebuilt(
+        row(10, 1010.0, **{"loss/train": 2.5, "loss/validation": "NaN"}), row(20, 1022.0, **{"loss/train": -0.5})
+    ).segments
+    assert [(each.loss, each.validation_loss) for each in segment.windows] == [(2.5, None), (-0.5, None)]
+
+
 def test_the_run_began_as_long_before_its_first_row_as_its_devices_had_worked():
     run = rebuilt(*TWO)
     (segment,) = run.segments

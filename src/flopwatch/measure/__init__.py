@@ -74,7 +74,7 @@ def _on_data(module: nn.Module, inputs: Any, named: dict[str, Any], attention: A
     tensors = [*module.parameters(), *tensors_of((inputs, named))]
     with module_kept(module, (inputs, named)), random_states_kept(tensors):
         counter = StepCounter(module)
-        _run(module, inputs, named, counter)
+        run_once(module, inputs, named, counter)
     return counter.result(attention)
 
 
@@ -82,20 +82,21 @@ def _on_meta(module: nn.Module, inputs: Any, named: dict[str, Any], attention: A
     try:
         duplicate = meta_copy(module)
     except Exception as error:
-        raise MeasurementError(f"{type(module).__name__} cannot be copied for measurement: {_short(error)}") from error
-    _prefer_countable_experts(duplicate)
+        raise MeasurementError(f"{type(module).__name__} cannot be copied for measurement: {short(error)}") from error
+    prefer_countable_experts(duplicate)
     counter = MetaCounter(duplicate)
     try:
         with random_states_kept([]), MadeOnMeta(), causal_attention_whole():
-            _run(duplicate, meta_batch(list(inputs)), meta_batch(named), counter)
+            run_once(duplicate, meta_batch(list(inputs)), meta_batch(named), counter)
     except MeasurementError:
         raise
     except (Exception, SystemExit) as error:
-        raise MeasurementError(f"{type(module).__name__} cannot be run without data: {_short(error)}") from error
+        raise MeasurementError(f"{type(module).__name__} cannot be run without data: {short(error)}") from error
     return counter.result(attention)
 
 
-def _run(module: nn.Module, inputs: Any, named: dict[str, Any], counter: StepCounter) -> None:
+def run_once(module: nn.Module, inputs: Any, named: dict[str, Any], counter: StepCounter) -> None:
+    """Run forward and backward once under a counter."""
     counter.start()
     try:
         with torch.enable_grad():
@@ -104,7 +105,7 @@ def _run(module: nn.Module, inputs: Any, named: dict[str, Any], counter: StepCou
         counter.stop()
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
     """An error in one line for files; what the user's own code says in it may be secret, and goes to the log alone."""
     text = str(error).strip().split("\n")[0][:200]
     frame, where, name = error.__traceback__, "", ""
@@ -123,7 +124,7 @@ def _is_a_librarys(file_name: str) -> bool:
     return any(each in file_name for each in (*_LIBRARIES, "flopwatch/measure/"))
 
 
-def _prefer_countable_experts(module: nn.Module) -> None:
+def prefer_countable_experts(module: nn.Module) -> None:
     """Hugging Face's experts as batched products: the grouped kernel wants bfloat16, the loop wants data."""
     for each in module.modules():
         config: Any = getattr(each, "config", None)

@@ -5,25 +5,31 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from flopwatch.errors import ArgumentError, MeasurementError
-from flopwatch.measure import Measurement, measure
+from flopwatch.errors import ArgumentError, FlopwatchError, MeasurementError
+from flopwatch.measure import Measurement, prefer_countable_experts, run_once, short
+from flopwatch.measure.inputs import inputs_of
+from flopwatch.measure.layouts import VISION
 from flopwatch.measure.meta import META
+from flopwatch.measure.meta_counter import MetaCounter, causal_attention_whole
+from flopwatch.measure.meta_values import BuiltWithValues, WholeNumbers
 from flopwatch.model.architecture import AttentionConvention
 from flopwatch.model.batch import Batch
 from flopwatch.model.conventions import Convention
 from flopwatch.model.estimate import Estimate
-from flopwatch.model.families.config import read_mapping
+from flopwatch.model.families.config import counts_objects, read_mapping
 from flopwatch.units import quoted
 
-_DEFAULT_IMAGE = 224
-_MOST = 10_000
-_COUNTED_BY_OBJECTS = ("layer", "depth", "block", "expert", "label", "stage")
+CPU = torch.device("cpu")
+_MOST = 20_000
 
 
 def estimate_of(
@@ -45,29 +51,122 @@ def estimate_of(
     if convention != "model":
         raise ArgumentError(f"expected --convention model for a model without a closed form, got {convention}")
     values = read_mapping(config)
-    model = _build(values)
+    model = build(values)
     parameters = sum(each.numel() for each in model.parameters())
-    measured = measure(model, attention=attention, **_inputs(model, batch))
-    if measured.training_flops is None or measured.hardware_flops is None:
-        lost = ", ".join((*(each.operator for each in measured.missing), *measured.unseen))
+    experts = _Experts(model)
+    seen, alone = _with_images_or_without(model, batch, attention)
+    if seen.training_flops is None or seen.hardware_flops is None:
+        lost = ", ".join((*(each.operator for each in seen.missing), *seen.unseen))
         raise MeasurementError(f"{type(model).__name__} uses operators that cannot be counted: {lost}")
     return Estimate(
         model_type=str(values["model_type"]),
         method="measured",
         parameters=parameters,
-        active_parameters=parameters,
+        active_parameters=parameters - experts.idle_parameters(seen),
         convention="model",
         attention=attention,
         batch=batch,
-        forward_flops=measured.forward_flops,
-        training_flops=measured.training_flops,
-        exact_training_flops=measured.training_flops,
-        hardware_flops=measured.hardware_flops,
-        components=measured.rows(model),
+        forward_flops=seen.forward_flops,
+        training_flops=seen.training_flops,
+        exact_training_flops=seen.training_flops,
+        hardware_flops=seen.hardware_flops,
+        components=seen.rows(model),
         batch_tokens=batch.tokens,
-        notes=notes_of(measured),
+        notes=(*notes_of(seen), *_left_out(values), *alone),
         is_masked=batch.tokens > 0,
     )
+
+
+def _with_images_or_without(
+    model: torch.nn.Module, batch: Batch, attention: AttentionConvention
+) -> tuple[Measurement, tuple[str, ...]]:
+    """Measure a batch; where nobody asked for images and the class cannot be given any, its text alone, and say so."""
+    encodes = any(hasattr(model.config, name) for name in VISION)
+    asked = bool(batch.images or batch.image_size or batch.grids)
+    try:
+        seen = measured(model, batch, attention)
+    except MeasurementError as error:
+        if asked or not encodes or batch.images == 0:
+            raise
+        why = f"text alone: no image is counted, since {error}"
+        try:
+            return measured(model, replace(batch, images=0), attention), (why,)
+        except MeasurementError:
+            raise error from None
+    return seen, ()
+
+
+class _Experts:
+    """The experts of a model, of which each row meets a few: how many, by what their products cost."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._experts = {
+            name: module for name, module in model.named_modules() if name.endswith("experts") and _stacked(module)
+        }
+        self._rows: Counter[str] = Counter()
+        for name, module in self._experts.items():
+            module.register_forward_pre_hook(partial(self._see, name))
+
+    def _see(self, name: str, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        rows = next((each.shape[:-1] for each in args if isinstance(each, torch.Tensor)), torch.Size((0,)))
+        self._rows[name] += rows.numel()
+
+    def idle_parameters(self, seen: Measurement) -> int:
+        """Parameters of experts that a row does not meet: with `active` of them at work, its products are so small.
+
+        Raises:
+            MeasurementError: If the products do not tell.
+        """
+        return sum(self._idle(name, seen.by_module.get(name, 0)) for name in self._experts)
+
+    def _idle(self, name: str, flops: int) -> int:
+        stacked = _stacked(self._experts[name])
+        experts, weights = int(stacked[0].shape[0]), sum(each.numel() for each in stacked)
+        active, rest = divmod(flops * experts, 2 * self._rows[name] * weights or 1)
+        if rest or active > experts:
+            raise MeasurementError(f"it is unknown how many of the {experts} experts of {name} a token meets")
+        own: int = sum(each.numel() for each in self._experts[name].parameters(recurse=False))
+        return own // experts * (experts - active)
+
+
+def _stacked(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The matrices of all experts in one."""
+    return [each for each in module.parameters(recurse=False) if each.dim() == 3]
+
+
+def measured(model: torch.nn.Module, batch: Batch, attention: AttentionConvention) -> Measurement:
+    """Run a model that has no values in its weights; whole numbers, as token ids and grids are, have some."""
+    counter = MetaCounter(model)
+    try:
+        with causal_attention_whole(), WholeNumbers(), BuiltWithValues():
+            inputs = inputs_for(model, batch)
+            run_once(model, (), inputs, counter)
+    except FlopwatchError:
+        raise
+    except Exception as error:
+        raise MeasurementError(f"{type(model).__name__} cannot be run without data: {short(error)}") from error
+    return counter.result(attention)
+
+
+def _left_out(values: Mapping[str, Any]) -> tuple[str, ...]:
+    named = [key for key, value in values.items() if _leaves_out(key, value)]
+    return (f"layers that {' and '.join(named)} would leave out at random count as if they ran",) if named else ()
+
+
+def inputs_for(model: torch.nn.Module, batch: Batch) -> dict[str, Any]:
+    """The inputs of a model without values, among which pixels have some: those of zero are taken for padding."""
+    with MetaCounter(model):  # answers checks of values while encoders say how many features they give
+        return _without_sounds(inputs_of(model, batch, CPU))
+
+
+def _without_sounds(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Only pixels keep their values; of sounds classes want gradients, which are to be where those of weights are."""
+    return {
+        name: each.to(META)
+        if isinstance(each, torch.Tensor) and each.is_floating_point() and "pixel" not in name
+        else each
+        for name, each in inputs.items()
+    }
 
 
 def notes_of(measured: Measurement) -> tuple[str, ...]:
@@ -78,7 +177,12 @@ def notes_of(measured: Measurement) -> tuple[str, ...]:
     return (*uncounted, *measured.assumptions)
 
 
-def _build(values: Mapping[str, Any]) -> torch.nn.Module:
+def build(values: Mapping[str, Any]) -> torch.nn.Module:
+    """Build the class of a config on the meta device: the one that it names, or the one that is trained most often.
+
+    Raises:
+        MeasurementError: If transformers is not installed, does not know the model or cannot build it.
+    """
     _stay_offline()
     try:
         transformers = importlib.import_module("transformers")
@@ -95,13 +199,23 @@ def _build(values: Mapping[str, Any]) -> torch.nn.Module:
         config = transformers.AutoConfig.for_model(**_without_choices(values))
         classes = [getattr(transformers, str(name), None) for name in values.get("architectures") or ()]
         made = next((each for each in classes if each is not None), None)
-        with META:
-            if made is not None:
-                return made._from_config(config)  # type: ignore[no-any-return]
-            return _automatic(transformers, config)
+        with WholeNumbers(), BuiltWithValues():
+            model = _automatic(transformers, config) if made is None else made._from_config(config)
     except Exception as error:
-        why = next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
+        lines = (line.strip() for line in str(error).splitlines())
+        why = next(filter(None, lines), "")[:200] or type(error).__name__
         raise MeasurementError(f"transformers cannot build a {quoted(values.get('model_type'))}: {why}") from error
+    prefer_countable_experts(model)
+    _without_data(model)
+    return model
+
+
+def _without_data(model: torch.nn.Module) -> None:
+    """Take the values of weights that the class makes in ways of its own, on the CPU."""
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and not parameter.is_meta:
+                module._parameters[name] = torch.nn.Parameter(torch.empty_like(parameter, device=META))
 
 
 def _stay_offline() -> None:
@@ -113,9 +227,16 @@ def _stay_offline() -> None:
 
 
 def _without_choices(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config without the implementations that it requests, which may come from a hub."""
-    kept = {key: value for key, value in values.items() if not key.endswith("_implementation")}
+    """Return the config without what it leaves to chance and the implementations that it requests from a hub."""
+    kept = {key: value for key, value in values.items() if not str(key).endswith("_implementation")}
+    kept |= {key: 0.0 for key, value in kept.items() if _leaves_out(key, value)}
+    kept |= {"use_cache": False} if "use_cache" in kept else {}
     return {key: _without_choices(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
+
+
+def _leaves_out(key: str, value: Any) -> bool:
+    """Whether a field leaves layers out at random."""
+    return str(key).endswith(("layerdrop", "layer_drop", "drop_path_rate")) and bool(value)
 
 
 def _check_sizes(values: Mapping[str, Any]) -> None:
@@ -129,40 +250,24 @@ def _check_sizes(values: Mapping[str, Any]) -> None:
             _check_sizes(value)
         numbers = value if isinstance(value, (list, tuple)) else [value]
         large = any(isinstance(each, int) and each > _MOST for each in numbers)
-        if large and any(word in key for word in _COUNTED_BY_OBJECTS):
+        if large and counts_objects(key):
             raise MeasurementError(f"expected at most {_MOST:,} for {quoted(key)}, got {quoted(value)}")
+
+
+# Kinds of heads, those that are trained most often first; a model with an encoder of images before its text alone.
+_HEADS = (
+    *("ForImageTextToText", "ForMultimodalLM", "ForSpeechSeq2Seq", "ForSeq2SeqLM", "ForCausalLM", "ForMaskedLM"),
+    *("ForZeroShotImageClassification", "ForZeroShotObjectDetection", "ForCTC", "ForImageClassification"),
+    *("ForVideoClassification", "ForObjectDetection", "ForUniversalSegmentation", "ForSemanticSegmentation"),
+    *("ForDepthEstimation", "ForMaskGeneration", "ForAudioClassification", "ForTimeSeriesPrediction"),
+    *("ForPreTraining", "ForTextToWaveform", ""),
+)
 
 
 def _automatic(transformers: Any, config: Any) -> torch.nn.Module:
     """The class that is trained most often for a kind of model."""
-    names = ("ForCausalLM", "ForSeq2SeqLM", "ForMaskedLM", "ForImageTextToText", "ForImageClassification", "")
-    for name in names:
+    for name in _HEADS:
         automatic = getattr(transformers, f"AutoModel{name}", None)
         if automatic is not None and type(config) in automatic._model_mapping:
             return automatic.from_config(config)  # type: ignore[no-any-return]
     raise ValueError(f"it has no class for training {type(config).__name__}")
-
-
-def _inputs(model: Any, batch: Batch) -> dict[str, Any]:
-    """The inputs that the model names as its own, in the shapes of the batch."""
-    name = model.main_input_name
-    if name == "pixel_values":
-        size = batch.image_size or _image_size(model.config)
-        channels = getattr(model.config, "num_channels", 3)
-        return {"pixel_values": torch.empty(batch.sequences, channels, *size, device=META)}
-    if name != "input_ids":
-        raise MeasurementError(f"{type(model).__name__} reads {name!r}, whose shape is unknown")
-    if not batch.tokens:
-        raise ArgumentError("expected --seq-len, the tokens per sequence, got none")
-    tokens = torch.zeros(batch.sequences, batch.seq_len, dtype=torch.long, device=META)
-    if not getattr(model.config, "is_encoder_decoder", False):
-        return {"input_ids": tokens}
-    if not batch.source_len:
-        raise ArgumentError("expected --source-len, the tokens that the encoder reads, got none")
-    source = torch.zeros(batch.sequences, batch.source_len, dtype=torch.long, device=META)
-    return {"input_ids": source, "decoder_input_ids": tokens}
-
-
-def _image_size(config: Any) -> tuple[int, int]:
-    size = getattr(config, "image_size", None) or _DEFAULT_IMAGE
-    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -19,6 +19,7 @@ from flopwatch.measure.meta import META
 from flopwatch.measure.watching import StepCounter, storage_of
 
 _MOST_SECONDS = 30.0
+_ALL, _ANY = ("all", "_is_all_true"), ("any", "_is_any_true")
 _READ = torch.ops.aten._local_scalar_dense.default
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
 _FUSED = "_scaled_dot_product_fused_attention_overrideable"
@@ -67,10 +68,15 @@ class MetaCounter(StepCounter):
         """Return the innermost running module."""
         return self._stack[-1]
 
+    def _note(self, operator: Any, tensors: list[torch.Tensor]) -> None:
+        """Note what was not counted, but what is computed of whole numbers alone is no work of the model's."""
+        if any(each.is_meta or each.is_floating_point() for each in tensors):
+            super()._note(operator, tensors)
+
     def _remember(self, name: str, args: tuple[Any, ...], out: Any) -> None:
         """Keep verdicts of `all`, of `any`, and of whether a mask adds up to a number."""
-        if name in ("all", "any"):
-            self._verdicts[storage_of(out)] = name == "all"
+        if name in _ALL or name in _ANY:
+            self._verdicts[storage_of(out)] = name in _ALL
         elif name == "sum" and args[0].dtype == torch.bool:
             self._mask_sums.add(storage_of(out))
         elif name == "eq" and storage_of(args[0]) in self._mask_sums:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import AttentionCore, Contrast, Leaf, Linear, Norm, Product, Vector
+from flopwatch.model.media import Told
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -29,17 +30,20 @@ class Group:
 class Stack:
     """Layers in a row: a few kinds of layer, and for each position which kind stands there.
 
-    With `shared` all positions of a kind use the same parameters, as ALBERT's do.
+    With `shared` all positions of a kind use the same parameters, as ALBERT's do. `start` is the index of the first
+    one where other parts stand between the layers.
     """
 
     name: str
     kinds: tuple[Group, ...]
     pattern: tuple[int, ...]
     shared: bool = False
+    start: int = 0
 
     def positions(self) -> Iterator[tuple[int, int]]:
         """The index of every layer in the module tree, with its kind."""
-        return zip([0] * len(self.pattern) if self.shared else range(len(self.pattern)), self.pattern, strict=True)
+        last = self.start + len(self.pattern)
+        return zip([0] * len(self.pattern) if self.shared else range(self.start, last), self.pattern, strict=True)
 
     def times(self, kind: int) -> int:
         """Return how many positions belong to a kind."""
@@ -85,7 +89,16 @@ class ComponentRow:
     active_parameters: int | None = None
 
 
-Inputs = Literal["tokens", "source and tokens", "images", "images and tokens", "frames and tokens"]
+Inputs = Literal[
+    "tokens",
+    "source and tokens",
+    "images",
+    "images and tokens",
+    "grids and tokens",
+    "frames and tokens",
+    "sounds and tokens",
+    "sounds",
+]
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,7 @@ class Architecture:
     """A model as an ordered tree of components.
 
     `max_seq_len` is the longest sequence that learned positions allow, `None` without such a limit. `inputs` says what
-    a batch of it holds.
+    a batch of it holds, and `told` what of it only values tell, not shapes.
     """
 
     model_type: str
@@ -101,6 +114,7 @@ class Architecture:
     max_seq_len: int | None = None
     inputs: Inputs = "tokens"
     causal: bool = True
+    told: Told | None = None
 
     def leaves(self) -> Iterator[tuple[Leaf, int, int]]:
         """Every leaf with how many times it runs and how many times its parameters exist."""
@@ -109,7 +123,7 @@ class Architecture:
 
     def tokens(self, batch: Batch) -> int:
         """Tokens of a batch, of source and target together; frames of sound and images are none."""
-        return batch.sequences * batch.seq_len if self.inputs == "frames and tokens" else batch.tokens
+        return batch.tokens if self.inputs == "source and tokens" else batch.sequences * batch.seq_len
 
     def parameters(self) -> int:
         """Return the parameters of the whole model; a tied head counts once."""

@@ -168,6 +168,8 @@ class _Walk:
         self._settled[below, kind, flowing] = self.flops - before, again, self._flowing
 
     def _run(self, leaf: Leaf, path: str) -> None:
+        if not leaf.runs(self._batch):
+            return
         trains = self._trainable.anything(leaf, path) and not leaf.no_grad
         weight = trains and self._trainable.weight(leaf, path)
         flows = not self._flowing.isdisjoint(leaf.reads) and not leaf.no_grad

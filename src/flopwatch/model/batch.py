@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Protocol
 
 Span = tuple[int, int]
+Grid = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class Batch:
         source_len: Tokens or frames of each that an encoder reads.
         image_size: Height and width of each image in pixels; by default the config's.
         images: How many images there are; by default one for each sequence.
+        grids: Frames, height and width in patches of each image or video, where their sizes differ.
+        clips: How many sounds there are, each of `source_len` frames; by default one for each sequence.
         documents: Lengths of the documents that are packed into the sequences and do not see each other, in any order;
             empty where each sequence is one document.
 
@@ -32,6 +36,8 @@ class Batch:
     image_size: tuple[int, int] | None = None
     images: int | None = None
     documents: tuple[int, ...] = ()
+    grids: tuple[Grid, ...] = ()
+    clips: int | None = None
 
     def __post_init__(self) -> None:
         sizes = (
@@ -40,7 +46,9 @@ class Batch:
             self.source_len,
             *(self.image_size or ()),
             self.images or 0,
+            self.clips or 0,
             *self.documents,
+            *chain.from_iterable(self.grids),
         )
         if any(size < 0 for size in sizes):
             raise ValueError(f"expected a batch of zero or more tokens, got {self.sequences} x {self.seq_len}")
@@ -55,7 +63,14 @@ class Batch:
     @property
     def image_count(self) -> int:
         """Return the number of images in the batch."""
+        if self.grids:
+            return len(self.grids)
         return self.sequences if self.images is None else self.images
+
+    @property
+    def clip_count(self) -> int:
+        """Return the number of sounds in the batch."""
+        return self.sequences if self.clips is None else self.clips
 
     @property
     def empty(self) -> bool:
@@ -102,8 +117,11 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
-class _Counted:
+class Counted:
+    """Rows that are counted by their spans."""
+
     def spans(self, batch: Batch) -> Iterable[Span]:
+        """Return the lengths of stretches that attend among themselves, and how often each occurs."""
         raise NotImplementedError
 
     def count(self, batch: Batch) -> int:
@@ -112,7 +130,7 @@ class _Counted:
 
 
 @dataclass(frozen=True)
-class Tokens(_Counted):
+class Tokens(Counted):
     """The tokens of a decoder or of a text."""
 
     def spans(self, batch: Batch) -> Iterable[Span]:
@@ -123,7 +141,7 @@ class Tokens(_Counted):
 
 
 @dataclass(frozen=True)
-class Lengthened(_Counted):
+class Lengthened(Counted):
     """Tokens plus a fixed number at every sequence's end, as a convolution padded on both sides computes."""
 
     by: int
@@ -134,7 +152,7 @@ class Lengthened(_Counted):
 
 
 @dataclass(frozen=True)
-class Chunks(_Counted):
+class Chunks(Counted):
     """One row for every chunk of tokens, the last one filled up, and `extra` more for each sequence."""
 
     size: int
@@ -146,7 +164,7 @@ class Chunks(_Counted):
 
 
 @dataclass(frozen=True)
-class Source(_Counted):
+class Source(Counted):
     """What an encoder reads; `stride` frames become one row, the last row may hold fewer."""
 
     stride: int = 1
@@ -157,7 +175,7 @@ class Source(_Counted):
 
 
 @dataclass(frozen=True)
-class Sequences(_Counted):
+class Sequences(Counted):
     """So many rows for each sequence, however long it is: a class token, a pooled state."""
 
     each: int = 1
@@ -171,7 +189,7 @@ Convolution = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Pixels(_Counted):
+class Pixels(Counted):
     """The positions of an image after some convolutions.
 
     Args:
@@ -208,7 +226,7 @@ class Pixels(_Counted):
 
 
 @dataclass(frozen=True)
-class PerImage(_Counted):
+class PerImage(Counted):
     """A fixed number of rows per image, whatever its size."""
 
     each: int = 1

@@ -11,10 +11,11 @@ That wiring is what `backward` needs to tell which gradients a partly frozen mod
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flopwatch.model.batch import TOKENS, Batch, Rows, attended_pairs
+from flopwatch.model.batch import TOKENS, Batch, Rows, Span, attended_pairs
 
 Role = Literal["weight", "head", "router", "patches"]
 
@@ -51,6 +52,10 @@ class Leaf:
         """Parameters that one token meets; fewer than all where tokens are routed."""
         return self.parameters()
 
+    def runs(self, batch: Batch) -> bool:
+        """Whether the part has anything to work on: an image's encoder has nothing where there is no image."""
+        return True
+
     def forward_flops(self, batch: Batch) -> int:
         """FLOPs of one forward pass over the batch; zero by convention for elementwise work and lookups."""
         return 0
@@ -86,6 +91,10 @@ class Linear(Leaf):
         """Count the weight (in * out) and the bias."""
         weight = 0 if self.tied else self.in_features * self.out_features
         return weight + (self.out_features if self.bias else 0)
+
+    def runs(self, batch: Batch) -> bool:
+        """Whether there are rows."""
+        return self.rows.count(batch) > 0
 
     def forward_flops(self, batch: Batch) -> int:
         """Count 2 * rows * in * out FLOPs."""
@@ -169,7 +178,7 @@ class AttentionCore(Leaf):
     """The two products of attention, scores = Q K^T and output = scores V, over the pairs that the mask keeps.
 
     `window` and `chunk` bound how far back a causal query sees; `radius` how far to both sides. The `image_tokens` of
-    one image, next to each other, see each other also forwards. Reads q, k, v.
+    one image, next to each other, see each other also forwards. Reads q, k, v, and what is added to the scores.
     """
 
     heads: int
@@ -188,7 +197,7 @@ class AttentionCore(Leaf):
     def pairs(self, batch: Batch) -> int:
         """Pairs of query and key that the mask keeps, over all sequences."""
         if self.keys is not None:
-            spans = zip(self.rows.spans(batch), self.keys.spans(batch), strict=True)
+            spans = zip(_some(self.rows.spans(batch)), _some(self.keys.spans(batch)), strict=True)
             return sum(count * length * other for (length, count), (other, _) in spans)
         kept = sum(
             count * attended_pairs(length, causal=self.causal, window=self.window, chunk=self.chunk, radius=self.radius)
@@ -202,9 +211,14 @@ class AttentionCore(Leaf):
 
     def backward_flops(self, forward: int, flowing: frozenset[str], trains: bool) -> int:
         """Gradients of Q and K from the scores, of the scores and V from the output, each where one flows."""
-        query, key, value = (name in flowing for name in self.reads)
-        scores, output = query + key, (query or key) + value
+        query, key, value, *added = (name in flowing for name in self.reads)
+        scores, output = query + key, (query or key or any(added)) + value
         return forward // (self.key_dim + self.value_dim) * (self.key_dim * scores + self.value_dim * output)
+
+
+def _some(spans: Iterable[Span]) -> list[Span]:
+    """The spans that occur."""
+    return [span for span in spans if span[1]]
 
 
 @dataclass(frozen=True)

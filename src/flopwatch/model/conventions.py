@@ -17,13 +17,14 @@ from flopwatch.model.architecture import Architecture, ComponentRow
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import AttentionCore, Embedding, Experts, Leaf, Linear, Norm, Vector
 
-Convention = Literal["model", "full", "palm", "6nd", "chinchilla", "megatron", "torchtitan", "macs"]
+Convention = Literal["model", "full", "palm", "palm-hfu", "6nd", "chinchilla", "megatron", "torchtitan", "macs"]
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 DESCRIPTIONS: Mapping[Convention, str] = MappingProxyType(
     {
         "model": "exact: every matrix multiplication, attention over unmasked pairs only, LM head included",
         "full": "exact, but attention over all pairs, masked or not",
         "palm": "6 x parameters + 12 x layers x heads x head size x length per token, full attention",
+        "palm-hfu": "palm with every forward run once more, 4/3 of it: hardware FLOPs as llm-foundry counts them",
         "6nd": "rule of thumb: 6 x parameters x tokens, embeddings included, attention left out",
         "chinchilla": "the paper's appendix F: embeddings and logits as products, softmax, full attention",
         "megatron": "matrix multiplications, attention at half the square, no windows, no router",
@@ -72,7 +73,7 @@ def training_flops(architecture: Architecture, batch: Batch, convention: Convent
         return backward.training_flops(architecture.with_full_attention(), batch)
     if convention == "macs":
         return backward.training_flops(architecture, batch) // 2
-    return 3 * forward_flops(architecture, batch, convention)
+    return (4 if convention == "palm-hfu" else 3) * forward_flops(architecture, batch, convention)
 
 
 def by_convention(architecture: Architecture, batch: Batch) -> dict[str, int]:
@@ -107,7 +108,7 @@ def rows(architecture: Architecture, batch: Batch, convention: Convention) -> li
         return architecture.rows(batch)
     if convention == "full":
         return architecture.with_full_attention().rows(batch)
-    per_parameter = convention in ("palm", "6nd", "torchtitan")
+    per_parameter = convention in ("palm", "palm-hfu", "6nd", "torchtitan")
     if per_parameter and architecture.inputs not in ("tokens", "source and tokens"):
         raise ConfigError(
             f"the {convention} convention counts parameters times tokens, which {architecture.inputs} are not"
@@ -195,6 +196,7 @@ _WEIGHTS: Mapping[Convention, _Weigh] = MappingProxyType(
     {
         "6nd": _six_nd,
         "palm": _palm,
+        "palm-hfu": _palm,
         "torchtitan": _torchtitan,
         "chinchilla": _chinchilla,
         "megatron": _megatron,

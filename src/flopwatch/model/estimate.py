@@ -158,6 +158,7 @@ def estimate(
         trained_parameters=None if everything else tuned.trained_parameters,
         tuning=tuned.words,
         advice=shape_advice(counted, batch, "bf16" if plan is None else plan.dtype) if everything else (),
+        notes=_text_alone(architecture, batch),
     )
     return of_a_run(one, tokens=tokens, samples=samples, plan=plan)
 
@@ -165,6 +166,20 @@ def estimate(
 def _adapters(tuned: FineTuning, forward_flops: int) -> tuple[ComponentRow, ...]:
     added = tuned.adapter_parameters
     return (ComponentRow("adapters", added, forward_flops, added),) if added else ()
+
+
+def _text_alone(architecture: Architecture, batch: Batch) -> tuple[str, ...]:
+    """Say where a model that sees or hears is counted without an image or a sound."""
+    if architecture.inputs == "grids and tokens" and not batch.grids and not (batch.image_size and batch.image_count):
+        return (f"text alone: no image is counted; {_PASS_IMAGES}",)
+    if architecture.inputs == "images and tokens" and not batch.image_count:
+        return ("text alone: no image is counted",)
+    if architecture.inputs == "sounds and tokens" and not (batch.source_len and batch.clip_count):
+        return ("text alone: no sound is counted; pass --source-len, the frames of each",)
+    return ()
+
+
+_PASS_IMAGES = "pass --image-size and --images, how many there are in the batch"
 
 
 def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Plan | None) -> Estimate:
@@ -207,6 +222,8 @@ def _check(architecture: Architecture, batch: Batch) -> None:
             f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}: a"
             f" {architecture.model_type} reads {needs}, so pass --seq-len N, the tokens per sequence"
         )
+    if needs == "grids and tokens" and batch.images and not batch.image_size and not batch.grids:
+        raise ArgumentError(f"expected the size of the {batch.images} images (--image-size), got none")
     if needs in ("source and tokens", "frames and tokens") and not batch.source_len:
         what = "tokens that the encoder reads" if needs == "source and tokens" else "mel frames, 3000 for 30 seconds,"
         raise ArgumentError(f"expected the number of {what} for a {architecture.model_type} (--source-len), got none")

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from flopwatch import units
 from flopwatch.report import waterfall
+from flopwatch.report.points import Point
 from flopwatch.report.render.facts import status_words
-from flopwatch.report.report import Point, Report
+from flopwatch.report.report import Report
 from flopwatch.wandb.online import EndedRun
 
 Form = Literal["percent", "share", "count", "flops", "hours", "kwh", "usd", "seconds", "rate"]

@@ -33,6 +33,8 @@ class ListedRun:
     flops: int | None
     tokens: int | None
     usd: float | None
+    loss: float | None = None
+    validation_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def listed_run(path: Path, report: Report) -> ListedRun:
         flops=report.totals.counts.flops,
         tokens=report.totals.counts.tokens,
         usd=report.usd,
+        loss=report.loss,
+        validation_loss=report.validation_loss,
     )
 
 

@@ -133,6 +133,8 @@ def headline(report: Report) -> list[tuple[str, str]]:
         ("run MFU", _unless_none(report.run_mfu, units.format_percent)),
         ("model FLOPs", _unless_none(report.totals.counts.flops, lambda flops: units.format_si(flops, "FLOPs"))),
         ("tokens", _unless_none(report.totals.counts.tokens, units.format_count)),
+        ("loss", _unless_none(report.loss, units.format_loss)),
+        ("validation loss", _unless_none(report.validation_loss, units.format_loss)),
         ("wall time", units.format_duration(report.wall_seconds)),
         ("device", _device_words(report)),
         ("cost", _unless_none(report.usd, units.format_usd)),

@@ -14,6 +14,7 @@ from flopwatch.report.anomalies import Anomalies, anomalies
 from flopwatch.report.finding import Finding
 from flopwatch.report.findings import Evidence, findings
 from flopwatch.report.inside import Inside, ProfiledSteps, inside, profile_of, rest_shares
+from flopwatch.report.points import Point, losses_of, points_of
 from flopwatch.report.published_mfu import Known, known_mfu
 from flopwatch.report.standings import BudgetStanding, SecondsLeft, seconds_left, standings
 from flopwatch.report.step_losses import step_losses
@@ -28,24 +29,6 @@ REPORT_SCHEMA = 1
 _NO_ANOMALIES, _UNKNOWN_INSIDE = Anomalies(), Inside()
 _NEARLY_ALL = 0.9  # of the parameters
 ReportStatus = Status | Literal["killed", "killed or still running"]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One window in the time line; seconds are since the run's first start, `pauses` what kinds of them were in it."""
-
-    seconds: float
-    step: int
-    mfu: float | None
-    mfu_at_clock: float | None
-    tokens_per_second: float | None
-    total_flops: int | None
-    sm_clock_hz: float | None
-    first: bool
-    throttled_frac: float | None = None
-    budget_fraction: float | None = None
-    pauses: tuple[str, ...] = ()
-    samples_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +78,7 @@ class Report:
     was spent on steps that a restart did again is "lost". `goodput` is the share that went into kept training steps.
     `throttled`, `slow_clock_frac`
     and `tensor_active` are means over the part `telemetry_coverage` of the time in which they were read.
-    `parts` are the waterfall: where the peak of all devices over all wall time went.
+    `parts` are the waterfall: where the peak of all devices over all wall time went. Losses are the last ones known.
     """
 
     run_id: str
@@ -148,6 +131,9 @@ class Report:
     seconds_left: SecondsLeft | None = None
     plan: tuple[PlanLine, ...] = ()
     samples_per_second: float | None = None
+    loss: float | None = None
+    validation_loss: float | None = None
+    lowest_validation_loss: float | None = None
     inside: Inside = _UNKNOWN_INSIDE
     schema: int = REPORT_SCHEMA
 
@@ -160,7 +146,7 @@ def summarize(run: Run, profiled: ProfiledSteps | None = None, profile_note: str
         profiled: The profile of a few of its steps, as `inside.profile_of` returns it.
         profile_note: Why there is none although steps were profiled.
     """
-    first, last = run.segments[0], run.segments[-1]
+    last = run.segments[-1]
     start = last.start
     totals, step, ended_at = standing(last)
     wall_seconds = max(ended_at - start.started_at, 0.0)
@@ -182,7 +168,8 @@ def summarize(run: Run, profiled: ProfiledSteps | None = None, profile_note: str
     steps = inside(windows, start.device, profiled)
     peak = _reached_peak(start.device, means.mean_clock(windows))
     parts = waterfall(run, None if profiled is None else rest_shares(profiled.trace.first, peak))
-    unusual = anomalies(run)
+    unusual, points = anomalies(run), tuple(points_of(run))
+    losses = losses_of(points)
     return Report(
         run_id=start.run_id,
         name=start.name,
@@ -229,7 +216,10 @@ def summarize(run: Run, profiled: ProfiledSteps | None = None, profile_note: str
         kg_co2=_kg_co2(totals, start.kg_co2_per_kwh),
         budgets=standings(last),
         seconds=seconds,
-        points=tuple(_points(run, first.start.started_at)),
+        points=points,
+        loss=losses.training,
+        validation_loss=losses.validation,
+        lowest_validation_loss=losses.lowest_validation,
         events=tuple(event for segment in run.segments for event in segment.events),
         notes=(*run.notes, *(words for words in (clock_words(run), doubt, profile_note) if words)),
         versions=start.versions,
@@ -330,23 +320,3 @@ def _process(segment: Segment, follower: Start | None, seconds: float | None) ->
         sequences=segment.work.sequences if segment.work else None,
         seq_len=segment.work.seq_len if segment.work else None,
     )
-
-
-def _points(run: Run, started_at: float) -> Iterable[Point]:
-    for segment in run.segments:
-        device = segment.start.device
-        for window in segment.windows:
-            yield Point(
-                seconds=window.ended_at - started_at,
-                step=window.step,
-                mfu=metrics.mfu(window, device),
-                mfu_at_clock=metrics.mfu_at_clock(window, device),
-                tokens_per_second=rates.per_second(window.counts.tokens, window.seconds),
-                total_flops=window.totals.counts.flops,
-                sm_clock_hz=window.sm_clock_hz,
-                first=window.first,
-                throttled_frac=window.throttled_frac,
-                budget_fraction=window.budget_fraction,
-                samples_per_second=rates.per_second(window.counts.samples, window.seconds),
-                pauses=tuple(kind for kind, spent in window.pause_seconds.items() if spent > 0),
-            )

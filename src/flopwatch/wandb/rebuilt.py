@@ -158,6 +158,8 @@ def _window(
         seconds_left_low=left["_low"],
         seconds_left_high=left["_high"],
         slowest_rank_ratio=_number(row, "gpu/slowest_rank_ratio"),
+        loss=units.number(row.get("loss/train")),
+        validation_loss=units.number(row.get("loss/validation")),
     )
 
 

@@ -12,10 +12,12 @@ from flopwatch.lightning.counting.counter import Cost, Pattern, Seen, Subject, W
 from flopwatch.lightning.counting.discovery import find_model
 from flopwatch.lightning.counting.lengths import LateLengths
 from flopwatch.measure.results import Measurement
-from flopwatch.model.backward import EVERYTHING, Trainable
+from flopwatch.model.backward import EVERYTHING, Trainable, recomputation, training_flops
 from flopwatch.model.batch import Batch
+from flopwatch.model.families import architecture_of
 from flopwatch.run.counts import Counts
 from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
+from tests.model.families.composites import COMPOSITES
 
 TOKENS = torch.zeros(2, 16, dtype=torch.long)
 PAIR = (TOKENS, TOKENS)
@@ -55,6 +57,18 @@ def test_documents_cost_what_each_would_alone_though_the_code_runs_all():
     assert form().cost(packed).flops == FLOPS_PER_BATCH // 2 - 3 * 64 * 60
     assert form().as_it_runs(packed) == form().as_it_runs(Batch(1, 16))
     assert form().by_convention(packed) == {}
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "mistral3", "lfm2_vl"])
+@pytest.mark.parametrize("trainable", [EVERYTHING, Trainable(frozenset({"model.language_model.embed_tokens.weight"}))])
+def test_images_of_many_sizes_cost_what_each_does(name, trainable):
+    model_type, fields, batches = COMPOSITES[name]
+    architecture = architecture_of({"model_type": model_type, **fields})
+    one = ClosedForm(architecture, "causal", trainable, "non-reentrant")
+    for batch in (*batches, *reversed(batches), replace(batches[0], grids=batches[1].grids[::-1])):
+        flops = training_flops(architecture, batch, trainable)
+        again = recomputation(architecture, batch, "non-reentrant", trainable).flops
+        assert one.cost(batch) == Cost(flops, flops + again)
 
 
 def test_where_checkpointing_is_not_known_hardware_flops_are_not():

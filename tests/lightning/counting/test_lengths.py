@@ -70,8 +70,8 @@ class Late(LengthReading):
 
     arrived = 0
 
-    def __init__(self, mask, positions):
-        super().__init__(mask, positions)
+    def __init__(self, mask, positions, told=None):
+        super().__init__(mask, positions, told)
         Late.made = self.number = getattr(Late, "made", 0) + 1
 
     def ready(self, wait=False):
@@ -116,3 +116,20 @@ def test_lengths_that_cannot_be_read_cost_what_depends_on_them(counter, monkeypa
 def test_a_device_that_cannot_be_asked_without_waiting_is_not_read():
     tokens = torch.zeros(2, 16, dtype=torch.long, device="meta")
     assert reading_of({"input_ids": tokens, "attention_mask": tokens}, packed=False) is None
+
+
+def test_values_that_tell_of_images_are_read_of_masks_the_first_pixel():
+    tokens = torch.zeros(2, 5, dtype=torch.long)
+    masks = torch.zeros(2, 3, 4, 4, dtype=torch.long)
+    masks[0, :2], masks[1, 0] = 1, 1
+    batch = {"input_ids": tokens, "image_grid_thw": torch.tensor([[1, 4, 6]]), "pixel_attention_mask": masks}
+    reading = reading_of(batch, packed=False, told=("image_grid_thw", "video_grid_thw", "pixel_attention_mask"))
+    assert reading.lengths().told == {"image_grid_thw": [[1, 4, 6]], "pixel_attention_mask": [1, 1, 0, 1, 0, 0]}
+    assert reading_of(batch, packed=False) is None
+    assert reading_of({"input_ids": tokens}, packed=False, told=("image_grid_thw",)).lengths().told == {}
+
+
+def test_values_on_a_device_that_would_make_wait_are_not_read():
+    tokens, far = torch.zeros(2, 5, dtype=torch.long), torch.zeros(1, 3, device="meta")
+    reading = reading_of({"input_ids": tokens, "image_grid_thw": far}, packed=False, told=("image_grid_thw",))
+    assert reading.lengths().told is None

@@ -53,7 +53,7 @@ def test_what_is_unknown_is_absent():
 
 
 def test_the_summary_has_totals_and_means_in_the_units_of_its_names():
-    values = summary(healthy())
+    values = summary(healthy(loss=2.5, validation_loss=2.75))
     assert values.pop("verdict").startswith("40% MFU of the datasheet's peak")
     assert values == pytest.approx(
         {
@@ -71,6 +71,8 @@ def test_the_summary_has_totals_and_means_in_the_units_of_its_names():
             "sm_clock_mhz_mean": 1600.0,
             "throttled_frac_mean": 0.25,
             "driver": "580.95.05",
+            "loss_last": 2.5,
+            "validation_loss_last": 2.75,
             "device_hours_total": 70 / 3600,
             "wall_seconds": 35.0,
             "status": "finished",

@@ -96,6 +96,7 @@ FAMILIES = {
     "llama-multi-head": ("llama", "lm", {**TINY, "intermediate_size": 176}),
     "mistral": ("mistral", "lm", {**GATED, "sliding_window": 16}),
     "mistral-global": ("mistral", "lm", {**GATED, "sliding_window": None}),
+    "ministral3": ("ministral3", "lm", {**GATED, "head_dim": 24}),
     "qwen2": ("qwen2", "lm", GATED),
     "qwen2-window": (
         "qwen2",
@@ -159,6 +160,11 @@ FAMILIES = {
         "deepseek_v32",
         "lm",
         {**DEEPSEEK, "index_n_heads": 2, "index_head_dim": 20, "index_topk": 16},
+    ),
+    "minimax_m2": (
+        "minimax_m2",
+        "lm",
+        {**GATED, "head_dim": 24, "intermediate_size": 40, "num_local_experts": 8, "num_experts_per_tok": 2},
     ),
     "gpt_oss": (
         "gpt_oss",
@@ -243,6 +249,12 @@ FAMILIES = {
         | {"shared_expert_intermediate_size": 72},
     ),
     "qwen3_5_text": ("qwen3_5_text", "lm", GDN),
+    "qwen3_5_moe_text": (
+        "qwen3_5_moe_text",
+        "lm",
+        {**GDN, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
+        | {"shared_expert_intermediate_size": 72},
+    ),
     "recurrent_gemma": (
         "recurrent_gemma",
         "lm",
@@ -271,6 +283,18 @@ FAMILIES = {
         "mlm",
         {**PLAIN, "num_hidden_layers": 4, "intermediate_size": 176, "local_attention": 16}
         | {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2},
+    ),
+    "esm": (
+        "esm",
+        "mlm",
+        {**PLAIN, "max_position_embeddings": 130, "position_embedding_type": "rotary", "pad_token_id": 1}
+        | {"mask_token_id": 32},
+    ),
+    "esm-absolute": (
+        "esm",
+        "mlm",
+        {**PLAIN, "max_position_embeddings": 130, "emb_layer_norm_before": True, "pad_token_id": 1}
+        | {"mask_token_id": 32, "position_embedding_type": "absolute"},
     ),
     # encoder-decoders
     "t5": (
@@ -304,6 +328,23 @@ FAMILIES = {
         {"vocab_size": 320, "d_model": 64, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4}
         | {"decoder_attention_heads": 2, "encoder_ffn_dim": 200, "decoder_ffn_dim": 168}
         | {"max_position_embeddings": 128, "pad_token_id": 0, "decoder_start_token_id": 0},
+    ),
+    "mt5": (
+        "mt5",
+        "seq2seq",
+        {"vocab_size": 320, "d_model": 64, "d_kv": 24, "d_ff": 176, "num_layers": 3, "num_heads": 4},
+    ),
+    "umt5": (
+        "umt5",
+        "seq2seq",
+        {"vocab_size": 320, "d_model": 64, "d_kv": 24, "d_ff": 176, "num_layers": 3, "num_heads": 4},
+    ),
+    "m2m_100": (
+        "m2m_100",
+        "seq2seq",
+        {"vocab_size": 320, "d_model": 64, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4}
+        | {"decoder_attention_heads": 2, "encoder_ffn_dim": 200, "decoder_ffn_dim": 168, "encoder_layerdrop": 0.0}
+        | {"max_position_embeddings": 128, "decoder_layerdrop": 0.0},
     ),
     "whisper": (
         "whisper",
@@ -353,28 +394,5 @@ FAMILIES = {
         "image",
         {"image_size": 64, "embedding_size": 16, "hidden_sizes": [16, 24, 32, 48], "depths": [1, 2, 1, 1]}
         | {"layer_type": "basic"},
-    ),
-}
-
-_SMALL_VISION = {**VISION, "hidden_size": 80}
-
-# name: (model_type, fields, tokens that stand for one image)
-COMPOSITES = {
-    "gemma3": (
-        "gemma3",
-        {
-            "text_config": {**GATED, "head_dim": 32, "sliding_window": 16},
-            "vision_config": _SMALL_VISION,
-            "mm_tokens_per_image": 4,
-        },
-        4,
-    ),
-    "llava": (
-        "llava",
-        {
-            "text_config": {"model_type": "llama", **GATED},
-            "vision_config": {"model_type": "clip_vision_model", **_SMALL_VISION, "projection_dim": 48},
-        },
-        16,
     ),
 }

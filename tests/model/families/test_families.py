@@ -17,7 +17,8 @@ from flopwatch.model.backward import training_flops
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import Leaf, Norm
 from flopwatch.model.families import ARCHITECTURES, architecture_of
-from tests.model.families.families import COMPOSITES, FAMILIES, GATED
+from tests.model.families.composites import COMPOSITES
+from tests.model.families.families import FAMILIES, GATED
 from tests.model.families.models import batch_of, build, config_of, inputs_of
 
 pytestmark = pytest.mark.slow
@@ -60,28 +61,6 @@ def test_parameters_equal_the_models_one_by_one(name):
         has_bias = getattr(leaf, "bias", False)
         weight = 0 if getattr(leaf, "tied", None) else found.numel()
         assert weight + (bias.numel() if has_bias else 0) == leaf.parameters(), path
-
-
-@pytest.mark.parametrize("name", COMPOSITES)
-def test_models_with_images_equal_the_counter_on_real_tensors(name):
-    """Their code looks for the image tokens among the ids, so that it needs data."""
-    model_type, fields, tokens = COMPOSITES[name]
-    config = transformers.AutoConfig.for_model(model_type, **fields)
-    model = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="eager")
-    architecture = architecture_of(config).with_full_attention()
-    assert architecture.parameters() == model.num_parameters()
-    model.config.image_token_id = model.model.config.image_token_id = 319
-    for seq_len, images in ((40, 2), (64, 4)):
-        ids = torch.ones(2, seq_len, dtype=torch.long)
-        for image in range(images // 2):
-            ids[:, 2 + image * (tokens + 2) :][:, :tokens] = 319
-        inputs = {"input_ids": ids, "pixel_values": torch.zeros(images, 3, 32, 32), "use_cache": False}
-        if model_type == "gemma3":
-            inputs["token_type_ids"] = (ids == 319).long()
-        measured = measure(model, real_data=True, **inputs)
-        batch = Batch(2, seq_len, image_size=(32, 32), images=images)
-        assert measured.forward_flops == architecture.forward_flops(batch)
-        assert measured.training_flops == training_flops(architecture, batch)
 
 
 def test_the_tokens_of_one_image_see_each_other_forwards():

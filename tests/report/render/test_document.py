@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from flopwatch.report.points import Point
 from flopwatch.report.render.document import TIME_LINE, WHAT_TO_DO, Bar, Section, sections
-from flopwatch.report.report import Counted, PlanLine, Point
+from flopwatch.report.report import Counted, PlanLine
 from flopwatch.report.waterfall import Part
 from flopwatch.run.records import Event
 from tests.report.render.test_facts import healthy
@@ -26,6 +27,19 @@ def test_sections_that_have_nothing_to_say_are_left_out_and_the_rest_is_in_order
 def test_a_column_is_of_numbers_if_all_its_cells_are():
     rows = (("1", "5", "5.1%", "n/a"), ("2", "words", "★ $5.00", "-3"))
     assert Section("", rows, ("",) * 4).numeric == (False, False, True, True)
+
+
+def test_losses_have_their_lowest_and_their_last_and_bars_between_start_and_end():
+    points = [
+        Point(float(step), step, None, None, None, None, None, False, loss=loss)
+        for step, loss in enumerate((4.0, 2.0, 3.0), 1)
+    ]
+    points[1] = replace(points[1], validation_loss=2.5)
+    assert of(healthy(points=tuple(points)), "Loss").rows == (
+        ("training loss", "2", "3", "█▁▅"),
+        ("validation loss", "2.5", "2.5", "even"),
+    )
+    assert of(healthy(), "Loss") is None
 
 
 def test_budgets_are_named():

@@ -39,7 +39,7 @@ def test_the_chart_can_be_heard():
 
 
 def test_every_line_and_area_has_a_legend_and_areas_are_closed():
-    dashed = Line("expected", "reference", ((0.0, 0.0), (100.0, 0.4)), dashed=True)
+    dashed = Line("expected", "reference", ((0.0, 0.0), (100.0, 0.4)), style="dashed")
     area = Area("80% interval", "mfu", ((0.0, 0.0), (50.0, 0.4), (100.0, 0.4)))
     (drawn,) = drawings(Stack((Chart("B", "share", (LINE, dashed), 100.0, 0.4, areas=(area,)),)))
     assert [(key.name, key.tone) for key in drawn.keys] == [

@@ -35,6 +35,15 @@ def test_the_headline_by_hand():
     ]
 
 
+def test_losses_are_told_where_they_are_known():
+    report = healthy(loss=2.31449, validation_loss=2.45)
+    assert ("loss", "2.314") in facts.headline(report)
+    assert ("validation loss", "2.45") in facts.headline(report)
+    assert facts.loss_words(report) == "loss 2.314, validation 2.45"
+    assert facts.loss_words(healthy(validation_loss=2.45)) == "validation 2.45"
+    assert facts.loss_words(healthy()) == ""
+
+
 def test_without_an_mfu_the_headline_has_the_pace_and_no_rows_of_nothing():
     images = totals(flops=None, tokens=None, samples=840)
     report = healthy(mfu=None, run_mfu=None, totals=images, tokens_per_second=None, samples_per_second=40.0)

@@ -23,6 +23,14 @@ def test_a_long_path_loses_its_beginning_where_there_is_no_room():
     assert f"{'x' * 90}/tail/run-2.jsonl" in render_text([long], 200)
 
 
+def test_a_loss_is_shown_where_no_path_is_cut_for_it():
+    trained = ListedRun(**{**vars(RUN), "loss": 2.31449})
+    assert render_text([trained], 80).splitlines()[2].split()[-1] == "2.314"
+    long = ListedRun(**{**vars(trained), "path": Path("runs/2026-01-01-of-a-large-model/run.jsonl")})
+    assert "loss" not in render_text([long, trained], 80)
+    assert "2.314" in render_text([long, trained], 100)
+
+
 def test_a_run_that_recorded_no_end_is_explained_once():
     killed = ListedRun(**{**vars(RUN), "status": "killed or still running"})
     shown = render_text([killed, killed], 80)

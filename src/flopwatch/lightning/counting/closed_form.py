@@ -17,16 +17,18 @@ from flopwatch.lightning.counting.shapes import get, has_pairs_of_its_own, sampl
 from flopwatch.model import backward, conventions
 from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
 from flopwatch.model.backward import Checkpointing, Trainable
-from flopwatch.model.batch import Batch
+from flopwatch.model.batch import Batch, Grid
 from flopwatch.model.components import Product
 from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Verification, Work
 
 _NO_SHAPE = "the shape of a batch is unknown; FLOPs and tokens are unknown from here on"
+_NO_SIZES = "the sizes of a batch's images cannot be read; FLOPs and tokens are unknown from here on"
 _OWN_MASK = (
     "the batch masks attention pair by pair, or by cu_seqlens alone, which flopwatch does not read, so all pairs of"
     " mask tensors count"
 )
+_MOST_SHAPES = 10_000
 # Their classes in Hugging Face do not read from position ids where a document begins.
 _NO_DOCUMENTS = frozenset(
     (
@@ -63,18 +65,34 @@ class ClosedForm:
             and not any(isinstance(leaf, Product) for leaf, _, _ in architecture.leaves())
         )
         self._costs: dict[Batch, Cost] = {}
+        self._first_grid: Grid | None = None
 
     def cost(self, shape: Batch) -> Cost:
         """What a shape costs; of packed documents the sum of what each would alone."""
+        if shape.grids:
+            return self._with_images(shape)
         if not shape.documents:
             return self._cost(shape)
         each = [self._cost(Batch(1, length)) for length in shape.documents]
         known = [cost.hardware_flops for cost in each if cost.hardware_flops is not None]
         return Cost(sum(cost.flops for cost in each), sum(known) if len(known) == len(each) else None)
 
+    def _with_images(self, shape: Batch) -> Cost:
+        """What a shape costs with images of many sizes: each size is worked out once, since images add up."""
+        self._first_grid = self._first_grid or shape.grids[0]
+        alone = replace(shape, sequences=1, seq_len=1, grids=(self._first_grid,))
+        known = self._cost(replace(shape, grids=(self._first_grid,)))
+        one = self._cost(alone)
+        for grid, times in ((self._first_grid, -1), *((grid, 1) for grid in shape.grids)):
+            more = self._cost(replace(alone, grids=(self._first_grid, grid)))
+            known = Cost(known.flops + times * (more.flops - one.flops), _added(known, more, one, times))
+        return known
+
     def _cost(self, shape: Batch) -> Cost:
         cost = self._costs.get(shape)
         if cost is None:
+            if len(self._costs) >= _MOST_SHAPES:
+                self._costs.clear()
             flops = backward.training_flops(self.architecture, shape, self.trainable)
             hardware = None
             if self.checkpointing is not None:
@@ -119,6 +137,12 @@ class ClosedForm:
         if added:
             rows.append(ComponentRow("adapters", adapter_parameters, added))
         return tuple(rows)
+
+
+def _added(known: Cost, more: Cost, one: Cost, times: int) -> int | None:
+    if known.hardware_flops is None or more.hardware_flops is None or one.hardware_flops is None:
+        return None
+    return known.hardware_flops + times * (more.hardware_flops - one.hardware_flops)
 
 
 class ClosedFormCounter:
@@ -191,10 +215,31 @@ class ClosedFormCounter:
     def _stated_at_first(self, batch: Any) -> Batch:
         if self._subject.attention == "causal" and has_pairs_of_its_own(batch):
             raise ConfigError(_OWN_MASK)
-        stated = self._shape(batch)
+        stated = self._told_of(batch, self._shape(batch))
         if stated is None or stated.empty:
             raise ConfigError("found no model input in the batch; pass FlopWatch(batch_shape=...)")
         return stated
+
+    def _told_of(self, batch: Any, shape: Batch | None) -> Batch | None:
+        """The shape with what a batch's values tell of it; waits for a watched batch's values, for a second at most."""
+        if shape is None or not self._told:
+            return shape
+        reading = reading_of(batch, packed=False, told=self._told)
+        if reading is None or not reading.ready(wait=True):
+            return None
+        return self._with_told(shape, reading.lengths())
+
+    @property
+    def _told(self) -> tuple[str, ...]:
+        """Names of the tensors whose values tell what a batch holds, unless the user's function does."""
+        told = self._found.architecture.told
+        return () if told is None or self._subject.reader.is_users else told.names
+
+    def _with_told(self, shape: Batch, lengths: Lengths) -> Batch | None:
+        told = self._found.architecture.told
+        if not self._told or told is None:
+            return shape
+        return None if lengths.told is None else told.applied(shape, lengths.told)
 
     def _refuse_unless_sure(self, batch: Any, why: str) -> None:
         if not self._subject.reader.is_sure(batch):
@@ -246,13 +291,21 @@ class ClosedFormCounter:
             )
             return Counts(samples=shape.sequences)
         amounts = self._subject.late.amounts(
-            batch, lambda lengths: self._amounts(form, shape, lengths, alone), packed=self._packed
+            batch,
+            lambda lengths: self._amounts(form, shape, lengths, alone),
+            packed=self._packed,
+            told=self._told,
         )
         if like is not None:
             self._known[like] = amounts
         return amounts
 
     def _amounts(self, form: ClosedForm, shape: Batch, lengths: Lengths, alone: bool) -> Counts:
+        told = self._with_told(shape, lengths)
+        if told is None:
+            self._subject.warnings.say(_NO_SIZES)
+            return replace(UNKNOWN, samples=shape.sequences)
+        shape = told
         if lengths.documents is not None and sum(lengths.documents) == shape.tokens:
             shape = Batch(shape.sequences, shape.seq_len, documents=lengths.documents)
         tokens, cost = form.architecture.tokens(shape) or None, form.forward_cost(shape) if alone else form.cost(shape)
@@ -274,10 +327,10 @@ class ClosedFormCounter:
         return training.parameters in self._forms
 
     def cost(self, batch: Any, training: Pattern) -> Cost | None:
-        """Return what a batch costs that is no forward pass alone and of no packed documents."""
+        """Return what a batch costs; unknown for a forward pass alone, and where values of the batch have to be read."""
         form, shape = self._form(training), self._shape(batch)
         documents = self._packed and isinstance(get(batch, "position_ids"), torch.Tensor)
-        if shape is None or shape.empty or documents or self._is_forward_only(training):
+        if shape is None or shape.empty or documents or self._told or self._is_forward_only(training):
             return None
         return replace(form.cost(shape), forward_flops=form.forward_flops(shape))
 
@@ -287,7 +340,7 @@ class ClosedFormCounter:
         Raises:
             ConfigError: As `count`.
         """
-        shape = self._shape(batch)
+        shape = self._told_of(batch, self._shape(batch))
         if shape is None or shape.empty:
             return None
         self._packed = self._packed and not _keeps_documents_back(batch, seen)

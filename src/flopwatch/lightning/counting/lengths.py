@@ -1,10 +1,10 @@
-"""Real lengths inside of a batch, padding and packed documents, read without ever waiting for the device."""
+"""What only a batch's values tell, read without ever waiting for the device: padding, documents, sizes of images."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,10 +20,14 @@ _READABLE = ("cpu", "cuda")  # of others torch cannot tell whether a copy has ar
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens that are no padding, and the lengths of packed documents; `None` where the batch does not say."""
+    """Tokens that are no padding, and the lengths of packed documents; `None` where the batch does not say.
+
+    `told` are the values of the tensors that were asked for, of those that are there; `None` where they were not read.
+    """
 
     useful_tokens: int | None = None
     documents: tuple[int, ...] | None = None
+    told: Mapping[str, Sequence[Any]] | None = None
 
 
 class LengthReading:
@@ -35,11 +39,15 @@ class LengthReading:
     Args:
         mask: An attention mask, one where there is a token.
         positions: Position ids, which begin anew with every packed document.
+        told: Small tensors whose values are wanted, or lists in their place; `None` where they cannot be read.
     """
 
-    def __init__(self, mask: torch.Tensor | None, positions: torch.Tensor | None) -> None:
+    def __init__(
+        self, mask: torch.Tensor | None, positions: torch.Tensor | None, told: Mapping[str, Any] | None = None
+    ) -> None:
         self._mask, self._positions = _to_host(mask), _to_host(positions)
-        on_cuda = any(each is not None and each.is_cuda for each in (mask, positions))
+        self._told = None if told is None else {name: _to_host(each) for name, each in told.items()}
+        on_cuda = any(getattr(each, "is_cuda", False) for each in (mask, positions, *(told or {}).values()))
         self._event = torch.cuda.Event() if on_cuda else None
         if self._event is not None:
             self._event.record()
@@ -56,11 +64,16 @@ class LengthReading:
     def lengths(self) -> Lengths:
         """Return the values; call only once they are ready."""
         useful = None if self._mask is None else int((self._mask != 0).sum())
-        return Lengths(useful, None if self._positions is None else documents_of(self._positions))
+        told = None if self._told is None else {name: _listed(each) for name, each in self._told.items()}
+        return Lengths(useful, None if self._positions is None else documents_of(self._positions), told)
 
 
-def _to_host(tensor: torch.Tensor | None) -> torch.Tensor | None:
-    if tensor is None or not tensor.is_cuda:
+def _listed(values: Any) -> list[Any]:
+    return values.tolist() if isinstance(values, torch.Tensor) else list(values)
+
+
+def _to_host(tensor: Any) -> Any:
+    if not isinstance(tensor, torch.Tensor) or not tensor.is_cuda:
         return tensor
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return host.copy_(tensor.detach(), non_blocking=True)
@@ -79,24 +92,41 @@ def documents_of(positions: torch.Tensor) -> tuple[int, ...] | None:
     return tuple(starts.diff().tolist())
 
 
-def reading_of(batch: Any, *, packed: bool) -> LengthReading | None:
-    """Begin to read the lengths in a batch, `None` where it says nothing about them or reading would wait.
+def reading_of(batch: Any, *, packed: bool, told: Sequence[str] = ()) -> LengthReading | None:
+    """Begin to read what a batch's values tell, `None` where it says nothing of the kind or reading would wait.
 
     Args:
         batch: As the DataLoader gave it, on the device.
         packed: Whether position ids tell documents apart, as Hugging Face's models take them where no attention mask
             is given.
+        told: Names of tensors whose values are wanted.
     """
     if not isinstance(batch, Mapping) and not hasattr(batch, "input_ids"):
         return None
     tokens, mask, positions = (get(batch, name) for name in ("input_ids", "attention_mask", "position_ids"))
     if not is_tokens(tokens) or tokens.device.type not in _READABLE:
         return None
+    values = _wanted(batch, told) if told else None
     if isinstance(mask, torch.Tensor):
-        return LengthReading(mask, None) if mask.shape == tokens.shape else None
+        reads_mask = mask.shape == tokens.shape
+        return LengthReading(mask if reads_mask else None, None, values) if reads_mask or told else None
     if not packed or not is_tokens(positions) or positions.shape != tokens.shape:
+        return LengthReading(None, None, values) if told else None
+    return LengthReading(None, positions, values)
+
+
+def _wanted(batch: Any, names: Sequence[str]) -> Mapping[str, Any] | None:
+    """The tensors of these names, of masks the first pixel of each image; `None` if one is of an unreadable device."""
+    found = {name: each for name in names if (each := get(batch, name)) is not None}
+    tensors = [each for each in found.values() if isinstance(each, torch.Tensor)]
+    if any(each.device.type not in _READABLE for each in tensors):
         return None
-    return LengthReading(None, positions)
+    return {name: _small(each) for name, each in found.items()}
+
+
+def _small(values: Any) -> Any:
+    masks = isinstance(values, torch.Tensor) and values.dim() > 2
+    return values[..., 0, 0].flatten() if masks else values
 
 
 class LateLengths:
@@ -106,15 +136,18 @@ class LateLengths:
         self._apart = Apart()
         self._pending: deque[tuple[LengthReading, Callable[[Lengths], Counts]]] = deque()
 
-    def amounts(self, batch: Any, amounts_of: Callable[[Lengths], Counts], *, packed: bool) -> Counts:
+    def amounts(
+        self, batch: Any, amounts_of: Callable[[Lengths], Counts], *, packed: bool, told: Sequence[str] = ()
+    ) -> Counts:
         """Work of a batch, by its lengths; where they are late, nothing yet, and the work comes out of `settle`.
 
         Args:
             batch: As the DataLoader gave it, on the device.
             amounts_of: From lengths to work.
             packed: Whether position ids tell documents apart.
+            told: Names of tensors whose values are wanted.
         """
-        reading = reading_of(batch, packed=packed)
+        reading = reading_of(batch, packed=packed, told=told)
         if reading is None:
             return amounts_of(Lengths())
         if reading.ready() and not self._pending:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
@@ -20,7 +22,8 @@ def get(values: Any, name: str) -> Any:
 
 def shape_of(batch: Any, inputs: Inputs = "tokens") -> Batch | None:
     """Return what a batch feeds a model with such inputs, or `None` if that is unknown."""
-    return _READERS[inputs](batch)
+    reader = _READERS.get(inputs)
+    return None if reader is None else reader(batch)
 
 
 def image_batch(images: torch.Tensor) -> Batch:
@@ -50,10 +53,43 @@ def _images(batch: Any) -> Batch | None:
 
 
 def _images_and_tokens(batch: Any) -> Batch | None:
-    texts, images = _tokens(batch), _images(batch)
-    if texts is None or images is None:
+    """Text with images or tiles; in a row for each sequence they may be filled up, which only values tell."""
+    texts, pixels = _tokens(batch), get(batch, "pixel_values") if hasattr(batch, "keys") else None
+    if texts is None:
         return None
-    return Batch(texts.sequences, texts.seq_len, image_size=images.image_size, images=images.sequences)
+    if pixels is None:
+        return replace(texts, images=0) if _is_text_alone(batch) else None
+    if not isinstance(pixels, torch.Tensor) or pixels.dim() not in (4, 5) or not pixels.is_floating_point():
+        return None
+    *several, _, height, width = pixels.shape
+    return replace(texts, image_size=(int(height), int(width)), images=prod(several))
+
+
+def _grids_and_tokens(batch: Any) -> Batch | None:
+    """Text with patches of images; how many of which sizes only values tell."""
+    texts, pixels = _tokens(batch), get(batch, "pixel_values") if hasattr(batch, "keys") else None
+    if texts is None or (pixels is None and not _is_text_alone(batch, "pixel_values_videos")):
+        return None
+    padded = int(pixels.shape[1]) if isinstance(pixels, torch.Tensor) and pixels.dim() == 3 else 0
+    return replace(texts, images=0, source_len=padded)
+
+
+def _sounds_and_tokens(batch: Any) -> Batch | None:
+    """Text with frames of sounds."""
+    texts, frames = _tokens(batch), get(batch, "input_features") if hasattr(batch, "keys") else None
+    if texts is None or (frames is None and not _is_text_alone(batch)):
+        return None
+    if frames is None:
+        return replace(texts, clips=0)
+    if not isinstance(frames, torch.Tensor) or frames.dim() != 3:
+        return None
+    return replace(texts, clips=int(frames.shape[0]), source_len=int(frames.shape[2]))
+
+
+def _is_text_alone(batch: Any, *known: str) -> bool:
+    """Whether no tensor in a batch could be an image or a sound under a name of its own."""
+    values = (each for name, each in batch.items() if name not in known) if isinstance(batch, Mapping) else ()
+    return not any(isinstance(each, torch.Tensor) and each.is_floating_point() and each.dim() > 2 for each in values)
 
 
 def _targets(batch: Any) -> Batch | None:
@@ -83,6 +119,8 @@ _READERS: Mapping[Inputs, Callable[[Any], Batch | None]] = {
     "source and tokens": _source_and_tokens,
     "images": _images,
     "images and tokens": _images_and_tokens,
+    "grids and tokens": _grids_and_tokens,
+    "sounds and tokens": _sounds_and_tokens,
     "frames and tokens": _frames_and_tokens,
 }
 

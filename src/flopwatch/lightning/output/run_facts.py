@@ -97,6 +97,8 @@ def summary(report: Report) -> dict[str, float | str | None]:
         "throttled_frac_mean": report.throttled_frac,
         "driver": None if report.hardware is None else report.hardware.driver,
         "device_hours_total": totals.device_seconds / units.SECONDS_PER_HOUR,
+        "loss_last": report.loss,
+        "validation_loss_last": report.validation_loss,
         "wall_seconds": report.wall_seconds,
         "status": report.status,
         "verdict": " ".join(verdict(report)) or None,

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
-from flopwatch.errors import ConfigError, UnknownModelError
+from flopwatch.errors import UnknownModelError
 from flopwatch.model.architecture import Architecture
 from flopwatch.model.families import (
-    composite,
+    audio,
     contrastive,
     convnets,
-    deepseek,
     encoders,
-    gemma,
-    gpt,
-    hybrids,
-    llama,
-    moe,
-    plain,
-    recurrent,
+    grid_towers,
     seq2seq,
-    ssm,
+    tile_towers,
     vision,
 )
 from flopwatch.model.families.config import Fields, read_mapping
+from flopwatch.model.families.heads import with_head
+from flopwatch.model.families.text_models import DECODERS, Builder
 from flopwatch.units import quoted
 
-Builder = Callable[[Fields], Architecture]
 _LONGEST_LIST = 200
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _MASKED = ("ForMaskedLM",)
 _SEQ2SEQ = ("ForConditionalGeneration", "MTModel")
+_JOINED = ("ForConditionalGeneration",)
 _IMAGES = ("ForImageClassification",)
 
 
@@ -43,30 +38,24 @@ def _table(endings: tuple[str, ...], *builders: Builder) -> dict[str, tuple[Buil
 # model_type: what builds it, and how the names of the Hugging Face classes end that it describes.
 _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
     {
-        **_table(_CAUSAL, gpt.gpt2, gpt.gpt_neox, gpt.gptj, gpt.gpt_neo, gpt.codegen, gpt.gpt_bigcode, gpt.opt),
-        **_table(
-            _CAUSAL, plain.bloom, plain.mpt, plain.falcon, plain.phi, plain.persimmon, plain.starcoder2, plain.nemotron
-        ),
-        **_table(_CAUSAL, plain.nanochat, llama.llama, llama.mistral, llama.qwen2, llama.qwen3, llama.phi3),
-        **_table(_CAUSAL, llama.stablelm, llama.olmo, llama.olmo2, llama.olmo3, llama.cohere, llama.cohere2),
-        **_table(_CAUSAL, llama.granite, llama.smollm3, llama.glm, llama.glm4, llama.exaone4, llama.seed_oss),
-        **_table(_CAUSAL, gemma.gemma, gemma.gemma2, gemma.gemma3_text),
-        **_table(_CAUSAL, moe.mixtral, moe.qwen2_moe, moe.qwen3_moe, moe.olmoe, moe.granitemoe, moe.phimoe),
-        **_table(_CAUSAL, moe.gpt_oss, moe.llama4_text, moe.glm4_moe, moe.ernie4_5_moe),
-        **_table(_CAUSAL, deepseek.deepseek_v2, deepseek.deepseek_v3, deepseek.deepseek_v32),
-        **_table(_CAUSAL, ssm.mamba, ssm.falcon_mamba, ssm.mamba2, hybrids.jamba, hybrids.bamba, hybrids.falcon_h1),
-        **_table(_CAUSAL, hybrids.nemotron_h, hybrids.granitemoehybrid),
-        **_table(_CAUSAL, recurrent.qwen3_next, recurrent.qwen3_5_text, recurrent.minimax, recurrent.recurrent_gemma),
-        **_table(_CAUSAL, recurrent.lfm2, recurrent.rwkv),
+        **{name: (builder, _CAUSAL) for name, builder in DECODERS.items()},
         **_table(_MASKED, encoders.bert, encoders.roberta, encoders.distilbert, encoders.albert, encoders.electra),
-        **_table(_MASKED, encoders.modernbert),
+        **_table(_MASKED, encoders.modernbert, encoders.esm),
+        **_table(_JOINED, audio.qwen2_audio, audio.voxtral),
         **_table(_SEQ2SEQ, seq2seq.t5, seq2seq.bart, seq2seq.pegasus, seq2seq.marian, seq2seq.whisper),
+        **_table(_SEQ2SEQ, seq2seq.mt5, seq2seq.umt5, seq2seq.m2m_100),
         **_table(_IMAGES, vision.vit, vision.deit, vision.dinov2, convnets.swin, convnets.convnext, convnets.resnet),
-        **_table(_SEQ2SEQ, composite.gemma3, composite.llava),
+        **_table(_JOINED, tile_towers.gemma3, tile_towers.llava, tile_towers.llava_next, tile_towers.llava_onevision),
+        **_table(_JOINED, tile_towers.paligemma, tile_towers.internvl, tile_towers.idefics3, tile_towers.smolvlm),
+        **_table(
+            _JOINED, tile_towers.aya_vision, tile_towers.cohere2_vision, tile_towers.deepseek_vl, tile_towers.llama4
+        ),
+        **_table(_JOINED, grid_towers.mistral3, grid_towers.lfm2_vl),
+        **_table(_JOINED, grid_towers.qwen2_vl, grid_towers.qwen2_5_vl, grid_towers.qwen3_vl, grid_towers.qwen3_vl_moe),
+        **_table(_JOINED, grid_towers.qwen3_5, grid_towers.qwen3_5_moe, grid_towers.glm4v, grid_towers.glm4v_moe),
         **_table(("Model",), vision.dinov3_vit, contrastive.clip, contrastive.siglip),
         **_table((), vision.dit),
         "xlm-roberta": (encoders.roberta, _MASKED),
-        "kimi_k2": (deepseek.deepseek_v3, _CAUSAL),
     }
 )
 ARCHITECTURES: Mapping[str, Builder] = MappingProxyType({name: builder for name, (builder, _) in _FAMILIES.items()})
@@ -92,8 +81,13 @@ def architecture_of(source: object) -> Architecture:
     if model_type not in ARCHITECTURES:
         raise _unknown(model_type, values)
     builder, endings = _FAMILIES[model_type]
-    _check_task(model_type, values, endings)
-    return builder(Fields(model_type, values))
+    fields, name = Fields(model_type, values), _class_of(values)
+    if not name or not endings or name.endswith(endings):
+        return builder(fields)
+    other = with_head(fields, builder(fields), name)
+    if other is None:
+        raise _another_head(model_type, name, endings)
+    return other
 
 
 def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError:
@@ -102,15 +96,12 @@ def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError
     if isinstance(inner, Mapping) and inner.get("model_type") in ARCHITECTURES:
         return UnknownModelError(
             f"model_type {quoted(model_type)} combines several models in a way that has no closed form; to count the"
-            f" text model only, pass its 'text_config' ({inner['model_type']})",
-            measurable=False,
+            f" text model only, pass its 'text_config' ({inner['model_type']})"
         )
     if len(parts) > 1:
         return UnknownModelError(
             f"model_type {quoted(model_type)} combines several models ({', '.join(parts)[:_LONGEST_LIST]}) in a way"
-            " that"
-            " has no closed form",
-            measurable=False,
+            " that has no closed form"
         )
     close = difflib.get_close_matches(model_type, ARCHITECTURES, n=3)
     known = (
@@ -121,10 +112,14 @@ def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError
     return UnknownModelError(f"no closed form for model_type {quoted(model_type)}; {known}")
 
 
-def _check_task(model_type: str, values: Mapping[str, object], endings: tuple[str, ...]) -> None:
+def _class_of(values: Mapping[str, object]) -> str:
+    """The Hugging Face class that a config names; the first, if several."""
     classes = values.get("architectures")
-    if isinstance(classes, (list, tuple)) and classes and endings and not str(classes[0]).endswith(endings):
-        raise ConfigError(
-            f"the {model_type} config is for {str(classes[0])[:_LONGEST_LIST]}, which has no closed form;"
-            f" to count the class that ends in {' or '.join(endings)} instead, remove 'architectures' from the config"
-        )
+    return str(classes[0])[:_LONGEST_LIST] if isinstance(classes, (list, tuple)) and classes else ""
+
+
+def _another_head(model_type: str, name: str, endings: tuple[str, ...]) -> UnknownModelError:
+    return UnknownModelError(
+        f"the {model_type} config is for {name}, which has no closed form; to count the class that ends in"
+        f" {' or '.join(endings)} instead, remove 'architectures' from the config"
+    )

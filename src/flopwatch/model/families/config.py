@@ -16,6 +16,8 @@ from flopwatch.units import quoted
 _LARGEST_DIMENSION = 2**40
 _MOST_LAYERS = 10_001
 _LARGEST_FILE_BYTES = 16 * 2**20
+_COUNTED = ("layer", "depth", "block", "expert", "label", "stage")
+_MEASURED = ("size", "dim", "rank", "width", "token", "length", "position", "_id", "stride", "window")
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,15 @@ class Fields:
         )
 
 
+def counts_objects(name: str) -> bool:
+    """Whether a field says how many layers, experts or labels there are, not how large they are."""
+    return any(word in name for word in _COUNTED) and not any(word in name for word in _MEASURED)
+
+
 def _limit(name: str) -> int:
     """What a field must be below; every layer is a component of its own, so there are fewer of them."""
-    return _MOST_LAYERS if "layer" in name or "depth" in name else _LARGEST_DIMENSION
+    layers = counts_objects(name) and ("layer" in name or "depth" in name)
+    return _MOST_LAYERS if layers else _LARGEST_DIMENSION
 
 
 def _all(values: object) -> Sequence[object]:

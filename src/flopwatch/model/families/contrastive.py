@@ -10,6 +10,7 @@ from flopwatch.model.families.config import Fields
 from flopwatch.model.families.encoders import attention, needs_mapping
 from flopwatch.model.families.vision import encoder, patches, positions, projection, with_patch
 
+PER_IMAGE = PerImage()
 _CLIP_QKVO = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
@@ -44,7 +45,7 @@ def clip_vision(fields: Fields, path: str) -> tuple[Component, ...]:
         projection(fields, f"{path}.embeddings.patch_embedding", hidden, grid, bias=False, stream="image"),
         _position_table(fields, f"{path}.embeddings", hidden, 1),
         _stream_norm(f"{path}.pre_layrnorm", hidden),
-        _tower(fields, path, hidden, grid, "image"),
+        transformer(fields, path, hidden, grid, "image"),
         _stream_norm(f"{path}.post_layernorm", hidden),
     )
 
@@ -57,9 +58,9 @@ def siglip_vision(fields: Fields, path: str) -> tuple[Component, ...]:
     return (
         projection(fields, f"{path}.embeddings.patch_embedding", hidden, grid, stream="image"),
         _position_table(fields, f"{path}.embeddings", hidden, 0),
-        _tower(fields, path, hidden, grid, "image"),
+        transformer(fields, path, hidden, grid, "image"),
         _stream_norm(f"{path}.post_layernorm", hidden),
-        *([Group(f"{path}.head", _pooling(fields, f"{path}.head", hidden, grid))] if pooled else []),
+        *([pooling(fields, f"{path}.head", hidden, grid)] if pooled else []),
     )
 
 
@@ -77,11 +78,12 @@ def _text_tower(fields: Fields, hidden: int, *, causal: bool, positions: int) ->
     return (
         Embedding(f"{path}.token_embedding", fields.size("vocab_size"), hidden, words=True, reads=()),
         Embedding(f"{path}.position_embedding", rows, hidden, reads=()),
-        _tower(fields, "text_model", hidden, TOKENS, "x", causal=causal),
+        transformer(fields, "text_model", hidden, TOKENS, "x", causal=causal),
     )
 
 
-def _tower(fields: Fields, name: str, hidden: int, rows: Rows, stream: str, *, causal: bool = False) -> Component:
+def transformer(fields: Fields, name: str, hidden: int, rows: Rows, stream: str, *, causal: bool = False) -> Component:
+    """Layers as CLIP's and SigLIP's are."""
     heads, inner = fields.size("num_attention_heads"), fields.size("intermediate_size")
     layer = (
         Norm("layer_norm1", hidden, bias=True, reads=(stream,), writes=stream),
@@ -125,7 +127,12 @@ def siglip(fields: Fields) -> Architecture:
     )
 
 
-def _pooling(fields: Fields, path: str, hidden: int, grid: Rows) -> tuple[Component, ...]:
+def pooling(fields: Fields, path: str, hidden: int, grid: Rows, one: Rows = PER_IMAGE) -> Group:
+    """Build the head that pools an image's tokens to `one` row."""
+    return Group(path, _pooling(fields, path, hidden, grid, one))
+
+
+def _pooling(fields: Fields, path: str, hidden: int, grid: Rows, one: Rows) -> tuple[Component, ...]:
     """One learned query per image attends to its tokens; then an MLP on the result."""
     heads = fields.size("num_attention_heads")
     head_dim = blocks.split_heads(fields, hidden, heads)
@@ -135,7 +142,7 @@ def _pooling(fields: Fields, path: str, hidden: int, grid: Rows) -> tuple[Compon
         hidden,
         False,
         f"{path}.attention.in_proj_weight",
-        PerImage(),
+        one,
         reads=("probe",),
         writes="q",
         bare=True,
@@ -151,22 +158,18 @@ def _pooling(fields: Fields, path: str, hidden: int, grid: Rows) -> tuple[Compon
         writes="kv",
         bare=True,
     )
-    core = AttentionCore(
-        "core", heads, head_dim, head_dim, causal=False, rows=PerImage(), keys=grid, reads=("q", "kv", "kv")
-    )
+    core = AttentionCore("core", heads, head_dim, head_dim, causal=False, rows=one, keys=grid, reads=("q", "kv", "kv"))
     inside = (
         Vector("in_proj_weight", 3 * hidden * hidden, bare=True, reads=(), writes="in_proj"),
         Vector("in_proj_bias", 3 * hidden, bare=True, reads=(), writes="in_proj"),
         query,
         keys,
         core,
-        Linear("out_proj", hidden, hidden, True, None, PerImage(), reads=("o",), writes="image", called=False),
+        Linear("out_proj", hidden, hidden, True, None, one, reads=("o",), writes="image", called=False),
     )
     return (
         Vector("probe", hidden, bare=True, reads=(), writes="probe"),
         Group("attention", inside),
         Norm("layernorm", hidden, bias=True, reads=("image",), writes="image"),
-        blocks.plain_mlp(
-            hidden, fields.size("intermediate_size"), names=("fc1", "fc2"), rows=PerImage(), stream="image"
-        ),
+        blocks.plain_mlp(hidden, fields.size("intermediate_size"), names=("fc1", "fc2"), rows=one, stream="image"),
     )

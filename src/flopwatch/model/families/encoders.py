@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flopwatch.errors import ConfigError
 from flopwatch.model.architecture import Architecture, Component, Group
-from flopwatch.model.batch import TOKENS, Rows
+from flopwatch.model.batch import TOKENS, Rows, Sequences
 from flopwatch.model.components import AttentionCore, Embedding, Linear, Norm, Vector
 from flopwatch.model.families import blocks
 from flopwatch.model.families.blocks import FULL, SLIDING
@@ -232,6 +232,53 @@ def electra(fields: Fields) -> Architecture:
             ),
         ),
         fields.size("max_position_embeddings"),
+    )
+
+
+def esm(fields: Fields) -> Architecture:
+    """ESM-2 for proteins (Lin et al. 2023): BERT with norms before each part; a head for contacts, which rests."""
+    _refuse_decoders(fields)
+    fields.refuse("is_folding_model", "it folds proteins")
+    hidden, layers = fields.size("hidden_size"), fields.size("num_hidden_layers")
+    heads, inner, path = fields.size("num_attention_heads"), fields.size("intermediate_size"), "esm.embeddings"
+    inside = attention(
+        "",
+        hidden,
+        heads,
+        blocks.split_heads(fields, hidden, heads),
+        ("self.query", "self.key", "self.value", "output.dense"),
+    )
+    layer = (
+        Norm("attention.LayerNorm", hidden, bias=True),
+        Group("attention", inside.children),
+        Norm("LayerNorm", hidden, bias=True),
+        blocks.plain_mlp(hidden, inner, name="", names=("intermediate.dense", "output.dense")),
+    )
+    absolute = fields.values.get("position_embedding_type", "absolute") == "absolute"
+    positions = fields.size("max_position_embeddings", 1026)
+    contacts = Linear("esm.contact_head.regression", layers * heads, 1, True, None, Sequences(0), reads=("unread",))
+    return _encoder(
+        fields,
+        (
+            Embedding(f"{path}.word_embeddings", fields.size("vocab_size"), hidden, words=True, reads=()),
+            *([Norm(f"{path}.layer_norm", hidden, bias=True)] if fields.flag("emb_layer_norm_before", False) else []),
+            *([Embedding(f"{path}.position_embeddings", positions, hidden, reads=())] if absolute else []),
+            blocks.stack("esm.encoder.layer", [("", layer)] * layers),
+            Norm("esm.encoder.emb_layer_norm_after", hidden, bias=True),
+            contacts,
+            Linear("lm_head.dense", hidden, hidden, bias=True),
+            Norm("lm_head.layer_norm", hidden, bias=True),
+            *_unbiased_head(fields, hidden, f"{path}.word_embeddings"),
+        ),
+        positions if absolute else None,
+    )
+
+
+def _unbiased_head(fields: Fields, width: int, embedding: str) -> tuple[Component, ...]:
+    vocab_size, tied = fields.size("vocab_size"), _tied(fields, embedding)
+    return (
+        Linear("lm_head.decoder", width, vocab_size, tied=tied, role="head"),
+        Vector("lm_head.bias", vocab_size, bare=True),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flopwatch.model.architecture import Architecture, Component
 from flopwatch.model.components import Leaf, Norm
@@ -127,6 +127,15 @@ def mistral(fields: Fields) -> Architecture:
     """
     window = fields.optional_size("sliding_window", _DEFAULT_WINDOW)
     return decoder(fields, Decoder(*standard_heads(fields), kinds=one_window(fields, window), window=window))
+
+
+def ministral3(fields: Fields) -> Architecture:
+    """Ministral 3 (Mistral 2025): Mistral with heads of their own width and by default no window."""
+    window = fields.optional_size("sliding_window")
+    heads = fields.size("num_attention_heads")
+    head_dim = fields.optional_size("head_dim", 128) or blocks.split_heads(fields, fields.size("hidden_size"), heads)
+    groups = blocks.key_value_heads(fields, heads)
+    return decoder(fields, Decoder(head_dim, groups, kinds=one_window(fields, window), window=window))
 
 
 def one_window(fields: Fields, window: int | None) -> list[str]:
@@ -315,6 +324,13 @@ def glm(fields: Fields) -> Architecture:
 def glm4(fields: Fields) -> Architecture:
     """GLM-4-0414 (Zhipu 2025): GLM with norms after attention and MLP, too."""
     return decoder(fields, _glm(fields, after_attention="post_self_attn_layernorm", after_mlp="post_mlp_layernorm"))
+
+
+def glm4v_text(fields: Fields) -> Architecture:
+    """GLM-4.1V's text model (arXiv 2507.01006): GLM-4-0414 with biases on q, k and v."""
+    head_dim, groups = standard_heads(fields)
+    form = _glm(fields, after_attention="post_self_attn_layernorm", after_mlp="post_mlp_layernorm")
+    return decoder(fields, replace(form, head_dim=head_dim, key_value_heads=groups, qkv_bias=True))
 
 
 def _glm(fields: Fields, *, after_attention: str | None, after_mlp: str | None) -> Decoder:

@@ -75,6 +75,14 @@ def olmoe(fields: Fields) -> Architecture:
     return _decoder(fields, form, _all(fields, _local_experts(fields, "mlp", "gate")))
 
 
+def minimax_m2(fields: Fields) -> Architecture:
+    """MiniMax-M2 (MiniMax 2025): norms on all of q and k, every MLP a mixture."""
+    heads, head_dim = fields.size("num_attention_heads"), fields.size("head_dim", 128)
+    groups = blocks.key_value_heads(fields, heads)
+    form = Decoder(head_dim, groups, head_norms=blocks.head_norms(head_dim, times=(heads, groups)))
+    return _decoder(fields, form, _all(fields, _local_experts(fields, "mlp", "gate")))
+
+
 def granitemoe(fields: Fields) -> Architecture:
     """Granite 3 MoE (IBM 2024)."""
     bias = fields.flag("attention_bias", False)
@@ -166,16 +174,32 @@ def glm4_moe(fields: Fields) -> Architecture:
 
     Hugging Face's class leaves out the `num_nextn_predict_layers`, so training with it does not run them.
     """
-    hidden, (head_dim, groups) = fields.size("hidden_size"), standard_heads(fields)
+    head_dim, groups = _rounded_heads(fields)
     form = Decoder(
         head_dim,
         groups,
         qkv_bias=fields.flag("attention_bias", False),
         head_norms=blocks.head_norms(head_dim) if fields.flag("use_qk_norm", False) else (),
     )
-    first = first_dense(fields, 1)
+    return _glm4_moe(fields, form)
+
+
+def glm4v_moe_text(fields: Fields) -> Architecture:
+    """GLM-4.5V's text model: GLM-4.5 without norms on heads, with biases where the config says so."""
+    form = Decoder(*_rounded_heads(fields), qkv_bias=fields.flag("attention_bias", True))
+    return _glm4_moe(fields, form)
+
+
+def _rounded_heads(fields: Fields) -> tuple[int, int]:
+    """Return head_dim, rounded down where the heads do not divide the hidden size, and the key and value heads."""
+    hidden, heads = fields.size("hidden_size"), fields.size("num_attention_heads")
+    return fields.optional_size("head_dim") or hidden // heads, blocks.key_value_heads(fields, heads)
+
+
+def _glm4_moe(fields: Fields, form: Decoder) -> Architecture:
+    first, mixture = first_dense(fields, 1), shared_mixture(fields, fields.size("hidden_size"), 1)
     sparse = [layer >= first for layer in range(fields.size("num_hidden_layers"))]
-    return _decoder(fields, form, dense_or_sparse(fields, sparse, shared_mixture(fields, hidden, 1)))
+    return _decoder(fields, form, dense_or_sparse(fields, sparse, mixture))
 
 
 def first_dense(fields: Fields, default: int) -> int:

@@ -27,14 +27,23 @@ def qwen3_next(fields: Fields) -> Architecture:
 
 def qwen3_5_text(fields: Fields) -> Architecture:
     """Qwen 3.5's text model (Qwen 2026): Qwen 3 Next's attention with a dense MLP."""
+    mlp = blocks.gated_mlp(fields.size("hidden_size"), fields.size("intermediate_size"))
+    return _delta_hybrid(fields, _qwen3_5_projections(fields), mlp)
+
+
+def qwen3_5_moe_text(fields: Fields) -> Architecture:
+    """Qwen 3.5's text model with Qwen 3 Next's mixture."""
+    return _delta_hybrid(fields, _qwen3_5_projections(fields), moe.qwen_mixture(fields))
+
+
+def _qwen3_5_projections(fields: Fields) -> tuple[Linear, ...]:
     hidden, key, value, heads = _delta_sizes(fields)
-    projections = (
+    return (
         Linear("in_proj_qkv", hidden, 2 * key + value, writes="s"),
         Linear("in_proj_z", hidden, value, writes="s"),
         Linear("in_proj_b", hidden, heads, writes="s"),
         Linear("in_proj_a", hidden, heads, writes="s"),
     )
-    return _delta_hybrid(fields, projections, blocks.gated_mlp(hidden, fields.size("intermediate_size")))
 
 
 def _delta_sizes(fields: Fields) -> tuple[int, int, int, int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flopwatch.model.architecture import Architecture, Component, Group
 from flopwatch.model.batch import SOURCE, TOKENS, Rows, Source
-from flopwatch.model.components import Embedding, Linear, Norm
+from flopwatch.model.components import AttentionCore, Embedding, Linear, Norm
 from flopwatch.model.families import blocks
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.encoders import attention
@@ -29,12 +31,16 @@ def t5(fields: Fields) -> Architecture:
             return blocks.gated_mlp(hidden, inner, name=name, names=names, rows=rows, stream=stream)
         return blocks.plain_mlp(hidden, inner, name=name, names=("wi", "wo"), bias=False, rows=rows, stream=stream)
 
+    every = fields.model_type == "umt5"
+
     def layer(first: bool, rows: Rows, stream: str, cross: bool) -> tuple[Component, ...]:
-        bias = [Embedding("relative_attention_bias", buckets, heads, reads=(), writes="q")] if first else []
+        table = Embedding("relative_attention_bias", buckets, heads, reads=(), writes=f"{stream}_bias")
         own = attention("", hidden, heads, head_dim, _T5_QKVO, bias=_NO_BIAS, rows=rows, stream=stream, causal=cross)
+        inside = tuple(_with_bias(each, table.writes) for each in own.children)
+        first = first or every
         parts: list[Component] = [
             _norm("layer.0.layer_norm", hidden, stream),
-            Group("layer.0.SelfAttention", (*bias, *own.children)),
+            Group("layer.0.SelfAttention", (table, *inside) if first else inside),
         ]
         if cross:
             parts += [
@@ -55,7 +61,10 @@ def t5(fields: Fields) -> Architecture:
         return (*parts, _norm(f"layer.{last}.layer_norm", hidden, stream), mlp(last, rows, stream), *dropped)
 
     def stack(name: str, layers: int, rows: Rows, stream: str, cross: bool) -> tuple[Component, ...]:
-        listed = [("first" if not index else "", layer(not index, rows, stream, cross)) for index in range(layers)]
+        listed = [
+            ("first" if not index and not every else "", layer(not index, rows, stream, cross))
+            for index in range(layers)
+        ]
         return blocks.stack(f"{name}.block", listed), _norm(f"{name}.final_layer_norm", hidden, stream)
 
     encoders = fields.size("num_layers")
@@ -74,6 +83,27 @@ def t5(fields: Fields) -> Architecture:
         inputs="source and tokens",
         causal=False,
     )
+
+
+def _with_bias(part: Component, stream: str) -> Component:
+    """Scores to which a bias is added that the first layer has looked up for all."""
+    return replace(part, reads=(*part.reads, stream)) if isinstance(part, AttentionCore) else part
+
+
+def mt5(fields: Fields) -> Architecture:
+    """mT5 (Xue et al., arXiv 2010.11934): T5 1.1 for many languages."""
+    return t5(_with_gate(fields))
+
+
+def umt5(fields: Fields) -> Architecture:
+    """UMT5 (Chung et al., arXiv 2304.09151): mT5 with relative positions of its own in every layer."""
+    return t5(_with_gate(fields))
+
+
+def _with_gate(fields: Fields) -> Fields:
+    if "feed_forward_proj" in fields.values:
+        return fields
+    return Fields(fields.model_type, {**fields.values, "feed_forward_proj": "gated-gelu"})
 
 
 def _norm(name: str, features: int, stream: str, *, bias: bool = False) -> Norm:
@@ -97,6 +127,11 @@ def pegasus(fields: Fields) -> Architecture:
     return _bart(fields, offset=0, norm_first=True, embedding_norm=False)
 
 
+def m2m_100(fields: Fields) -> Architecture:
+    """M2M-100 and NLLB (Fan et al., arXiv 2010.11125): sinusoidal positions that are no parameters, norms first."""
+    return _bart(fields, offset=None, norm_first=True, embedding_norm=False)
+
+
 def marian(fields: Fields) -> Architecture:
     """Marian's translation models (Junczys-Dowmunt et al. 2018): sinusoidal positions, norms after each part."""
     if not fields.flag("share_encoder_decoder_embeddings", True):
@@ -104,9 +139,10 @@ def marian(fields: Fields) -> Architecture:
     return _bart(fields, offset=0, norm_first=False, embedding_norm=False)
 
 
-def _bart(fields: Fields, *, offset: int, norm_first: bool, embedding_norm: bool) -> Architecture:
+def _bart(fields: Fields, *, offset: int | None, norm_first: bool, embedding_norm: bool) -> Architecture:
     for name in ("encoder", "decoder"):
-        fields.refuse(f"{name}_layerdrop", "layers are left out at random")
+        if fields.values.get(f"{name}_layerdrop", 0.05 if fields.model_type == "m2m_100" else 0):
+            raise fields.unusable(f"{name}_layerdrop", "0, since layers are left out at random otherwise,")
     hidden, vocab_size = fields.size("d_model"), fields.size("vocab_size")
     positions = fields.size("max_position_embeddings")
     tied = "model.shared" if fields.flag("tie_word_embeddings", True) else None
@@ -120,8 +156,9 @@ def _bart(fields: Fields, *, offset: int, norm_first: bool, embedding_norm: bool
         path = f"model.{name}"
         before = [_norm(f"{path}.layernorm_embedding", hidden, stream, bias=True)] if embedding_norm else []
         after = [_norm(f"{path}.layer_norm", hidden, stream, bias=True)] if norm_first else []
+        table = Embedding(f"{path}.embed_positions", positions + (offset or 0), hidden, reads=(), writes=stream)
         return (
-            Embedding(f"{path}.embed_positions", positions + offset, hidden, reads=(), writes=stream),
+            *([] if offset is None else [table]),
             *before,
             _sided_layers(fields, name, rows, stream, norm_first=norm_first, key_bias=True),
             *after,
@@ -137,7 +174,7 @@ def _bart(fields: Fields, *, offset: int, norm_first: bool, embedding_norm: bool
             *side("decoder", TOKENS, "x"),
             Linear("lm_head", hidden, vocab_size, tied=tied, role="head"),
         ),
-        max_seq_len=positions,
+        max_seq_len=None if offset is None else positions,
         inputs="source and tokens",
         causal=False,
     )
@@ -171,7 +208,7 @@ def _sided_layers(fields: Fields, name: str, rows: Rows, stream: str, *, norm_fi
         norm = _norm(norm_name, hidden, stream, bias=True)
         layer += [norm, part] if norm_first else [part, norm]
     if norm_first:
-        layer += dropout(fields, "dropout", 0.1, stream)
+        layer += dropout(fields, "dropout", 0.0 if fields.model_type == "whisper" else 0.1, stream)
     return blocks.stack(f"model.{name}.layers", [("", tuple(layer))] * fields.size(f"{name}_layers"))
 
 
@@ -195,7 +232,7 @@ def whisper(fields: Fields) -> Architecture:
         (
             Linear("model.encoder.conv1", 3 * mels, hidden, True, None, Source(1), reads=("frames",), writes="e"),
             Linear("model.encoder.conv2", 3 * hidden, hidden, True, None, half, reads=("e",), writes="e"),
-            Embedding("model.encoder.embed_positions", encoded, hidden, reads=(), writes="positions"),
+            Embedding("model.encoder.embed_positions", encoded, hidden, reads=(), writes="e"),
             _sided_layers(fields, "encoder", half, "e", norm_first=True, key_bias=False),
             _norm("model.encoder.layer_norm", hidden, "e", bias=True),
             Embedding("model.decoder.embed_tokens", vocab_size, hidden, words=True, reads=()),

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from flopwatch import units
 from flopwatch.report.anomalies import Dip
 from flopwatch.report.comparison import Entry
+from flopwatch.report.points import Point
 from flopwatch.report.render.axes import upper_end
 from flopwatch.report.render.document import BUDGETS, TIME_LINE
 from flopwatch.report.render.efficiency import unusual_lines
-from flopwatch.report.report import Point, Report
+from flopwatch.report.report import Report
 
 MOST_POINTS = 1000  # of a line
 _MOST_PROCESSES = 100  # beyond as many the gaps between them cannot be seen
-_MOST_LINES, _MOST_OF_A_RUN, _MOST_MARKS, _LONGEST = 12, 500, 100, 300
+MOST_LINES, MOST_OF_A_RUN = 12, 500  # of a comparison
+_MOST_MARKS, _LONGEST = 100, 300
 _PAUSES = ("validation", "checkpoint")
 _SAME_SHARE = 0.02  # what a run does after its last window
 _TELLING_SHARE = 0.1  # of a chart's height; a line below would read as zero
 
 Series = tuple[tuple[float, float | None], ...]
+Style = Literal["solid", "dashed", "dots"]
 
 
 @dataclass(frozen=True)
 class Line:
     """A named line of (seconds since the start or another amount, value), with a gap where the value is `None`.
 
-    `tone` is the name of its colour in the page's style.
+    `tone` is the name of its colour in the page's style; of dots each value stands alone.
     """
 
     name: str
     tone: str
     points: Series
-    dashed: bool = False
+    style: Style = "solid"
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Stack:
 
 
 def charts(report: Report) -> Mapping[str, Stack]:
-    """Return the charts that have something to show, by the heading of the section that they belong to."""
+    """Return the charts over time that have something to show, by the heading of the section that they belong to."""
     over_time = [_mfu(report), _pace(report), _clock(report), _throttled(report), _flops(report)]
     drawn = tuple(chart for chart in over_time if chart is not None)
     budget = _budget(report)
@@ -91,11 +95,11 @@ def charts(report: Report) -> Mapping[str, Stack]:
 
 def overlay(entries: Sequence[Entry]) -> Stack | None:
     """Chart the MFU of runs over the time since their start, for as many runs as a reader can distinguish."""
-    shown = [entry for entry in entries if entry.points][:_MOST_LINES]
+    shown = [entry for entry in entries if entry.points][:MOST_LINES]
     lines = [
         Line(entry.name, f"run{place}", points)
         for place, entry in enumerate(shown)
-        if (points := _steady(entry.points, lambda point: point.mfu, _MOST_OF_A_RUN))
+        if (points := _steady(entry.points, lambda point: point.mfu, MOST_OF_A_RUN))
     ]
     heading = "MFU"
     if len(entries) > len(shown):
@@ -140,7 +144,7 @@ def _clock(report: Report) -> Chart | None:
     lines = [Line("SM clock", "clock", points)]
     boost = report.device.boost_clock_hz
     if boost is not None and points:
-        lines.append(Line("the peak's clock", "reference", ((0.0, boost), (_longest(report), boost)), dashed=True))
+        lines.append(Line("the peak's clock", "reference", ((0.0, boost), (_longest(report), boost)), style="dashed"))
     known = [value for line in lines for _, value in line.points if value is not None]
     low = 0.9 * min(known, default=0.0)
     return _chart("SM clock", "clock", lines, _longest(report), low=low, high=1.05 * max(known, default=0.0))
@@ -153,19 +157,19 @@ def _throttled(report: Report) -> Chart | None:
 
 def _flops(report: Report) -> Chart | None:
     """FLOPs so far and, where it is near enough to be seen beside them, their budget."""
-    points = _series(report.points, lambda point: point.total_flops)
+    points = series(report.points, lambda point: point.total_flops)
     lines = [Line("model FLOPs so far", "useful", points)]
     reached = max((value for _, value in points if value is not None), default=0.0)
     for budget in report.budgets:
         if budget.unit == "flops" and reached >= _TELLING_SHARE * budget.amount:
             ends = ((0.0, budget.amount), (_longest(report), budget.amount))
-            lines.append(Line(f"budget of {budget.text}", "reference", ends, dashed=True))
+            lines.append(Line(f"budget of {budget.text}", "reference", ends, style="dashed"))
     return _chart("Model FLOPs so far", "flops", lines, _longest(report))
 
 
 def _budget(report: Report) -> Chart | None:
     """The share of the budget that ends the run first and, where the run has not ended, when it will be used up."""
-    points = _series(report.points, lambda point: point.budget_fraction)
+    points = series(report.points, lambda point: point.budget_fraction)
     lines, until = [Line("used", "mfu", points)], _longest(report)
     areas: tuple[Area, ...] = ()
     left = report.seconds_left
@@ -173,7 +177,7 @@ def _budget(report: Report) -> Chart | None:
         at, used = until, report.points[-1].budget_fraction or 0.0
         until += left.high or left.middle
         areas = _fan(report, at, used)
-        lines.append(Line("projected", "reference", ((at, used), (at + left.middle, 1.0)), dashed=True))
+        lines.append(Line("projected", "reference", ((at, used), (at + left.middle, 1.0)), style="dashed"))
     most = max((value for _, value in points if value is not None), default=0.0)
     high = 1.0 if most <= 1 and (left is not None or most >= _TELLING_SHARE) else None
     return _chart(f"Share used of {_first_budget(report)}", "share", lines, until, high=high, areas=areas)
@@ -244,22 +248,28 @@ def _longest(report: Report) -> float:
 
 def _steady(points: Sequence[Point], value: Callable[[Point], float | None], most: int = MOST_POINTS) -> Series:
     """Return the values of all windows except the first of every process."""
-    return _series(points, lambda point: None if point.first else value(point), most)
+    return series(points, lambda point: None if point.first else value(point), most)
 
 
-def _series(points: Sequence[Point], value: Callable[[Point], float | None], most: int = MOST_POINTS) -> Series:
-    """The values over time, with a gap wherever no process ran."""
+def series(
+    points: Sequence[Point],
+    value: Callable[[Point], float | None],
+    most: int = MOST_POINTS,
+    across: Callable[[Point], float | None] = lambda point: point.seconds,
+) -> Series:
+    """Return values over time, or another amount, with a gap wherever no process ran."""
     processes: list[list[tuple[float, float]]] = [[]]
     for point in points:
         if point.first:
             processes.append([])
-        if (y := value(point)) is not None and units.number(float(y)) is not None:
-            processes[-1].append((point.seconds, float(y)))
+        x, y = across(point), value(point)
+        if x is not None and y is not None and units.number(float(y)) is not None:
+            processes[-1].append((float(x), float(y)))
     processes = [each for each in processes if each]
     if len(processes) > _MOST_PROCESSES:
         processes = [[point for process in processes for point in process]]
-    series: list[tuple[float, float | None]] = []
+    found: list[tuple[float, float | None]] = []
     for process in processes:
-        series += [(process[0][0], None)] if series else []
-        series += thinned(process, most // len(processes))
-    return tuple(series)
+        found += [(process[0][0], None)] if found else []
+        found += thinned(process, most // len(processes))
+    return tuple(found)

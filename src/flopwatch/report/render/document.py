@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from flopwatch import units
 from flopwatch.report import waterfall
+from flopwatch.report.points import kept
 from flopwatch.report.render import efficiency, facts, gpu_facts
 from flopwatch.report.render.inside import inside_sections
 from flopwatch.report.render.live import bars
@@ -28,7 +29,7 @@ _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
         "usd": units.format_usd,
     }
 )
-WHAT_TO_DO, TIME_LINE, BUDGETS = "What to do", "Timeline", "Budgets"
+WHAT_TO_DO, LOSS, TIME_LINE, BUDGETS = "What to do", "Loss", "Timeline", "Budgets"
 PEAK, WALL_TIME = "Where the peak went", "Where wall time went"
 # What a reader looks up rather than reads; a terminal shows it on demand.
 CONVENTIONS = "MFU under other conventions, by the first batch"
@@ -65,6 +66,7 @@ def sections(report: Report) -> list[Section]:
         _plan(report),
         _parts(report),
         *inside_sections(report),
+        _loss(report),
         _time_line(report),
         _budgets(report),
         Section("Anomalies", sentences=tuple(efficiency.unusual_lines(report))),
@@ -177,6 +179,21 @@ def _time_line(report: Report) -> Section:
             drawn = bars(_means(values))
             rows.append((words, form(min(values)), form(max(values)), drawn or "even"))
     return Section(TIME_LINE, tuple(rows), ("", "lowest", "highest", "from start to end"))
+
+
+def _loss(report: Report) -> Section:
+    """The losses along the steps that were kept: how low they came, and where they ended."""
+    along = kept(report.points)
+    known = {
+        "training loss": [point.loss for point in along if point.loss is not None],
+        "validation loss": [point.validation_loss for point in along if point.validation_loss is not None],
+    }
+    rows = tuple(
+        (words, units.format_loss(min(values)), units.format_loss(values[-1]), bars(_means(values)) or "even")
+        for words, values in known.items()
+        if values
+    )
+    return Section(LOSS, rows, ("", "lowest", "last", "from start to end"))
 
 
 def _means(values: Sequence[float]) -> list[float]:

@@ -11,7 +11,6 @@ from flopwatch.report.render.axes import ticks, time_ticks
 from flopwatch.report.render.charts import Chart, Line, Mark, Stack
 
 SIZE = 100_000
-_DIGITS = 4  # of a number without a unit, such as a loss
 _MOST_TICKS = 8  # across
 _TICK_TOP = 93_000  # of validations and checkpoints, which stand at the bottom
 _NARROWEST = 250  # a slow stretch that can be seen
@@ -24,7 +23,7 @@ _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
         "clock": units.format_clock,
         "flops": lambda value: units.format_si(value, "FLOPs"),
         "usd": units.format_usd,
-        "plain": lambda value: units.format_plain(value, _DIGITS),
+        "plain": units.format_loss,
     }
 )
 
@@ -99,7 +98,7 @@ def _drawing(chart: Chart, marks: Sequence[Mark]) -> Drawing:
             if any(mark.kind == kind for mark in marks)
         ),
         areas=tuple(Stroke(area.tone, f"{place.path(area.corners)}Z") for area in chart.areas),
-        lines=tuple(Stroke(_tone(line), place.path(line.points)) for line in chart.lines),
+        lines=tuple(Stroke(_tone(line), place.of_line(line)) for line in chart.lines),
         values=tuple(Label(_percent(SIZE - place.y(value)), _FORMS[chart.form](value)) for value in values),
         across=tuple(Label(_percent(place.x(at)), words) for at, words in _ticks_across(chart)),
         notes=tuple(Label(_percent(place.x(mark.seconds)), mark.words) for mark in marks if mark.kind == "note"),
@@ -124,6 +123,12 @@ class _Place:
     def y(self, value: float) -> int:
         return round((1 - (value - self.chart.low) / (self.chart.high - self.chart.low)) * SIZE)
 
+    def of_line(self, line: Line) -> str:
+        """Draw a line or, as strokes of no length with round ends, dots."""
+        if line.style != "dots":
+            return self.path(line.points)
+        return "".join(f"M{self.x(at)} {self.y(value)}h0" for at, value in line.points if value is not None)
+
     def path(self, points: Sequence[tuple[float, float | None]]) -> str:
         """Move to the first point and to that after a gap, draw to every other one."""
         words, pen = [], "M"
@@ -139,7 +144,7 @@ def _band(place: _Place, mark: Mark) -> tuple[int, int, str]:
 
 
 def _tone(line: Line) -> str:
-    return f"{line.tone} dashed" if line.dashed else line.tone
+    return line.tone if line.style == "solid" else f"{line.tone} {line.style}"
 
 
 def _percent(place: int) -> str:

@@ -50,6 +50,12 @@ def spent_words(report: Report) -> str:
     return ", ".join([*words, units.format_usd(report.usd)] if report.usd is not None else words)
 
 
+def loss_words(report: Report) -> str:
+    """Return the last losses that are known: "loss 2.31, validation 2.45"; empty if none is."""
+    losses = (("loss", report.loss), ("validation", report.validation_loss))
+    return ", ".join(f"{name} {units.format_loss(value)}" for name, value in losses if value is not None)
+
+
 def headline(report: Report) -> list[Line]:
     """Return the headline numbers that are known."""
     counts = report.totals.counts
@@ -60,6 +66,8 @@ def headline(report: Report) -> list[Line]:
         ("model FLOPs", units.format_si(counts.flops or None, "FLOPs")),
         ("tokens", units.format_count(counts.tokens or None)),
         ("samples", units.format_count(None if counts.tokens else counts.samples or None)),
+        ("loss", units.format_loss(report.loss)),
+        ("validation loss", units.format_loss(report.validation_loss)),
         ("wall time", units.format_duration(report.wall_seconds)),
         *([_device_time(report)] if _has_several_devices(report) else ()),
         ("cost", units.format_usd(report.usd)),

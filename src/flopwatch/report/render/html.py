@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jinja2
@@ -13,13 +13,22 @@ from flopwatch import units
 from flopwatch.report.comparison import Entry
 from flopwatch.report.render import charts, facts
 from flopwatch.report.render.charts import Stack
-from flopwatch.report.render.document import TIME_LINE, sections
+from flopwatch.report.render.document import LOSS, TIME_LINE, sections
 from flopwatch.report.render.drawing import SIZE, Drawing, Key, drawings, shared_keys
+from flopwatch.report.render.loss_charts import loss_charts, loss_overlay
 from flopwatch.report.render.section import Section
 from flopwatch.report.report import Report
 from flopwatch.report.verdict import verdict
 
 _OVER_TIME = "Over time"
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """Charts that have their horizontal axis in common, and the legend of their marks."""
+
+    keys: tuple[Key, ...]
+    drawings: tuple[Drawing, ...]
 
 
 @dataclass(frozen=True)
@@ -29,29 +38,27 @@ class _Part:
     heading: str
     anchor: str
     section: Section
-    keys: tuple[Key, ...] = ()
-    drawings: tuple[Drawing, ...] = ()
+    stacks: tuple[_Stack, ...] = ()
 
 
 def render(report: Report) -> str:
     """Render the page; everything supplied by a user is escaped."""
-    stacks = charts.charts(report)
+    stacks = {heading: (stack,) for heading, stack in charts.charts(report).items()}
     return _page(
         title=report.name or report.run_id,
         subtitle=facts.subtitle(report),
         verdict=verdict(report),
         headline=facts.headline(report),
         basis=facts.headline_basis(report) if report.mfu is not None else "",
-        parts=_parts(sections(report), stacks),
+        parts=_parts(sections(report), {**stacks, LOSS: loss_charts(report)}),
     )
 
 
 def render_comparison(entries: Sequence[Entry], parts: Sequence[Section]) -> str:
-    """Render runs side by side, with their MFU in one chart."""
-    stack = charts.overlay(entries)
+    """Render runs side by side, with their MFU in one chart and their losses in another."""
     page = _parts(parts, {})
-    if stack is not None:
-        page.insert(1, _Part(_OVER_TIME, _anchor(_OVER_TIME), Section(_OVER_TIME), drawings=drawings(stack)))
+    drawn = ((LOSS, loss_overlay(entries)), (_OVER_TIME, charts.overlay(entries)))
+    page[1:1] = [_part(Section(heading), (stack,)) for heading, stack in drawn if stack is not None]
     return _page(
         title=f"{len(entries)} runs",
         subtitle="compared by flopwatch",
@@ -62,18 +69,19 @@ def render_comparison(entries: Sequence[Entry], parts: Sequence[Section]) -> str
     )
 
 
-def _parts(parts: Sequence[Section], stacks: Mapping[str, Stack]) -> list[_Part]:
-    return [_part(section, stacks.get(section.heading)) for section in parts]
+def _parts(parts: Sequence[Section], stacks: Mapping[str, Sequence[Stack]]) -> list[_Part]:
+    return [_part(section, stacks.get(section.heading, ())) for section in parts]
 
 
-def _part(section: Section, stack: Stack | None) -> _Part:
-    """A section and its charts, which say all that the timeline of bars of other forms does."""
-    if stack is None:
-        return _Part(section.heading, _anchor(section.heading), section)
+def _part(section: Section, stacks: Sequence[Stack]) -> _Part:
+    """A section and its charts, which say all that the bars along time of other forms do."""
     heading, shown = section.heading, section
-    if heading == TIME_LINE:
+    if stacks and heading == TIME_LINE:
         heading, shown = _OVER_TIME, Section(_OVER_TIME)
-    return _Part(heading, _anchor(heading), shown, shared_keys(stack), drawings(stack))
+    elif stacks and heading == LOSS:
+        shown = replace(section, rows=tuple(row[:-1] for row in section.rows), columns=section.columns[:-1])
+    drawn = tuple(_Stack(shared_keys(stack), drawings(stack)) for stack in stacks)
+    return _Part(heading, _anchor(heading), shown, drawn)
 
 
 def _anchor(heading: str) -> str:

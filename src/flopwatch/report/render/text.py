@@ -73,8 +73,9 @@ def _coloured(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _head(report: Report, width: int) -> str:
-    """What ran, what it took, the verdict, and what the MFU is relative to."""
-    lines = [facts.subtitle(report), facts.spent_words(report), "", *verdict(report)]
+    """What ran, what it took and came to, the verdict, and what the MFU is relative to."""
+    took = ", ".join(words for words in (facts.spent_words(report), facts.loss_words(report)) if words)
+    lines = [facts.subtitle(report), took, "", *verdict(report)]
     if report.mfu is not None:
         lines += ["", facts.headline_basis(report)]
     return "\n".join([_heading(report.name or report.run_id, "="), *(_wrapped(line, width) for line in lines)])
@@ -143,7 +144,8 @@ def _totals_summary(report: Report) -> str:
         parts += [f"{units.format_count(report.totals.counts.tokens)} tokens"]
     if report.tokens_per_second is not None:
         parts += [f"{units.format_count(report.tokens_per_second)} tokens/s in the training loop"]
-    return f"{', '.join(parts)} on {report.device.count} x {report.device.name}"
+    losses = facts.loss_words(report)
+    return f"{', '.join(parts)} on {report.device.count} x {report.device.name}{f'; {losses}' if losses else ''}"
 
 
 def _time_summary(report: Report) -> str:

@@ -1,0 +1,201 @@
+"""Rows of images and videos whose sizes differ, and of sounds: what an encoder sees of them, and what it hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from flopwatch.model.batch import Batch, Convolution, Counted, Grid, Span
+
+
+@dataclass(frozen=True)
+class Grids(Counted):
+    """Patches of images and frames, each frame a span of its own.
+
+    Args:
+        patch: Side of a patch in pixels.
+        merge: Patches a side that become one token of the text.
+        merged: Whether rows are these tokens.
+        window: Side in patches of the square windows that attend among themselves; those at an edge are smaller.
+        together: Whether all images are one span, as where a mask keeps them apart.
+    """
+
+    patch: int
+    merge: int = 1
+    merged: bool = False
+    window: int | None = None
+    together: bool = False
+
+    def tokens(self) -> Grids:
+        """Return the tokens that stand for the patches in the text."""
+        return replace(self, merged=True, window=None, together=False)
+
+    def of(self, batch: Batch) -> tuple[Grid, ...]:
+        """The grids of a batch; of an image size the nearest grid, as Hugging Face's processors round it."""
+        if batch.grids or batch.image_size is None:
+            return batch.grids
+        factor = self.patch * self.merge
+        height, width = (max(round(side / factor), 1) * self.merge for side in batch.image_size)
+        return ((1, height, width),) * batch.image_count
+
+    def spans(self, batch: Batch) -> Iterable[Span]:
+        """Return one span per frame, or per window of it."""
+        spans = [span for grid in self.of(batch) for span in self._frames(*grid)]
+        return [(sum(length * count for length, count in spans), 1)] if self.together and spans else spans
+
+    def _frames(self, frames: int, height: int, width: int) -> Iterator[Span]:
+        if self.window is not None:
+            yield from self._windows(frames, height, width, self.window)
+        elif self.merged:
+            yield (height // self.merge) * (width // self.merge), frames
+        else:
+            yield height * width, frames
+
+    def _windows(self, frames: int, height: int, width: int, side: int) -> Iterator[Span]:
+        for rows, down in _parts(height, side):
+            for columns, across in _parts(width, side):
+                yield rows * columns, frames * down * across
+
+
+def _parts(length: int, part: int) -> list[Span]:
+    """A length in whole parts and a rest: 10 in parts of 4 is 4 twice and 2 once."""
+    whole, rest = divmod(length, part)
+    return [each for each in ((part, whole), (rest, 1)) if all(each)]
+
+
+@dataclass(frozen=True)
+class PaddedPatches(Counted):
+    """Patches of images that are filled up to `source_len` of a batch, the same number for all."""
+
+    grids: Grids
+
+    def spans(self, batch: Batch) -> Iterable[Span]:
+        """Return one span per image."""
+        if batch.source_len:
+            return ((batch.source_len, batch.image_count),)
+        each = [frames * height * width for frames, height, width in self.grids.of(batch)]
+        return ((max(each), len(each)),) if each else ()
+
+
+@dataclass(frozen=True)
+class OnePerGrid(Counted):
+    """One row for each image that has a grid."""
+
+    grids: Grids
+
+    def spans(self, batch: Batch) -> Iterable[Span]:
+        """Return one span per image."""
+        count = len(self.grids.of(batch))
+        return ((1, count),) if count else ()
+
+
+@dataclass(frozen=True)
+class Clips(Counted):
+    """The positions of a sound after some convolutions.
+
+    Args:
+        steps: (kernel, stride, padding) of each convolution or pooling before; lengths are rounded down.
+        length: Frames of each sound where the batch does not say.
+        extra: Rows beside the positions.
+    """
+
+    steps: tuple[Convolution, ...] = ()
+    length: int = 0
+    extra: int = 0
+
+    def after(self, *steps: Convolution) -> Clips:
+        """Return the positions after further convolutions."""
+        return replace(self, steps=(*self.steps, *steps))
+
+    def spans(self, batch: Batch) -> Iterable[Span]:
+        """Return one span per sound."""
+        length = batch.source_len or self.length
+        for kernel, stride, padding in self.steps:
+            length = max((length + 2 * padding - kernel) // stride + 1, 0)
+        return ((length + self.extra, batch.clip_count),) if length else ()
+
+
+class Told(Protocol):
+    """What a batch says of its images by values, not by shapes."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tensors that say it."""
+
+    def applied(self, batch: Batch, values: Mapping[str, Sequence[Any]]) -> Batch:
+        """Return the batch with what the tensors that are there say."""
+
+
+@dataclass(frozen=True)
+class TellsGrids:
+    """Frames, height and width in patches of every image and video (`image_grid_thw`), or height and width alone."""
+
+    names: tuple[str, ...] = ("image_grid_thw", "video_grid_thw")
+
+    def applied(self, batch: Batch, values: Mapping[str, Sequence[Any]]) -> Batch:
+        """Return the batch with its grids, without images where none are named."""
+        grids = tuple(
+            (1, *each) if len(each) == 2 else tuple(each) for name in self.names for each in values.get(name, ())
+        )
+        return replace(batch, grids=grids, images=None) if grids else replace(batch, images=0)
+
+
+@dataclass(frozen=True)
+class TellsPixels:
+    """Height and width in pixels of every image, which are filled up to the largest one (`image_sizes`)."""
+
+    patch: int
+    names: tuple[str, ...] = ("image_sizes",)
+
+    def applied(self, batch: Batch, values: Mapping[str, Sequence[Any]]) -> Batch:
+        """Return the batch with its grids; an image whose size is not told is as large as the tensor."""
+        sizes = values.get(self.names[0]) or [batch.image_size or (0, 0)] * batch.image_count
+        grids = tuple((1, height // self.patch, width // self.patch) for height, width in sizes)
+        return replace(batch, grids=grids if batch.image_size else (), images=None if grids else 0)
+
+
+@dataclass(frozen=True)
+class TellsTiles:
+    """How many tiles each image is cut into, by its size in pixels and the resolutions that there are.
+
+    Args:
+        resolutions: Height and width of what images are cut from.
+        side: Side of a tile.
+    """
+
+    resolutions: tuple[tuple[int, int], ...]
+    side: int
+    names: tuple[str, ...] = ("image_sizes", "batch_num_images")
+
+    def applied(self, batch: Batch, values: Mapping[str, Sequence[Any]]) -> Batch:
+        """Return the batch with the number of tiles that are no padding, the whole image itself among them."""
+        sizes = values.get("image_sizes")
+        if sizes is None:
+            return batch
+        together = values.get("batch_num_images") or [1] * len(sizes)
+        cut = [count == 1 for count in together for _ in range(count)]
+        return replace(batch, images=sum(self.count(*size) if one else 1 for size, one in zip(sizes, cut, strict=True)))
+
+    def count(self, height: int, width: int) -> int:
+        """Tiles of an image: those of the resolution that keeps most of it and wastes least, and the whole image."""
+        tall, wide = max(self.resolutions, key=lambda each: self._fit(height, width, *each))
+        return -(-tall // self.side) * -(-wide // self.side) + 1
+
+    @staticmethod
+    def _fit(height: int, width: int, tall: int, wide: int) -> tuple[int, int]:
+        scale = min(wide / width, tall / height)
+        kept = min(int(width * scale) * int(height * scale), width * height)
+        return kept, kept - tall * wide
+
+
+@dataclass(frozen=True)
+class TellsPadding:
+    """Which tiles hold an image: those whose `pixel_attention_mask` begins with one."""
+
+    names: tuple[str, ...] = ("pixel_attention_mask",)
+
+    def applied(self, batch: Batch, values: Mapping[str, Sequence[Any]]) -> Batch:
+        """Return the batch with the number of tiles that are no padding."""
+        mask = values.get(self.names[0])
+        return batch if mask is None else replace(batch, images=sum(map(bool, mask)))
