@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import math
 import os
 import pty
 import re
@@ -47,27 +46,19 @@ def _dots(found: re.Match[str]) -> str:
     return "".join(f"<i>{each}</i>" for each in found[0])
 
 
-def told(made: Iterator[Window]) -> Iterator[Window]:
-    """The windows with the loss of a model that learns, by a power of its tokens, and steps of equal size."""
+def evenly(made: Iterator[Window]) -> Iterator[Window]:
+    """The windows in steps of equal size."""
     step = 0
-    for place, window in enumerate(made):
+    for window in made:
         steps = max((window.counts.tokens or 0) // TOKENS_PER_STEP, 1)
         step += steps
-        wiggle = 0.015 * math.sin(2.1 * place) + 0.01 * math.sin(5.3 * place)
-        yield replace(
-            window,
-            step=step,
-            budget_fraction=step / STEPS,
-            counts=replace(window.counts, steps=steps),
-            loss=1.9 + 8.4 * (place + 3) ** -0.35 + wiggle,
-        )
+        yield replace(window, step=step, budget_fraction=step / STEPS, counts=replace(window.counts, steps=steps))
 
 
 def write_run(path: Path) -> None:
     budgets = (BudgetLine(STEPS, "steps", "80K steps"),)
-    start = Start("run", BEGAN, BEGAN, 0, H100, Totals(joules=0), name="llama-8b (made up)", budgets=budgets)
-    start = replace(start, usd_per_device_hour=2.5)
-    made = told(windows(start, 260, throttled=True))
+    start = Start("run", BEGAN, BEGAN, 0, H100, Totals(joules=0), budgets=budgets, usd_per_device_hour=2.5)
+    made = evenly(windows(start, 280, throttled=True))
     path.parent.mkdir(parents=True)
     path.write_text("".join(f"{to_json(each)}\n" for each in (start, WORK, *made)))
 
