@@ -327,7 +327,7 @@ class ClosedFormCounter:
         return training.parameters in self._forms
 
     def cost(self, batch: Any, training: Pattern) -> Cost | None:
-        """Return what a batch costs; unknown for a forward pass alone, and where values of the batch have to be read."""
+        """Return what a batch costs; unknown for a forward pass alone, and where values of it have to be read."""
         form, shape = self._form(training), self._shape(batch)
         documents = self._packed and isinstance(get(batch, "position_ids"), torch.Tensor)
         if shape is None or shape.empty or documents or self._told or self._is_forward_only(training):
