@@ -5,6 +5,7 @@ import re
 import pytest
 
 from flopwatch.errors import RunFileError
+from flopwatch.run.counts import Counts
 from flopwatch.run.record_lines import KINDS, from_json, to_json
 from flopwatch.run.records import SCHEMA, Checkpoint, Profile, Progress, Totals, Window
 from tests import samples
@@ -23,7 +24,7 @@ def test_there_and_back(record):
 def test_flops_are_integers_however_large():
     record = dataclasses.replace(RECORDS[-1].totals, counts=samples.counts(flops=10**30 + 1))
     line = to_json(dataclasses.replace(RECORDS[-1], totals=record))
-    assert json.loads(line)["totals"]["counts"]["flops"] == 10**30 + 1
+    assert json.loads(line)["totals"]["flops"] == 10**30 + 1
     assert from_json(line).totals.counts.flops == 10**30 + 1
 
 
@@ -81,8 +82,10 @@ def test_what_is_no_record_says_why(line, said):
 
 
 def test_what_is_unknown_or_as_by_default_is_left_out():
-    nothing = {"kind": "progress", "time": 1.0, "step": 2, "totals": {"counts": {}}}
-    assert json.loads(to_json(Progress(1.0, 2, Totals()))) == nothing
+    told = json.loads(to_json(Progress(1.0, 2, Totals(Counts(flops=None)))))
+    assert told == {"kind": "progress", "time": 1.0, "step": 2, "totals": told["totals"]}
+    # What was counted is told always: unknown is null, and what an older version did not count is not there.
+    assert (told["totals"]["flops"], told["totals"]["tokens"], "lost_steps" in told["totals"]) == (None, 0, False)
     assert json.loads(to_json(samples.start()))["schema"] == SCHEMA
 
 

@@ -48,3 +48,35 @@ COUNTED = tuple(each.name for each in dataclasses.fields(Counts))
 AMOUNTS = tuple(name for name in COUNTED if name not in ("batches", "steps"))
 UNKNOWN = Counts(**dict.fromkeys(AMOUNTS))  # type: ignore[arg-type]
 values: Callable[[Counts], tuple[Any, ...]] = operator.attrgetter(*COUNTED)
+
+
+class Counted:
+    """Has the amounts of its `counts` under their own names, too."""
+
+    __slots__ = ()
+    counts: Counts
+
+    @property
+    def flops(self) -> int | None:
+        """Model FLOPs."""
+        return self.counts.flops
+
+    @property
+    def hardware_flops(self) -> int | None:
+        """Model FLOPs, and what activation checkpointing recomputes."""
+        return self.counts.hardware_flops
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens, padding included."""
+        return self.counts.tokens
+
+    @property
+    def samples(self) -> int | None:
+        """Sequences, images or rows."""
+        return self.counts.samples
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        return self.counts.steps

@@ -1,4 +1,4 @@
-"""Totals whose counts are not apart, as checkpoints, JSON reports and run files of schema 1 hold them."""
+"""Totals and windows whose counts are not apart, as checkpoints, JSON reports and run files hold them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def nested(totals: Mapping[str, Any], absent: Mapping[str, Any] = _ADDED_LATER) 
 
 
 def nested_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of schema 1, as it is written today."""
+    """A record of a run file with its counts apart."""
     values = nested(record, dict.fromkeys(AMOUNTS)) if record["kind"] == "window" else dict(record)
     totals = record.get("totals", {} if record["kind"] == "start" else None)
     if isinstance(totals, Mapping):

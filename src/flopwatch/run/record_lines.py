@@ -49,7 +49,7 @@ KINDS: Mapping[str, type[Any]] = {
     "end": End,
 }
 _WITH_TOTALS = (Start, Window, Progress, Checkpoint, End)
-_ALWAYS_WRITTEN = ("schema", "totals", "counts")
+_ALWAYS_WRITTEN = ("schema", "totals")
 _KIND_OF = {cls: kind for kind, cls in KINDS.items()}
 
 
@@ -59,10 +59,12 @@ def to_json(record: Record) -> str:
 
 
 def _told(record: Any) -> dict[str, Any]:
-    told = {}
+    told: dict[str, Any] = {}
     for name, default, always in _defaults(typing.cast(Any, type(record))):
         value = getattr(record, name)
-        if always or value != default:
+        if isinstance(value, Counts):
+            told |= dataclasses.asdict(value)
+        elif always or value != default:
             told[name] = _plain(value)
     return told
 
@@ -122,7 +124,7 @@ def from_json(line: str | bytes) -> Record | None:
 
 def _decoded(line: bytes, kind: str) -> Record | None:
     cls = KINDS.get(kind)
-    if cls in _WITH_TOTALS and b'"counts":' not in line:
+    if cls in _WITH_TOTALS:
         return typing.cast("Record", msgspec.convert(nested_record(msgspec.json.decode(line)), cls))
     return None if cls is None else typing.cast("Record", _decoders[kind].decode(line))
 

@@ -16,9 +16,9 @@ import msgspec
 
 from flopwatch import units
 from flopwatch.model.architecture import ComponentRow
-from flopwatch.run.counts import Counts
+from flopwatch.run.counts import Counted, Counts
 
-SCHEMA = 2
+SCHEMA = 1
 Float = Annotated[float, msgspec.Meta(gt=-units.LARGEST, lt=units.LARGEST)]
 Amount = Annotated[float, msgspec.Meta(ge=0, lt=units.LARGEST)]
 Positive = Annotated[float, msgspec.Meta(ge=units.SMALLEST, lt=units.LARGEST)]
@@ -75,7 +75,7 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Counted):
     """Sums over a whole run, over all its devices and restarts; `None` once a part of the work could not be counted.
 
     Work is what was kept: steps that were done again after a restart are counted once, and what was done in vain is in
@@ -215,7 +215,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class Window(Counted):
     """A stretch of training between two optimizer steps, about ten seconds long; work is of all devices together.
 
     `ended_at` is unix time. `seconds` is time in the training loop (waiting for data included, validation and
