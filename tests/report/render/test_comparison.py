@@ -96,5 +96,7 @@ def test_what_no_run_knows_has_no_line_and_no_section():
 
 def test_flops_are_whole_numbers_in_json_and_the_time_line_is_left_out():
     values = json.loads(comparison.RENDERERS["json"]([Entry("a", {"flops": 10**30 + 1}), Entry("b", {"flops": 1})]))
-    assert values["runs"][0] == {"name": "a", "numbers": {"flops": 10**30 + 1}, "facts": {}, "parts": {}, "url": None}
+    nothing = {"facts": {}, "parts": {}, "hyperparameters": {}, "url": None}
+    assert values["runs"][0] == {"name": "a", "numbers": {"flops": 10**30 + 1}, **nothing}
+    assert values["equal_flops"] is None
     assert values["totals"] == {"flops": 10**30 + 2}
