@@ -21,6 +21,7 @@ from flopwatch.report.comparison import (
     total_of,
 )
 from flopwatch.report.differences import MOST_NAMED, differing, named_apart, written
+from flopwatch.report.render.document import PEAK
 from flopwatch.report.render.efficiency import part_words
 from flopwatch.report.render.section import Section
 from flopwatch.report.verdict import hours_words
@@ -58,7 +59,7 @@ def sections(entries: Sequence[Entry]) -> list[Section]:
     made = [
         _numbers(compared),
         Section("Totals", rows=tuple(_sums(entries))),
-        _table("Where the peak went", compared, _parts(entries)),
+        _table(PEAK, compared, _parts(entries)),
         _table("Hyperparameters that differ", compared, _differences(entries, compared)),
         _table("How each run was counted", compared, [*_names(entries, compared), *_facts(entries)]),
         Section("How to read it", sentences=tuple(_explained(entries))),
