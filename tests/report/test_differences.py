@@ -37,7 +37,16 @@ def test_runs_that_would_share_a_name_keep_their_own():
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(None, "n/a"), (True, "true"), (3e-4, "0.0003"), (12, "12"), ("adamw", "adamw"), (1e-12, "1e-12")],
+    [
+        (None, "n/a"),
+        (True, "true"),
+        (3e-4, "0.0003"),
+        (12, "12"),
+        (1e6, "1000000"),
+        (1e20, "1e+20"),
+        ("adamw", "adamw"),
+        (1e-12, "1e-12"),
+    ],
 )
 def test_values_are_written_as_people_do(value, words):
     assert written(value) == words

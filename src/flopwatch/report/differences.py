@@ -11,6 +11,7 @@ from flopwatch.run.hyperparameters import Scalar
 
 MOST_NAMED = 3
 _LONGEST = 30  # of a value in a name
+_LARGEST_WHOLE = 1e15  # that is written in full
 
 
 def differing(entries: Sequence[Entry]) -> tuple[str, ...]:
@@ -35,7 +36,9 @@ def written(value: Scalar | None) -> str:
         return units.UNKNOWN
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value.is_integer() and abs(value) < _LARGEST_WHOLE else f"{value:g}"
 
 
 def _name(entry: Entry, names: Sequence[str]) -> str:

@@ -80,7 +80,7 @@ class Counting:
         flops_per_batch: The user's function from a batch to its training FLOPs; else the module's method of that name.
         strategy: Class name of the Trainer's strategy.
         several_ranks: Whether other ranks wait for this one.
-        tensor_core_dtype: Tells, once a batch has run, the precision in which tensor cores multiply; `None` without any.
+        tensor_core_dtype: Tells, once a batch has run, the precision that tensor cores multiply in; `None` without any.
     """
 
     def __init__(
