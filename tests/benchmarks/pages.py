@@ -198,17 +198,33 @@ def runs(folder: Path) -> dict[str, Path]:
     budgets = (BudgetLine(1e22, "flops", "10 ZFLOPs"), BudgetLine(20_000, "steps", "20K steps"))
     nothing = Totals(joules=0)
     first = Start(
-        "run", BEGAN, BEGAN, 0, H100, nothing, name="llama-8b (made up)", budgets=budgets, usd_per_device_hour=2.5
+        *("run", BEGAN, BEGAN, 0, H100, nothing),
+        name="llama-8b (made up)",
+        budgets=budgets,
+        usd_per_device_hour=2.5,
+        hyperparameters={"lr": 3e-4, "batch_size": 512, "warmup": 200},
     )
     names = ("healthy", "throttled", "restarted", "empty", "cpu", "no-peak", "withheld", "lora", "vision", "short")
     paths = {name: folder / name / "run.jsonl" for name in names}
     write(paths["healthy"], first, 300)
-    write(paths["throttled"], replace(first, name="llama-8b, hot (made up)"), 300, throttled=True)
+    hot = {"lr": 3e-4, "batch_size": 1024, "warmup": 200}
+    write(
+        paths["throttled"],
+        replace(first, name="llama-8b, hot (made up)", hyperparameters=hot),
+        300,
+        throttled=True,
+    )
     write(paths["empty"], first, 0)
     write(paths["cpu"], replace(first, device=CPU, usd_per_device_hour=None), 40)
     write(paths["no-peak"], replace(first, device=NO_PEAK, budgets=()), 60)
     write(paths["withheld"], replace(first, budgets=budgets[1:]), 60, work=WITHHELD)
-    write(paths["lora"], replace(first, name="llama-8b-lora (made up)", budgets=()), 120, work=LORA)
+    lora = {"lr": 2e-4, "batch_size": 64, "adapters": "rank 16", "warmup": 200}
+    write(
+        paths["lora"],
+        replace(first, name="llama-8b-lora (made up)", budgets=(), hyperparameters=lora),
+        120,
+        work=LORA,
+    )
     write(
         paths["vision"],
         replace(first, name="vit-h14 (made up)", usd_per_device_hour=None, budgets=()),
@@ -232,6 +248,7 @@ def runs(folder: Path) -> dict[str, Path]:
     second = replace(
         first,
         name="llama-8b, restarted (made up)",
+        hyperparameters={"lr": 6e-4, "batch_size": 512, "warmup": 200},
         time=again,
         step=saved.step,
         totals=totals,

@@ -5,7 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from flopwatch.report.comparison import FACTS, MEASURES, Entry, best_of, entry_of, entry_of_ended, total_of
+from flopwatch.report.comparison import (
+    EQUAL_FLOPS,
+    FACTS,
+    MEASURES,
+    Entry,
+    at_equal_flops,
+    best_of,
+    entry_of,
+    entry_of_ended,
+    equal_flops,
+    total_of,
+)
+from flopwatch.report.points import Point
 from flopwatch.report.report import summarize
 from flopwatch.run.run_file import Run, Segment
 from flopwatch.wandb.online import EndedRun
@@ -53,7 +65,7 @@ def healthy(**start):
 
 
 def test_an_entry_has_what_the_report_says():
-    entry = entry_of(healthy(usd_per_device_hour=36.0))
+    entry = entry_of(replace(healthy(usd_per_device_hour=36.0), loss=2.5, validation_loss=2.75))
     assert entry.name == "GPT 20260101-000000"
     assert entry.numbers == pytest.approx(
         {
@@ -61,7 +73,11 @@ def test_an_entry_has_what_the_report_says():
             "mfu_at_clock": 0.5,
             "hfu": 0.5,
             "run_mfu": 0.24,  # 16.8e15 of 35 s x 2 devices x 1e15
+            "loss": 2.5,
+            "validation_loss": 2.75,
             "tokens_per_second": 400.0,
+            "tokens_per_usd": 12_000.0,  # 8,400 of $0.70
+            "tokens_per_device_hour": 432_000.0,  # 8,400 in 70 device-seconds
             "step_seconds": 1.0,
             "data_wait": 0.1,
             "throttled": 0.25,
@@ -89,6 +105,32 @@ def test_an_entry_has_what_the_report_says():
     }
 
 
+def along(name, *losses):
+    """Windows of a step and 100 FLOPs each."""
+    points = [
+        Point(*(float(step), step, None, None, None, 100 * step, None, False), loss=loss)
+        for step, loss in enumerate(losses, 1)
+    ]
+    return Entry(name, points=tuple(points))
+
+
+def test_losses_are_held_against_each_other_at_the_most_flops_that_all_reached():
+    long, short, unknown = along("long", 5.0, 4.0, 3.0, 2.0), along("short", 6.0, None, 4.0), along("unknown", None)
+    assert equal_flops([long, short, unknown]) == 300
+    compared = at_equal_flops([long, short, unknown])
+    assert [entry.numbers for entry in compared] == [{EQUAL_FLOPS: 3.0}, {EQUAL_FLOPS: 4.0}, {}]
+    # Half way between 200 and 300 FLOPs of the long one; of one that began later nothing is known there.
+    half = replace(short, points=(replace(short.points[0], total_flops=250),))
+    late = replace(long, name="late", points=long.points[2:])
+    assert equal_flops([long, half, late]) == 250
+    assert [entry.numbers.get(EQUAL_FLOPS) for entry in at_equal_flops([long, half, late])] == [3.5, 6.0, None]
+
+
+def test_one_run_alone_has_no_equal():
+    assert equal_flops([along("long", 5.0, 4.0), along("unknown", None)]) is None
+    assert at_equal_flops([along("long", 5.0, 4.0)])[0].numbers == {}
+
+
 def test_a_run_without_a_name_has_its_id_and_what_is_unknown_is_left_out():
     bare = replace(healthy(name=None), work=None, budgets=(), mfu=None, usd=None)
     entry = entry_of(bare)
@@ -99,10 +141,11 @@ def test_a_run_without_a_name_has_its_id_and_what_is_unknown_is_left_out():
 
 def test_an_entry_from_w_and_b_has_what_flopwatch_wrote_there():
     summary = {"mfu_mean": 0.4, "flops_total": 5e18, "status": "finished", "tokens_total": "many", "kwh_total": True}
+    summary |= {"loss_last": -0.5, "validation_loss_last": "NaN"}
     config = {"model_type": "llama", "parameters": 7e9, "peak_flops_per_second": 989.4e12, "device_count": 8}
     entry = entry_of_ended(EndedRun("r1", "a run", "https://w/r1", config, summary))
     # Words and truth values are no numbers.
-    assert entry.numbers == {"mfu": 0.4, "flops": 5e18}
+    assert entry.numbers == {"mfu": 0.4, "flops": 5e18, "loss": -0.5}
     assert entry.facts == {
         **{"status": "finished", "model": "llama", "parameters": "7B", "devices": "8"},
         "peak": "989 TFLOP/s",

@@ -41,6 +41,23 @@ def test_a_line_of_a_newer_version_opens_without_what_is_unknown():
     assert from_json('{"kind":"dream"}') is None
 
 
+def test_hyperparameters_and_advice_go_there_and_back_and_have_an_end():
+    start = samples.start(hyperparameters={"lr": 3e-4, "depth": 12, "tied": True, "name": "adamw"})
+    back = from_json(to_json(start))
+    assert back == start
+    assert back.hyperparameters["tied"] is True
+    values = json.loads(to_json(start))
+    many = {f"p{place}": "x" * 5_000 for place in range(1_000)}
+    held = from_json(json.dumps({**values, "hyperparameters": {**many, "api_key": "k"}})).hyperparameters
+    assert (len(held), {len(each) for each in held.values()}) == (100, {200})
+    assert from_json(json.dumps({**values, "hyperparameters": {"n": 10**70, "m": 10**30}})).hyperparameters == {
+        "m": 10**30
+    }
+    work = dataclasses.replace(samples.WORK, shape_advice=("x" * 5_000,) * 50)
+    told = from_json(to_json(work)).shape_advice
+    assert (len(told), {len(each) for each in told}) == (20, {2_000})
+
+
 def test_a_newer_schema_is_refused():
     with pytest.raises(RunFileError, match=f"schema {SCHEMA + 1}.*install a newer flopwatch"):
         from_json(to_json(samples.start(schema=SCHEMA + 1)))
@@ -69,6 +86,7 @@ def test_a_newer_schema_is_refused():
         (to_json(samples.window(10, 1010.0)).replace("1200.0", "-1200.0"), "`float` >= 0.0 - at `$.power_watts`"),
         (to_json(samples.end()).replace('"step":21', '"step":-21'), "or below 0"),
         (to_json(samples.end()).replace('"setup":4.0', '"setup":1e70'), "at `$.seconds"),
+        (to_json(samples.start(hyperparameters={"a": 1})).replace('"a":1', '"a":[1]'), "at `$.hyperparameters"),
         (to_json(samples.end()).replace('"setup":4.0', '"setup":Infinity'), "not a line of JSON"),
         (to_json(samples.end()).replace('"time":1035.0', '"time":NaN'), "not a line of JSON"),
         (to_json(samples.end()).replace('"flops":16800000000000000', '"flops":1' + 400 * "0"), "an amount above 1e+60"),

@@ -1,10 +1,12 @@
 """The `.wandb` reader against files that the real client wrote."""
 
+import json
 import shutil
 import struct
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from wandb.proto.wandb_internal_pb2 import HistoryItem, HistoryRecord, Record
@@ -137,3 +139,16 @@ def test_another_file_is_refused(tmp_path, content):
 def test_a_file_that_is_not_there_is_said(tmp_path):
     with pytest.raises(RunFileError, match="cannot read"):
         list(LogReader(tmp_path / "run.wandb").rows())
+
+
+def test_of_the_config_flopwatchs_part_and_hyperparameters_are_kept(tmp_path):
+    def items(**values):
+        return [SimpleNamespace(key=key, nested_key=(), value_json=json.dumps(each)) for key, each in values.items()]
+
+    reader = LogReader(tmp_path / "run.wandb")
+    reader._configure(items(lr=0.1, api_key="x", layers=[1, 2], flopwatch={"dtype": "bf16"}))
+    reader._configure(items(lr=0.2, tied=True))
+    assert reader.config == {"lr": 0.2, "tied": True, "flopwatch": {"dtype": "bf16"}}
+    for place in range(10):
+        reader._configure(items(**{f"p{place}-{each}": each for each in range(50)}))
+    assert len(reader.config) == 101

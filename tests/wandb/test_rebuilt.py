@@ -51,6 +51,12 @@ def test_a_window_by_hand():
     assert (window.totals.counts.flops, window.totals.seconds, window.totals.joules) == (20 * 10**15, 22.0, 36_000)
 
 
+def test_hyperparameters_are_those_of_the_config():
+    config = {"flopwatch": FACTS, "lr": 0.1, "api_key": "x", "_wandb": {}, "optimizer": {"name": "sgd"}}
+    run = rebuild([row(10, 1010.0)], config, path=Path("a"), name="a", run_id="c", status=lambda: None)
+    assert run.segments[0].start.hyperparameters == {"lr": 0.1}
+
+
 def test_losses_are_those_of_the_rows_and_may_be_below_zero():
     (segment,) = rebuilt(
         row(10, 1010.0, **{"loss/train": 2.5, "loss/validation": "NaN"}), row(20, 1022.0, **{"loss/train": -0.5})

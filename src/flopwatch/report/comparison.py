@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from flopwatch import units
 from flopwatch.report import waterfall
-from flopwatch.report.points import Point
+from flopwatch.report.points import Point, between, loss_over_flops
 from flopwatch.report.render.facts import status_words
 from flopwatch.report.report import Report
+from flopwatch.run import rates
+from flopwatch.run.hyperparameters import Scalar
 from flopwatch.wandb.online import EndedRun
 
-Form = Literal["percent", "share", "count", "flops", "hours", "kwh", "usd", "seconds", "rate"]
+Form = Literal["percent", "share", "count", "flops", "hours", "kwh", "usd", "seconds", "rate", "loss"]
 
 
 @dataclass(frozen=True)
 class Entry:
     """A run in a comparison; keys of `numbers` come from `MEASURES`, keys of `facts` from `FACTS`; unknown is left out.
 
-    `parts` are shares of what its devices could have done, by the kinds of the waterfall; `points` its time line.
+    `parts` are shares of what its devices could have done, by the kinds of the waterfall; `points` its time line;
+    `hyperparameters` those that its module saved.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Entry:
     facts: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, float] = field(default_factory=dict)
     points: tuple[Point, ...] = ()
+    hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
     url: str | None = None
 
 
@@ -42,13 +46,19 @@ class Measure:
     is_sum: bool = False
 
 
+EQUAL_FLOPS = "loss_at_equal_flops"
 MEASURES = (
+    Measure("loss", "loss", "loss", "low"),
+    Measure("validation_loss", "validation loss", "loss", "low"),
+    Measure(EQUAL_FLOPS, "loss at equal FLOPs", "loss", "low"),
     Measure("mfu", "MFU", "percent", "high"),
     Measure("mfu_at_clock", "MFU at clock", "percent", "high"),
     Measure("hfu", "HFU", "percent"),
     Measure("run_mfu", "run MFU", "percent", "high"),
     Measure("goodput", "goodput", "share", "high"),
     Measure("tokens_per_second", "tokens/s", "count", "high"),
+    Measure("tokens_per_usd", "tokens per dollar", "count", "high"),
+    Measure("tokens_per_device_hour", "tokens per device-hour", "count", "high"),
     Measure("step_seconds", "step", "seconds", "low"),
     Measure("data_wait", "waiting for data", "share", "low"),
     Measure("throttled", "throttled", "share", "low"),
@@ -78,19 +88,24 @@ FACTS = {
 def entry_of(report: Report) -> Entry:
     """Build a comparison entry from a report."""
     totals, work, device = report.totals, report.work, report.device
+    device_hours, tokens = totals.device_seconds / units.SECONDS_PER_HOUR, totals.counts.tokens or None
     numbers: dict[str, float | None] = {
+        "loss": report.loss,
+        "validation_loss": report.validation_loss,
         "mfu": report.mfu,
         "mfu_at_clock": report.mfu_at_clock,
         "hfu": report.hfu,
         "run_mfu": report.run_mfu,
         "goodput": report.goodput,
         "tokens_per_second": report.tokens_per_second,
+        "tokens_per_usd": rates.fraction(tokens, report.usd),
+        "tokens_per_device_hour": rates.fraction(tokens, device_hours),
         "step_seconds": report.step_seconds,
         "data_wait": report.data_wait_fraction,
         "throttled": report.throttled_frac,
         "flops": totals.counts.flops,
         "tokens": totals.counts.tokens,
-        "device_hours": totals.device_seconds / units.SECONDS_PER_HOUR,
+        "device_hours": device_hours,
         "kwh": None if totals.joules is None else totals.joules / units.JOULES_PER_KWH,
         "usd": report.usd,
         "wall_seconds": report.wall_seconds,
@@ -112,7 +127,7 @@ def entry_of(report: Report) -> Entry:
     shares = zip(report.parts, waterfall.shares(report.parts), strict=True)
     parts = {part.kind: share for part, share in shares if share is not None}
     name = f"{report.name} {report.run_id}" if report.name else report.run_id
-    return Entry(name, _known(numbers), _known(facts), parts, report.points)
+    return Entry(name, _known(numbers), _known(facts), parts, report.points, report.hyperparameters)
 
 
 def entry_of_ended(run: EndedRun) -> Entry:
@@ -147,7 +162,28 @@ def entry_of_ended(run: EndedRun) -> Entry:
         "driver": _text(config.get("driver")),
     }
     numbers = {name: units.amount(run.summary.get(key)) for name, key in names.items()}
+    for name in ("loss", "validation_loss"):
+        numbers[name] = units.number(run.summary.get(f"{name}_last"))
+    numbers["tokens_per_device_hour"] = rates.fraction(numbers["tokens"] or None, numbers["device_hours"])
     return Entry(run.name, _known(numbers), _known(facts), url=run.url)
+
+
+def equal_flops(entries: Sequence[Entry]) -> int | None:
+    """Return the most model FLOPs that all runs reached whose loss along them is known, if there are several."""
+    reached = [curve[-1][0] for curve in (loss_over_flops(entry.points) for entry in entries) if curve]
+    return min(reached) if len(reached) > 1 else None
+
+
+def at_equal_flops(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the runs with the loss that each had at the most model FLOPs that all reached, where it is known."""
+    flops = equal_flops(entries)
+    if flops is None:
+        return list(entries)
+    losses = [between(loss_over_flops(entry.points), flops) for entry in entries]
+    return [
+        entry if loss is None else replace(entry, numbers={**entry.numbers, EQUAL_FLOPS: loss})
+        for entry, loss in zip(entries, losses, strict=True)
+    ]
 
 
 def best_of(measure: Measure, entries: Sequence[Entry]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Literal
 
@@ -21,6 +21,7 @@ from flopwatch.report.step_losses import step_losses
 from flopwatch.report.time_book import Stretch, clock_words, seconds_by_kind, standing, time_book
 from flopwatch.report.waterfall import Part, waterfall
 from flopwatch.run import metrics, rates
+from flopwatch.run.hyperparameters import Scalar
 from flopwatch.run.records import Device, Event, Hardware, Start, Status, Totals, Work
 from flopwatch.run.run_file import Run, Segment
 from flopwatch.run.time_kinds import INTERRUPTION
@@ -135,6 +136,7 @@ class Report:
     validation_loss: float | None = None
     lowest_validation_loss: float | None = None
     inside: Inside = _UNKNOWN_INSIDE
+    hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
     schema: int = REPORT_SCHEMA
 
 
@@ -244,6 +246,7 @@ def summarize(run: Run, profiled: ProfiledSteps | None = None, profile_note: str
         conventions=tuple(_conventions(work, mfu)),
         seconds_left=seconds_left(last),
         inside=steps,
+        hyperparameters=start.hyperparameters,
     )
 
 

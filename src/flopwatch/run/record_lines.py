@@ -18,6 +18,7 @@ from flopwatch import units
 from flopwatch.errors import RunFileError
 from flopwatch.run.counts import Counts
 from flopwatch.run.flat_totals import nested_record
+from flopwatch.run.hyperparameters import recordable
 from flopwatch.run.records import (
     SCHEMA,
     Checkpoint,
@@ -34,7 +35,7 @@ from flopwatch.run.records import (
 )
 
 _LARGEST_INT = int(units.LARGEST)
-_LONGEST_TEXT = 2_000
+_LONGEST_TEXT, _MOST_ADVICE = 2_000, 20
 Record = Start | Device | Hardware | Work | Window | Profile | Progress | Event | Checkpoint | End
 KINDS: Mapping[str, type[Any]] = {
     "start": Start,
@@ -149,11 +150,14 @@ def _believable(record: Any) -> Any:
 def _shortened(record: Any) -> Any:
     """A record whose texts are no longer than anything that flopwatch writes."""
     texts = {each.name: getattr(record, each.name) for each in dataclasses.fields(record)} if record is not None else {}
-    long = {
+    long: dict[str, Any] = {
         name: text[:_LONGEST_TEXT] for name, text in texts.items() if isinstance(text, str) and text[_LONGEST_TEXT:]
     }
     if isinstance(record, Start):
         long["device"] = _shortened(record.device)
+        long["hyperparameters"] = recordable(record.hyperparameters)
+    if isinstance(record, Work):
+        long["shape_advice"] = tuple(each[:_LONGEST_TEXT] for each in record.shape_advice[:_MOST_ADVICE])
     return dataclasses.replace(record, **long) if long else record
 
 

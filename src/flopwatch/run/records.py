@@ -17,6 +17,7 @@ import msgspec
 from flopwatch import units
 from flopwatch.model.architecture import ComponentRow
 from flopwatch.run.counts import Counted, Counts
+from flopwatch.run.hyperparameters import Scalar
 
 SCHEMA = 1
 Float = Annotated[float, msgspec.Meta(gt=-units.LARGEST, lt=units.LARGEST)]
@@ -143,6 +144,7 @@ class Start:
     host: str | None = None
     pid: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
     schema: int = SCHEMA
 
 
@@ -150,7 +152,8 @@ class Start:
 class Work:
     """How the work of a batch is counted, shown on the first batch of one device.
 
-    `conventions` are its training FLOPs as others would count them, where all parameters train.
+    `conventions` are its training FLOPs as others would count them, where all parameters train; `shape_advice` names
+    sizes that its matrix products would run faster without.
     """
 
     verification: Verification
@@ -171,6 +174,7 @@ class Work:
     source_len: int | None = None
     image_size: tuple[int, ...] | None = None
     conventions: Mapping[str, int] = field(default_factory=dict)
+    shape_advice: tuple[str, ...] = ()
 
     @property
     def training_flops_per_token(self) -> float | None:

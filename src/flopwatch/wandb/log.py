@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flopwatch.errors import RunFileError, WandbError
+from flopwatch.run.hyperparameters import recordable
 from flopwatch.run.reading_bar import no_bar
 from flopwatch.wandb.live import SUMMARY
 
@@ -39,7 +40,7 @@ class LogReader:
 
     A torn end, as a killed process leaves it, is waited for; a damaged chunk is left out with the rest of its block.
     `damaged` counts those; `ended` tells that the run has written that it ended, with which `exit_code`. `config`
-    (what is flopwatch's of it), `name` and `run_id` are as far as the file was read.
+    (what is flopwatch's of it, and hyperparameters), `name` and `run_id` are as far as the file was read.
     """
 
     path: Path
@@ -106,10 +107,10 @@ class LogReader:
             self.name, self.run_id = record.run.display_name or None, record.run.run_id or None
 
     def _configure(self, items: Iterable[Any]) -> None:
-        """Store flopwatch's part of the config; the rest may be large."""
+        """Store flopwatch's part of the config, and hyperparameters; the rest may be large."""
         values = _values(items)
-        if SUMMARY in values:
-            self.config[SUMMARY] = values[SUMMARY]
+        own = {SUMMARY: each[SUMMARY] for each in (self.config, values) if SUMMARY in each}
+        self.config = {**recordable({**self.config, **values}), **own}
 
     def _check_header(self, file: BinaryIO) -> bool:
         header = file.read(len(_FILE_HEADER))

@@ -13,6 +13,7 @@ from flopwatch.errors import WandbError
 from flopwatch.hardware.telemetry import FEWEST_SAMPLES
 from flopwatch.model.architecture import ComponentRow
 from flopwatch.run.counts import UNKNOWN, Counts
+from flopwatch.run.hyperparameters import Scalar, recordable
 from flopwatch.run.records import Device, End, Start, Status, Totals, Verification, Window, Work
 from flopwatch.run.run_file import Run, Segment
 from flopwatch.run.window_list import WindowList
@@ -84,11 +85,18 @@ def rebuild(
             made.add(own)
     if made.first is None:
         raise WandbError(f"expected a run with flopwatch rows, found none in {path}")
-    return _run(made, known, path=path, name=name, run_id=run_id, status=status())
+    return _run(made, known, recordable(config), path=path, name=name, run_id=run_id, status=status())
 
 
 def _run(
-    made: _Rows, facts: Mapping[str, Any], *, path: Path, name: str | None, run_id: str, status: Status | None
+    made: _Rows,
+    facts: Mapping[str, Any],
+    hyperparameters: Mapping[str, Scalar],
+    *,
+    path: Path,
+    name: str | None,
+    run_id: str,
+    status: Status | None,
 ) -> Run:
     windows = made.windows.windows()
     first, last = made.first or windows[0], windows[-1]
@@ -103,6 +111,7 @@ def _run(
         capacity_flops=_capacity_before(made, last, started_at),
         name=name,
         versions={str(key): str(value) for key, value in versions.items()} if isinstance(versions, Mapping) else {},
+        hyperparameters=hyperparameters,
     )
     end = None if status is None else End(status, last.ended_at, last.step, last.totals, {})
     notes = [_NOTE]

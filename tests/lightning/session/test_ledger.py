@@ -124,7 +124,8 @@ def test_the_start_record_says_what_runs_on_what_from_where():
     one = Ledger(samples.H100, Stopwatch(lambda: 0.0), 1)
     one.initial, one.started_at, one.process_started_at = Totals(Counts(3)), 1000.0, 1100.0
     plugin = SimpleNamespace(precision="bf16-mixed")
-    trainer = SimpleNamespace(global_step=7, precision_plugin=plugin, strategy=DDPStrategy())
+    module = SimpleNamespace(hparams={"lr": 0.001, "api_key": "x"})
+    trainer = SimpleNamespace(global_step=7, precision_plugin=plugin, strategy=DDPStrategy(), lightning_module=module)
     budgets = (Budget(40, "steps"), Budget(7200.0, "seconds"))
     restart = Restart(Totals(), ("/b/run.jsonl",))
     options = Options(usd_per_device_hour=2.0, kg_co2_per_kwh=0.3)
@@ -132,6 +133,7 @@ def test_the_start_record_says_what_runs_on_what_from_where():
     assert (record.step, record.time, record.started_at, record.totals.counts.flops) == (7, 1100.0, 1000.0, 3)
     assert (record.precision, record.strategy, record.name) == ("bf16-mixed", "DDPStrategy", "GPT")
     assert record.budgets == (BudgetLine(40, "steps", "40 steps"), BudgetLine(7200.0, "seconds", "2h 00m"))
+    assert record.hyperparameters == {"lr": 0.001}
     assert (record.resumed_from, record.lost_files) == ("/a/run.jsonl", ("/b/run.jsonl",))
     assert (record.usd_per_device_hour, record.kg_co2_per_kwh, record.pid) == (2.0, 0.3, os.getpid())
     assert record.versions["flopwatch"]

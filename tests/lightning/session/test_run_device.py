@@ -40,6 +40,16 @@ def test_layers_that_ran_under_an_autocast_are_held_against_its_precision(caplog
     assert not one.settle(), "once is enough"
 
 
+def test_tensor_cores_are_nvidias(monkeypatch):
+    one = run_device(nn.Linear(3, 3), dtype="bf16")
+    assert one.tensor_core_dtype() is None
+    one._trainer.strategy.root_device = torch.device("cuda")
+    monkeypatch.setattr(torch.version, "hip", None)
+    assert one.tensor_core_dtype() == "bf16"
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    assert one.tensor_core_dtype() is None
+
+
 def test_what_the_user_says_is_not_corrected():
     layer = nn.Linear(3, 3)
     one = run_device(layer, dtype="fp8")

@@ -38,3 +38,15 @@ def test_columns_without_room_stand_below_with_the_names_again():
 
 def test_pairs_have_no_heading():
     assert table((("name", "value"), ("n", "v")), (), (False, False), 80) == ["name  value", "n     v"]
+
+
+def test_names_of_columns_of_numbers_give_way():
+    rows = [("loss", "2.36", "1.912"), ("cost", "$156.83", "$66.15")]
+    # Two columns of 13 beside four letters and two gaps: 34 of 36.
+    assert table(rows, ("", "lr 0.001, batch 512", "lr 0.003, batch 64"), (False, True, True), 34) == [
+        "          lr 0.001,      lr 0.003,",
+        "          batch 512       batch 64",
+        "----  -------------  -------------",
+        "loss           2.36          1.912",
+        "cost        $156.83         $66.15",
+    ]

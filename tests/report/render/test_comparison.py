@@ -6,6 +6,7 @@ import json
 import pytest
 
 from flopwatch.report.comparison import Entry, entry_of
+from flopwatch.report.points import Point
 from flopwatch.report.render import charts, comparison
 from flopwatch.report.report import summarize
 from flopwatch.run.run_file import read_run
@@ -52,6 +53,44 @@ def test_many_runs_have_a_line_each(entries):
     assert (chart.heading, len(chart.lines)) == ("MFU of the first 12 of 100 runs with a timeline", 12)
 
 
+def losing(name, lr, *losses):
+    points = tuple(
+        Point(*(float(step), step, 0.4, None, None, 100 * step, None, False), loss=loss)
+        for step, loss in enumerate(losses, 1)
+    )
+    hyperparameters = {"lr": lr, "depth": 12}
+    return Entry(name, {"loss": losses[-1]}, parts={"useful": 1.0}, points=points, hyperparameters=hyperparameters)
+
+
+def test_runs_are_called_by_what_differs_and_compared_at_equal_flops():
+    runs = [losing("first", 0.1, 4.0, 3.0, 2.5), losing("second", 0.2, 5.0, 2.75)]
+    glance = section(runs, "At a glance")
+    assert glance.columns == ("", "lr 0.1", "lr 0.2")
+    assert glance.rows[:2] == (("loss", "★ 2.5", "2.75"), ("loss at equal FLOPs", "3", "★ 2.75"))
+    assert section(runs, "How each run was counted").rows[0] == ("run", "first", "second")
+    assert "the training loss at 200 FLOPs, the most" in section(runs, "How to read it").sentences[1]
+    page = comparison.RENDERERS["html"](runs)
+    assert "Loss over model FLOPs" in Page(page).text
+    assert page.count('class="mix"') == 2
+    values = json.loads(comparison.RENDERERS["json"](runs))
+    assert values["equal_flops"] == 200
+    assert [run["numbers"]["loss_at_equal_flops"] for run in values["runs"]] == [3.0, 2.75]
+    assert [run["name"] for run in values["runs"]] == ["first", "second"]
+
+
+def test_more_than_names_can_hold_has_a_table():
+    runs = [Entry(each, hyperparameters=dict.fromkeys("abcd", each)) for each in ("x", "y")]
+    assert section(runs, "Hyperparameters that differ").rows == tuple((each, "x", "y") for each in "abcd")
+
+
+def test_tokens_are_held_against_device_hours_where_a_run_has_no_price():
+    priced, unpriced = {"tokens_per_usd": 10.0, "tokens_per_device_hour": 20.0}, {"tokens_per_device_hour": 30.0}
+    rows = dict(row[:2] for row in section([Entry("a", priced), Entry("b", priced)], "At a glance").rows)
+    assert rows == {"tokens per dollar": "10"}
+    rows = dict(row[:2] for row in section([Entry("a", priced), Entry("b", unpriced)], "At a glance").rows)
+    assert rows == {"tokens per dollar": "10", "tokens per device-hour": "20"}
+
+
 TWO = [Entry("a", {"mfu": 0.5, "flops": 10**15}, {"model": "gpt"}), Entry("b", {"mfu": 0.25})]
 
 
@@ -96,5 +135,7 @@ def test_what_no_run_knows_has_no_line_and_no_section():
 
 def test_flops_are_whole_numbers_in_json_and_the_time_line_is_left_out():
     values = json.loads(comparison.RENDERERS["json"]([Entry("a", {"flops": 10**30 + 1}), Entry("b", {"flops": 1})]))
-    assert values["runs"][0] == {"name": "a", "numbers": {"flops": 10**30 + 1}, "facts": {}, "parts": {}, "url": None}
+    nothing = {"facts": {}, "parts": {}, "hyperparameters": {}, "url": None}
+    assert values["runs"][0] == {"name": "a", "numbers": {"flops": 10**30 + 1}, **nothing}
+    assert values["equal_flops"] is None
     assert values["totals"] == {"flops": 10**30 + 2}

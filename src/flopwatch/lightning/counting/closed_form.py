@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from flopwatch.errors import ConfigError
+from flopwatch.hardware.chips import Dtype
 from flopwatch.lightning.counting import discovery
 from flopwatch.lightning.counting.batches import UnreadableBatchError
 from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
@@ -19,6 +20,7 @@ from flopwatch.model.architecture import Architecture, AttentionConvention, Comp
 from flopwatch.model.backward import Checkpointing, Trainable
 from flopwatch.model.batch import Batch, Grid
 from flopwatch.model.components import Product
+from flopwatch.model.shape_advice import shape_advice
 from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Verification, Work
 
@@ -129,6 +131,12 @@ class ClosedForm:
         if shape.documents or not self.trainable.everything:
             return {}
         return conventions.by_convention(self.architecture, shape)
+
+    def shape_advice(self, shape: Batch, dtype: Dtype | None) -> tuple[str, ...]:
+        """Return the sizes that cost speed in a precision of tensor cores, in words; nothing where parts are frozen."""
+        if dtype is None or not self.trainable.everything:
+            return ()
+        return tuple(each.words for each in shape_advice(self.architecture, shape, dtype))
 
     def rows(self, shape: Batch, adapter_parameters: int) -> tuple[ComponentRow, ...]:
         """Return the per-component table, with a row for adapters and their parameters."""
@@ -376,6 +384,7 @@ class ClosedFormCounter:
             hardware_flops=cost.hardware_flops,
             components=form.rows(shape, discovery.adapter_parameters(self._found)),
             conventions=form.by_convention(shape),
+            shape_advice=form.shape_advice(shape, self._subject.tensor_core_dtype()),
         )
 
 

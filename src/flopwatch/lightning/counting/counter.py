@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
 from flopwatch.errors import MeasurementError
+from flopwatch.hardware.chips import Dtype
 from flopwatch.lightning.counting.batches import BatchReader
 from flopwatch.lightning.counting.lengths import LateLengths
 from flopwatch.measure.results import Measurement
@@ -68,9 +70,16 @@ class Seen:
 Look = Seen | MeasurementError | None  # of a batch: what was seen, why nothing could be, or not watched
 
 
+def _no_dtype() -> Dtype | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Subject:
-    """What is counted: the module and its convention, with what reads its batches."""
+    """What is counted: the module and its convention, with what reads its batches.
+
+    `tensor_core_dtype` tells, once a batch has run, the precision in which tensor cores multiply, `None` without any.
+    """
 
     module: nn.Module
     attention: AttentionConvention
@@ -78,6 +87,7 @@ class Subject:
     late: LateLengths
     sharded: bool
     warnings: Warnings
+    tensor_core_dtype: Callable[[], Dtype | None] = _no_dtype
 
     def tells_forward_only(self, training: Pattern) -> bool:
         """Whether no backward pass is sure to have run: of a module that optimizes by itself nobody may have heard."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from flopwatch.errors import ConfigError, FlopwatchError, MeasurementError
+from flopwatch.hardware.chips import Dtype
 from flopwatch.lightning.counting import discovery
 from flopwatch.lightning.counting.backwards import Backwards
 from flopwatch.lightning.counting.batches import BatchReader
@@ -78,6 +80,7 @@ class Counting:
         flops_per_batch: The user's function from a batch to its training FLOPs; else the module's method of that name.
         strategy: Class name of the Trainer's strategy.
         several_ranks: Whether other ranks wait for this one.
+        tensor_core_dtype: Tells, once a batch has run, the precision that tensor cores multiply in; `None` without any.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Counting:
         strategy: str,
         flops_per_batch: FlopsPerBatch | None = None,
         several_ranks: bool = False,
+        tensor_core_dtype: Callable[[], Dtype | None] = lambda: None,
     ) -> None:
         self._found, self._note = _find(module, config, strategy)
         method = getattr(module, "flops_per_batch", None)
@@ -107,7 +111,8 @@ class Counting:
         inputs = "tokens" if self._found is None else self._found.architecture.inputs
         sharded = discovery.is_sharded(module, strategy)
         self._subject = Subject(
-            module, attention, BatchReader(batch_shape, inputs), LateLengths(), sharded, self._warnings
+            *(module, attention, BatchReader(batch_shape, inputs), LateLengths(), sharded, self._warnings),
+            tensor_core_dtype,
         )
 
     def parameters(self) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.output.run_facts import versions
 from flopwatch.lightning.ranks.reading import Sum
+from flopwatch.lightning.session.module_hyperparameters import hyperparameters_of
 from flopwatch.lightning.session.restart import Restart, restart_from
 from flopwatch.lightning.timing.stopwatch import Stopwatch
 from flopwatch.lightning.trainer import TrainingLoop
@@ -117,6 +118,7 @@ class Ledger:
             versions=versions(),
             host=socket.gethostname(),
             pid=os.getpid(),
+            hyperparameters=hyperparameters_of(trainer),
         )
 
     def totals(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
+
+from flopwatch.hardware.chips import Dtype
 from flopwatch.lightning.counting.precision import AutocastProbe, Precision, precision_of
 from flopwatch.lightning.devices import device_of
 from flopwatch.lightning.options import Options
@@ -32,6 +35,11 @@ class RunDevice:
 
     def _found(self) -> Device:
         return device_of(self._trainer, self._precision, self._options.peak_flops_per_second, self._options.chips)
+
+    def tensor_core_dtype(self) -> Dtype | None:
+        """Return the precision of the run's products where NVIDIA's tensor cores may do them; `None` elsewhere."""
+        is_nvidia = self._trainer.strategy.root_device.type == "cuda" and torch.version.hip is None
+        return self._precision.dtype if is_nvidia else None
 
     def look(self) -> None:
         """Look at the layers from here on."""

@@ -90,6 +90,7 @@ class Session:
             flops_per_batch=options.flops_per_batch,
             strategy=type(trainer.strategy).__name__,
             several_ranks=ranks.world_size > 1,
+            tensor_core_dtype=self._run_device.tensor_core_dtype,
         )
         self._tap = ProfilerTap(trainer.profiler, stopwatch, self._counting.batch_begins, self._counting.batch_ends)
         self._ledger = Ledger(self._run_device.device, stopwatch, ranks.world_size)

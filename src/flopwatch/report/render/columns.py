@@ -18,10 +18,10 @@ def table(rows: Rows, columns: Sequence[str], numeric: Sequence[bool], width: in
     Args:
         rows: Cells of one line each.
         columns: Names of the columns; none for pairs of a name and a value.
-        numeric: Which columns hold numbers: aligned to the right, and never wrapped.
+        numeric: Which columns hold numbers: aligned to the right, and never wrapped but for their names.
         width: How long a line may be.
     """
-    widths = _fitted([*([columns] if columns else []), *rows], numeric, width)
+    widths = _fitted(rows, columns, numeric, width)
     lines: list[str] = []
     for places in _groups(widths, width):
         lines += ["", *_lines(rows, columns, numeric, widths, places)]
@@ -37,15 +37,16 @@ def _widths(lines: Rows) -> list[int]:
     return [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
 
 
-def _fitted(lines: Rows, numeric: Sequence[bool], width: int) -> list[int]:
-    """Widths of columns; those of words give way, the widest first."""
-    widths = _widths(lines)
-    wrapped = [place for place, is_number in enumerate(numeric) if not is_number]
+def _fitted(rows: Rows, columns: Sequence[str], numeric: Sequence[bool], width: int) -> list[int]:
+    """Widths of columns; words, those in names of columns as well, give way, the widest first."""
+    widths, numbers = _widths([*([columns] if columns else []), *rows]), _widths(rows)
+    names = [max(map(len, name.split()), default=0) for name in columns or [""] * len(widths)]
+    least = [max(numbers[place], names[place]) if is_number else _NARROWEST for place, is_number in enumerate(numeric)]
     while sum(widths) + len(GAP) * (len(widths) - 1) > width:
-        widest = max(wrapped, key=lambda place: widths[place])
-        if widths[widest] <= _NARROWEST:
+        giving = [place for place, floor in enumerate(least) if widths[place] > floor]
+        if not giving:
             break
-        widths[widest] -= 1
+        widths[max(giving, key=lambda place: widths[place])] -= 1
     return widths
 
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TextIO
 
 from flopwatch import units
-from flopwatch.report.comparison import FACTS, MEASURES, Entry, Form, best_of, total_of
+from flopwatch.report.comparison import (
+    FACTS,
+    MEASURES,
+    Entry,
+    Form,
+    Measure,
+    at_equal_flops,
+    best_of,
+    equal_flops,
+    total_of,
+)
+from flopwatch.report.differences import MOST_NAMED, differing, named_apart, written
+from flopwatch.report.render.document import PEAK
 from flopwatch.report.render.efficiency import part_words
 from flopwatch.report.render.section import Section
 from flopwatch.report.verdict import hours_words
@@ -28,6 +40,7 @@ _FORMS: Mapping[Form, Callable[[float | None], str]] = MappingProxyType(
         "usd": units.format_usd,
         "seconds": units.format_duration,
         "rate": units.format_plain,
+        "loss": units.format_loss,
     }
 )
 _EXPLAINED = (
@@ -37,16 +50,47 @@ _EXPLAINED = (
 )
 
 
+_MOST_DIFFERENCES = 20
+
+
 def sections(entries: Sequence[Entry]) -> list[Section]:
     """Return the sections of a comparison; many runs get one line per run."""
+    compared = at_equal_flops(named_apart(entries))
     made = [
-        _numbers(entries),
+        _numbers(compared),
         Section("Totals", rows=tuple(_sums(entries))),
-        _table("Where the peak went", entries, _parts(entries)),
-        _table("How each run was counted", entries, _facts(entries)),
-        Section("How to read it", sentences=(_EXPLAINED,)),
+        _table(PEAK, compared, _parts(entries)),
+        _table("Hyperparameters that differ", compared, _differences(entries, compared)),
+        _table("How each run was counted", compared, [*_names(entries, compared), *_facts(entries)]),
+        Section("How to read it", sentences=tuple(_explained(entries))),
     ]
     return [section for section in made if section.rows or section.sentences]
+
+
+def _explained(entries: Sequence[Entry]) -> Iterator[str]:
+    yield _EXPLAINED
+    flops = equal_flops(entries)
+    if flops is not None:
+        yield (
+            f"Loss at equal FLOPs: the training loss at {units.format_si(flops, 'FLOPs')}, the most that all runs with"
+            " a known loss reached, on a straight line between the windows before and after."
+        )
+
+
+def _names(entries: Sequence[Entry], compared: Sequence[Entry]) -> list[tuple[str, ...]]:
+    """The names of runs that are called by their hyperparameters."""
+    names = [entry.name for entry in entries]
+    return [] if names == [entry.name for entry in compared] else [("run", *names)]
+
+
+def _differences(entries: Sequence[Entry], compared: Sequence[Entry]) -> list[tuple[str, ...]]:
+    """The hyperparameters that differ, where the names of the runs do not tell them all."""
+    names = differing(entries)
+    if len(names) <= MOST_NAMED and _names(entries, compared):
+        return []
+    return [
+        (name, *(written(entry.hyperparameters.get(name)) for entry in entries)) for name in names[:_MOST_DIFFERENCES]
+    ]
 
 
 def _table(
@@ -69,7 +113,7 @@ def _table(
 
 def _numbers(entries: Sequence[Entry]) -> Section:
     rows, numbers = [], []
-    for measure in MEASURES:
+    for measure in _measures(entries):
         best, form = best_of(measure, entries), _FORMS[measure.form]
         values = [entry.numbers.get(measure.name) for entry in entries]
         cells = [form(value) for value in values]
@@ -77,6 +121,12 @@ def _numbers(entries: Sequence[Entry]) -> Section:
         rows.append((measure.words, *(f"{BEST} {cell}" if cell == marked else cell for cell in cells)))
         numbers.append(values)
     return _table("At a glance", entries, rows, numbers)
+
+
+def _measures(entries: Sequence[Entry]) -> list[Measure]:
+    """What to compare by; tokens per device-hour only where a run has no price."""
+    priced = all("tokens_per_usd" in entry.numbers for entry in entries)
+    return [measure for measure in MEASURES if measure.name != ("tokens_per_device_hour" if priced else "")]
 
 
 def _sums(entries: Sequence[Entry]) -> list[tuple[str, str]]:
@@ -126,13 +176,14 @@ def _markdown(entries: Sequence[Entry]) -> str:
 def _html(entries: Sequence[Entry]) -> str:
     from flopwatch.report.render.html import render_comparison
 
-    return render_comparison(entries, sections(entries))
+    return render_comparison(named_apart(entries), sections(entries))
 
 
 def _json(entries: Sequence[Entry]) -> str:
-    rows = [{key: value for key, value in dataclasses.asdict(entry).items() if key != "points"} for entry in entries]
+    compared = at_equal_flops(entries)
+    rows = [{key: value for key, value in dataclasses.asdict(entry).items() if key != "points"} for entry in compared]
     totals = {measure.name: total for measure in MEASURES if (total := total_of(measure, entries)) is not None}
-    return json.dumps({"runs": rows, "totals": totals}, indent=2) + "\n"
+    return json.dumps({"runs": rows, "totals": totals, "equal_flops": equal_flops(entries)}, indent=2) + "\n"
 
 
 RENDERERS: Mapping[str, Callable[[Sequence[Entry]], str]] = MappingProxyType(

@@ -50,7 +50,7 @@ _IN_TIME: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 _NOTHING_TO_DO = "No change was found that would recover 2% or more."
 _NOTHING_KNOWN = "Nothing was found in the training loop; where time went outside it is unknown."
-_MOST_LINES, _LONGEST = 200, 500
+_MOST_LINES, _LONGEST, _MOST_ADVICE = 200, 500, 3
 _BY_A_PROFILE = frozenset(INSIDE_REST.values())
 _BETWEEN = "Downtime is not billed: it counts in shares and wall time, not in device-hours and cost."
 _DEFINITION = (
@@ -96,8 +96,13 @@ def _what_to_do(report: Report) -> Section:
     lines = [efficiency.finding_words(finding) for finding in report.findings]
     if not lines and report.points:
         lines = [_NOTHING_TO_DO if report.parts else _NOTHING_KNOWN]
+    lines += [f"A size that costs speed: {words}." for words in _shape_advice(report)]
     known = efficiency.known_words(report.known)
     return Section(WHAT_TO_DO, sentences=(*lines, *([known] if known else [])))
+
+
+def _shape_advice(report: Report) -> Cells:
+    return () if report.work is None else report.work.shape_advice[:_MOST_ADVICE]
 
 
 def _plan(report: Report) -> Section:

@@ -13,14 +13,16 @@ from flopwatch import units
 from flopwatch.report.comparison import Entry
 from flopwatch.report.render import charts, facts
 from flopwatch.report.render.charts import Stack
-from flopwatch.report.render.document import LOSS, TIME_LINE, sections
+from flopwatch.report.render.document import LOSS, PEAK, TIME_LINE, sections
 from flopwatch.report.render.drawing import SIZE, Drawing, Key, drawings, shared_keys
 from flopwatch.report.render.loss_charts import loss_charts, loss_overlay
 from flopwatch.report.render.section import Section
+from flopwatch.report.render.stacked import StackedBars, stacked_bars
 from flopwatch.report.report import Report
 from flopwatch.report.verdict import verdict
 
 _OVER_TIME = "Over time"
+_NO_BARS = StackedBars()
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class _Part:
     anchor: str
     section: Section
     stacks: tuple[_Stack, ...] = ()
+    bars: StackedBars = _NO_BARS
 
 
 def render(report: Report) -> str:
@@ -55,9 +58,10 @@ def render(report: Report) -> str:
 
 
 def render_comparison(entries: Sequence[Entry], parts: Sequence[Section]) -> str:
-    """Render runs side by side, with their MFU in one chart and their losses in another."""
+    """Render runs side by side: their MFU in one chart, their losses in another, and a bar of its parts for each."""
     page = _parts(parts, {})
     drawn = ((LOSS, loss_overlay(entries)), (_OVER_TIME, charts.overlay(entries)))
+    page = [replace(part, bars=stacked_bars(entries)) if part.heading == PEAK else part for part in page]
     page[1:1] = [_part(Section(heading), (stack,)) for heading, stack in drawn if stack is not None]
     return _page(
         title=f"{len(entries)} runs",
