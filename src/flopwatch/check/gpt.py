@@ -78,7 +78,7 @@ def by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> 
     """Causal attention in plain products, which count all pairs."""
     length = query.shape[-2]
     hidden = torch.ones(length, length, dtype=torch.bool, device=query.device).triu(1)
-    scores = (query @ key.transpose(-1, -2)).masked_fill(hidden, float("-inf"))
+    scores = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).masked_fill(hidden, float("-inf"))
     return scores.softmax(-1) @ value
 
 
