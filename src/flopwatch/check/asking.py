@@ -41,21 +41,17 @@ class Asked(Generic[_T]):
         except Exception as error:
             self._outcome.errors.append(error)
 
-    def answer(self, seconds: float | None = None) -> _T:
+    def answer(self) -> _T:
         """Return the answer.
 
-        Args:
-            seconds: How long to wait for it.
-
         Raises:
-            DriverError: If there is none by then.
+            DriverError: If there is none after ten seconds.
         """
-        most = LONGEST_SECONDS if seconds is None else seconds
-        self._thread.join(most)
+        self._thread.join(LONGEST_SECONDS)
         if self._outcome.errors:
             raise self._outcome.errors[0]
         if not self._outcome.values:
-            raise DriverError(f"expected an answer of the NVIDIA driver within {most:.0f} s, got none")
+            raise DriverError(f"expected an answer of the NVIDIA driver within {LONGEST_SECONDS:.0f} s, got none")
         return self._outcome.values[0]
 
 

@@ -66,7 +66,8 @@ def shape_for(device: torch.device) -> Shape:
     if device.type != "cuda":
         return SMALL
     free, _ = torch.cuda.mem_get_info(device)
-    return GPT2 if free >= _LEAST_FREE_BYTES else SMALL
+    held = torch.cuda.memory_reserved(device)  # by earlier checks, and free for this one
+    return GPT2 if free + held >= _LEAST_FREE_BYTES else SMALL
 
 
 def fused(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -78,8 +79,9 @@ def by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> 
     """Causal attention in plain products, which count all pairs."""
     length = query.shape[-2]
     hidden = torch.ones(length, length, dtype=torch.bool, device=query.device).triu(1)
-    scores = (query @ key.transpose(-1, -2)).masked_fill(hidden, float("-inf"))
-    return scores.softmax(-1) @ value
+    scores = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).masked_fill(hidden, float("-inf"))
+    mixed: torch.Tensor = scores.softmax(-1) @ value
+    return mixed
 
 
 class Block(nn.Module):

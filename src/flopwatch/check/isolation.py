@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -28,17 +28,15 @@ class OutOfTime(BaseException):
 def isolated() -> Iterator[Path]:
     """A temporary folder, with nothing logged or warned; environment, seeds and torch's settings are put back."""
     before = dict(os.environ)
-    deterministic, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     silenced = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="flopwatch-check-", ignore_cleanup_errors=True) as folder,
             warnings.catch_warnings(),
-            torch.random.fork_rng(),
+            torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []),
         ):
             warnings.simplefilter("ignore")
             os.environ.update(dict.fromkeys(_CACHES, folder))
@@ -48,8 +46,13 @@ def isolated() -> Iterator[Path]:
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         logging.disable(silenced)
-        os.environ.clear()
-        os.environ.update(before)
+        _put_back(before)
+
+
+def _put_back(environment: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
 
 
 @contextlib.contextmanager

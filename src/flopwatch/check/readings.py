@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from flopwatch.check.asking import LONGEST_SECONDS, Asked, DriverDevice
+from flopwatch.check.asking import Asked, DriverDevice
 from flopwatch.check.machine import Machine
 from flopwatch.check.products import Load, multiply
 from flopwatch.hardware.nvml import gauges
@@ -154,4 +154,4 @@ def read_under_load(
         load = multiply(machine, seconds)
     finally:
         reader.stop()
-    return load, asked.answer(LONGEST_SECONDS)
+    return load, asked.answer()

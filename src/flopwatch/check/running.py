@@ -28,6 +28,7 @@ from flopwatch.errors import DriverError, in_words
 from flopwatch.hardware.nvml.driver import driver_version
 
 SCHEMA = 1
+_UUID = re.compile(r"(?<=[0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]{14,}", re.IGNORECASE)
 _PATH = re.compile(r"(?<![\w/])~?/(?:[^\s/:'\"]+/)+")
 
 
@@ -119,8 +120,8 @@ def _lines_of(each: Check, machine: Machine, folder: Path) -> Iterator[CheckLine
 
 
 def without_owner(text: str) -> str:
-    """A text without folders, and without the names of the machine and its user."""
-    found = _PATH.sub("", text)
+    """A text without folders, the rest of a UUID, and the names of the machine and its user."""
+    found = _UUID.sub("...", _PATH.sub("", text))
     for name in filter(None, (platform.node(), _user())):
         found = re.sub(rf"\b{re.escape(name)}\b", "...", found)
     return found

@@ -186,5 +186,5 @@ def compilations(plain: int, watched: int, backend: str) -> CheckLine:
         watched: In the same one with it.
         backend: Of torch.compile.
     """
-    words = f"with FlopWatch, {plain} without; backend {backend}"
+    words = f"{'with and without' if plain == watched else 'with'} FlopWatch; backend {backend}"
     return compared(COMPILATIONS, plain == watched and plain > 0, expected=plain, found=watched, words=words)
