@@ -57,7 +57,14 @@ INSIDE = {
         *("after_fit", "callback", "plugin"),
     ],
 }
-FORMER_PLACES = {"architectures", "backward", "batch", "chips", "render", "runfile"}  # they hand on names that were documented there
+FORMER_PLACES = {
+    "architectures",
+    "backward",
+    "batch",
+    "chips",
+    "render",
+    "runfile",
+}  # they hand on names that were documented there
 HOMES = {
     "jinja2": {"report/render"},
     "tabulate": {"report/render"},

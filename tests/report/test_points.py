@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from flopwatch.report.points import Losses, Point, between, kept, loss_over_flops, losses_of, points_of
+from flopwatch.report.points import Losses, Point, between, loss_over_flops, losses_of, points_of
 from flopwatch.run.run_file import Run, Segment
 from tests import samples
 
 
-def point(step, loss=None, validation_loss=None, total_flops=None, first=False):
+def point(step, loss=None, validation_loss=None, total_flops=None):
     return Point(
-        *(float(step), step, None, None, None, total_flops, None, first), loss=loss, validation_loss=validation_loss
+        *(float(step), step, None, None, None, total_flops, None, False), loss=loss, validation_loss=validation_loss
     )
 
 
@@ -27,18 +27,9 @@ def test_a_point_has_the_losses_and_what_the_run_had_cost():
     assert unpaid.usd is None
 
 
-def test_steps_that_were_done_again_are_not_along_the_run():
-    points = [point(10), point(20), point(30), point(15, first=True), point(25)]
-    assert [each.step for each in kept(points)] == [10, 15, 25]
-    assert kept([]) == []
-
-
-def test_the_last_losses_are_those_last_known_and_the_lowest_is_of_kept_steps():
-    points = [
-        *(point(10, 3.0, 3.5), point(20, 2.5, 2.0)),  # the second is done again
-        *(point(15, 2.8, 3.2, first=True), point(25, 2.6), point(35)),
-    ]
-    assert losses_of(points) == Losses(training=2.6, validation=3.2, lowest_validation=3.2)
+def test_the_last_losses_are_those_last_known():
+    points = [point(10, 3.0, 3.5), point(20, 2.5, 2.25), point(30, 2.6, 2.75), point(40)]
+    assert losses_of(points) == Losses(training=2.6, validation=2.75, lowest_validation=2.25)
     assert losses_of([point(1)]) == Losses(None, None, None)
 
 

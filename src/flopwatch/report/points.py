@@ -39,7 +39,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Losses:
-    """The last losses that a run knows, and the lowest validation loss of the steps that it kept."""
+    """The last losses that a run knows, and the lowest one of validation."""
 
     training: float | None
     validation: float | None
@@ -47,7 +47,7 @@ class Losses:
 
 
 def points_of(run: Run) -> Iterator[Point]:
-    """Yield the windows of all processes, in order; all is paid at the last process's price."""
+    """Yield the windows of steps that were kept, in order; all is paid at the last process's price."""
     started_at, price = run.segments[0].start.started_at, run.segments[-1].start.usd_per_device_hour
     for segment in run.segments:
         device = segment.start.device
@@ -73,21 +73,11 @@ def points_of(run: Run) -> Iterator[Point]:
             )
 
 
-def kept(points: Sequence[Point]) -> list[Point]:
-    """Return the points without those whose steps a later process did again."""
-    found: list[Point] = []
-    for point in reversed(points):
-        if not found or point.step < found[-1].step:
-            found.append(point)
-    return found[::-1]
-
-
 def losses_of(points: Sequence[Point]) -> Losses:
     """Return the last losses along a run, and the lowest one of validation."""
-    along = kept(points)
-    validation = [point.validation_loss for point in along if point.validation_loss is not None]
+    validation = [point.validation_loss for point in points if point.validation_loss is not None]
     return Losses(
-        training=_last(point.loss for point in along),
+        training=_last(point.loss for point in points),
         validation=_last(validation),
         lowest_validation=min(validation, default=None),
     )
@@ -95,7 +85,7 @@ def losses_of(points: Sequence[Point]) -> Losses:
 
 def loss_over_flops(points: Sequence[Point]) -> list[tuple[int, float]]:
     """Return the training loss of each window at the model FLOPs that the run had done by its end."""
-    along = ((point.total_flops, point.loss) for point in kept(points))
+    along = ((point.total_flops, point.loss) for point in points)
     return [(flops, loss) for flops, loss in along if flops is not None and loss is not None]
 
 

@@ -108,9 +108,10 @@ class LogReader:
 
     def _configure(self, items: Iterable[Any]) -> None:
         """Store flopwatch's part of the config, and hyperparameters; the rest may be large."""
-        values = _values(items)
-        own = {SUMMARY: each[SUMMARY] for each in (self.config, values) if SUMMARY in each}
-        self.config = {**recordable({**self.config, **values}), **own}
+        values = {**self.config, **_values(items)}
+        self.config = recordable(values)
+        if SUMMARY in values:
+            self.config[SUMMARY] = values[SUMMARY]
 
     def _check_header(self, file: BinaryIO) -> bool:
         header = file.read(len(_FILE_HEADER))

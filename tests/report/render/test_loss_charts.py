@@ -40,23 +40,17 @@ def test_with_a_price_they_stand_over_dollars_and_without_flops_over_tokens():
     assert charts["Loss over tokens"].lines[0].points == ((5.0, 3.0), (10.0, 2.0))
 
 
-def test_steps_done_again_are_paid_for_but_not_along_the_flops():
-    charts = drawn(
-        point(1, 3.0, usd=1.0), point(2, 2.5, usd=2.0), point(2, 2.6, usd=3.0, first=True), point(3, 2.0, usd=4.0)
-    )
-    assert charts["Loss over model FLOPs"].lines[0].points == (
-        *((1_000.0, 3.0), (2_000.0, None)),
-        *((2_000.0, 2.6), (3_000.0, 2.0)),
-    )
-    values = [loss for _, loss in charts["Loss over cost"].lines[0].points]
-    assert values == [3.0, 2.5, None, 2.6, 2.0]
+def test_what_was_paid_for_steps_that_were_done_again_is_a_gap():
+    # The steps after the first were lost: $2 were paid for nothing, FLOPs go on from where they were.
+    charts = drawn(point(1, 3.0, usd=1.0), point(2, 2.6, usd=4.0, first=True), point(3, 2.0, usd=5.0))
+    assert charts["Loss over cost"].lines[0].points == ((1.0, 3.0), (4.0, None), (4.0, 2.6), (5.0, 2.0))
 
 
 def test_a_high_beginning_is_cut_off_and_told():
     losses = [11.0, *(3.0 - place / 100 for place in range(1, 41))]
     chart, _ = drawn(*(point(step, loss) for step, loss in enumerate(losses, 1))).values()
     assert chart.heading == "Loss over model FLOPs (up to 11 at first)"
-    # The first tenth are the steps before 4.1: from step 5 on, 2.96 at most, down to 2.6, with a twentieth around.
+    # The first tenth is up to step 5, whose 2.96 is the highest after it; down to 2.6, with a twentieth around.
     assert (chart.high, chart.low) == pytest.approx((2.96 + 0.018, 2.6 - 0.018))
 
 

@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 from flopwatch import units
 from flopwatch.report import waterfall
-from flopwatch.report.points import kept
 from flopwatch.report.render import efficiency, facts, gpu_facts
 from flopwatch.report.render.inside import inside_sections
 from flopwatch.report.render.live import bars
@@ -187,11 +186,10 @@ def _time_line(report: Report) -> Section:
 
 
 def _loss(report: Report) -> Section:
-    """The losses along the steps that were kept: how low they came, and where they ended."""
-    along = kept(report.points)
+    """The losses along the run: how low they came, and where they ended."""
     known = {
-        "training loss": [point.loss for point in along if point.loss is not None],
-        "validation loss": [point.validation_loss for point in along if point.validation_loss is not None],
+        "training loss": [point.loss for point in report.points if point.loss is not None],
+        "validation loss": [point.validation_loss for point in report.points if point.validation_loss is not None],
     }
     rows = tuple(
         (words, units.format_loss(min(values)), units.format_loss(values[-1]), bars(_means(values)) or "even")

@@ -7,27 +7,26 @@ from dataclasses import dataclass
 
 from flopwatch import units
 from flopwatch.report.comparison import Entry
-from flopwatch.report.points import Point, kept
+from flopwatch.report.points import Point
 from flopwatch.report.render.charts import MOST_LINES, MOST_OF_A_RUN, MOST_POINTS, Chart, Line, Stack, series
 from flopwatch.report.report import Report
 
 _BEGINNING = 0.1  # of a run, whose losses need not fit on the axis
-_TALLEST = 1.5  # times what comes after it; a higher one is cut off
+_TALLEST = 3.0  # times what comes after it; a higher one is cut off
 _MARGIN = 0.05  # of the axis, below the lowest loss and above the highest
 
 
 @dataclass(frozen=True)
 class _Cost:
-    """What losses are over: its words, its form, how much of it had been spent at a point, and of which points."""
+    """What losses are over: its words, its form, and how much of it had been spent at a point."""
 
     words: str
     form: str
     spent: Callable[[Point], float | None]
-    only_kept: bool = False
 
 
-_FLOPS = _Cost("model FLOPs", "flops", lambda point: point.total_flops, only_kept=True)
-_TOKENS = _Cost("tokens", "count", lambda point: point.total_tokens, only_kept=True)
+_FLOPS = _Cost("model FLOPs", "flops", lambda point: point.total_flops)
+_TOKENS = _Cost("tokens", "count", lambda point: point.total_tokens)
 _USD = _Cost("cost", "usd", lambda point: point.usd)
 _TIME = _Cost("time", "time", lambda point: point.seconds)
 
@@ -70,7 +69,7 @@ def _validation(point: Point) -> float | None:
 def _losses(
     points: Sequence[Point], cost: _Cost, loss: Callable[[Point], float | None], most: int = MOST_POINTS
 ) -> tuple[tuple[float, float | None], ...]:
-    return series(kept(points) if cost.only_kept else points, loss, most, cost.spent)
+    return series(points, loss, most, cost.spent)
 
 
 def _chart(cost: _Cost, lines: Sequence[Line]) -> Chart | None:
@@ -88,12 +87,17 @@ def _chart(cost: _Cost, lines: Sequence[Line]) -> Chart | None:
 def _axis(lines: Sequence[Line]) -> tuple[float, float]:
     """The ends of an axis on which what comes after the beginnings can be seen, however high those were."""
     values = [loss for line in lines for _, loss in _known(line)]
-    later = [loss for line in lines for at, loss in _known(line) if at >= _BEGINNING * _known(line)[-1][0]]
+    later = [loss for line in lines for loss in _after_beginning(_known(line))]
     low, high, settled = min(values), max(values), max(later)
     if high - low > _TALLEST * (settled - low) > 0:
         high = settled
     margin = _MARGIN * ((high - low) or abs(low) or 1.0)
     return low - margin, high + margin
+
+
+def _after_beginning(points: Sequence[tuple[float, float]]) -> list[float]:
+    first, last = points[0][0], points[-1][0]
+    return [loss for at, loss in points if at >= first + _BEGINNING * (last - first)]
 
 
 def _known(line: Line) -> list[tuple[float, float]]:
