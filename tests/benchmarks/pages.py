@@ -304,9 +304,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     for page in pages(parser.parse_args().folder.resolve()):
         if shutil.which("chromium"):
-            picture(page, 1200, 4400)
-            picture(page, 1200, 4400, dark=True)
-            picture(page, 390, 8000)
+            picture(page, 1200, 4800)
+            picture(page, 1200, 4800, dark=True)
+            picture(page, 390, 9000)
             chromium(f"--print-to-pdf={page.with_suffix('.pdf')}", "--no-pdf-header-footer", page.as_uri())
         print(f"{page}: {page.stat().st_size / 1000:.0f} KB")
 

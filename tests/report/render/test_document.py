@@ -46,7 +46,7 @@ def test_losses_have_their_lowest_and_their_last_and_bars_between_start_and_end(
 def test_three_sizes_that_cost_speed_stand_below_the_findings_without_a_gain():
     advice = tuple(f"a size of {size} is no multiple of 8" for size in (1, 2, 3, 4))
     sentences = of(healthy(work=replace(samples.WORK, shape_advice=advice)), WHAT_TO_DO).sentences
-    assert sentences[-3:] == tuple(f"A size that costs speed: {words}." for words in advice[:3])
+    assert sentences[-3:] == tuple(f"Round up a size: {words}." for words in advice[:3])
     assert len(sentences) == len(of(healthy(), WHAT_TO_DO).sentences) + 3
 
 

@@ -96,6 +96,20 @@ def test_every_mark_and_line_has_a_legend_and_every_bar_its_place():
     assert page.count('<tr class="total">') == 1
 
 
+def test_losses_have_a_chart_for_each_cost_which_are_moved_apart():
+    report = healthy()
+    losses = (4.0, 3.0, 2.0)
+    points = [replace(each, loss=loss, usd=loss) for each, loss in zip(report.points, losses, strict=True)]
+    points[-1] = replace(points[-1], validation_loss=2.5)
+    page = html.render(replace(report, points=tuple(points), loss=2.0, validation_loss=2.5))
+    loss = page.partition('<section id="loss"')[2].partition("</section>")[0]
+    assert loss.count('<div class="stack">') == loss.count("<figure") == 2
+    # 8.8 of 16.8 PFLOPs are 52,381 of 100,000; 3 of 1.9 to 4.1 is half way up, and the dot is at 2.5.
+    assert "L52381 50000L100000 95455" in loss
+    assert '<path class="line validation dots" d="M100000 72727h0"/>' in loss
+    assert "from start to end" not in loss
+
+
 def test_a_chart_can_be_read_without_sight_and_without_script():
     page = html.render(healthy())
     assert 'aria-label="MFU; MFU from 40% to 40%, last 40%; MFU at clock from 50% to 50%, last 50%."' in page

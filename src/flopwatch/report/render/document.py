@@ -95,7 +95,7 @@ def _what_to_do(report: Report) -> Section:
     lines = [efficiency.finding_words(finding) for finding in report.findings]
     if not lines and report.points:
         lines = [_NOTHING_TO_DO if report.parts else _NOTHING_KNOWN]
-    lines += [f"A size that costs speed: {words}." for words in _shape_advice(report)]
+    lines += [f"Round up a size: {words}." for words in _shape_advice(report)]
     known = efficiency.known_words(report.known)
     return Section(WHAT_TO_DO, sentences=(*lines, *([known] if known else [])))
 
