@@ -47,6 +47,7 @@ INSIDE = {
             "apart",
             "memory",
             "losses",
+            "recorder",
             "profile",
             "counting",
             "timing",

@@ -15,7 +15,9 @@ from tests.lightning.models import trainer
 
 
 def losses(training=None, validation=None, **logged):
-    return Losses(SimpleNamespace(callback_metrics=logged), training, validation)
+    module = SimpleNamespace(automatic_optimization=True)
+    trainer = SimpleNamespace(callback_metrics=logged, lightning_module=module, accumulate_grad_batches=1)
+    return Losses(trainer, training, validation)
 
 
 def test_the_mean_of_a_window_and_then_of_the_next():
@@ -49,7 +51,7 @@ def test_what_is_no_loss_is_none(outputs):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_is_unknown(value):
-    assert PendingMean([torch.tensor(value)]).value() is None
+    assert PendingMean([(torch.tensor(value), 1)]).value() is None
 
 
 def test_a_logged_metric_takes_the_place_of_what_the_step_returned():
@@ -100,3 +102,47 @@ def test_a_fit_has_the_loss_of_each_window_and_the_validation_loss_where_there_i
 def test_a_name_that_is_none_is_refused(name, value):
     with pytest.raises(ArgumentError, match=f"expected the name of a logged metric for {name}, got"):
         FlopWatch(**{name: value})
+
+
+def test_lightnings_division_by_the_accumulated_batches_is_undone():
+    each = losses()
+    each._trainer.accumulate_grad_batches = 4
+    each.add({"loss": torch.tensor(2.0)})
+    each._trainer.accumulate_grad_batches = 1  # as a scheduler of accumulation changes it
+    each.add({"loss": torch.tensor(4.0)})
+    # 2 x 4 and 4 x 1.
+    assert each.take().training.value() == 6.0
+
+
+def test_in_manual_optimization_a_loss_is_kept_as_it_was_and_nothing_else_with_it():
+    each = losses()
+    each._trainer.lightning_module.automatic_optimization = False
+    everything = torch.tensor([1.0, 5.0], requires_grad=True)
+    each.add({"loss": everything[0]})
+    with torch.no_grad():
+        everything[0] = 9.0
+    (kept, _) = each._kept[0]
+    assert (kept.untyped_storage().nbytes(), kept.requires_grad) == (4, False)
+    assert each.take().training.value() == 1.0
+
+
+def test_what_was_logged_before_is_not_told_again():
+    logged = {"train/ce": torch.tensor(0.5), "val_loss": torch.tensor(0.25)}
+    each = losses("train/ce", **logged)
+    each.validated()
+    first = each.take()
+    assert (first.training.value(), first.validation.value()) == (0.5, 0.25)
+    each.validated()
+    assert each.take() == (None, None)
+    each._trainer.callback_metrics["train/ce"] = torch.tensor(0.5)
+    assert each.take().training.value() == 0.5
+
+
+def test_accumulated_batches_in_a_fit_have_the_loss_that_the_step_returned(tmp_path):
+    numbers = torch.arange(8.0).reshape(8, 1)
+    watch = FlopWatch(every_n_steps=1, dirpath=tmp_path)
+    changes = {"max_steps": -1, "max_epochs": 1, "accumulate_grad_batches": 4}
+    trainer(tmp_path, watch, **changes).fit(Line(), DataLoader(numbers))
+    (segment,) = read_run(tmp_path).segments
+    # (0 + 1 + 2 + 3) / 4 and (4 + 5 + 6 + 7) / 4.
+    assert [each.loss for each in segment.windows] == [1.5, 5.5]

@@ -4,7 +4,6 @@ import gzip
 import json
 import logging
 import threading
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +11,8 @@ from pytorch_lightning.profilers import PyTorchProfiler
 
 from flopwatch import FlopWatch
 from flopwatch.errors import ArgumentError, FlopwatchError
-from flopwatch.lightning import profile
 from flopwatch.lightning.options import profile_of
-from flopwatch.lightning.profile import ProfileOptions, StepProfiler, compress
+from flopwatch.lightning.profile import ProfileOptions, StepProfiler
 from flopwatch.run.records import Profile
 from flopwatch.run.run_file import read_run
 from flopwatch.trace import read_trace
@@ -38,9 +36,9 @@ class Recorder:
         self.clock.now += 2.0
         self.told.append("stop")
 
-    def export_chrome_trace(self, path):
+    def write(self, path):
         self.thread = threading.current_thread()
-        Path(path).write_text("{}")
+        path.write_bytes(gzip.compress(b"{}"))
 
 
 class Clock:
@@ -53,11 +51,11 @@ class Clock:
 class Loop:
     """Steps of a second, with a window wherever one ought to end."""
 
-    def __init__(self, folder, options=None, rank=0, make=None):
+    def __init__(self, folder, options=None, rank=0, make=None, world_size=1):
         self.clock, self.recorders, self.written, self.windows = Clock(), [], [], []
         options = options or ProfileOptions()
-        self.profiler = StepProfiler(options, rank, None, make=make or self.make, clock=self.clock)
-        self.profiler.write_to(folder, self.written.append)
+        self.profiler = StepProfiler(options, rank, world_size, None, make=make or self.make, clock=self.clock)
+        self.profiler.write_to(folder, "trace", self.written.append)
         self.step = 0
 
     def make(self):
@@ -71,17 +69,20 @@ class Loop:
             self.profiler.step_ended(self.step)
             if self.profiler.ends_window():
                 self.windows.append((self.step, self.profiler.take()))
+                if self.profiler._export_thread is not None:
+                    self.profiler._export_thread.join()
                 self.profiler.window_closed()
         return self
 
 
 def test_three_steps_after_the_tenth_have_a_window_of_their_own(tmp_path):
     loop = Loop(tmp_path).run(40)
-    loop.profiler.finish()
+    loop.profiler.wait(after_an_error=False)
     # The window before ends at step 10; one step of warm-up and three recorded ones end at step 14.
     assert loop.windows == [(10, False), (14, True)]
     (recorder,) = loop.recorders
     assert recorder.told == ["start", *["step"] * 4, "stop"]
+    assert not loop.profiler.is_active
     path = tmp_path / "trace-step-14-rank-0.json.gz"
     assert loop.written == [Profile(14, 3, step_seconds=1.0, extra_seconds=4.0, trace=str(path), rank=0)]
     assert gzip.decompress(path.read_bytes()) == b"{}"
@@ -93,16 +94,63 @@ def test_again_after_so_many_steps_or_so_much_time(tmp_path):
     by_steps = Loop(tmp_path, ProfileOptions(every_steps=20)).run(60)
     assert [step for step, profiled in by_steps.windows if profiled] == [14, 34, 54]
     # 30 s after step 10 began the first one: 4 s of it were starting and stopping, so 26 steps.
-    by_time = Loop(tmp_path, ProfileOptions(every_seconds=30.0)).run(60)
+    by_steps.profiler.wait(after_an_error=False)
+    by_time = Loop(tmp_path / "time", ProfileOptions(every_seconds=30.0)).run(60)
     assert [step for step, profiled in by_time.windows if profiled] == [14, 40]
-    for loop in (by_steps, by_time):
-        loop.profiler.finish()
+    by_time.profiler.wait(after_an_error=False)
 
 
 @pytest.mark.parametrize(("options", "rank"), [(ProfileOptions(), 1), (ProfileOptions(ranks=(3,)), 0)])
-def test_other_ranks_profile_nothing(tmp_path, options, rank):
-    loop = Loop(tmp_path, options, rank).run(40)
-    assert (loop.windows, loop.recorders) == ([], [])
+def test_other_ranks_record_nothing_and_end_the_same_windows(tmp_path, options, rank):
+    loop = Loop(tmp_path, options, rank, world_size=4).run(40)
+    # They wait for the rank that records, so their steps are slower, too.
+    assert (loop.windows, loop.recorders) == ([(10, False), (14, True)], [])
+
+
+def test_with_several_ranks_an_interval_is_of_steps(tmp_path, caplog):
+    by_steps = Loop(tmp_path, ProfileOptions(every_steps=20), world_size=2).run(60)
+    assert [step for step, profiled in by_steps.windows if profiled] == [14, 34, 54]
+    by_time = Loop(tmp_path, ProfileOptions(every_seconds=5.0), world_size=2).run(60)
+    assert [step for step, profiled in by_time.windows if profiled] == [14]
+    assert caplog.text.count("with several ranks profile_every is a number of steps: steps are profiled once") == 1
+
+
+class Failing(Recorder):
+    """Fails at a step."""
+
+    def step(self):
+        super().step()
+        if self.told.count("step") == 4:
+            raise RuntimeError("CUPTI")
+
+
+def test_a_step_that_fails_ends_the_profile(tmp_path):
+    recorders = []
+
+    def make():
+        recorders.append(Failing(Clock()))
+        return recorders[-1]
+
+    loop = Loop(tmp_path, make=make).run(13)
+    with pytest.raises(RuntimeError, match="CUPTI"):
+        loop.profiler.step_ended(14)
+    assert recorders[0].told[-1] == "stop"
+    assert not loop.profiler.is_active
+    assert loop.profiler.take(), "its window was a slower one"
+    loop.run(40)
+    assert recorders[0].told.count("step") == 4
+
+
+def test_starting_and_each_step_of_the_profiler_are_told_as_what_it_cost(tmp_path):
+    class Slow(Recorder):
+        def step(self):
+            self.clock.now += 0.5
+
+    loop = Loop(tmp_path)
+    loop.profiler._make = lambda: Slow(loop.clock)
+    loop.run(20).profiler.wait(after_an_error=False)
+    # 2 s to start, four steps of 0.5 s, 2 s to stop; a profiled step is still one second.
+    assert [(each.extra_seconds, each.step_seconds) for each in loop.written] == [(6.0, 1.0)]
 
 
 def test_several_windows_that_a_profile_reaches_into_are_all_marked(tmp_path):
@@ -111,12 +159,14 @@ def test_several_windows_that_a_profile_reaches_into_are_all_marked(tmp_path):
     loop.run(2)
     assert loop.windows[-1] == (14, True)
     assert not loop.profiler.take()
-    loop.profiler.finish()
+    loop.profiler.wait(after_an_error=False)
 
 
 def test_a_run_that_ends_in_a_profile_stops_it(tmp_path, caplog):
     loop = Loop(tmp_path).run(12)
-    loop.profiler.finish()
+    assert loop.profiler.take(), "the last window has profiled steps"
+    loop.profiler.give_up()
+    loop.profiler.wait(after_an_error=False)
     assert loop.recorders[0].told[-1] == "stop"
     assert not loop.profiler.is_active
     assert loop.written == []
@@ -124,7 +174,7 @@ def test_a_run_that_ends_in_a_profile_stops_it(tmp_path, caplog):
 
 def test_a_run_that_is_too_short_says_so(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    Loop(tmp_path).run(5).profiler.finish()
+    Loop(tmp_path).run(5).profiler.wait(after_an_error=False)
     assert "no steps were profiled: the run ended before step 11" in caplog.text
 
 
@@ -132,18 +182,9 @@ def test_a_trace_that_cannot_be_written_is_told_and_nothing_more(tmp_path, caplo
     blocked = tmp_path / "file"
     blocked.write_text("")
     loop = Loop(blocked / "folder").run(20)
-    loop.profiler.finish()
+    loop.profiler.wait(after_an_error=False)
     assert "no trace of the profiled steps was written: " in caplog.text
     assert loop.written == []
-
-
-def test_an_unfinished_file_never_has_the_traces_name(tmp_path, monkeypatch):
-    plain, path = tmp_path / "trace.json", tmp_path / "trace.json.gz"
-    plain.write_text("{}")
-    monkeypatch.setattr(profile.shutil, "copyfileobj", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        compress(plain, path)
-    assert not path.exists()
 
 
 def fit(folder, **options):
@@ -188,7 +229,7 @@ def test_where_the_trainer_profiles_with_torch_ours_stays_away(tmp_path, caplog)
     theirs = PyTorchProfiler(dirpath=tmp_path, filename="theirs", schedule=None)
     _, segment, _ = fit(tmp_path / "run", profiler=theirs)
     assert segment.profiles == ()
-    assert "no steps are profiled: the Trainer's PyTorchProfiler is active" in caplog.text
+    assert "no steps are profiled: the Trainer's PyTorchProfiler is there" in caplog.text
     assert segment.end.status == "finished"
 
 
@@ -196,7 +237,7 @@ def test_where_another_profiler_is_open_ours_stays_away(tmp_path, caplog):
     with torch.profiler.profile() as theirs:
         _, segment, _ = fit(tmp_path / "run")
     assert segment.profiles == ()
-    assert "another torch.profiler is active" in caplog.text
+    assert "another torch.profiler is there" in caplog.text
     assert theirs.events()
 
 

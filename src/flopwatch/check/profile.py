@@ -12,7 +12,7 @@ from flopwatch.check.isolation import without_stderr
 from flopwatch.check.machine import Machine
 from flopwatch.check.results import CheckLine, compared, is_near
 from flopwatch.errors import FlopwatchError
-from flopwatch.lightning.profile import ACTIVE_STEPS
+from flopwatch.lightning.recorder import ACTIVE_STEPS
 from flopwatch.report.inside import profile_of
 from flopwatch.trace.account import TraceAccount
 

@@ -22,7 +22,8 @@ from flopwatch.lightning.last_checkpoint import save_at_the_end
 from flopwatch.lightning.messages import show_messages
 from flopwatch.lightning.options import OnBudget, Options, budgets_of, folder_of, profile_of
 from flopwatch.lightning.ranks.ranks import Ranks
-from flopwatch.lightning.session.session import Phase, Session
+from flopwatch.lightning.session.phase import Phase
+from flopwatch.lightning.session.session import Session
 from flopwatch.lightning.timing.stopwatch import Stopwatch
 from flopwatch.run.records import Status
 

@@ -16,7 +16,7 @@ from flopwatch.lightning.memory import MemoryReader
 from flopwatch.lightning.ranks.publishing import RankReading
 from flopwatch.run import clock
 from flopwatch.run.counts import add
-from flopwatch.run.records import Event, Hardware
+from flopwatch.run.records import Event, Hardware, Memory
 
 _logger = logging.getLogger("flopwatch")
 _WINDOWS_IN_A_ROW = 2
@@ -46,6 +46,7 @@ class HardwareWatch:
         self._apart = Apart()
         self._sampler = None if address is None else self._ask(Sampler, address, boost_clock_hz, in_loop)
         self._rank, self._memory = rank, memory
+        self._memory_now: Memory | None = None
         self._windows_without_others, self._others_missing = 0, False
         self._joules: int | None = 0
         self._last_window = _NOTHING_READ
@@ -61,6 +62,11 @@ class HardwareWatch:
         if self._sampler is not None:
             self._ask(self._sampler.stop)
 
+    def note_memory(self) -> None:
+        """Read PyTorch's memory at a window's end, on the training thread: later it is that of another moment."""
+        if self._memory is not None:
+            self._memory_now = self._apart.run("reading PyTorch's memory", self._memory.read)
+
     def read(self, whole_window: bool) -> RankReading:
         """What the GPU did, on the thread that publishes it; over a window where that is at its end."""
         telemetry = _NOTHING_READ
@@ -68,8 +74,7 @@ class HardwareWatch:
             telemetry = self._ask(self._sampler.take) or _NOTHING_READ
         if whole_window:
             self._last_window = telemetry
-        memory = None if self._memory is None else self._apart.run("reading PyTorch's memory", self._memory.read)
-        return RankReading(telemetry, self.joules(), self.gpu(), memory)
+        return RankReading(telemetry, self.joules(), self.gpu(), self._memory_now)
 
     def joules(self) -> int | None:
         """Energy so far, in whole joules; unknown while the driver is silent, and for good once some of it is."""

@@ -17,14 +17,14 @@ class PendingMean:
     """The mean of a few losses, on its way from the device.
 
     Args:
-        losses: Tensors of one value each, on one device.
+        losses: Tensors of one value each, on one device, with what each was divided by.
     """
 
-    def __init__(self, losses: list[torch.Tensor]) -> None:
-        mean = torch.stack([each.detach().reshape(()).float() for each in losses]).mean()
+    def __init__(self, losses: list[tuple[torch.Tensor, int]]) -> None:
+        mean = torch.stack([each.detach().reshape(()).float() * divisor for each, divisor in losses]).mean()
         self._event: torch.cuda.Event | None = None
         if mean.is_cuda:
-            host = torch.empty((), pin_memory=True)
+            host = torch.empty((), dtype=torch.float32, device="cpu", pin_memory=True)
             host.copy_(mean, non_blocking=True)
             self._event = torch.cuda.Event()
             self._event.record()
@@ -59,12 +59,17 @@ class Losses:
     def __init__(self, trainer: Any, training: str | None, validation: str | None) -> None:
         self._trainer, self._training_name = trainer, training
         self._validation_name = validation or _VALIDATION
-        self._kept: list[torch.Tensor] = []
+        self._kept: list[tuple[torch.Tensor, int]] = []
         self._batches, self._stride = 0, 1
         self._validation: PendingMean | None = None
+        self._seen: dict[str, torch.Tensor] = {}
 
     def add(self, outputs: Any) -> None:
-        """Add a batch: what Lightning keeps of the training step's result; a reference is kept, nothing computed."""
+        """Add a batch: what Lightning keeps of the training step's result.
+
+        In automatic optimization that is a copy, divided by the number of accumulated batches, of which a reference is
+        kept; in manual optimization it is the module's own tensor, which may be part of a large one, or change.
+        """
         if self._training_name is not None:
             return
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
@@ -75,22 +80,35 @@ class Losses:
                 self._kept = self._kept[::2]
                 self._stride *= 2
             if self._batches % self._stride == 0:
-                self._kept.append(loss)
+                self._kept.append(self._as_returned(loss))
         self._batches += 1
+
+    def _as_returned(self, loss: torch.Tensor) -> tuple[torch.Tensor, int]:
+        if self._trainer.lightning_module.automatic_optimization:
+            return loss, self._trainer.accumulate_grad_batches
+        return loss.detach().clone(), 1
 
     def validated(self) -> None:
         """Validation has ended: keep its loss, if the module logged one."""
-        loss = self._trainer.callback_metrics.get(self._validation_name)
-        if _is_loss(loss):
-            self._validation = PendingMean([loss])
+        loss = self._logged(self._validation_name)
+        if loss is not None:
+            self._validation = PendingMean([(loss, 1)])
+
+    def _logged(self, name: str) -> torch.Tensor | None:
+        """A metric that was logged since the last time; Lightning keeps those of earlier epochs, too."""
+        logged = self._trainer.callback_metrics.get(name)
+        if not _is_loss(logged) or logged is self._seen.get(name):
+            return None
+        self._seen[name] = logged
+        return logged
 
     def take(self) -> WindowLosses:
         """Return the losses of the window that ends now."""
         losses, self._kept = self._kept, []
         self._batches, self._stride = 0, 1
         if self._training_name is not None:
-            logged = self._trainer.callback_metrics.get(self._training_name)
-            losses = [logged] if _is_loss(logged) else []
+            logged = self._logged(self._training_name)
+            losses = [] if logged is None else [(logged, 1)]
         validation, self._validation = self._validation, None
         return WindowLosses(PendingMean(losses) if losses else None, validation)
 

@@ -35,5 +35,5 @@ class MemoryReader:
             reserved_bytes=self._reserved_bytes,
             allocated_bytes=counters["allocated_bytes.all.current"],
             total_bytes=self._module.get_device_properties(self._device).total_memory,
-            retries=counters["num_alloc_retries"],
+            retries=counters.get("num_alloc_retries", 0),
         )

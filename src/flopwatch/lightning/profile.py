@@ -1,28 +1,30 @@
-"""Profiles a few steps now and then with `torch.profiler`, and writes their traces beside the run file."""
+"""Profiles a few steps now and then, and writes their traces beside the run file."""
 
 from __future__ import annotations
 
-import gzip
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
+from typing import Any
 
 from flopwatch import units
 from flopwatch.errors import in_words
+from flopwatch.lightning.recorder import (
+    ACTIVE_STEPS,
+    WARM_UP_STEPS,
+    LostProfileError,
+    Recorder,
+    TorchRecorder,
+    another_profiler,
+)
 from flopwatch.run.records import Profile
 
-ACTIVE_STEPS = 3
-_WARM_UP_STEPS = 1  # of the profiler itself, whose first step is slower
+_STEPS = WARM_UP_STEPS + ACTIVE_STEPS
 _FIRST_AFTER_STEPS = 10
-_MOST_EXPORT_SECONDS = 60.0
-_BLOCK = 2**20
+_MOST_EXPORT_SECONDS, _EXPORT_SECONDS_AFTER_AN_ERROR = 60.0, 2.0
 _logger = logging.getLogger("flopwatch")
 
 
@@ -41,50 +43,17 @@ class ProfileOptions:
     every_seconds: float | None = None
 
 
-class Recorder(Protocol):
-    """A profiler of a few steps."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def step(self) -> None:
-        """An optimizer step has ended."""
-
-    def stop(self) -> None:
-        """End."""
-
-    def export_chrome_trace(self, path: str) -> None:
-        """Write the trace; on another thread."""
-
-
-def torch_recorder() -> Recorder:
-    """Return `torch.profiler` for one warm-up step and three recorded ones, with shapes, of the CPU and the device."""
-    schedule = torch.profiler.schedule(wait=0, warmup=_WARM_UP_STEPS, active=ACTIVE_STEPS, repeat=1)
-    return torch.profiler.profile(schedule=schedule, record_shapes=True)
-
-
-def another_is_active(trainer_profiler: Any) -> str | None:
-    """Name the profiler that is active already, of which torch allows but one; `None` without any.
-
-    Args:
-        trainer_profiler: The Trainer's.
-    """
-    if type(trainer_profiler).__name__ == "PyTorchProfiler":
-        return "the Trainer's PyTorchProfiler"
-    if getattr(torch.autograd.profiler, "_is_profiler_enabled", False):
-        return "another torch.profiler"
-    return None
-
-
 class StepProfiler:
-    """Profiles steps of this process.
+    """Profiles steps: the first time after ten, then as often as the user wants.
 
-    The first time after ten steps, then as often as the user wants. Starting and stopping take their time on the
-    training thread; compressing and writing do not.
+    Which steps these are depends on their number alone where there are several ranks, so that all of them end a window
+    before and after them, whoever records: recording slows every rank that waits for the one that does. Starting and
+    stopping take their time on the training thread; writing does not.
 
     Args:
         options: `None` to profile nothing.
         rank: Of this process.
+        world_size: Of how many.
         trainer_profiler: The Trainer's own profiler, which goes on working.
         make: Makes a profiler.
         clock: Monotonic seconds.
@@ -94,134 +63,170 @@ class StepProfiler:
         self,
         options: ProfileOptions | None,
         rank: int,
+        world_size: int,
         trainer_profiler: Any,
         *,
-        make: Callable[[], Recorder] = torch_recorder,
+        make: Callable[[], Recorder] = TorchRecorder,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._options = options if options is not None and rank in options.ranks else None
-        self._rank, self._trainer_profiler, self._make, self._clock = rank, trainer_profiler, make, clock
-        self.write_to(Path())
+        self._options, self._rank, self._several = options, rank, world_size > 1
+        self._trainer_profiler, self._make, self._clock = trainer_profiler, make, clock
+        self._folder, self._name = Path(), "run"
+        self._write: Callable[[Profile], None] = lambda _: None
         self._recorder: Recorder | None = None
+        self._left = 0  # steps of the present profile
         self._times: list[float] = []
-        self._last_step, self._last_at = 0, clock()
-        self._step_began = self._start_seconds = 0.0
-        self._steps = self._profiles = 0
-        self._touched_window = self._just_ended = False
-        self._exports: list[threading.Thread] = []
+        self._extra_seconds = self._step_began = 0.0
+        self._steps = self._profiles = self._last_step = 0
+        self._last_at = clock()
+        self._touched_window = self._ends_window = self._told = False
+        self._export_thread: threading.Thread | None = None
 
-    def write_to(self, folder: Path, write: Callable[[Profile], None] = lambda _: None) -> None:
+    def write_to(self, folder: Path, name: str, write: Callable[[Profile], None] | None = None) -> None:
         """Say where traces go, and what is told of each.
 
         Args:
             folder: On the first rank the run file's; it is made if it is not there.
+            name: What tells runs in one folder apart.
             write: Takes the record of a profile, on another thread.
         """
-        self._folder, self._write = folder, write
+        self._folder, self._name = folder, name
+        if write is not None:
+            self._write = write
 
     @property
     def is_active(self) -> bool:
-        """Return whether steps are being profiled."""
-        return self._recorder is not None
+        """Return whether steps are being profiled, on this rank or on another one."""
+        return self._left > 0
 
     def step_ended(self, step: int) -> None:
         """Note that an optimizer step has ended."""
-        now = self._clock()
         self._steps += 1
-        recorder = self._recorder
-        if recorder is None:
+        if not self._left:
             return
+        self._left -= 1
+        if not self._left:
+            self._touched_window = self._ends_window = True
+        if self._recorder is not None:
+            self._record(step, self._recorder)
+
+    def _record(self, step: int, recorder: Recorder) -> None:
+        """Pass a step on; what goes wrong there costs the profile."""
+        now = self._clock()
         self._times.append(now - self._step_began)
-        recorder.step()
-        if len(self._times) == _WARM_UP_STEPS + ACTIVE_STEPS:
-            self._end(step, recorder)
+        try:
+            recorder.step()
+            if not self._left:
+                recorder.stop()
+        except Exception:
+            self.give_up()
+            raise
         self._step_began = self._clock()
+        self._extra_seconds += self._step_began - now
+        if not self._left:
+            self._recorder = None
+            self._export(step, recorder)
 
     def ends_window(self) -> bool:
-        """Whether a window ought to end here, so that profiled steps have one for themselves."""
-        return self._just_ended or self._is_due()
+        """Whether a window ends here, so that profiled steps have one for themselves."""
+        return self._ends_window or self._is_due()
 
     def _is_due(self) -> bool:
         options = self._options
-        if options is None or self.is_active or self._steps < _FIRST_AFTER_STEPS:
+        if options is None or self._left or self._steps < _FIRST_AFTER_STEPS:
             return False
         if not self._profiles:
             return True
         if options.every_steps is not None:
             return self._steps - self._last_step >= options.every_steps
-        return options.every_seconds is not None and self._clock() - self._last_at >= options.every_seconds
+        if options.every_seconds is None or self._several:
+            return False
+        return self._clock() - self._last_at >= options.every_seconds
 
     def window_closed(self) -> None:
         """Begin, if it is time to; a window has just ended."""
-        self._just_ended = False
+        self._ends_window = False
         if not self._is_due():
             return
         self._profiles += 1
-        self._last_step, self._last_at = self._steps, self._clock()
-        active = another_is_active(self._trainer_profiler)
-        if active is not None:
-            _logger.warning("no steps are profiled: %s is active, and there can be one at a time", active)
-            return
+        self._last_step, self._last_at, self._left = self._steps, self._clock(), _STEPS
+        options = self._options
+        assert options is not None
+        if self._several and options.every_seconds is not None and self._profiles == 1:
+            self._tell("with several ranks profile_every is a number of steps: steps are profiled once")
+        if self._rank in options.ranks:
+            self._begin()
+
+    def _begin(self) -> None:
         began = self._clock()
-        recorder = self._make()
-        recorder.start()
-        self._recorder, self._times = recorder, []
+        self._times = []
+        busy = self._export_thread is not None and self._export_thread.is_alive()
+        active = "the last trace is still being written" if busy else None
+        another = another_profiler(self._trainer_profiler)
+        if another is not None:
+            active = f"{another} is there, and only one can be at a time"
+        if active is not None:
+            self._tell(f"no steps are profiled: {active}")
+            self._left = 0
+            return
+        try:
+            recorder = self._make()
+            recorder.start()
+        except Exception:
+            self._left = 0
+            raise
+        self._recorder = recorder
         self._step_began = self._clock()
-        self._start_seconds = self._step_began - began
+        self._extra_seconds = self._step_began - began
+
+    def _tell(self, words: str) -> None:
+        if not self._told:
+            self._told = True
+            _logger.warning("%s", words)
 
     def take(self) -> bool:
         """Whether steps were profiled in the window that ends now."""
         touched, self._touched_window = self._touched_window, self.is_active
         return touched or self.is_active
 
-    def _end(self, step: int, recorder: Recorder) -> None:
-        self._recorder, self._touched_window, self._just_ended = None, True, True
-        began = self._clock()
-        recorder.stop()
-        seconds = sum(self._times[_WARM_UP_STEPS:]) / ACTIVE_STEPS
+    def give_up(self) -> None:
+        """Stop recording, and keep nothing of it."""
+        recorder, self._recorder = self._recorder, None
+        if self._left:
+            self._left, self._touched_window = 0, True
+        if recorder is not None:
+            recorder.stop()
+
+    def _export(self, step: int, recorder: Recorder) -> None:
         profile = Profile(
             step=step,
             steps=ACTIVE_STEPS,
-            step_seconds=seconds,
-            extra_seconds=self._start_seconds + self._clock() - began,
-            trace=str(self._folder / f"trace-step-{step}-rank-{self._rank}.json.gz"),
+            step_seconds=sum(self._times[WARM_UP_STEPS:]) / ACTIVE_STEPS,
+            extra_seconds=self._extra_seconds,
+            trace=str(self._folder / f"{self._name}-step-{step}-rank-{self._rank}.json.gz"),
             rank=self._rank,
         )
-        thread = threading.Thread(target=self._export, args=(recorder, profile), name="flopwatch-trace", daemon=True)
-        self._exports.append(thread)
-        thread.start()
+        self._export_thread = threading.Thread(
+            target=self._write_trace, args=(recorder, profile), name="flopwatch-trace", daemon=True
+        )
+        self._export_thread.start()
 
-    def _export(self, recorder: Recorder, profile: Profile) -> None:
+    def _write_trace(self, recorder: Recorder, profile: Profile) -> None:
         path = Path(profile.trace)
-        plain = path.with_suffix("")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            recorder.export_chrome_trace(str(plain))
-            compress(plain, path)
+            recorder.write(path)
             self._write(profile)
-        except Exception as error:
+        except (Exception, LostProfileError) as error:
             _logger.warning("no trace of the profiled steps was written: %s", in_words(error))
             return
-        words = "profiled %d steps up to step %s, %s each, and %s to start and stop; written: %s"
+        words = "profiled %d steps up to step %s, %s each, and %s for the profiler itself; written: %s"
         seconds = units.format_duration(profile.step_seconds), units.format_duration(profile.extra_seconds)
         _logger.info(words, profile.steps, f"{profile.step:,}", *seconds, path)
 
-    def finish(self) -> None:
-        """Give up what is under way, and wait for traces that are being written; a minute at most."""
-        recorder, self._recorder = self._recorder, None
-        if recorder is not None:
-            recorder.stop()
-        elif self._options is not None and not self._profiles:
+    def wait(self, *, after_an_error: bool) -> None:
+        """Wait for a trace that is being written: a minute at most, two seconds after an error."""
+        if self._options is not None and not self._profiles and not after_an_error:
             _logger.info("no steps were profiled: the run ended before step %d", _FIRST_AFTER_STEPS + 1)
-        until = time.monotonic() + _MOST_EXPORT_SECONDS
-        for thread in self._exports:
-            thread.join(max(until - time.monotonic(), 0.0))
-
-
-def compress(plain: Path, path: Path) -> None:
-    """Replace a file by a gzipped one, which appears when it is whole; other threads go on meanwhile."""
-    unfinished = path.with_name(f"{path.name}.part")
-    with plain.open("rb") as source, gzip.open(unfinished, "wb", compresslevel=5) as target:
-        shutil.copyfileobj(source, target, _BLOCK)
-    unfinished.replace(path)
-    plain.unlink()
+        if self._export_thread is not None:
+            self._export_thread.join(_EXPORT_SECONDS_AFTER_AN_ERROR if after_an_error else _MOST_EXPORT_SECONDS)

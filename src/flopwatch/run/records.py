@@ -230,8 +230,8 @@ class Window(Counted):
     takes than if the slowest rank's own part of it (waiting for data, callbacks and, with DDP, the forward pass)
     were as short as the mean rank's. `pause_seconds` are those of validation and checkpoints in it; `epochs` are done.
     `budget_fraction` and the time left are of the budget that will end the run; `budgets` are all of the start's.
-    `phases` are of one step in it. `loss` is the mean over its batches of the first rank, `validation_loss` the last
-    one. In a `profiled` window a profiler made the steps slower, so it says nothing of the run's speed.
+    `phases` are of one step in it. `loss` is the mean over up to 64 of the first rank's batches, `validation_loss` the
+    last one. In a `profiled` window a profiler made the steps slower, so it says nothing of the run's speed.
     """
 
     step: int

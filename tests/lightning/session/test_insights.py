@@ -46,7 +46,8 @@ class Parts:
             ends_window=lambda: True,
             window_closed=lambda: self._note("window"),
             take=lambda: self.profiles,
-            finish=lambda: self._note("finish"),
+            give_up=lambda: self._note("give up profile"),
+            wait=lambda after_an_error: self._note(f"wait {after_an_error}"),
         )
         return Insights(counting, phases, losses, profiler)
 
@@ -96,8 +97,11 @@ def test_while_steps_are_profiled_none_is_watched_or_sampled(profiles):
     assert one.step_ended(7)
     one.window_closed()
     one.next_step()
-    one.finish()
-    assert parts.told == ["step 7", "window", f"hold {profiles}", *([] if profiles else ["next step"]), "finish"]
+    one.release()
+    one.wait(after_an_error=True)
+    hold = f"hold {profiles}"
+    expected = ["step 7", hold, "window", hold, *([] if profiles else ["next step"])]
+    assert parts.told == [*expected, "give up", "give up profile", "wait True"]
     assert one.take().profiled is profiles
 
 

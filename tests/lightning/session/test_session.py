@@ -7,7 +7,8 @@ from pytorch_lightning.profilers import PassThroughProfiler
 
 from flopwatch.lightning.options import Options
 from flopwatch.lightning.ranks.ranks import Ranks
-from flopwatch.lightning.session.session import Phase, Session
+from flopwatch.lightning.session.phase import Phase
+from flopwatch.lightning.session.session import Session
 from flopwatch.lightning.timing.stopwatch import Stopwatch
 from flopwatch.run.budget import Budget
 from flopwatch.run.run_file import read_run

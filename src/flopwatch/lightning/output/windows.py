@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.losses import WindowLosses
 from flopwatch.lightning.ranks.reading import PendingSum, Sum
 from flopwatch.lightning.timing.phases import Sample
@@ -17,6 +18,7 @@ from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.meter import NOTHING_DONE, Mark
 from flopwatch.run.records import Totals, Window
 
+_inside_apart = Apart()
 _logger = logging.getLogger("flopwatch")
 _PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.005
@@ -153,10 +155,14 @@ def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:
 
 def _inside(insight: Insight) -> dict[str, Any]:
     training, validation = insight.losses or (None, None)
+    each = {
+        "phases": None if insight.sample is None else insight.sample.phases,
+        "loss": None if training is None else training.value,
+        "validation_loss": None if validation is None else validation.value,
+    }
     return {
-        "phases": None if insight.sample is None else insight.sample.phases(),
-        "loss": None if training is None else training.value(),
-        "validation_loss": None if validation is None else validation.value(),
+        part: None if read is None else _inside_apart.run(f"the {part} of a window", read)
+        for part, read in each.items()
     }
 
 

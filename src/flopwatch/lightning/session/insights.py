@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from flopwatch.lightning.apart import Apart
@@ -13,6 +14,8 @@ from flopwatch.lightning.output.windows import Insight
 from flopwatch.lightning.profile import StepProfiler
 from flopwatch.lightning.timing.phases import Phases
 from flopwatch.lightning.trainer import TrainingLoop
+
+_PHASES = "the phases of a step"
 
 
 class Insights:
@@ -32,12 +35,12 @@ class Insights:
     def backward_begins(self) -> None:
         """A backward pass begins."""
         if self._phases.is_sampling:
-            self._phases.enter("backward")
+            self._try(_PHASES, lambda: self._phases.enter("backward"))
 
     def backward_ends(self) -> None:
         """It has finished."""
         if self._phases.is_sampling:
-            self._phases.leave()
+            self._try(_PHASES, self._phases.leave)
 
     def batch_ended(self, batch: Any, outputs: Any, *, ends_step: bool) -> None:
         """Note a batch that was run and counted.
@@ -49,7 +52,7 @@ class Insights:
         """
         self._try("the loss", lambda: self._losses.add(outputs))
         if self._phases.is_sampling:
-            self._try("the phases of a step", lambda: self._sample(batch, ends_step))
+            self._try(_PHASES, lambda: self._sample(batch, ends_step))
 
     def _sample(self, batch: Any, ends_step: bool) -> None:
         watched = self._counting.was_watched()
@@ -62,6 +65,7 @@ class Insights:
             Whether a window ought to end here.
         """
         self._try("profiling", lambda: self.profiler.step_ended(step))
+        self._counting.hold(self.profiler.is_active)
         return bool(self._apart.run("profiling", self.profiler.ends_window))
 
     def window_closed(self) -> None:
@@ -72,11 +76,11 @@ class Insights:
     def next_step(self) -> None:
         """The next step begins, and may be sampled."""
         if not self.profiler.is_active:
-            self._try("the phases of a step", self._phases.step_ended)
+            self._try(_PHASES, self._phases.step_ended)
 
     def interrupted(self) -> None:
         """Something other than training came between two batches."""
-        self._try("the phases of a step", self._phases.give_up)
+        self._try(_PHASES, self._phases.give_up)
 
     def validated(self) -> None:
         """Validation has ended."""
@@ -84,13 +88,18 @@ class Insights:
 
     def take(self) -> Insight:
         """Return what is known of the window that ends now."""
-        sample = self._apart.run("the phases of a step", self._phases.take)
+        sample = self._apart.run(_PHASES, self._phases.take)
         losses = self._apart.run("the loss", self._losses.take)
         return Insight(sample, losses, profiled=bool(self._apart.run("profiling", self.profiler.take)))
 
-    def finish(self) -> None:
-        """Training is over."""
-        self._try("profiling", self.profiler.finish)
+    def release(self) -> None:
+        """Let go of profilers and marks."""
+        self.interrupted()
+        self._try("profiling", self.profiler.give_up)
+
+    def wait(self, *, after_an_error: bool) -> None:
+        """Wait for a trace that is being written, for longer where training ended well."""
+        self._try("profiling", lambda: self.profiler.wait(after_an_error=after_an_error))
 
     def _try(self, part: str, function: Callable[[], None]) -> None:
         self._apart.run(part, function)
@@ -106,4 +115,10 @@ def insights_of(options: Options, trainer: TrainingLoop, counting: GuardedCounti
         phases: Samples its steps.
     """
     losses = Losses(trainer, options.loss, options.val_loss)
-    return Insights(counting, phases, losses, StepProfiler(options.profile, trainer.global_rank, trainer.profiler))
+    profiler = StepProfiler(options.profile, trainer.global_rank, trainer.world_size, trainer.profiler)
+    return Insights(counting, phases, losses, profiler)
+
+
+def trace_name(run_file: Path) -> str:
+    """Return the name that a run file's traces begin with: "trace", and as the run file what tells it from others."""
+    return run_file.stem.replace("run", "trace", 1)

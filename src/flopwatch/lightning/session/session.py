@@ -6,7 +6,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from flopwatch.lightning.output.run_output import Output, run_file_for
 from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.lightning.ranks.reading import PendingSum
 from flopwatch.lightning.session.checkpoint_totals import CheckpointTotals, SavedAt, kept_work
-from flopwatch.lightning.session.insights import insights_of
+from flopwatch.lightning.session.insights import insights_of, trace_name
 from flopwatch.lightning.session.ledger import Ledger
+from flopwatch.lightning.session.phase import Phase
 from flopwatch.lightning.session.restart import Restart
 from flopwatch.lightning.session.run_device import RunDevice
 from flopwatch.lightning.session.window_clock import WindowClock
@@ -44,15 +44,6 @@ _logger = logging.getLogger("flopwatch")
 # How long the end of a run waits at most: for the device, and for other ranks where all are well or not.
 _DEVICE_SECONDS, _DEVICE_SECONDS_AFTER_AN_ERROR = 10.0, 1.0
 _RANKS_SECONDS, _MOMENT_SECONDS = 10.0, 0.5
-
-
-class Phase(Enum):
-    """How far a fit has come."""
-
-    SET_UP = "set up"
-    TRAINING = "training"
-    STOPPING = "stopping at a budget"
-    ENDED = "ended"
 
 
 class Session:
@@ -137,7 +128,8 @@ class Session:
         if trainer.is_global_zero:
             self._open(path, restart, self._bounds, state.get("run_file"))
         else:
-            self._insights.profiler.write_to(self._options.dirpath or path.parent.parent / "traces")
+            folder = self._options.dirpath or path.parent.parent / "traces"
+            self._insights.profiler.write_to(folder, trace_name(path))
         self._stopwatch.leave("flopwatch")
 
     def _open(self, path: Path, restart: Restart, bounds: Bounds, resumed_from: str | None) -> None:
@@ -147,7 +139,7 @@ class Session:
         self._output.open([name(key, self._options.prefix) for key in METRICS])
         self._publisher = Publisher(self._options, trainer, self._output, bounds, self._ranks, ledger.began_at)
         self._windows.publish_to(self._output, self._publisher)
-        self._insights.profiler.write_to(path.parent, self._output.file.write)
+        self._insights.profiler.write_to(path.parent, trace_name(path), self._output.file.write)
         self._output.file.write(
             ledger.start_record(
                 trainer, self._name, path.parent.name, bounds.budgets, self._options, restart, resumed_from
@@ -197,8 +189,7 @@ class Session:
         last_step = None if self._bounds is None else self._bounds.last_step
         if self._ranks.world_size > 1:
             self._ranks.note(step, self._latest, self._stopwatch.own_seconds())
-        # Several ranks end their windows at the same steps, which only the window clock knows.
-        ends_window = self._insights.step_ended(step) and self._ranks.world_size == 1
+        ends_window = self._insights.step_ended(step)
         if self._window_clock.is_due(step, self._latest.known.steps, last_step) or ends_window:
             self._close_window()
         self._insights.next_step()
@@ -326,19 +317,20 @@ class Session:
         self._stopwatch.become("flopwatch")
         self._settle(last=True)
         self._hardware.stop()
-        self._insights.finish()
         begun = self.phase is not Phase.SET_UP
         if begun:
             self._apart.run("the last window", self._conclude, status == "failed")
         self._release()
         self._apart.run("news of the GPU", self._windows.pass_on_news, self._last_step)
         if self._output is None or not begun:
+            self._insights.wait(after_an_error=status != "finished")
             return None
         if self._final_totals is None:
             own, seconds = self._ledger.meter.mark(), self._stopwatch.elapsed_seconds()
             self._final_totals = self._ledger.totals(own, None, seconds)
         how = status, clock.now(), self._last_step, self._final_totals, self._stopwatch.seconds_by_kind()
         self._output.file.write(End(*how, self._epochs()))
+        self._insights.wait(after_an_error=status != "finished")
         self._output.finish(report=self._options.report)
         return self._output.report
 
@@ -380,8 +372,8 @@ class Session:
     def _release(self) -> None:
         self.phase = Phase.ENDED
         bar = [] if self._output is None else [self._output.close_sinks]
-        undo = (self._tap.remove, self._counting.release, self._run_device.look_away, self._hardware.stop, *bar)
-        for each in undo:
+        undo = (self._tap.remove, self._insights.release, self._counting.release, self._run_device.look_away)
+        for each in (*undo, self._hardware.stop, *bar):
             self._apart.run("cleaning up", each)
 
     def _describe_work(self, work: Work) -> None:
@@ -393,6 +385,7 @@ class Session:
         self._counting.check_soon()
         first, own = not self._window_clock.windows, self._latest
         self._window_clock.closed(own.known.steps)
+        self._hardware.note_memory()
         self._windows.close(self._last_step, self._axis, own, first=first, epochs=self._epochs())
         self._insights.window_closed()
 

@@ -57,12 +57,14 @@ class Sample:
 
     def phases(self) -> StepPhases | None:
         """Return the seconds of each phase, or `None` if the device has not come to the end yet."""
-        if self.end is None or not self.end.passed():
+        if self.end is None or not all(mark.passed() for mark in (*(mark for _, mark in self.began), self.end)):
             return None
         seconds: dict[str, float] = defaultdict(float)
         ends = [*(mark for _, mark in self.began[1:]), self.end]
         for (phase, mark), end in zip(self.began, ends, strict=True):
             seconds[phase] += mark.seconds_until(end)
+        if min(seconds.values()) < 0:  # marks on streams that do not wait for each other
+            return None
         found = StepPhases(
             seconds=self.began[0][1].seconds_until(self.end),
             transfer_seconds=seconds["transfer"],
@@ -104,6 +106,7 @@ class Phases:
         ranks_per_replica: int = 1,
     ) -> None:
         self._timer, self._tap, self._ranks_per_replica = timer, tap, ranks_per_replica
+        tap.interrupts = self.give_up
         self._needed: set[Phase] = {"forward", "backward"} if automatic else {"forward", "backward", "optimizer"}
         self._listeners = {name: self._listener(phase) for name, phase in actions.items()}
         self._stack: list[Phase] = []

@@ -25,6 +25,9 @@ class ProfilerTap:
         stopwatch: What to tell.
         begins: Called when a batch begins to run.
         ends: Called when it has been run, or was given up.
+
+    Attributes:
+        interrupts: Called when a checkpoint is about to be saved.
     """
 
     def __init__(
@@ -34,6 +37,10 @@ class ProfilerTap:
             stopwatch.become("training")
             begins()
 
+        def checkpoint_begins() -> None:
+            stopwatch.enter("checkpoint")
+            self.interrupts()
+
         def batch_ends() -> None:
             ends()
             stopwatch.become("callbacks")
@@ -42,7 +49,7 @@ class ProfilerTap:
         self._starts: dict[str, Callable[[], None]] = {
             "run_training_batch": batch_begins,
             "[_TrainingEpochLoop].train_dataloader_next": stopwatch.fetching,
-            "save_checkpoint": lambda: stopwatch.enter("checkpoint"),
+            "save_checkpoint": checkpoint_begins,
         }
         self._stops: dict[str, Callable[[], None]] = {
             "run_training_batch": batch_ends,
@@ -51,6 +58,7 @@ class ProfilerTap:
         }
         self._contexts = {name: _Action(start, self._stops[name]) for name, start in self._starts.items()}
         self._profiler = profiler
+        self.interrupts: Callable[[], None] = _nothing
         self._patches: tuple[Patch, ...] = ()
 
     def attach(self) -> None:
@@ -136,3 +144,7 @@ class _Action(AbstractContextManager[None]):
 
     def __exit__(self, *_: object) -> None:
         self._stop()
+
+
+def _nothing() -> None:
+    """Do nothing."""
