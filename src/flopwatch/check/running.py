@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from flopwatch.check.asking import Asked
 from flopwatch.check.attention import NAME, check_attention
 from flopwatch.check.clocks import check_clocks
@@ -154,5 +152,4 @@ def facts(machine: Machine) -> dict[str, Any]:
         "dtype": device.dtype,
         "peak_flops_per_second": device.peak_flops_per_second,
         "processor": processor(),
-        "threads": torch.get_num_threads(),
     }
