@@ -112,7 +112,9 @@ def _lines_of(each: Check, machine: Machine, folder: Path) -> Iterator[CheckLine
         with at_most(each.seconds):
             yield from each.run(machine, folder)
     except OutOfTime:
-        yield CheckLine(each.name, "fail", each.seconds, None, "took longer", "s at most")
+        yield CheckLine(
+            each.name, "fail", each.seconds, "longer", "the rest of this group was not checked", "s at most"
+        )
     except Exception as error:
         yield CheckLine(each.name, "fail", words=without_owner(in_words(error)))
 
