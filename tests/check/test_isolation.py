@@ -15,14 +15,18 @@ from flopwatch.check.isolation import OutOfTime, at_most, isolated, without_stde
 
 def test_settings_files_and_seeds_are_as_before(monkeypatch):
     monkeypatch.setenv("FLOPWATCH", "1")
-    before, seeds = dict(os.environ), torch.get_rng_state()
+    before, seeds, threads = dict(os.environ), torch.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(2)
     with isolated() as folder:
         (folder / "file").write_text("")
         assert "FLOPWATCH" not in os.environ
         assert os.environ["TRITON_CACHE_DIR"] == str(folder)
         os.environ["LEFT_BEHIND"] = "1"
+        assert torch.get_num_threads() == 1
         torch.use_deterministic_algorithms(True)
         torch.manual_seed(1)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
     assert dict(os.environ) == before
     assert not folder.exists()
     assert not torch.are_deterministic_algorithms_enabled()

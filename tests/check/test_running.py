@@ -51,7 +51,7 @@ def test_what_goes_wrong_is_one_line_and_the_rest_goes_on():
 def test_what_takes_too_long_is_one_line_and_the_rest_goes_on():
     checked, _ = run(endless, passing, seconds=0.1)
     assert [line.outcome for line in checked.lines] == ["fail", "pass"]
-    assert (checked.lines[0].expected, checked.lines[0].words) == (0.1, "took longer")
+    assert (checked.lines[0].expected, checked.lines[0].found) == (0.1, "longer")
 
 
 def test_ctrl_c_is_not_survived():

@@ -6,7 +6,7 @@ from flopwatch.check.results import CheckLine, not_here
 from flopwatch.check.running import Checked
 from flopwatch.check.text import Style, device_words, foot, head, line_text, page, value_words
 
-DEVICE = {"name": "CPU", "type": "cpu", "processor": "AMD EPYC", "threads": 2}
+DEVICE = {"name": "CPU", "type": "cpu", "processor": "AMD EPYC"}
 VERSIONS = {"flopwatch": "0.1.0", "torch": "2.13.0+cpu", "python": "3.11.7", "driver": "580.95.05", "os": "Linux 6.8"}
 FAILED = CheckLine("product and peak", "fail", 989.4e12, 1100e12, "111.2% of the bf16 peak", "FLOP/s at most")
 LINES = (
@@ -67,14 +67,13 @@ def test_what_moves_a_cursor_is_replaced():
 
 
 def test_a_device_is_named():
-    assert device_words(DEVICE) == "AMD EPYC (2 threads)"
-    assert device_words({**DEVICE, "threads": 1}) == "AMD EPYC (1 thread)"
+    assert device_words(DEVICE) == "AMD EPYC, one thread"
     assert device_words({"name": "NVIDIA H100 80GB HBM3", "type": "cuda"}) == "NVIDIA H100 80GB HBM3"
 
 
 def test_the_head_names_versions_and_device():
     assert head(VERSIONS, DEVICE, Style(width=200)) == (
-        "flopwatch 0.1.0, torch 2.13.0+cpu, Python 3.11.7, driver 580.95.05, Linux 6.8, AMD EPYC (2 threads)\n"
+        "flopwatch 0.1.0, torch 2.13.0+cpu, Python 3.11.7, driver 580.95.05, Linux 6.8, AMD EPYC, one thread\n"
     )
 
 

@@ -26,10 +26,14 @@ class OutOfTime(BaseException):
 
 @contextlib.contextmanager
 def isolated() -> Iterator[Path]:
-    """A temporary folder, with nothing logged or warned; environment, seeds and torch's settings are put back."""
+    """A temporary folder, with nothing logged or warned; environment, seeds and torch's settings are put back.
+
+    The CPU works with one thread: several that share their cores with other processes mostly wait for each other.
+    """
     before = dict(os.environ)
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    threads = torch.get_num_threads()
     silenced = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -39,11 +43,13 @@ def isolated() -> Iterator[Path]:
             torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []),
         ):
             warnings.simplefilter("ignore")
+            torch.set_num_threads(1)
             os.environ.update(dict.fromkeys(_CACHES, folder))
             os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS does not repeat itself
             os.environ.pop(VARIABLE, None)  # so that a fit without FlopWatch is one
             yield Path(folder)
     finally:
+        torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         logging.disable(silenced)
         _put_back(before)

@@ -76,10 +76,10 @@ def _words(line: CheckLine) -> str:
 
 
 def device_words(device: Mapping[str, Any]) -> str:
-    """A device's name, of a CPU its model with torch's threads."""
+    """A device's name, of a CPU its model, of which checks use one thread."""
     if device["type"] != "cpu":
         return str(device["name"])
-    return f"{device['processor']} ({device['threads']} thread{'' if device['threads'] == 1 else 's'})"
+    return f"{device['processor']}, one thread"
 
 
 def head(versions: Mapping[str, str], device: Mapping[str, Any], style: Style) -> str:

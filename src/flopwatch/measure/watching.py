@@ -36,7 +36,8 @@ _RUNS_AGAIN = (
     " a custom autograd Function cannot be told apart from it"
 )
 _ALL_PAIRS = "all attention pairs count where a mask is a tensor or PyTorch decomposes attention (dropout on a CPU)"
-_SOFTMAX = (torch.ops.aten._softmax, torch.ops.aten._safe_softmax)
+# torch 2.4 has no `_safe_softmax`.
+_SOFTMAX = [getattr(torch.ops.aten, each) for each in ("_softmax", "_safe_softmax") if hasattr(torch.ops.aten, each)]
 _CHECKPOINT_FILE, _ENGINE_FILE = "torch/utils/checkpoint.py", "torch/autograd/graph.py"
 _RUNS_ANOTHER = ("auto_functionalized", "auto_functionalized_v2", "with_effects", "inductor_compiled_code")
 
