@@ -11,6 +11,7 @@ import math
 import os
 import random
 import re
+from dataclasses import astuple, replace
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -30,6 +31,7 @@ from flopwatch.report.sources import open_run
 from flopwatch.report.tail import follow
 from flopwatch.run.budget import parse_budget
 from flopwatch.run.record_lines import from_json, to_json
+from flopwatch.run.records import Profile
 from flopwatch.run.run_file import read_run
 from flopwatch.units import parse_count
 from flopwatch.wandb.log import LogReader
@@ -121,7 +123,7 @@ def mutated(line, chance, data):
 @fuzz
 @given(st.randoms(use_true_random=False), st.data())
 def test_a_run_file_is_reported_or_refused(tmp_path, chance, data):
-    lines = [to_json(each) for each in samples.healthy_run()]
+    lines = [to_json(each) for each in (*samples.healthy_run()[:-1], INSIDE, *PROFILED, samples.end(step=31))]
     for _ in range(chance.randint(1, 4)):
         place = chance.randrange(len(lines))
         change = chance.random()
@@ -263,7 +265,11 @@ def number_paths(value, path=()):
 SPECIAL = [0, -1, 1, 10**59, 10**61, 10**400, 0.0, -0.0, 5e-324, 1e-320, 1e-61, -5e-324, -3.5, 1e59, 1e308, -1e308]
 SPECIAL += [float("nan"), float("inf"), float("-inf")]
 NO_NUMBER = re.compile(r"\b(?:inf|nan|infinity)\b", re.IGNORECASE)
-RUN = [to_json(each) for each in (*samples.healthy_run()[:-1], samples.HARDWARE, samples.end())]
+INSIDE = samples.window(31, 1034.0, phases=samples.PHASES, memory=samples.MEMORY)
+PROFILED = [replace(INSIDE, first=True, profiled=True), Profile(31, 3, 1.5, 2.0, "trace.json.gz")]
+RUN = [
+    to_json(each) for each in (*samples.healthy_run()[:-1], samples.HARDWARE, INSIDE, *PROFILED, samples.end(step=31))
+]
 SLOTS = [(place, path) for place, line in enumerate(RUN) for path in number_paths(json.loads(line))]
 
 
@@ -288,6 +294,9 @@ def test_no_number_in_a_run_file_makes_a_report_of_nonsense(tmp_path, data):
     except FlopwatchError as error:
         check(error)
         return
+    memory, step = report.inside.memory, report.inside.phases
+    assert memory is None or 0 <= memory.peak_frac <= 1 >= memory.reserved_frac >= 0
+    assert step is None or all(amount is None or amount >= 0 for amount in astuple(step))
     for name, render in RENDERERS.items():
         page = render(report)
         if name != "html":

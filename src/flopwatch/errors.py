@@ -43,6 +43,10 @@ class TraceError(FlopwatchError):
     """A profiler's trace that does not exist, is damaged or says nothing of a device's time."""
 
 
+class LargeTraceError(TraceError):
+    """A trace of more than its reader was allowed to read."""
+
+
 class DriverError(FlopwatchError):
     """The NVIDIA driver did not respond."""
 

@@ -1,5 +1,7 @@
 """Phases, memory and a profile of a run: from windows, and from the trace beside its file."""
 
+import gzip
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from flopwatch.run.counts import Counts
 from flopwatch.run.records import End, Memory, Profile, Totals
 from flopwatch.run.run_file import Run, Segment
 from flopwatch.run.time_kinds import INSIDE_REST, REST
-from flopwatch.trace import read_trace
+from flopwatch.trace import Limits, read_trace
 from flopwatch.trace.parts import PARTS
 from tests import samples
 from tests.trace import traces
@@ -33,17 +35,20 @@ def test_phases_of_windows_are_one_with_their_rates():
     assert (found.memory, found.profiled) == (None, None)
 
 
-def held(*gib, step=100):
+def held(*gib, step=100, after=0, **changes):
     """Windows of a hundred steps in which tensors hold so much at the end."""
     windows = []
     for number, each in enumerate(gib, 1):
-        memory = Memory(60 * GIB, 70 * GIB, int(each * GIB), 80 * GIB, 0)
-        windows.append(samples.window(step * number, 1000.0 + number, memory=memory))
+        memory = replace(Memory(60 * GIB, 70 * GIB, int(each * GIB), 80 * GIB, 0), **changes)
+        windows.append(samples.window(after + step * number, 1000.0 + number, memory=memory))
     return windows
 
 
+LEAK = held(*[40 + 0.5 * n for n in range(20)])
+
+
 def test_memory_that_grows_window_by_window_is_a_leak():
-    found = memory_use(held(*[40 + 0.5 * n for n in range(20)]))
+    found = memory_use([LEAK], 2000)
     # Half a GiB in a hundred steps; 20 GiB are left at step 2,000: full after 4,000 steps more.
     assert found.growth_bytes_per_step == GIB / 200
     assert found.full_at_step == 2000 + 4000
@@ -62,11 +67,53 @@ def test_memory_that_grows_window_by_window_is_a_leak():
     ],
 )
 def test_memory_that_settles_is_none(gib):
-    assert memory_use(held(*gib)).growth_bytes_per_step is None
+    assert memory_use([held(*gib)], 2000).growth_bytes_per_step is None
 
 
 def test_windows_without_memory_have_none():
-    assert memory_use([samples.window(10, 1010.0)]) is None
+    assert memory_use([[samples.window(10, 1010.0)], []], 10) is None
+
+
+def test_the_most_that_any_process_held_with_the_retries_of_all():
+    first = [
+        *held(50, peak_bytes=75 * GIB, reserved_bytes=71 * GIB, retries=2),
+        *held(50, after=100, peak_bytes=75 * GIB, reserved_bytes=79 * GIB, retries=5),
+    ]
+    found = memory_use([first, held(40, after=200, retries=1), [samples.window(400, 1001.0)]], 400)
+    assert found.held == Memory(75 * GIB, 79 * GIB, 40 * GIB, 80 * GIB, 5 + 1)
+    # A first window, of one step, may hold the most: the run died in the next one.
+    start_up = replace(held(50, peak_bytes=76 * GIB)[0], first=True)
+    assert memory_use([[start_up]], 1).held.peak_bytes == 76 * GIB
+
+
+def test_what_was_held_on_larger_devices_is_no_share_of_smaller_ones():
+    larger = held(50, total_bytes=141 * GIB, peak_bytes=120 * GIB, reserved_bytes=130 * GIB, retries=7)
+    found = memory_use([larger, held(40, after=100)], 200)
+    assert (found.peak_frac, found.reserved_frac, found.held.retries) == (0.75, 0.875, 7)
+
+
+def test_a_leak_is_one_of_the_last_process():
+    # Ten windows of each alone are flat; together they would be a rise.
+    assert memory_use([LEAK, held(*[60.0] * 20, after=2000)], 4000).growth_bytes_per_step is None
+    assert memory_use([LEAK, [samples.window(2100, 1001.0)]], 2100).growth_bytes_per_step is None
+    again = memory_use([held(*[60.0] * 20), held(*[40 + 0.5 * n for n in range(20)], after=2000)], 4000)
+    assert (again.growth_bytes_per_step, again.full_at_step) == (GIB / 200, 8000)
+
+
+def test_a_step_that_is_over_is_not_foretold():
+    # Full at step 6,000, and not so in the windows that follow without a reading.
+    assert memory_use([LEAK], 5999).full_at_step == 6000
+    assert memory_use([LEAK], 6000).full_at_step is None
+    assert memory_use([LEAK], 6000).growth_bytes_per_step == GIB / 200
+    assert memory_use([held(*[40 + 0.5 * n for n in range(20)], peak_bytes=80 * GIB)], 2000).full_at_step is None
+
+
+def test_a_report_looks_at_the_memory_of_all_processes(tmp_path):
+    first, *_ = run_of(tmp_path, "gone.json").segments
+    one = replace(first, windows=tuple(held(50, peak_bytes=75 * GIB, retries=2)), profiles=(), end=None)
+    two = replace(first, windows=tuple(held(40, after=100, retries=1)), profiles=(), end=None)
+    found = summarize(Run(tmp_path / "run.jsonl", (one, two))).inside.memory
+    assert (found.held.peak_bytes, found.held.retries) == (75 * GIB, 3)
 
 
 # A step of 40 us: a product of 2 x 256 x 1024 x 512 FLOPs in 10 us, 21 us elementwise, 9 us in which the host was late.
@@ -118,7 +165,7 @@ def test_the_trace_is_read_where_it_was_written_or_beside_a_moved_run_file(tmp_p
     ("spoil", "words"),
     [
         (lambda path: path.unlink(), "is not there: "),
-        (lambda path: path.write_text("no trace"), "cannot be read: "),
+        (lambda path: path.write_text("no trace"), "cannot be read; "),
     ],
 )
 def test_a_trace_that_cannot_be_had_is_a_note_of_the_report(tmp_path, trace, spoil, words):
@@ -131,9 +178,60 @@ def test_a_trace_that_cannot_be_had_is_a_note_of_the_report(tmp_path, trace, spo
 
 
 def test_a_large_trace_is_left_to_the_command(tmp_path, trace):
-    found, note = profile_of(run_of(tmp_path, trace), largest_bytes=10)
+    # Six events and a dozen facts; how small the packed file is does not matter.
+    for limits in (Limits(events=5), Limits(unpacked_bytes=trace.stat().st_size - 1)):
+        found, note = profile_of(run_of(tmp_path, trace), limits)
+        assert found is None
+        assert note == f"the trace of the profiled steps is large; `flopwatch trace {trace}` reads it"
+    assert read_trace(trace).first.steps == 1
+
+
+def test_a_small_file_of_very_many_events_is_large(tmp_path):
+    path = tmp_path / "trace.json.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b"[" + b"{}," * 500_000 + b"{}]")
+    assert path.stat().st_size < 100_000
+    assert "is large" in profile_of(run_of(tmp_path, path))[1]
+
+
+SECRET = "root:x:0:0:root:/root:/bin/bash"
+
+
+@pytest.mark.parametrize("content", [SECRET, f"[{SECRET}]", json.dumps({"password": SECRET}), json.dumps(SECRET)])
+def test_nothing_of_a_file_that_is_no_trace_is_told(tmp_path, trace, content):
+    trace.write_text(content)
+    found, note = profile_of(run_of(tmp_path, trace))
     assert found is None
-    assert note == f"the trace of the profiled steps is large; `flopwatch trace {trace}` reads it"
+    assert note == f"the trace of the profiled steps cannot be read; `flopwatch trace {trace}` says why"
+
+
+@pytest.mark.parametrize("name", ["passwd", "key.pem", "trace.json.bak", ".env", "trace.jsonl", ""])
+def test_a_run_file_names_no_file_but_a_trace(tmp_path, trace, name):
+    shutil.copy(trace, tmp_path / "passwd")
+    found, note = profile_of(run_of(tmp_path, f"{tmp_path}/{name}"))
+    assert found is None
+    assert "is not read: expected a name that ends in .json or .json.gz, got '" in note
+
+
+def test_the_trace_beside_the_run_file_goes_first(tmp_path, trace):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(trace, elsewhere / trace.name)
+    found, _ = profile_of(run_of(tmp_path, elsewhere / trace.name))
+    assert found.trace.first.path == trace
+
+
+@pytest.mark.parametrize("name", ["\0.json", "x" * 1_999 + ".json", "loop.json"])
+def test_a_name_that_no_file_has_is_a_note(tmp_path, name):
+    (tmp_path / "loop.json").symlink_to(tmp_path / "loop.json")
+    assert "is not there: " in profile_of(run_of(tmp_path, name))[1]
+
+
+def test_a_trace_that_vanishes_is_a_note(tmp_path, trace, monkeypatch):
+    monkeypatch.setattr(Path, "is_file", lambda path: path.unlink(missing_ok=True) is None)
+    found, note = profile_of(run_of(tmp_path, trace))
+    assert found is None
+    assert "cannot be read; " in note
 
 
 def test_other_ranks_profiles_are_not_the_runs(tmp_path, trace):
@@ -170,7 +268,7 @@ SHARES = st.lists(st.floats(0, 1), min_size=9, max_size=9).filter(lambda each: s
 @settings(max_examples=50, deadline=None)
 @given(SHARES)
 def test_the_waterfall_adds_up_to_the_integer_however_the_rest_is_divided(amounts):
-    run = run_of(Path(), "gone")
+    run = run_of(Path(), "gone.json")
     shares = {kind: each / sum(amounts) for kind, each in zip(INSIDE_REST.values(), amounts, strict=True)}
     whole = {part.kind: part for part in waterfall(run)}
     divided = {part.kind: part for part in waterfall(run, shares)}

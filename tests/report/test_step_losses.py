@@ -98,3 +98,11 @@ def test_a_leak_says_when_the_device_is_full():
     assert words.startswith(
         "Tensors hold 1000 MiB more after every 1,000 steps; the device is full at about step 21,000"
     )
+
+
+def test_a_leak_without_a_step_to_come_says_none():
+    (words,) = sentences(growth=1024.0**2, peak_bytes=70 * GIB, reserved_bytes=74 * GIB)
+    assert words == (
+        "Tensors hold 1000 MiB more after every 1,000 steps: look for tensors that are kept with their graph, as losses"
+        " in a list."
+    )

@@ -7,12 +7,21 @@ import pytest
 from flopwatch.errors import RunFileError
 from flopwatch.run.counts import Counts
 from flopwatch.run.record_lines import KINDS, from_json, to_json
-from flopwatch.run.records import SCHEMA, Checkpoint, Profile, Progress, Totals, Window
+from flopwatch.run.records import SCHEMA, Checkpoint, Memory, Profile, Progress, Totals, Window
 from tests import samples
 
 PROGRESS = Progress(1003.5, 2, samples.totals(2, 1003.5, 1_600))
 PROFILE = Profile(14, 3, step_seconds=1.5, extra_seconds=0.25, trace="/runs/trace.json.gz")
-RECORDS = [PROGRESS, PROFILE, Checkpoint(2, PROGRESS.totals), samples.HARDWARE, samples.H100, *samples.healthy_run()]
+INSIDE = samples.window(10, 1010.0, phases=samples.PHASES, memory=samples.MEMORY)
+RECORDS = [
+    PROGRESS,
+    PROFILE,
+    INSIDE,
+    Checkpoint(2, PROGRESS.totals),
+    samples.HARDWARE,
+    samples.H100,
+    *samples.healthy_run(),
+]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
@@ -131,3 +140,83 @@ def test_what_contradicts_the_rest_of_a_record_is_left_out():
 
 def test_a_byte_order_mark_is_no_part_of_a_line():
     assert from_json(b"\xef\xbb\xbf" + to_json(PROGRESS).encode()) == PROGRESS
+
+
+def whole_numbers(value, path=()):
+    """Where in a record a whole number stands."""
+    for key, each in value.items() if isinstance(value, dict) else ():
+        yield from whole_numbers(each, (*path, key))
+    if isinstance(value, int) and not isinstance(value, bool):
+        yield path
+
+
+def with_number(record, path, number):
+    values = holder = json.loads(to_json(record))
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = number
+    return json.dumps(values)
+
+
+LIMITED = [(record, path) for record in RECORDS for path in whole_numbers(json.loads(to_json(record)))]
+LIMITED = [(record, path) for record, path in LIMITED if path[-1] != "schema"]
+PARTS = ("phases", "memory")
+
+
+@pytest.mark.parametrize("number", [-1, 10**60, 10**400])
+@pytest.mark.parametrize(
+    ("record", "path"), [each for each in LIMITED if each[1][0] not in PARTS], ids=lambda each: type(each).__name__
+)
+def test_a_whole_number_that_is_no_amount_is_refused(record, path, number):
+    with pytest.raises(RunFileError):
+        from_json(with_number(record, path, number))
+
+
+@pytest.mark.parametrize("number", [-1, 10**60, 10**400])
+@pytest.mark.parametrize("path", [path for _, path in LIMITED if path[0] in PARTS], ids=".".join)
+def test_a_part_with_a_whole_number_that_is_no_amount_goes_and_its_window_stays(path, number):
+    line = with_number(INSIDE, path, number)
+    assert from_json(line) == dataclasses.replace(INSIDE, **{path[0]: None})
+
+
+def test_numbers_of_phases_memory_and_profiles_are_among_those():
+    tried = {path for _, path in LIMITED}
+    assert {("memory", each.name) for each in dataclasses.fields(Memory)} < tried
+    assert {("phases", f"{each}_flops") for each in ("forward", "backward", "recomputed")} < tried
+    assert {("step",), ("steps",), ("rank",)} < tried
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"forward_seconds": 0.35 + 2e-6},  # 0.01 + 0.35 + 0.5 + 0.04 + 0.1 is the whole second
+        {"seconds": 0.9},
+        {"seconds": 0.0},
+        {"seconds": -1.0},
+        {"clip_seconds": -0.04},
+        {"forward_flops": -1},
+        {"recomputed_flops": 10**400},
+    ],
+)
+def test_phases_that_are_no_parts_of_their_step_go(changes):
+    line = to_json(dataclasses.replace(INSIDE, phases=dataclasses.replace(samples.PHASES, **changes)))
+    assert from_json(line) == dataclasses.replace(INSIDE, phases=None)
+
+
+@pytest.mark.parametrize("changes", [{"forward_seconds": 0.35}, {"forward_seconds": 0.35 + 5e-7}, {"seconds": 1e9}])
+def test_phases_that_fill_their_step_or_do_not_stay(changes):
+    window = dataclasses.replace(INSIDE, phases=dataclasses.replace(samples.PHASES, **changes))
+    assert from_json(to_json(window)) == window
+
+
+@pytest.mark.parametrize("name", ["peak_bytes", "reserved_bytes", "allocated_bytes"])
+def test_memory_that_a_device_does_not_have_goes(name):
+    full = dataclasses.replace(INSIDE, memory=dataclasses.replace(samples.MEMORY, **{name: 80 * 2**30}))
+    assert from_json(to_json(full)) == full
+    over = dataclasses.replace(INSIDE, memory=dataclasses.replace(samples.MEMORY, **{name: 80 * 2**30 + 1}))
+    assert from_json(to_json(over)) == dataclasses.replace(INSIDE, memory=None)
+
+
+def test_memory_of_a_device_without_any_goes():
+    none = Memory(peak_bytes=0, reserved_bytes=0, allocated_bytes=0, total_bytes=0, retries=0)
+    assert from_json(to_json(dataclasses.replace(INSIDE, memory=none))) == dataclasses.replace(INSIDE, memory=None)

@@ -69,6 +69,66 @@ def test_there_are_never_more_than_so_many_and_none_is_lost(count):
     assert [window.step for window in made] == sorted(window.step for window in made)
 
 
+def profiled(place):
+    """A window ten times as slow as the others, as a profiler made it."""
+    return samples.window(10 * place, 1000.0 + 12 * place, seconds=100.0, first=True, profiled=True)
+
+
+def test_profiled_windows_never_become_steady():
+    one, two = profiled(1), profiled(2)
+    for pair in ([one, two], [one, samples.window(20, 1024.0)], [replace(one, first=False), two]):
+        assert (merged(pair).first, merged(pair).profiled) == (True, True)
+    start_ups = merged([replace(one, profiled=False), replace(two, profiled=False)])
+    assert (start_ups.first, start_ups.profiled) == (True, False)
+    assert not merged([samples.window(10, 1012.0), samples.window(20, 1024.0)]).first
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 50])
+@pytest.mark.parametrize("count", [64, 1000, 5000])
+def test_of_very_many_profiled_windows_none_counts_as_speed(every, count):
+    kept = WindowList(most=64)
+    for place in range(1, count + 1):
+        kept.add(profiled(place) if place % every == 0 else samples.window(10 * place, 1000.0 + 12 * place))
+    made = kept.windows()
+    slow, steady = [each for each in made if each.first], [each for each in made if not each.first]
+    # Windows of 10 steps: 100 s of each profiled one, 10 s of each other.
+    assert sum(each.counts.steps for each in slow) == 10 * (count // every)
+    assert sum(each.seconds for each in slow) == 100 * (count // every)
+    assert all(each.profiled for each in slow)
+    assert {each.seconds / each.counts.steps for each in steady} <= {1.0}
+    assert sum(each.counts.steps for each in made) == 10 * count
+    assert [each.step for each in made] == sorted(each.step for each in made)
+    assert len(made) <= 65
+    assert len(slow) <= 16
+
+
+def test_a_profiled_window_that_is_not_told_to_be_a_first_one_stays_apart():
+    kept = WindowList(most=8)
+    for place in range(1, 41):
+        kept.add(replace(profiled(place), first=place % 10 != 0))
+    assert all(each.first or each.profiled for each in kept.windows())
+
+
+def test_groups_do_not_grow_without_end():
+    kept = WindowList(most=64)
+    for place in range(1, 5001):
+        kept.add(profiled(place) if place % 2 else samples.window(10 * place, 1000.0 + 12 * place))
+    for place in range(5001, 5301):
+        kept.add(samples.window(10 * place, 1000.0 + 12 * place))
+    # 2,800 steady windows in 64 are 44 in each, in powers of two 64.
+    assert max(each.counts.steps for each in kept.windows()[-3:]) <= 640
+
+
+def test_profiled_windows_that_are_done_again_make_room():
+    kept = WindowList(most=40)
+    for place in range(1, 11):
+        kept.add(profiled(place))
+    assert kept.drop_after(50) == 5
+    for place in range(6, 11):
+        kept.add(profiled(place))
+    assert [each.step for each in kept.windows()] == [10 * place for place in range(1, 11)]
+
+
 def test_steps_that_are_done_again_are_forgotten():
     kept = WindowList(most=64)
     for window in windows(40):

@@ -4,15 +4,15 @@ import tracemalloc
 
 import pytest
 
-from flopwatch.errors import TraceError
+from flopwatch.errors import LargeTraceError, TraceError
 from flopwatch.trace import json_events
-from flopwatch.trace.json_events import events_of
+from flopwatch.trace.json_events import Limits, events_of
 
 EVENTS = [{"name": f"e{number}", "ts": number + 0.5, "args": {"text": '}]"\\ ü'}} for number in range(500)]
 
 
-def read(path):
-    facts = {}
+def read(path, *names):
+    facts = dict.fromkeys(names)
     return list(events_of(path, facts)), facts
 
 
@@ -24,7 +24,8 @@ def test_events_and_facts_come_whole_whatever_the_size_of_a_piece(tmp_path, monk
     text = json.dumps({"a": 12345, "traceEvents": EVENTS[:50], "b": {"c": [1.5]}, "d": 12345}, indent=indent)
     path = tmp_path / "trace.json"
     path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
-    assert read(path) == (EVENTS[:50], {"a": 12345, "b": {"c": [1.5]}, "d": 12345})
+    assert read(path, "a", "b", "d") == (EVENTS[:50], {"a": 12345, "b": {"c": [1.5]}, "d": 12345})
+    assert read(path, "b", "e") == (EVENTS[:50], {"b": {"c": [1.5]}, "e": None})
 
 
 def test_a_bare_list_of_events_is_a_trace(tmp_path):
@@ -103,3 +104,48 @@ def most_memory(path, count):
 def test_memory_does_not_grow_with_the_file(tmp_path):
     small, large = (most_memory(tmp_path / "trace.json.gz", count) for count in (60_000, 180_000))
     assert large < 1.1 * small
+
+
+def packed(path, text):
+    path.write_bytes(gzip.compress(text.encode()))
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps([{"a": 1}] * 101),
+        "[" + "1," * 101 + "1]",  # no events, and yet to be read
+        '{"traceEvents": [], ' + ", ".join(f'"{number}": 0' for number in range(51)) + "}",
+    ],
+)
+def test_no_more_values_than_allowed_are_read(tmp_path, text):
+    path = packed(tmp_path / "trace.json.gz", text)
+    with pytest.raises(LargeTraceError, match=r"trace\.json\.gz: expected a smaller trace"):
+        list(events_of(path, {}, Limits(events=100)))
+    assert len(list(events_of(path, {}))) in (0, 101)
+
+
+def test_a_trace_of_as_many_events_and_bytes_as_allowed_is_read(tmp_path):
+    text = json.dumps([{"a": 1}] * 100)
+    path = packed(tmp_path / "trace.json.gz", text)
+    assert len(list(events_of(path, {}, Limits(events=100)))) == 100
+    assert len(list(events_of(path, {}, Limits(unpacked_bytes=len(text))))) == 100
+    assert path.stat().st_size < 100 < len(text)
+    for content in (path.read_bytes(), text.encode()):
+        path.write_bytes(content)
+        with pytest.raises(LargeTraceError):
+            list(events_of(path, {}, Limits(unpacked_bytes=len(text) - 1)))
+
+
+def test_a_bomb_is_given_up_after_a_piece(tmp_path):
+    path = tmp_path / "trace.json.gz"
+    with gzip.open(path, "wb") as file:
+        for _ in range(64):
+            file.write(b" " * 2**20)
+    tracemalloc.start()
+    with pytest.raises(LargeTraceError):
+        list(events_of(path, {}, Limits(unpacked_bytes=2**20)))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 16 * 2**20

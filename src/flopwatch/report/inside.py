@@ -3,45 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from flopwatch.errors import FlopwatchError
+from flopwatch import units
+from flopwatch.errors import FlopwatchError, LargeTraceError
 from flopwatch.run import phases, rates
 from flopwatch.run.records import Device, Memory, Profile, StepPhases, Window
 from flopwatch.run.run_file import Run
 from flopwatch.run.time_kinds import INSIDE_REST
-from flopwatch.trace import TraceReport, read_trace
+from flopwatch.trace import Limits, TraceReport, read_trace
 from flopwatch.trace.account import PRODUCTS, TraceAccount
 
-_LARGEST_TRACE_BYTES = 32 * 2**20
+_OF_A_REPORT = Limits(unpacked_bytes=256 * 2**20, events=500_000)
+_ENDINGS = (".json", ".json.gz")
 _FEWEST_WINDOWS = 10
 _GROWS, _GROWTH = 0.9, 0.02  # in so many of the windows, by so much of the device's memory in all
 
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """The fullest device's memory over a run: the last reading, and whether it fills up.
+    """The fullest device's memory over a run, and whether it fills up.
 
-    `growth_bytes_per_step` is what tensors gain from window to window, `full_at_step` when that fills the device;
-    `None` where they do not grow.
+    `held` is the most that was held in any process, with the retries of all of them. `growth_bytes_per_step` is what
+    tensors gain from window to window of the last process, `full_at_step` when that fills the device; `None` where they
+    do not grow, or where the run has passed that step.
     """
 
-    last: Memory
+    held: Memory
     growth_bytes_per_step: float | None = None
     full_at_step: int | None = None
 
     @property
     def peak_frac(self) -> float | None:
         """The most that tensors have held, as a share of the device's memory."""
-        return rates.fraction(self.last.peak_bytes, self.last.total_bytes)
+        return rates.fraction(self.held.peak_bytes, self.held.total_bytes)
 
     @property
     def reserved_frac(self) -> float | None:
         """The most that PyTorch has held, as a share of the device's memory."""
-        return rates.fraction(self.last.reserved_bytes, self.last.total_bytes)
+        return rates.fraction(self.held.reserved_bytes, self.held.total_bytes)
 
 
 @dataclass(frozen=True)
@@ -91,34 +94,58 @@ class Inside:
         }
 
 
-def inside(windows: Sequence[Window], device: Device, profiled: ProfiledSteps | None) -> Inside:
+def inside(
+    windows: Sequence[Window], device: Device, profiled: ProfiledSteps | None, memory: MemoryUse | None = None
+) -> Inside:
     """Return what windows tell of their steps.
 
     Args:
         windows: Those after warm-up, in order.
         device: What they are held against.
         profiled: The profile of a few steps.
+        memory: How full the fullest device was.
     """
     step = phases.together(window.phases for window in windows)
     return Inside(
         phases=step,
         forward_mfu=phases.forward_mfu(step, device),
         backward_mfu=phases.backward_mfu(step, device),
-        memory=memory_use(windows),
+        memory=memory,
         profiled=profiled,
     )
 
 
-def memory_use(windows: Sequence[Window]) -> MemoryUse | None:
-    """Return how full the fullest device was, and whether what tensors hold grows from window to window."""
-    known = [(window.step, window.memory) for window in windows if window.memory is not None]
-    if not known:
+def memory_use(processes: Sequence[Sequence[Window]], step: int) -> MemoryUse | None:
+    """Return how full the fullest device was, and whether what tensors hold grows from window to window.
+
+    Args:
+        processes: All windows of each process, in order.
+        step: The run's last step.
+    """
+    readings = [[window.memory for window in windows if window.memory is not None] for windows in processes]
+    last_ones = [each[-1] for each in readings if each]
+    if not last_ones:
         return None
-    last_step, last = known[-1]
-    growth = _growth([(step, memory.allocated_bytes) for step, memory in known], last.total_bytes)
+    held = _most([memory for each in readings for memory in each], sum(memory.retries for memory in last_ones))
+    growing = [(window.step, window.memory) for window in processes[-1] if window.memory and not window.first]
+    growth = _growth([(at, memory.allocated_bytes) for at, memory in growing], held.total_bytes)
     if growth is None:
-        return MemoryUse(last)
-    return MemoryUse(last, growth, last_step + int((last.total_bytes - last.peak_bytes) / growth))
+        return MemoryUse(held)
+    at, last = growing[-1]
+    full = at + int((last.total_bytes - last.peak_bytes) / growth)
+    return MemoryUse(held, growth, full if full > step else None)
+
+
+def _most(readings: Sequence[Memory], retries: int) -> Memory:
+    """Return the most of what was held on devices of the last one's size; one may be resumed on others."""
+    last = readings[-1]
+    alike = [memory for memory in readings if memory.total_bytes == last.total_bytes]
+    return replace(
+        last,
+        peak_bytes=max(memory.peak_bytes for memory in alike),
+        reserved_bytes=max(memory.reserved_bytes for memory in alike),
+        retries=retries,
+    )
 
 
 def _growth(held: Sequence[tuple[int, int]], total_bytes: int) -> float | None:
@@ -134,12 +161,12 @@ def _growth(held: Sequence[tuple[int, int]], total_bytes: int) -> float | None:
     return gained_late / (half[-1][0] - half[0][0])
 
 
-def profile_of(run: Run, *, largest_bytes: int = _LARGEST_TRACE_BYTES) -> tuple[ProfiledSteps | None, str | None]:
+def profile_of(run: Run, limits: Limits = _OF_A_REPORT) -> tuple[ProfiledSteps | None, str | None]:
     """Read the newest profile of the first rank, if its trace is there.
 
     Args:
         run: The run.
-        largest_bytes: A larger file is not read.
+        limits: A larger trace is not read.
 
     Returns:
         The profile, and what a reader should know if it could not be read.
@@ -148,23 +175,31 @@ def profile_of(run: Run, *, largest_bytes: int = _LARGEST_TRACE_BYTES) -> tuple[
     if not profiles:
         return None, None
     newest = profiles[-1]
+    if not newest.trace.endswith(_ENDINGS):
+        expected = f"expected a name that ends in {' or '.join(_ENDINGS)}"
+        return None, f"the trace of the profiled steps is not read: {expected}, got {units.quoted(newest.trace)}"
     path = _found(Path(newest.trace), run.path)
     if path is None:
         return None, f"the trace of the profiled steps is not there: {newest.trace}"
-    if path.stat().st_size > largest_bytes:
-        return None, f"the trace of the profiled steps is large; `flopwatch trace {path}` reads it"
-    try:
-        return ProfiledSteps(newest, read_trace(path)), None
-    except FlopwatchError as error:
-        return None, f"the trace of the profiled steps cannot be read: {error}"
+    return _read(newest, path, limits)
 
 
 def _found(path: Path, run_file: Path) -> Path | None:
-    """Return a trace where it was written or, if the folder was moved, beside the run file."""
+    """Return a trace beside the run file, as the folder may have been moved or copied, or where it was written."""
     try:
-        return next((each for each in (path, run_file.parent / path.name) if each.is_file()), None)
-    except OSError:
+        return next((each for each in (run_file.parent / path.name, path) if each.is_file()), None)
+    except (OSError, ValueError):
         return None
+
+
+def _read(profile: Profile, path: Path, limits: Limits) -> tuple[ProfiledSteps | None, str | None]:
+    """Read a trace; a run file may name any file, so that nothing is told of what is in one that is no trace."""
+    try:
+        return ProfiledSteps(profile, read_trace(path, limits=limits)), None
+    except LargeTraceError:
+        return None, f"the trace of the profiled steps is large; `flopwatch trace {path}` reads it"
+    except (FlopwatchError, OSError):
+        return None, f"the trace of the profiled steps cannot be read; `flopwatch trace {path}` says why"
 
 
 def rest_shares(account: TraceAccount, peak_flops_per_second: float | None) -> Mapping[str, float] | None:

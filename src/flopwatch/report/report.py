@@ -13,7 +13,7 @@ from flopwatch.report import means
 from flopwatch.report.anomalies import Anomalies, anomalies
 from flopwatch.report.finding import Finding
 from flopwatch.report.findings import Evidence, findings
-from flopwatch.report.inside import Inside, ProfiledSteps, inside, profile_of, rest_shares
+from flopwatch.report.inside import Inside, ProfiledSteps, inside, memory_use, profile_of, rest_shares
 from flopwatch.report.points import Point, losses_of, points_of
 from flopwatch.report.published_mfu import Known, known_mfu
 from flopwatch.report.standings import BudgetStanding, SecondsLeft, seconds_left, standings
@@ -167,7 +167,8 @@ def summarize(run: Run, profiled: ProfiledSteps | None = None, profile_note: str
     )
     seconds = seconds_by_kind(run)
     data_wait = rates.fraction(sum(window.data_wait_seconds for window in windows), seconds_in_loop)
-    steps = inside(windows, start.device, profiled)
+    memory = memory_use([segment.windows for segment in run.segments], step)
+    steps = inside(windows, start.device, profiled, memory)
     peak = _reached_peak(start.device, means.mean_clock(windows))
     parts = waterfall(run, None if profiled is None else rest_shares(profiled.trace.first, peak))
     unusual, points = anomalies(run), tuple(points_of(run))

@@ -92,13 +92,14 @@ def memory_sentences(inside: Inside) -> tuple[str, ...]:
     sentences = []
     if memory.growth_bytes_per_step is not None:
         grows = units.format_bytes(1000 * memory.growth_bytes_per_step)
+        full = "" if memory.full_at_step is None else f"; the device is full at about step {memory.full_at_step:,}"
         sentences.append(
-            f"Tensors hold {grows} more after every 1,000 steps; the device is full at about step"
-            f" {memory.full_at_step:,}: look for tensors that are kept with their graph, as losses in a list."
+            f"Tensors hold {grows} more after every 1,000 steps{full}: look for tensors that are kept with their graph,"
+            " as losses in a list."
         )
-    if memory.last.retries:
+    if memory.held.retries:
         sentences.append(
-            f"{memory.last.retries:,} allocations had to empty PyTorch's cache and retry, which waits for the device:"
+            f"{memory.held.retries:,} allocations had to empty PyTorch's cache and retry, which waits for the device:"
             " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, or a smaller micro-batch."
         )
     elif memory.reserved_frac > _FULL and memory.reserved_frac - memory.peak_frac > _FRAGMENTS:

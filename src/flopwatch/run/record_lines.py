@@ -26,9 +26,11 @@ from flopwatch.run.records import (
     End,
     Event,
     Hardware,
+    Memory,
     Profile,
     Progress,
     Start,
+    StepPhases,
     Totals,
     Window,
     Work,
@@ -36,6 +38,10 @@ from flopwatch.run.records import (
 
 _LARGEST_INT = int(units.LARGEST)
 _LONGEST_TEXT, _MOST_ADVICE = 2_000, 20
+_LONGEST = 1 + 1e-6  # the parts of a step, each rounded
+_seconds_of_parts = operator.attrgetter(
+    "transfer_seconds", "forward_seconds", "backward_seconds", "clip_seconds", "optimizer_seconds"
+)
 Record = Start | Device | Hardware | Work | Window | Profile | Progress | Event | Checkpoint | End
 KINDS: Mapping[str, type[Any]] = {
     "start": Start,
@@ -131,7 +137,7 @@ def _decoded(line: bytes, kind: str) -> Record | None:
 
 
 def _believable(record: Any) -> Any:
-    """A record without what contradicts it: hardware FLOPs below model FLOPs, more useful tokens than tokens."""
+    """A record without what contradicts it: hardware FLOPs below model FLOPs, phases longer than their step."""
     changes: dict[str, Any] = {}
     if isinstance(record, _WITH_TOTALS):
         changes["totals"] = _believable(record.totals)
@@ -143,8 +149,23 @@ def _believable(record: Any) -> Any:
             changes["hardware_flops"] = None
     if isinstance(record, Counts) and (record.useful_tokens or 0) > (record.tokens or 0):
         changes["useful_tokens"] = None
+    if isinstance(record, Window):
+        changes["phases"] = record.phases if record.phases is not None and _add_up(record.phases) else None
+        changes["memory"] = record.memory if record.memory is not None and _fits(record.memory) else None
     changes = {name: value for name, value in changes.items() if value is not getattr(record, name)}
     return dataclasses.replace(record, **changes) if changes else record
+
+
+def _add_up(step: StepPhases) -> bool:
+    """Whether the phases of a step are parts of it."""
+    parts = _seconds_of_parts(step)
+    return _is_of_this_world(step) and min(parts) >= 0 and 0 < step.seconds and sum(parts) <= _LONGEST * step.seconds
+
+
+def _fits(memory: Memory) -> bool:
+    """Whether what is held is on a device that has so much."""
+    held = max(memory.peak_bytes, memory.reserved_bytes, memory.allocated_bytes)
+    return _is_of_this_world(memory) and 0 < memory.total_bytes >= held
 
 
 def _shortened(record: Any) -> Any:

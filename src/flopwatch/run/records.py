@@ -192,12 +192,12 @@ class StepPhases:
     the forward pass is not told apart; `backward_flops` are without `recomputed_flops`, which ran in the same seconds.
     """
 
-    seconds: Amount
-    transfer_seconds: Amount
-    forward_seconds: Amount
-    backward_seconds: Amount
-    clip_seconds: Amount
-    optimizer_seconds: Amount
+    seconds: Float
+    transfer_seconds: Float
+    forward_seconds: Float
+    backward_seconds: Float
+    clip_seconds: Float
+    optimizer_seconds: Float
     forward_flops: int | None = None
     backward_flops: int | None = None
     recomputed_flops: int | None = None

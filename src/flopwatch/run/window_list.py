@@ -11,35 +11,46 @@ from flopwatch.run.records import Window
 
 _T = TypeVar("_T")
 MOST_WINDOWS = 2**15
-_MOST_FIRSTS = 1000
+_MOST_APART, _SHARE_APART = 1000, 4
 
 
 class WindowList:
     """Keeps windows in order; if there are too many, pairs of neighbors are merged.
 
+    The first window of a process and those that were profiled, which say nothing of the run's speed, stay as they are.
+    Of very many, pairs are merged too, but never with the others.
+
     Args:
-        most: How many are kept at most. The first window of a process stays as it is.
+        most: How many are kept at most; those that stay apart are a quarter of them at most.
     """
 
     def __init__(self, most: int = MOST_WINDOWS) -> None:
         self._most = most
+        self._most_apart = min(_MOST_APART, most // _SHARE_APART)
         self._kept: list[Window] = []
         self._open: list[Window] = []
         self._in_each = 1
-        self._firsts = 0
+        self._added = 0
+        self._apart = 0
 
     def add(self, window: Window) -> None:
         """Add a window."""
-        if window.first and self._firsts < _MOST_FIRSTS:
+        if _is_apart(window):
             self._close()
             self._kept.append(window)
-            self._firsts += 1
-            return
-        self._open.append(window)
-        if len(self._open) >= self._in_each:
-            self._close()
+            self._apart += 1
+        else:
+            self._open.append(window)
+            self._added += 1
+            if len(self._open) >= self._in_each:
+                self._close()
+        if self._apart > self._most_apart:
+            self._kept = _in_pairs(self._kept, apart=True)
+            self._apart = sum(map(_is_apart, self._kept))
         if len(self._kept) > self._most:
-            self._halve()
+            self._kept = _in_pairs(self._kept, apart=False)
+            if self._in_each * self._most < self._added:
+                self._in_each *= 2
 
     def drop_after(self, step: int) -> int:
         """Forget windows that end after a step, as they are done again; returns how many that were.
@@ -49,7 +60,7 @@ class WindowList:
         self._close()
         before = len(self._kept)
         while self._kept and self._kept[-1].step > step:
-            self._kept.pop()
+            self._apart -= _is_apart(self._kept.pop())
         return before - len(self._kept)
 
     @property
@@ -68,24 +79,28 @@ class WindowList:
             self._kept.append(merged(self._open))
             self._open = []
 
-    def _halve(self) -> None:
-        halved: list[Window] = []
-        pair: list[Window] = []
-        for window in self._kept:
-            if window.first:
-                halved += [*pair, window]
-                pair = []
-                continue
-            pair.append(window)
-            if len(pair) == 2:
-                halved.append(merged(pair))
-                pair = []
-        self._kept = [*halved, *pair]
-        self._in_each *= 2
+
+def _is_apart(window: Window) -> bool:
+    return window.first or window.profiled
+
+
+def _in_pairs(windows: Sequence[Window], *, apart: bool) -> list[Window]:
+    """Merge the windows of one kind in twos; each takes the place of its later one, so that all stay in order."""
+    places = [place for place, window in enumerate(windows) if _is_apart(window) == apart]
+    earlier = dict(zip(places[1::2], places[::2], strict=False))
+    gone = set(earlier.values())
+    return [
+        merged([windows[earlier[place]], window]) if place in earlier else window
+        for place, window in enumerate(windows)
+        if place not in gone
+    ]
 
 
 def merged(windows: Sequence[Window]) -> Window:
-    """Windows in a row as one; the slowest rank is the one that cost most time, its ratio the mean over all of them."""
+    """Windows in a row as one; the slowest rank is the one that cost most time, its ratio the mean over all of them.
+
+    With one that says nothing of the run's speed, all of it says nothing.
+    """
     if len(windows) == 1:
         return windows[0]
     last = windows[-1]
@@ -99,6 +114,7 @@ def merged(windows: Sequence[Window]) -> Window:
         data_wait_seconds=sum([window.data_wait_seconds for window in windows]),
         counts=sum([window.counts for window in windows], Counts()),
         totals=last.totals,
+        first=any(map(_is_apart, windows)),
         sm_clock_hz=_mean([window.sm_clock_hz for window in windows], samples),
         sm_clock_hz_min=min(_known(window.sm_clock_hz_min for window in windows), default=None),
         clock_samples=sum(samples),
@@ -121,6 +137,7 @@ def merged(windows: Sequence[Window]) -> Window:
         pause_seconds=_sums([window.pause_seconds for window in windows]),
         epochs=last.epochs,
         budgets=last.budgets,
+        profiled=any(window.profiled for window in windows),
     )
 
 

@@ -2,6 +2,7 @@
 
 from flopwatch.trace.account import TraceAccount
 from flopwatch.trace.advice import Advice
+from flopwatch.trace.json_events import Limits
 from flopwatch.trace.report import TraceReport, read_trace
 
-__all__ = ["Advice", "TraceAccount", "TraceReport", "read_trace"]
+__all__ = ["Advice", "Limits", "TraceAccount", "TraceReport", "read_trace"]

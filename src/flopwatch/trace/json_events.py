@@ -8,42 +8,66 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flopwatch import units
-from flopwatch.errors import TraceError
+from flopwatch.errors import LargeTraceError, TraceError
 
 Facts = dict[str, Any]
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
-_LARGEST = 1 << 26  # characters of one event, or of one value beside the events
+_LARGEST = 1 << 24  # characters of one event, or of one value beside the events
 _GAP = re.compile(r"[\s,]*")
 _DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile)
 _decode = json.JSONDecoder().raw_decode
 
 
-def events_of(path: Path, facts: Facts) -> Iterator[Facts]:
+@dataclass(frozen=True)
+class Limits:
+    """How much of a trace is read at most.
+
+    Attributes:
+        unpacked_bytes: Of its text.
+        events: Of any kind; a name or a value beside them counts as one.
+    """
+
+    unpacked_bytes: float = math.inf
+    events: float = math.inf
+
+
+ALL = Limits()
+
+
+def events_of(path: Path, facts: Facts, limits: Limits = ALL) -> Iterator[Facts]:
     """Yield the events of a trace.
 
     Args:
         path: A JSON file as `torch.profiler` writes it, or one packed by gzip.
-        facts: Receives what stands beside the events, such as `deviceProperties`.
+        facts: Has the names of what is wanted of what stands beside the events, such as `deviceProperties`, and
+            receives it.
+        limits: What is read at most.
 
     Raises:
+        LargeTraceError: If the trace is larger than that.
         TraceError: If the file cannot be read, or is not the whole of a trace.
     """
     try:
         with path.open("rb") as raw:
+            if os.fstat(raw.fileno()).st_size > limits.unpacked_bytes:
+                raise _large(path)
             packed = raw.read(2) == _GZIP
             raw.seek(0)
             plain = gzip.GzipFile(fileobj=raw) if packed else raw
             with io.TextIOWrapper(io.BufferedReader(plain, _PIECE), "utf-8", errors="replace") as text:
-                yield from _Window(path, text.read).events(facts)
+                yield from _Window(path, text.read, plain.tell, limits).events(facts)
     except OSError as error:
         if isinstance(error, gzip.BadGzipFile):
             raise _damaged(path) from None
@@ -55,11 +79,18 @@ def _damaged(path: Path) -> TraceError:
     return TraceError(f"{path}: expected a whole trace, got a damaged or cut-off file; copy or export it again")
 
 
+def _large(path: Path) -> LargeTraceError:
+    return LargeTraceError(
+        f"{path}: expected a smaller trace, got one of too many bytes or events; profile fewer steps"
+    )
+
+
 class _Window:
     """What has been read of a text and not been used up."""
 
-    def __init__(self, path: Path, read: Callable[[int], str]) -> None:
-        self._path, self._read = path, read
+    def __init__(self, path: Path, read: Callable[[int], str], unpacked: Callable[[], int], limits: Limits) -> None:
+        self._path, self._read, self._unpacked = path, read, unpacked
+        self._most_bytes, self._values_left = limits.unpacked_bytes, limits.events
         self._text, self._at = "", 0
 
     def events(self, facts: Facts) -> Iterator[Facts]:
@@ -84,7 +115,9 @@ class _Window:
                 found = True
                 yield from self._list()
             else:
-                facts[str(name)] = self._value()
+                value = self._value()
+                if isinstance(name, str) and name in facts:
+                    facts[name] = value
         if not found:
             raise TraceError(f"{self._path}: expected a list 'traceEvents', got JSON without one; is it a trace?")
 
@@ -109,6 +142,9 @@ class _Window:
     def _value(self) -> Any:
         """Decode the value that comes next, and go behind it."""
         self._next_character()
+        self._values_left -= 1
+        if self._values_left < 0:
+            raise _large(self._path)
         while True:
             try:
                 value, end = _decode(self._text, self._at)
@@ -131,5 +167,7 @@ class _Window:
             more = self._read(size)
         except _DAMAGES:
             raise _damaged(self._path) from None
+        if self._unpacked() > self._most_bytes:
+            raise _large(self._path)
         self._text, self._at = self._text[self._at :] + more, 0
         return bool(more)

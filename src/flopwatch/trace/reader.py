@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flopwatch.errors import TraceError
-from flopwatch.trace.json_events import Facts, events_of
+from flopwatch.trace.json_events import ALL, Facts, Limits, events_of
 
 NONE = -1
 KERNEL, COPY = 0, 1
@@ -22,6 +22,7 @@ _DEVICE_KINDS = {
 }
 _LAUNCHES = ("runtime", "cuda_runtime", "cuda_driver", "hip_runtime", "xpu_runtime", "xpu_driver")
 _OPERATORS = ("cpu_op", "operator", "user_annotation")
+_DEVICES, _JOB = _FACTS = ("deviceProperties", "distributedInfo")
 _STEP = "ProfilerStep"
 _LONGEST_NAME = 4000
 _FARTHEST = 2**53  # microseconds; beyond it floats cannot tell two events apart
@@ -150,16 +151,21 @@ class Trace:
     has_other_device: bool = False
 
 
-def read(path: Path) -> Trace:
+def read(path: Path, limits: Limits = ALL) -> Trace:
     """Read a trace file, gzipped or not, as a stream.
 
+    Args:
+        path: The file.
+        limits: What is read at most.
+
     Raises:
+        LargeTraceError: If it is larger than that.
         TraceError: If it cannot be read, is damaged, or has neither device events nor operators.
     """
-    facts: Facts = {}
+    facts: Facts = dict.fromkeys(_FACTS)
     reading = _Reading(Trace(path))
     try:
-        for event in events_of(path, facts):
+        for event in events_of(path, facts, limits):
             reading.take(event)
     except RecursionError:
         raise TraceError(f"{path}: expected a trace of torch.profiler, got JSON nested too deep") from None
@@ -296,11 +302,11 @@ def _texts(values: Any) -> tuple[str, ...]:
 
 def _take_facts(trace: Trace, facts: Facts) -> None:
     """Read what stands beside the events."""
-    devices = facts.get("deviceProperties")
+    devices = facts[_DEVICES]
     for each in devices if isinstance(devices, list) else ():
         if isinstance(each, dict) and isinstance(each.get("name"), str):
             trace.device_names[_whole(each.get("id"))] = each["name"]
-    job = facts.get("distributedInfo")
+    job = facts[_JOB]
     if isinstance(job, dict):
         rank, size = _whole(job.get("rank")), _whole(job.get("world_size"))
         trace.rank = rank if rank >= 0 else None

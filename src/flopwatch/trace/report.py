@@ -13,6 +13,7 @@ from flopwatch.hardware.chips import Chip
 from flopwatch.trace.account import TraceAccount, account_of
 from flopwatch.trace.advice import Advice, advice_of
 from flopwatch.trace.collectives import RankWaiting, waiting_of
+from flopwatch.trace.json_events import ALL, Limits
 from flopwatch.trace.parts import BUSY, PARTS, PHASES
 from flopwatch.trace.reader import read
 from flopwatch.trace.rows import Row
@@ -119,15 +120,19 @@ def _rank(account: TraceAccount) -> Mapping[str, Any]:
     }
 
 
-def read_trace(paths: Path | str | Sequence[Path | str], chips: Sequence[Chip] = ()) -> TraceReport:
+def read_trace(
+    paths: Path | str | Sequence[Path | str], chips: Sequence[Chip] = (), limits: Limits = ALL
+) -> TraceReport:
     """Read the trace of a rank, or those of several, and account for the device's time.
 
     Args:
         paths: Files that `torch.profiler` wrote, gzipped or not, one for each rank.
         chips: The user's chips, which go before those of the table.
+        limits: What is read of each file at most.
 
     Raises:
         ArgumentError: If a file is named twice, or none is.
+        LargeTraceError: If a file is larger than that.
         TraceError: If a file cannot be read, is damaged, or says nothing of a device's time.
     """
     files = [Path(each) for each in ([paths] if isinstance(paths, (str, Path)) else paths)]
@@ -137,6 +142,6 @@ def read_trace(paths: Path | str | Sequence[Path | str], chips: Sequence[Chip] =
     twice = next((each for each in files if known[each.resolve()] > 1), None)
     if twice is not None:
         raise ArgumentError(f"expected one trace file for each rank, got {twice} twice")
-    accounts = tuple(account_of(read(path), chips) for path in files)
+    accounts = tuple(account_of(read(path, limits), chips) for path in files)
     waiting = waiting_of([each.collectives for each in accounts]) if len(accounts) > 1 else ()
     return TraceReport(accounts, waiting, advice_of(accounts[0]))

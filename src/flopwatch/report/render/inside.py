@@ -120,12 +120,12 @@ def _operator(row: Row, steps: int) -> tuple[str, ...]:
 
 def _memory(found: Inside) -> Section:
     assert found.memory is not None
-    last = found.memory.last
+    held = found.memory.held
     rows = (
-        ("held by tensors at most", _of_memory(last.peak_bytes, found.memory.peak_frac)),
-        ("held by PyTorch at most", _of_memory(last.reserved_bytes, found.memory.reserved_frac)),
-        ("memory of the device", units.format_bytes(last.total_bytes)),
-        ("allocation retries, all ranks", f"{last.retries:,}"),
+        ("held by tensors at most", _of_memory(held.peak_bytes, found.memory.peak_frac)),
+        ("held by PyTorch at most", _of_memory(held.reserved_bytes, found.memory.reserved_frac)),
+        ("memory of the device", units.format_bytes(held.total_bytes)),
+        ("allocation retries, all ranks", f"{held.retries:,}"),
     )
     return Section(MEMORY, rows, sentences=memory_sentences(found))
 
