@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from flopwatch.errors import ConfigError
 from flopwatch.model.architecture import Architecture, Component, Group
 from flopwatch.model.batch import TOKENS, Rows, Sequences
-from flopwatch.model.components import AttentionCore, Embedding, Linear, Norm, Vector
+from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear, Norm, Vector
 from flopwatch.model.families import blocks
 from flopwatch.model.families.blocks import FULL, SLIDING
 from flopwatch.model.families.config import Fields
@@ -253,6 +253,7 @@ def esm(fields: Fields) -> Architecture:
         Group("attention", inside.children),
         Norm("LayerNorm", hidden, bias=True),
         blocks.plain_mlp(hidden, inner, name="", names=("intermediate.dense", "output.dense")),
+        *([Leaf("dropout")] if fields.values.get("hidden_dropout_prob", 0.1) else []),
     )
     absolute = fields.values.get("position_embedding_type", "absolute") == "absolute"
     positions = fields.size("max_position_embeddings", 1026)
