@@ -80,16 +80,16 @@ def _with_images_or_without(
     model: torch.nn.Module, batch: Batch, attention: AttentionConvention
 ) -> tuple[Measurement, tuple[str, ...]]:
     """Measure a batch; where nobody asked for images and the class cannot be given any, its text alone, and say so."""
-    encodes = any(hasattr(model.config, name) for name in VISION)
-    asked = bool(batch.images or batch.image_size or batch.grids)
+    encodes = any(hasattr(model.config, name) for name in (*VISION, "audio_config"))
+    asked = bool(batch.images or batch.image_size or batch.grids or batch.clips or batch.source_len)
     try:
         seen = measured(model, batch, attention)
     except MeasurementError as error:
         if asked or not encodes or batch.images == 0:
             raise
-        why = f"text alone: no image is counted, since {error}"
+        why = f"text alone: no image or sound is counted, since {error}"
         try:
-            return measured(model, replace(batch, images=0), attention), (why,)
+            return measured(model, replace(batch, images=0, clips=0), attention), (why,)
         except MeasurementError:
             raise error from None
     return seen, ()

@@ -113,6 +113,7 @@ def estimate(
         UnknownDeviceError: If the planned GPU has no known peak.
     """
     _check(architecture, batch)
+    batch = batch if architecture.told is None else architecture.told.planned(batch)
     counted = architecture.counted_with(attention)
     training_flops = conventions.training_flops(counted, batch, convention)
     again = backward.recomputation(counted, batch, checkpointing).flops
