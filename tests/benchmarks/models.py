@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flopwatch.errors import FlopwatchError, UnknownModelError
 from flopwatch.measure import huggingface, run_once
+from flopwatch.measure.meta_counter import MetaCounter
 from flopwatch.measure.meta_values import BuiltWithValues, WholeNumbers
 from flopwatch.model.backward import training_flops
 from flopwatch.model.batch import Batch
@@ -169,8 +170,8 @@ def against_torch(model: torch.nn.Module, batch: Batch, ours: Estimate) -> str:
     """What torch's own counter sees of the same run, where that is something else."""
     forward, whole = TorchsOwn(display=False), TorchsOwn(display=False)
     try:
-        with WholeNumbers(), BuiltWithValues():
-            inputs = huggingface.inputs_for(model, batch)
+        with WholeNumbers(), BuiltWithValues(), MetaCounter(model):  # the last answers checks of values
+            inputs = huggingface.without_sounds(huggingface.inputs_of(model, batch, huggingface.CPU))
             with forward:
                 model.train()(**inputs)
             run_once(model, (), inputs, whole)

@@ -77,3 +77,9 @@ def test_images_that_are_planned_are_cut_into_tiles():
     tiles = Batch(1, 40, image_size=(32, 32), images=3)
     assert tells.planned(tiles) is tiles
     assert TellsGrids().planned(tiles) is tiles
+
+
+def test_frames_of_a_video_become_one_by_twos():
+    rows = Grids(14, 2, frames=2)
+    assert rows.of(Batch(1, 40, image_size=(56, 56), frames=5)) == ((3, 4, 4),)
+    assert rows.of(Batch(1, 40, image_size=(56, 56))) == ((1, 4, 4),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -17,7 +18,7 @@ from flopwatch.errors import (
 from flopwatch.hardware.chips import DTYPES
 from flopwatch.hardware.user_chips import user_chips
 from flopwatch.model.backward import Checkpointing
-from flopwatch.model.batch import Batch
+from flopwatch.model.batch import FRAMES_PER_SECOND, Batch
 from flopwatch.model.conventions import CONVENTIONS, DESCRIPTIONS
 from flopwatch.model.estimate import Estimate, Plan, estimate, of_a_run
 from flopwatch.model.families import architecture_of
@@ -31,6 +32,8 @@ def add_estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source-len", metavar="N", help="tokens or mel frames that the encoder reads")
     parser.add_argument("--image-size", metavar="H[xW]", help="image size in pixels (default: the config's)")
     parser.add_argument("--images", metavar="N", help="images in the batch (default: one per sequence)")
+    parser.add_argument("--frames", default="1", metavar="N", help="frames of each image, which then is a video")
+    parser.add_argument("--seconds", type=float, metavar="S", help="length of each sound, instead of --source-len")
     parser.add_argument("--batch", default="1", metavar="B", help="sequences or images (default 1)")
     parser.add_argument("--attention", choices=("causal", "full"), default="causal", help="which attention pairs count")
     conventions = "; ".join(f"{name}: {DESCRIPTIONS[name]}" for name in CONVENTIONS)
@@ -84,10 +87,18 @@ def _counted(arguments: argparse.Namespace, batch: Batch) -> Estimate:
         from flopwatch.measure.huggingface import estimate_of
 
         try:
-            one = estimate_of(arguments.config, batch, attention=arguments.attention, convention=arguments.convention)
+            one = estimate_of(
+                arguments.config,
+                batch,
+                attention=arguments.attention,
+                convention=arguments.convention,
+                seconds=arguments.seconds,
+            )
         except MeasurementError as error:
             raise MeasurementError(f"{unknown}; and it cannot be measured: {error}") from None
         return of_a_run(one, **amount, plan=_plan(arguments))
+    if arguments.seconds is not None:
+        batch = replace(batch, source_len=round(arguments.seconds * FRAMES_PER_SECOND))
     return estimate(
         architecture,
         batch,
@@ -106,6 +117,7 @@ def _batch(arguments: argparse.Namespace) -> Batch:
         _optional_count("--source-len", arguments.source_len) or 0,
         None if arguments.image_size is None else _image_size(arguments.image_size),
         _optional_count("--images", arguments.images),
+        frames=_count("--frames", arguments.frames),
     )
 
 

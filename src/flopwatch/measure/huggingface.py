@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections import Counter
@@ -22,7 +23,7 @@ from flopwatch.measure.meta import META
 from flopwatch.measure.meta_counter import MetaCounter, causal_attention_whole
 from flopwatch.measure.meta_values import BuiltWithValues, WholeNumbers
 from flopwatch.model.architecture import AttentionConvention
-from flopwatch.model.batch import Batch
+from flopwatch.model.batch import FRAMES_PER_SECOND, Batch
 from flopwatch.model.conventions import Convention
 from flopwatch.model.estimate import Estimate
 from flopwatch.model.families.config import counts_objects, read_mapping
@@ -33,7 +34,12 @@ _MOST = 20_000
 
 
 def estimate_of(
-    config: Path, batch: Batch, *, attention: AttentionConvention, convention: Convention = "model"
+    config: Path,
+    batch: Batch,
+    *,
+    attention: AttentionConvention,
+    convention: Convention = "model",
+    seconds: float | None = None,
 ) -> Estimate:
     """Build the model of a config on the meta device and measure one training batch of it.
 
@@ -42,6 +48,7 @@ def estimate_of(
         batch: What goes into one forward pass.
         attention: "causal" leaves out what the causal flag of PyTorch's attention masks.
         convention: Only "model"; the others need to know the model's parts.
+        seconds: How long each sound is, instead of the batch's `source_len`.
 
     Raises:
         MeasurementError: If transformers is not installed or does not know the model, or it cannot be run without data,
@@ -52,6 +59,7 @@ def estimate_of(
         raise ArgumentError(f"expected --convention model for a model without a closed form, got {convention}")
     values = read_mapping(config)
     model = build(values)
+    batch = batch if seconds is None else replace(batch, source_len=_length(model, seconds))
     parameters = sum(each.numel() for each in model.parameters())
     experts = _Experts(model)
     seen, alone = _with_images_or_without(model, batch, attention)
@@ -74,6 +82,12 @@ def estimate_of(
         batch_tokens=batch.tokens,
         notes=(*notes_of(seen), *_left_out(values), *alone),
     )
+
+
+def _length(model: Any, seconds: float) -> int:
+    """Samples of a sound at 16 kHz, or frames of its spectrogram, of which Whisper's kin have 100 a second."""
+    waves = "input_values" in inspect.signature(model.forward).parameters
+    return round(seconds * (getattr(model.config, "sampling_rate", 16_000) if waves else FRAMES_PER_SECOND))
 
 
 def _with_images_or_without(
@@ -155,10 +169,10 @@ def _left_out(values: Mapping[str, Any]) -> tuple[str, ...]:
 def inputs_for(model: torch.nn.Module, batch: Batch) -> dict[str, Any]:
     """The inputs of a model without values, among which pixels have some: those of zero are taken for padding."""
     with MetaCounter(model):  # answers checks of values while encoders say how many features they give
-        return _without_sounds(inputs_of(model, batch, CPU))
+        return without_sounds(inputs_of(model, batch, CPU))
 
 
-def _without_sounds(inputs: dict[str, Any]) -> dict[str, Any]:
+def without_sounds(inputs: dict[str, Any]) -> dict[str, Any]:
     """Only pixels keep their values; of sounds classes want gradients, which are to be where those of weights are."""
     return {
         name: each.to(META)

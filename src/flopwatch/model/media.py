@@ -19,6 +19,7 @@ class Grids(Counted):
         merged: Whether rows are these tokens.
         window: Side in patches of the square windows that attend among themselves; those at an edge are smaller.
         together: Whether all images are one span, as where a mask keeps them apart.
+        frames: Frames of a video that become one.
     """
 
     patch: int
@@ -26,6 +27,7 @@ class Grids(Counted):
     merged: bool = False
     window: int | None = None
     together: bool = False
+    frames: int = 1
 
     def tokens(self) -> Grids:
         """Return the tokens that stand for the patches in the text."""
@@ -37,7 +39,7 @@ class Grids(Counted):
             return batch.grids
         factor = self.patch * self.merge
         height, width = (max(round(side / factor), 1) * self.merge for side in batch.image_size)
-        return ((1, height, width),) * batch.image_count
+        return ((-(-batch.frames // self.frames), height, width),) * batch.image_count
 
     def spans(self, batch: Batch) -> Iterable[Span]:
         """Return one span per frame, or per window of it."""
