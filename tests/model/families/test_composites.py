@@ -129,3 +129,53 @@ def test_random_configs_are_exact(name, seed):
     for batch, named in inputs:
         measured = measure(model, real_data=True, **named)
         assert measured.training_flops == training_flops(architecture, batch)
+
+
+QWEN = {"hidden_size": 2048, "intermediate_size": 11008, "num_attention_heads": 16, "num_hidden_layers": 36}
+CLIP_L = {"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
+SIGLIP_SO = {"model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304}
+# Parameters as the published files of weights have them, from configs as they were published with them.
+PUBLISHED = {
+    "Qwen2.5-VL-3B, text fields at the top": (
+        {"model_type": "qwen2_5_vl", **QWEN, "num_key_value_heads": 2, "tie_word_embeddings": True}
+        | {"vocab_size": 151936, "architectures": ["Qwen2_5_VLForConditionalGeneration"], "use_sliding_window": False}
+        | {
+            "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16}
+            | {"out_hidden_size": 2048, "patch_size": 14, "spatial_merge_size": 2, "window_size": 112}
+            | {"fullatt_block_indexes": [7, 15, 23, 31]}
+        },
+        3_754_622_976,
+    ),
+    "LLaVA-1.5-7B": (
+        {"model_type": "llava", "vision_feature_layer": -2, "vision_feature_select_strategy": "default"}
+        | {
+            "text_config": {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "vocab_size": 32064}
+            | {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32}
+        }
+        | {"vision_config": {**CLIP_L, "num_attention_heads": 16, "image_size": 336, "patch_size": 14}},
+        7_063_427_072,
+    ),
+    "PaliGemma-3B-224": (
+        {"model_type": "paligemma", "projection_dim": 2048}
+        | {
+            "text_config": {
+                "model_type": "gemma",
+                "hidden_size": 2048,
+                "intermediate_size": 16384,
+                "vocab_size": 257216,
+            }
+            | {"num_hidden_layers": 18, "num_attention_heads": 8, "num_key_value_heads": 1}
+        }
+        | {
+            "vision_config": {**SIGLIP_SO, "num_hidden_layers": 27, "num_attention_heads": 16, "image_size": 224}
+            | {"patch_size": 14, "projection_dim": 2048, "vision_use_head": False}
+        },
+        2_923_466_480,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_have_their_parameters(name):
+    config, parameters = PUBLISHED[name]
+    assert architecture_of(config).parameters() == parameters
