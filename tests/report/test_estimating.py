@@ -100,5 +100,5 @@ def test_a_model_that_cannot_be_measured_says_both_reasons():
         flopwatch.estimate({"model_type": "transmogrifier"}, seq_len=8)
     with pytest.raises(ArgumentError, match="adapters and frozen parts are counted in models with one only"):
         flopwatch.estimate({"model_type": "transmogrifier"}, seq_len=8, lora_rank=4)
-    with pytest.raises(ArgumentError, match="frames: .*; videos are counted in models with one only"):
+    with pytest.raises(ArgumentError, match=r"frames: .*; videos are counted in models with one only"):
         flopwatch.estimate({"model_type": "transmogrifier"}, seq_len=8, frames=4)
