@@ -6,6 +6,7 @@ import pytest
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
+from flopwatch.errors import ConfigError
 from flopwatch.measure import measure
 from flopwatch.model.backward import training_flops
 from flopwatch.model.batch import Batch
@@ -173,6 +174,29 @@ PUBLISHED = {
         2_923_466_480,
     ),
 }
+
+
+LLAMA_4_SCOUT = {"model_type": "llama4", "architectures": ["Llama4ForConditionalGeneration"], "vocab_size": 202048}
+LLAMA_4_SCOUT |= {"hidden_size": 5120, "intermediate_size": 8192, "intermediate_size_mlp": 16384, "head_dim": 128}
+LLAMA_4_SCOUT |= {"num_hidden_layers": 48, "num_attention_heads": 40, "num_key_value_heads": 8, "no_rope_layers": []}
+LLAMA_4_SCOUT |= {"num_local_experts": 16, "num_experts_per_tok": 1, "interleave_moe_layer_step": 1}
+
+
+def test_a_llama_4_with_its_text_models_fields_at_the_top_is_counted_as_that():
+    scout = architecture_of(LLAMA_4_SCOUT)
+    assert (scout.model_type, scout.inputs) == ("llama4_text", "tokens")
+    # A layer: q and o 5120 x 5120, k and v 5120 x 1024; 16 experts and a shared one of 3 x 5120 x 8192 = 125,829,120; a
+    # router of 5120 x 16 and two norms: 2,202,101,760. 48 of them, two tables of 202,048 x 5120, one norm. Published
+    # are 109B with the encoder of images, and 17B active: 15 experts rest in each layer.
+    assert scout.parameters() == 48 * 2_202_101_760 + 2 * 202_048 * 5120 + 5120 == 107_769_861_120
+    assert scout.active_parameters() == 107_769_861_120 - 48 * 15 * 125_829_120 == 17_172_894_720
+
+
+@pytest.mark.parametrize("missing", ["vision_config", "num_hidden_layers"])
+def test_a_llama_4_that_is_neither_whole_nor_text_alone_says_what_it_lacks(missing):
+    changes = {"text_config": {}} if missing == "vision_config" else {"num_hidden_layers": None}
+    with pytest.raises(ConfigError, match=f"lacks '{missing}'"):
+        architecture_of({**LLAMA_4_SCOUT, **changes})
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
