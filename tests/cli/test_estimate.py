@@ -193,3 +193,36 @@ def test_sizes_that_cost_speed_are_told(tmp_path, capsys):
 def test_a_wrong_count_names_its_option(config, assert_known_failure):
     assert_known_failure(["estimate", str(config), "--seq-len", "8k9"], "--seq-len: ")
     assert_known_failure(["estimate", str(config), "--seq-len", "8", "--image-size", "8xx"], "--image-size: ")
+    assert_known_failure(["estimate", str(config), "--seq-len", "8", "--frames", "none"], "--frames: ")
+    assert_known_failure(["estimate", str(config), "--seq-len", "8", "--seconds", "0"], "--seconds: ")
+
+
+VIDEO = {"depth": 1, "embed_dim": 16, "hidden_size": 64, "num_heads": 2, "patch_size": 14}
+
+
+def test_images_and_videos_are_counted_or_it_says_that_they_are_not(tmp_path, capsys):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**LLAMA, "model_type": "qwen2_vl", "vision_config": VIDEO}))
+
+    def counted(*options):
+        assert main(["estimate", str(path), "--seq-len", "256", "--json", *options]) == DONE
+        return json.loads(capsys.readouterr().out)
+
+    text, image = counted(), counted("--image-size", "56", "--images", "2")
+    assert "text alone" in text["notes"][0]
+    assert (image["notes"], image["forward_flops"] > text["forward_flops"]) == ([], True)
+    # Frames become one by twos: four of them are two images.
+    video = counted("--image-size", "56", "--images", "2", "--frames", "4")
+    assert video["forward_flops"] - text["forward_flops"] == 2 * (image["forward_flops"] - text["forward_flops"])
+
+
+def test_seconds_of_sound_are_frames_of_its_spectrogram(tmp_path, capsys):
+    path = tmp_path / "config.json"
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    sizes |= {"d_model": 16, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8, "vocab_size": 32}
+    path.write_text(json.dumps({"model_type": "whisper", **sizes}))
+    told = []
+    for options in (["--seconds", "30"], ["--source-len", "3000"]):
+        assert main(["estimate", str(path), "--seq-len", "16", "--json", *options]) == DONE
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0] == told[1]

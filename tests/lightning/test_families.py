@@ -121,8 +121,29 @@ UNKNOWN_TO_TORCH = {
         "deepseek_v3",
         "deepseek_v32",
     ),
-    *("gpt_oss", "glm4_moe", "ernie4_5_moe", "minimax", "jamba", "nemotron_h", "granitemoehybrid", "qwen3_next"),
-    *("mamba", "falcon_mamba", "mamba2", "bamba", "falcon_h1", "qwen3_5_text", "recurrent_gemma", "lfm2", "convnext"),
+    *(
+        "gpt_oss",
+        "glm4_moe",
+        "ernie4_5_moe",
+        "minimax",
+        "minimax_m2",
+        "jamba",
+        "nemotron_h",
+        "granitemoehybrid",
+        "qwen3_next",
+    ),
+    *(
+        "mamba",
+        "falcon_mamba",
+        "mamba2",
+        "bamba",
+        "falcon_h1",
+        "qwen3_5_text",
+        "qwen3_5_moe_text",
+        "recurrent_gemma",
+        "lfm2",
+        "convnext",
+    ),
 }
 JUDGED = [name for name in FAMILIES if FAMILIES[name][0] not in UNKNOWN_TO_TORCH | NESTED]
 

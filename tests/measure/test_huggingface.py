@@ -165,6 +165,30 @@ def test_transformers_own_model_is_the_closed_forms(tmp_path, monkeypatch):
     assert estimated(tmp_path, Batch(1, 4)).forward_flops == 2 * (4 * (12 * 64 + 8 * 32) + 16 * 2 * 2 * 4)
 
 
+WAV2VEC2 = {"model_type": "wav2vec2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+WAV2VEC2 |= {"intermediate_size": 32, "vocab_size": 8, "conv_dim": [8], "conv_stride": [5], "conv_kernel": [10]}
+WAV2VEC2 |= {
+    "num_feat_extract_layers": 1,
+    "apply_spec_augment": False,
+    "layerdrop": 0.0,
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
+def test_seconds_of_sound_are_16_000_samples_and_no_tokens(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    (tmp_path / "config.json").write_text(json.dumps({**WAV2VEC2, "architectures": ["Wav2Vec2ForCTC"]}))
+    long, same = estimated(tmp_path, Batch(2), seconds=0.05), estimated(tmp_path, Batch(2, source_len=800))
+    assert (long.batch.source_len, long.batch_tokens) == (800, 0)
+    assert long == same
+
+
+def test_a_model_that_hears_nothing_takes_no_seconds(folder):
+    with pytest.raises(ArgumentError, match="seconds: Tiny hears no sounds"):
+        estimated(folder(), seconds=3)
+
+
 def test_another_head_of_a_known_model_is_measured(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     config = {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16, "vocab_size": 32}

@@ -68,3 +68,18 @@ def test_tiles_of_an_image_are_those_that_transformers_cuts():
     assert tells.applied(batch, {"image_sizes": sizes}).image_count == sum(expected)
     alone = tells.applied(batch, {"image_sizes": sizes[:3], "batch_num_images": [1, 2]})
     assert alone.image_count == expected[0] + 2
+
+
+def test_images_that_are_planned_are_cut_into_tiles():
+    tells = TellsTiles(((64, 32), (64, 64)), 32)
+    planned = tells.planned(Batch(1, 40, image_size=(60, 60), images=3))
+    assert (planned.images, planned.image_size) == (3 * 5, (32, 32))
+    tiles = Batch(1, 40, image_size=(32, 32), images=3)
+    assert tells.planned(tiles) is tiles
+    assert TellsGrids().planned(tiles) is tiles
+
+
+def test_frames_of_a_video_become_one_by_twos():
+    rows = Grids(14, 2, frames=2)
+    assert rows.of(Batch(1, 40, image_size=(56, 56), frames=5)) == ((3, 4, 4),)
+    assert rows.of(Batch(1, 40, image_size=(56, 56))) == ((1, 4, 4),)

@@ -72,6 +72,13 @@ def test_a_model_without_masks_has_no_attention_convention():
         ({"tokens": float("nan")}, ArgumentError, "tokens: expected a positive whole amount, got nan"),
         ({"tokens": True}, ArgumentError, "tokens: expected a positive whole amount, got True"),
         ({"source_len": "3k"}, ArgumentError, "source_len: expected a number without a suffix, such as 3000, got '3k'"),
+        ({"seconds": -1}, ArgumentError, "seconds: expected a number of at least 0.01, one frame of sound, got -1"),
+        ({"seconds": float("nan")}, ArgumentError, "seconds: expected a number .* got nan"),
+        ({"seconds": True}, ArgumentError, "seconds: expected a number .* got True"),
+        ({"seconds": 3, "source_len": 300}, ArgumentError, "in source_len or in seconds, got both"),
+        ({"seconds": 3}, ArgumentError, "seconds: a llama hears no sounds"),
+        ({"frames": 0}, ArgumentError, "frames: expected a positive whole amount, got 0"),
+        ({"frames": 2}, ArgumentError, "a llama reads no videos in one piece; pass each frame as an image"),
         ({"gpu": "H100"}, UnknownDeviceError, r"'H100' may be several: pass h100-sxm5-80gb \(989 TFLOP/s bf16\)"),
         (
             {"tokens": "chinchilla", "lora_rank": 4},
@@ -93,3 +100,5 @@ def test_a_model_that_cannot_be_measured_says_both_reasons():
         flopwatch.estimate({"model_type": "transmogrifier"}, seq_len=8)
     with pytest.raises(ArgumentError, match="adapters and frozen parts are counted in models with one only"):
         flopwatch.estimate({"model_type": "transmogrifier"}, seq_len=8, lora_rank=4)
+    with pytest.raises(ArgumentError, match=r"frames: .*; videos are counted in models with one only"):
+        flopwatch.estimate({"model_type": "transmogrifier"}, seq_len=8, frames=4)

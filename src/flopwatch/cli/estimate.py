@@ -19,7 +19,8 @@ from flopwatch.report.estimating import estimate
 from flopwatch.units import parse_count
 
 _KEYWORDS = (
-    *("seq_len", "batch", "source_len", "images", "attention", "convention", "checkpointing", "lora_rank"),
+    *("seq_len", "batch", "source_len", "seconds", "images", "frames"),
+    *("attention", "convention", "checkpointing", "lora_rank"),
     *("tokens", "samples", "gpu", "dtype", "count", "mfu", "usd_per_gpu_hour", "chips"),
 )
 
@@ -56,8 +57,10 @@ def _add_batch(parser: Parser) -> None:
     group = parser.add_argument_group("one batch")
     group.add_argument("--seq-len", metavar="N", help="tokens per sequence, 8k is 8,192 (not for image-only models)")
     group.add_argument("--source-len", metavar="N", help="tokens or mel frames that the encoder reads")
+    group.add_argument("--seconds", metavar="S", type=float, help="length of each sound, instead of --source-len")
     group.add_argument("--image-size", metavar="H[xW]", help="image size in pixels (default: the config's)")
     group.add_argument("--images", metavar="N", help="images in the batch (default: one per sequence)")
+    group.add_argument("--frames", default="1", metavar="N", help="frames of each image, which then is a video")
     group.add_argument("--batch", default="1", metavar="B", help="sequences or images (default 1)")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections import Counter
@@ -22,7 +23,7 @@ from flopwatch.measure.meta import META
 from flopwatch.measure.meta_counter import MetaCounter, causal_attention_whole
 from flopwatch.measure.meta_values import BuiltWithValues, WholeNumbers
 from flopwatch.model.architecture import AttentionConvention
-from flopwatch.model.batch import Batch
+from flopwatch.model.batch import FRAMES_PER_SECOND, Batch
 from flopwatch.model.conventions import Convention
 from flopwatch.model.estimate import Estimate
 from flopwatch.model.families.config import counts_objects, read_mapping
@@ -33,7 +34,12 @@ _MOST = 20_000
 
 
 def estimate_of(
-    config: Path, batch: Batch, *, attention: AttentionConvention, convention: Convention = "model"
+    config: Path,
+    batch: Batch,
+    *,
+    attention: AttentionConvention,
+    convention: Convention = "model",
+    seconds: float | None = None,
 ) -> Estimate:
     """Build the model of a config on the meta device and measure one training batch of it.
 
@@ -42,6 +48,7 @@ def estimate_of(
         batch: What goes into one forward pass.
         attention: "causal" leaves out what the causal flag of PyTorch's attention masks.
         convention: Only "model"; the others need to know the model's parts.
+        seconds: How long each sound is, instead of the batch's `source_len`.
 
     Raises:
         MeasurementError: If transformers is not installed or does not know the model, or it cannot be run without data,
@@ -52,6 +59,7 @@ def estimate_of(
         raise ArgumentError(f"expected --convention model for a model without a closed form, got {convention}")
     values = read_mapping(config)
     model = build(values)
+    batch = batch if seconds is None else replace(batch, source_len=_length(model, seconds))
     parameters = sum(each.numel() for each in model.parameters())
     experts = _Experts(model)
     seen, alone = _with_images_or_without(model, batch, attention)
@@ -71,26 +79,41 @@ def estimate_of(
         exact_training_flops=seen.training_flops,
         hardware_flops=seen.hardware_flops,
         components=seen.rows(model),
-        batch_tokens=batch.tokens,
+        batch_tokens=_tokens(model, batch),
         notes=(*notes_of(seen), *_left_out(values), *alone),
         is_masked=batch.tokens > 0,
     )
+
+
+def _tokens(model: Any, batch: Batch) -> int:
+    """Tokens of a batch, of source and target together; frames of sound and images are none."""
+    of_words = getattr(model.config, "is_encoder_decoder", False) and model.main_input_name == "input_ids"
+    return batch.tokens if of_words else batch.sequences * batch.seq_len
+
+
+def _length(model: Any, seconds: float) -> int:
+    """Samples of a sound at 16 kHz, or frames of its spectrogram, of which Whisper's kin have 100 a second."""
+    names = inspect.signature(model.forward).parameters
+    if "input_values" not in names and "input_features" not in names:
+        raise ArgumentError(f"seconds: {type(model).__name__} hears no sounds")
+    waves = "input_values" in names
+    return round(seconds * (getattr(model.config, "sampling_rate", 16_000) if waves else FRAMES_PER_SECOND))
 
 
 def _with_images_or_without(
     model: torch.nn.Module, batch: Batch, attention: AttentionConvention
 ) -> tuple[Measurement, tuple[str, ...]]:
     """Measure a batch; where nobody asked for images and the class cannot be given any, its text alone, and say so."""
-    encodes = any(hasattr(model.config, name) for name in VISION)
-    asked = bool(batch.images or batch.image_size or batch.grids)
+    encodes = any(hasattr(model.config, name) for name in (*VISION, "audio_config"))
+    asked = bool(batch.images or batch.image_size or batch.grids or batch.clips or batch.source_len)
     try:
         seen = measured(model, batch, attention)
     except MeasurementError as error:
         if asked or not encodes or batch.images == 0:
             raise
-        why = f"text alone: no image is counted, since {error}"
+        why = f"text alone: no image or sound is counted, since {error}"
         try:
-            return measured(model, replace(batch, images=0), attention), (why,)
+            return measured(model, replace(batch, images=0, clips=0), attention), (why,)
         except MeasurementError:
             raise error from None
     return seen, ()
@@ -156,10 +179,10 @@ def _left_out(values: Mapping[str, Any]) -> tuple[str, ...]:
 def inputs_for(model: torch.nn.Module, batch: Batch) -> dict[str, Any]:
     """The inputs of a model without values, among which pixels have some: those of zero are taken for padding."""
     with MetaCounter(model):  # answers checks of values while encoders say how many features they give
-        return _without_sounds(inputs_of(model, batch, CPU))
+        return without_sounds(inputs_of(model, batch, CPU))
 
 
-def _without_sounds(inputs: dict[str, Any]) -> dict[str, Any]:
+def without_sounds(inputs: dict[str, Any]) -> dict[str, Any]:
     """Only pixels keep their values; of sounds classes want gradients, which are to be where those of weights are."""
     return {
         name: each.to(META)

@@ -45,12 +45,9 @@ def _inputs(model: Any, batch: Batch, device: torch.device, names: tuple[str, ..
         return _alone(model, batch, names, {**sees, **hears})
     if not batch.seq_len:
         raise ArgumentError("expected --seq-len, the tokens per sequence, got none")
-    if getattr(model.config, "is_encoder_decoder", False):
-        seen = (
-            {**_text(model, batch, names, sees, hears), **sees}
-            if sees and model.main_input_name == "input_ids"
-            else sees
-        )
+    if getattr(model.config, "is_encoder_decoder", False) and "decoder_input_ids" in names:
+        read = sees and model.main_input_name == "input_ids"
+        seen = {**_text(model, batch, names, sees, hears), **sees} if read else sees
         return _both_sides(model, batch, names, {**seen, **hears})
     return {**_text(model, batch, names, sees, hears), **sees, **hears}
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from flopwatch.errors import ArgumentError, MeasurementError
 from flopwatch.model.batch import Batch
+from flopwatch.model.media import TellsTiles
 
 _DEFAULT_IMAGE = 224
 Inputs = dict[str, Any]
@@ -141,12 +142,14 @@ _OF_ONE_SIZE = ("clip_vision_model", "siglip_vision_model")
 
 
 def _cut(model: Any, batch: Batch, device: torch.device) -> Inputs:
-    """Tiles of images as large as the first resolution that the config names, and the whole image in one more."""
-    height, width = model.config.image_grid_pinpoints[0]
+    """Tiles of images, by default of the first resolution that the config names, and the whole image in one more."""
     side = _one(_vision(model).image_size)
-    tiles = -(-height // side) * -(-width // side) + 1
-    images = batch.image_count // tiles
-    if not images or batch.image_count % tiles:
+    tells = TellsTiles(tuple((height, width) for height, width in model.config.image_grid_pinpoints), side)
+    size = batch.image_size if batch.image_size not in (None, (side, side)) else None
+    height, width = size or tells.resolutions[0]
+    tiles = tells.count(height, width)
+    images = batch.image_count if size else batch.image_count // tiles
+    if not images or (not size and batch.image_count % tiles):
         raise ArgumentError(
             f"expected a multiple of {tiles} tiles (--images), as an image is cut into, got {batch.image_count}"
         )
@@ -203,13 +206,18 @@ _MASKS = ("input_features_mask", "feature_attention_mask")
 def _spectrogram(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...]) -> Inputs:
     """Frames of every sound; convolutions over time have them last."""
     bins, frames = _bins(model.config), batch.source_len
-    first = next((each for each in model.modules() if isinstance(each, nn.Conv1d | nn.Conv2d | nn.Linear)), None)
+    first = next((each for name, each in model.named_modules() if name.endswith("input_linear")), None)
     bins = first.in_features if isinstance(first, nn.Linear) and not _joins(model.config) else bins
     over_time = next((each for each in model.modules() if isinstance(each, nn.Conv1d | nn.Conv2d)), None)
-    frames_last = isinstance(over_time, nn.Conv1d) and over_time.in_channels == bins
+    frames_last = isinstance(over_time, nn.Conv1d) and over_time.in_channels == bins and not _turns(model)
     shape = (batch.clip_count, bins, frames) if frames_last else (batch.clip_count, frames, bins)
     masks = {name: torch.ones(batch.clip_count, frames, dtype=torch.long) for name in _MASKS if name in names}
     return {"input_features": torch.ones(*shape, device=device), **masks}
+
+
+def _turns(model: Any) -> bool:
+    """Whether a model turns frames and values itself before its first convolution, as Speech2Text does."""
+    return hasattr(model.config, "input_feat_per_channel")
 
 
 def _joins(config: Any) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
+FRAMES_PER_SECOND = 100  # of a log-mel spectrogram with steps of 10 ms (Radford et al., arXiv 2212.04356, section 2.2)
 Span = tuple[int, int]
 Grid = tuple[int, int, int]
 
@@ -22,6 +23,7 @@ class Batch:
         image_size: Height and width of each image in pixels; by default the config's.
         images: How many images there are; by default one for each sequence.
         grids: Frames, height and width in patches of each image or video, where their sizes differ.
+        frames: Frames of each image where it is a video.
         clips: How many sounds there are, each of `source_len` frames; by default one for each sequence.
         documents: Lengths of the documents that are packed into the sequences and do not see each other, in any order;
             empty where each sequence is one document.
@@ -38,6 +40,7 @@ class Batch:
     documents: tuple[int, ...] = ()
     grids: tuple[Grid, ...] = ()
     clips: int | None = None
+    frames: int = 1
 
     def __post_init__(self) -> None:
         sizes = (

@@ -129,6 +129,7 @@ def estimate(
         UnknownDeviceError: If the planned GPU has no known peak.
     """
     _check(architecture, batch)
+    batch = batch if architecture.told is None else architecture.told.planned(batch)
     tuned = tuning or fine_tuning(architecture)
     trainable, everything = tuned.trainable, tuned.trainable.everything
     if not everything and convention != "model":
@@ -222,6 +223,8 @@ def _check(architecture: Architecture, batch: Batch) -> None:
             f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}: a"
             f" {architecture.model_type} reads {needs}, so pass --seq-len N, the tokens per sequence"
         )
+    if batch.frames > 1 and needs != "grids and tokens":
+        raise ArgumentError(f"a {architecture.model_type} reads no videos in one piece; pass each frame as an image")
     if needs == "grids and tokens" and batch.images and not batch.image_size and not batch.grids:
         raise ArgumentError(f"expected the size of the {batch.images} images (--image-size), got none")
     if needs in ("source and tokens", "frames and tokens") and not batch.source_len:

@@ -19,6 +19,7 @@ class Grids(Counted):
         merged: Whether rows are these tokens.
         window: Side in patches of the square windows that attend among themselves; those at an edge are smaller.
         together: Whether all images are one span, as where a mask keeps them apart.
+        frames: Frames of a video that become one.
     """
 
     patch: int
@@ -26,6 +27,7 @@ class Grids(Counted):
     merged: bool = False
     window: int | None = None
     together: bool = False
+    frames: int = 1
 
     def tokens(self) -> Grids:
         """Return the tokens that stand for the patches in the text."""
@@ -37,7 +39,7 @@ class Grids(Counted):
             return batch.grids
         factor = self.patch * self.merge
         height, width = (max(round(side / factor), 1) * self.merge for side in batch.image_size)
-        return ((1, height, width),) * batch.image_count
+        return ((-(-batch.frames // self.frames), height, width),) * batch.image_count
 
     def spans(self, batch: Batch) -> Iterable[Span]:
         """Return one span per frame, or per window of it."""
@@ -126,9 +128,20 @@ class Told(Protocol):
     def applied(self, batch: Batch, values: Mapping[str, Sequence[Any]]) -> Batch:
         """Return the batch with what the tensors that are there say."""
 
+    def planned(self, batch: Batch) -> Batch:
+        """Return the batch as the model gets it, of which images and their size are known."""
+
+
+class _AsItIs:
+    """Images reach the model as they are."""
+
+    def planned(self, batch: Batch) -> Batch:
+        """Return the batch itself."""
+        return batch
+
 
 @dataclass(frozen=True)
-class TellsGrids:
+class TellsGrids(_AsItIs):
     """Frames, height and width in patches of every image and video (`image_grid_thw`), or height and width alone."""
 
     names: tuple[str, ...] = ("image_grid_thw", "video_grid_thw")
@@ -142,7 +155,7 @@ class TellsGrids:
 
 
 @dataclass(frozen=True)
-class TellsPixels:
+class TellsPixels(_AsItIs):
     """Height and width in pixels of every image, which are filled up to the largest one (`image_sizes`)."""
 
     patch: int
@@ -177,6 +190,14 @@ class TellsTiles:
         cut = [count == 1 for count in together for _ in range(count)]
         return replace(batch, images=sum(self.count(*size) if one else 1 for size, one in zip(sizes, cut, strict=True)))
 
+    def planned(self, batch: Batch) -> Batch:
+        """Cut images that are not as large as a tile; those that are, or of no size, are tiles already."""
+        if batch.image_size in (None, (self.side, self.side)):
+            return batch
+        height, width = batch.image_size or (self.side, self.side)
+        tiles = batch.image_count * self.count(height, width)
+        return replace(batch, images=tiles, image_size=(self.side, self.side))
+
     def count(self, height: int, width: int) -> int:
         """Tiles of an image: those of the resolution that keeps most of it and wastes least, and the whole image."""
         tall, wide = max(self.resolutions, key=lambda each: self._fit(height, width, *each))
@@ -190,7 +211,7 @@ class TellsTiles:
 
 
 @dataclass(frozen=True)
-class TellsPadding:
+class TellsPadding(_AsItIs):
     """Which tiles hold an image: those whose `pixel_attention_mask` begins with one."""
 
     names: tuple[str, ...] = ("pixel_attention_mask",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from flopwatch.errors import ArgumentError, MeasurementError, QuantityError, UnknownModelError
@@ -10,15 +11,15 @@ from flopwatch.hardware.chips import Dtype
 from flopwatch.hardware.short_names import driver_name
 from flopwatch.hardware.user_chips import UserChips, user_chips
 from flopwatch.model import estimate as counting
-from flopwatch.model.architecture import AttentionConvention
+from flopwatch.model.architecture import Architecture, AttentionConvention
 from flopwatch.model.backward import Checkpointing
-from flopwatch.model.batch import Batch
+from flopwatch.model.batch import FRAMES_PER_SECOND, Batch
 from flopwatch.model.conventions import Convention
 from flopwatch.model.estimate import Estimate, Plan
 from flopwatch.model.families import architecture_of
 from flopwatch.model.lora import ALL_LINEAR, fine_tuning
 from flopwatch.run.budget import CHINCHILLA_TOKENS_PER_PARAMETER
-from flopwatch.units import parse_count, quoted
+from flopwatch.units import number, parse_count, quoted
 
 Amount = int | float | str
 CHINCHILLA = "chinchilla"
@@ -32,8 +33,10 @@ def estimate(
     seq_len: Amount | None = None,
     batch: Amount = 1,
     source_len: Amount | None = None,
+    seconds: float | None = None,
     image_size: int | tuple[int, int] | None = None,
     images: Amount | None = None,
+    frames: Amount = 1,
     attention: AttentionConvention = "causal",
     convention: Convention = "model",
     checkpointing: Checkpointing = "none",
@@ -58,8 +61,10 @@ def estimate(
         seq_len: Tokens per sequence; none for models that read images only.
         batch: Sequences or images of one batch.
         source_len: Tokens or mel frames that the encoder reads.
+        seconds: Length of each sound, instead of `source_len`.
         image_size: Height and width in pixels; by default the config's.
         images: Images in the batch; by default one per sequence.
+        frames: Frames of each image, which then is a video.
         attention: "causal" counts unmasked pairs only, "full" all pairs.
         convention: "model" for the exact count, or another one of `flopwatch.model.conventions`.
         checkpointing: Kind of activation checkpointing, for hardware FLOPs.
@@ -103,15 +108,17 @@ def estimate(
         0 if source_len is None else _plain("source_len", source_len),
         size,
         None if images is None else _whole("images", images),
+        frames=_whole("frames", frames),
     )
+    length = _seconds(seconds, source_len)
     tuning = {"lora_rank": lora_rank, "lora_targets": lora_targets, "freeze": freeze, "checkpointing": checkpointing}
     how = {"attention": attention, "convention": convention, "checkpointing": checkpointing, "plan": plan}
-    one = _counted(config, one_batch, tuning, how)
+    one = _counted(config, one_batch, length, tuning, how)
     total = _tokens(tokens, one)
     return counting.of_a_run(one, tokens=total, samples=_optional("samples", samples), plan=plan)
 
 
-def _counted(config: Any, batch: Batch, tuning: dict[str, Any], how: dict[str, Any]) -> Estimate:
+def _counted(config: Any, batch: Batch, seconds: float | None, tuning: dict[str, Any], how: dict[str, Any]) -> Estimate:
     """From the closed form; where there is none, measured with transformers, if that is installed."""
     try:
         architecture = architecture_of(config)
@@ -120,15 +127,27 @@ def _counted(config: Any, batch: Batch, tuning: dict[str, Any], how: dict[str, A
             raise
         if tuning["lora_rank"] is not None or tuning["freeze"]:
             raise ArgumentError(f"{unknown}; adapters and frozen parts are counted in models with one only") from None
-        return _measured(config, batch, how, unknown)
-    return counting.estimate(architecture, batch, tuning=fine_tuning(architecture, **tuning), **how)
+        return _measured(config, batch, seconds, how, unknown)
+    heard = batch if seconds is None else _heard(architecture, batch, seconds)
+    return counting.estimate(architecture, heard, tuning=fine_tuning(architecture, **tuning), **how)
 
 
-def _measured(config: Any, batch: Batch, how: dict[str, Any], unknown: UnknownModelError) -> Estimate:
+def _heard(architecture: Architecture, batch: Batch, seconds: float) -> Batch:
+    """The batch with sounds of this length, as frames of a spectrogram."""
+    if architecture.inputs not in ("frames and tokens", "sounds and tokens"):
+        raise ArgumentError(f"seconds: a {architecture.model_type} hears no sounds")
+    return replace(batch, source_len=round(seconds * FRAMES_PER_SECOND))
+
+
+def _measured(
+    config: Any, batch: Batch, seconds: float | None, how: dict[str, Any], unknown: UnknownModelError
+) -> Estimate:
+    if batch.frames > 1:
+        raise ArgumentError(f"frames: {unknown}; videos are counted in models with one only") from None
     try:
         from flopwatch.measure.huggingface import estimate_of
 
-        return estimate_of(config, batch, attention=how["attention"], convention=how["convention"])
+        return estimate_of(config, batch, attention=how["attention"], convention=how["convention"], seconds=seconds)
     except ImportError as missing:
         raise MeasurementError(f"{unknown}; and it cannot be measured: it needs {missing.name}") from None
     except MeasurementError as error:
@@ -141,6 +160,17 @@ def _tokens(tokens: Amount | None, one: Estimate) -> int | None:
             raise ArgumentError("tokens: expected a number for a run that trains a part of the model, got 'chinchilla'")
         return CHINCHILLA_TOKENS_PER_PARAMETER * one.parameters
     return _optional("tokens", tokens)
+
+
+def _seconds(seconds: float | None, source_len: Amount | None) -> float | None:
+    if seconds is None:
+        return None
+    if source_len is not None:
+        raise ArgumentError("expected the length of each sound in source_len or in seconds, got both")
+    read = number(seconds)
+    if read is None or read * FRAMES_PER_SECOND < 1:
+        raise ArgumentError(f"seconds: expected a number of at least 0.01, one frame of sound, got {quoted(seconds)}")
+    return read
 
 
 def _optional(name: str, amount: Amount | None) -> int | None:

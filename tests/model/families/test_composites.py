@@ -6,6 +6,7 @@ import pytest
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
+from flopwatch.errors import ConfigError
 from flopwatch.measure import measure
 from flopwatch.model.backward import training_flops
 from flopwatch.model.batch import Batch
@@ -129,3 +130,76 @@ def test_random_configs_are_exact(name, seed):
     for batch, named in inputs:
         measured = measure(model, real_data=True, **named)
         assert measured.training_flops == training_flops(architecture, batch)
+
+
+QWEN = {"hidden_size": 2048, "intermediate_size": 11008, "num_attention_heads": 16, "num_hidden_layers": 36}
+CLIP_L = {"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
+SIGLIP_SO = {"model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304}
+# Parameters as the published files of weights have them, from configs as they were published with them.
+PUBLISHED = {
+    "Qwen2.5-VL-3B, text fields at the top": (
+        {"model_type": "qwen2_5_vl", **QWEN, "num_key_value_heads": 2, "tie_word_embeddings": True}
+        | {"vocab_size": 151936, "architectures": ["Qwen2_5_VLForConditionalGeneration"], "use_sliding_window": False}
+        | {
+            "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16}
+            | {"out_hidden_size": 2048, "patch_size": 14, "spatial_merge_size": 2, "window_size": 112}
+            | {"fullatt_block_indexes": [7, 15, 23, 31]}
+        },
+        3_754_622_976,
+    ),
+    "LLaVA-1.5-7B": (
+        {"model_type": "llava", "vision_feature_layer": -2, "vision_feature_select_strategy": "default"}
+        | {
+            "text_config": {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "vocab_size": 32064}
+            | {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32}
+        }
+        | {"vision_config": {**CLIP_L, "num_attention_heads": 16, "image_size": 336, "patch_size": 14}},
+        7_063_427_072,
+    ),
+    "PaliGemma-3B-224": (
+        {"model_type": "paligemma", "projection_dim": 2048}
+        | {
+            "text_config": {
+                "model_type": "gemma",
+                "hidden_size": 2048,
+                "intermediate_size": 16384,
+                "vocab_size": 257216,
+            }
+            | {"num_hidden_layers": 18, "num_attention_heads": 8, "num_key_value_heads": 1}
+        }
+        | {
+            "vision_config": {**SIGLIP_SO, "num_hidden_layers": 27, "num_attention_heads": 16, "image_size": 224}
+            | {"patch_size": 14, "projection_dim": 2048, "vision_use_head": False}
+        },
+        2_923_466_480,
+    ),
+}
+
+
+LLAMA_4_SCOUT = {"model_type": "llama4", "architectures": ["Llama4ForConditionalGeneration"], "vocab_size": 202048}
+LLAMA_4_SCOUT |= {"hidden_size": 5120, "intermediate_size": 8192, "intermediate_size_mlp": 16384, "head_dim": 128}
+LLAMA_4_SCOUT |= {"num_hidden_layers": 48, "num_attention_heads": 40, "num_key_value_heads": 8, "no_rope_layers": []}
+LLAMA_4_SCOUT |= {"num_local_experts": 16, "num_experts_per_tok": 1, "interleave_moe_layer_step": 1}
+
+
+def test_a_llama_4_with_its_text_models_fields_at_the_top_is_counted_as_that():
+    scout = architecture_of(LLAMA_4_SCOUT)
+    assert (scout.model_type, scout.inputs) == ("llama4_text", "tokens")
+    # A layer: q and o 5120 x 5120, k and v 5120 x 1024; 16 experts and a shared one of 3 x 5120 x 8192 = 125,829,120; a
+    # router of 5120 x 16 and two norms: 2,202,101,760. 48 of them, two tables of 202,048 x 5120, one norm. Published
+    # are 109B with the encoder of images, and 17B active: 15 experts rest in each layer.
+    assert scout.parameters() == 48 * 2_202_101_760 + 2 * 202_048 * 5120 + 5120 == 107_769_861_120
+    assert scout.active_parameters() == 107_769_861_120 - 48 * 15 * 125_829_120 == 17_172_894_720
+
+
+@pytest.mark.parametrize("missing", ["vision_config", "num_hidden_layers"])
+def test_a_llama_4_that_is_neither_whole_nor_text_alone_says_what_it_lacks(missing):
+    changes = {"text_config": {}} if missing == "vision_config" else {"num_hidden_layers": None}
+    with pytest.raises(ConfigError, match=f"lacks '{missing}'"):
+        architecture_of({**LLAMA_4_SCOUT, **changes})
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_have_their_parameters(name):
+    config, parameters = PUBLISHED[name]
+    assert architecture_of(config).parameters() == parameters

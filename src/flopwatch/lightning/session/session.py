@@ -69,9 +69,8 @@ class Session:
         stopwatch.use(timer)
         self._run_device = RunDevice(options, trainer, module)
         address = self._apart.run("finding the GPU", address_of, root)
-        boost_clock_hz = self._run_device.device.boost_clock_hz
         self._hardware = HardwareWatch(
-            address, boost_clock_hz, stopwatch.in_loop, trainer.global_rank, MemoryReader(root)
+            address, self._run_device.device.boost_clock_hz, stopwatch.in_loop, trainer.global_rank, MemoryReader(root)
         )
         self._counting = GuardedCounting(
             module,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from flopwatch.errors import ConfigError
 from flopwatch.model.architecture import Architecture, Component, Group
 from flopwatch.model.batch import TOKENS, Rows, Sequences
-from flopwatch.model.components import AttentionCore, Embedding, Linear, Norm, Vector
+from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear, Norm, Vector
 from flopwatch.model.families import blocks
 from flopwatch.model.families.blocks import FULL, SLIDING
 from flopwatch.model.families.config import Fields
@@ -248,11 +248,13 @@ def esm(fields: Fields) -> Architecture:
         blocks.split_heads(fields, hidden, heads),
         ("self.query", "self.key", "self.value", "output.dense"),
     )
-    layer = (
+    dropped = (Leaf("dropout"),) if fields.values.get("hidden_dropout_prob", 0.1) else ()
+    layer: tuple[Component, ...] = (
         Norm("attention.LayerNorm", hidden, bias=True),
         Group("attention", inside.children),
         Norm("LayerNorm", hidden, bias=True),
         blocks.plain_mlp(hidden, inner, name="", names=("intermediate.dense", "output.dense")),
+        *dropped,
     )
     absolute = fields.values.get("position_embedding_type", "absolute") == "absolute"
     positions = fields.size("max_position_embeddings", 1026)

@@ -56,7 +56,8 @@ def fused_attention(
 
 
 def _grids(fields: Fields) -> Grids:
-    return Grids(_side(fields, "patch_size", 14), fields.size("spatial_merge_size", 2))
+    frames = _side(fields, "temporal_patch_size", 2)
+    return Grids(_side(fields, "patch_size", 14), fields.size("spatial_merge_size", 2), frames=frames)
 
 
 def _side(fields: Fields, name: str, default: int) -> int:
@@ -122,7 +123,7 @@ def qwen2_5_vision(vision: Fields) -> tuple[Component, ...]:
     side = vision.size("window_size", 112) // rows.merge // rows.patch * rows.merge
     if not side:
         raise vision.unusable("window_size", f"at least {rows.merge * rows.patch} pixels, one token's side,")
-    windows = Grids(rows.patch, rows.merge, window=side)
+    windows = replace(rows, window=side)
     everywhere = vision.values.get("fullatt_block_indexes", (7, 15, 23, 31))
     if not isinstance(everywhere, (list, tuple)):
         raise vision.unusable("fullatt_block_indexes", "a list of layer numbers")
@@ -170,7 +171,8 @@ def _qwen3_tower(vision: Fields, taken: Sequence[int], read: int) -> tuple[Compo
     The text model may have fewer layers than there are such features; then only the first ones are `read`.
     """
     hidden, heads, inner = (vision.size(each) for each in ("hidden_size", "num_heads", "intermediate_size"))
-    rows = Grids(_side(vision, "patch_size", 16), vision.size("spatial_merge_size", 2))
+    frames = _side(vision, "temporal_patch_size", 2)
+    rows = Grids(_side(vision, "patch_size", 16), vision.size("spatial_merge_size", 2), frames=frames)
     layer = (
         norm("norm1", hidden),
         fused_attention("attn", hidden, heads, rows),

@@ -334,3 +334,37 @@ def _llama4_mixture(fields: Fields, hidden: int) -> Group:
     )
     shared = blocks.gated_mlp(hidden, inner, name="shared_expert")
     return Group("feed_forward", (blocks.side_by_side((router, Group("experts", parts)), (shared,)),))
+
+
+def dbrx(fields: Fields) -> Architecture:
+    """DBRX (Databricks 2024): LayerNorm without bias; q, k and v in one matrix, as the experts' rows are."""
+    hidden, heads = fields.size("d_model"), fields.size("n_heads")
+    attention = Fields("dbrx attn_config", fields.mapping("attn_config"))
+    groups = attention.size("kv_n_heads", 1)
+    if heads % groups:
+        raise attention.unusable("kv_n_heads", f"a divisor of the {heads} heads")
+    if fields.flag("tie_word_embeddings", False):
+        raise fields.unusable("tie_word_embeddings", "false")
+    head_dim = blocks.split_heads(fields, hidden, heads)
+    attn = blocks.attention(hidden, heads, groups, head_dim, name="attn", names=("", "", "", "out_proj"), fused="Wqkv")
+    first, second = blocks.norms("norm_1", "norm_2", features=hidden)
+    layer = (Group("norm_attn_norm", (first, attn, second)), _dbrx_mixture(fields, hidden))
+    return blocks.language_model(
+        fields,
+        hidden,
+        [blocks.stack("transformer.blocks", [("", layer)] * fields.size("n_layers"))],
+        final_norm=Norm("norm_f", hidden),
+        embedding="transformer.wte",
+        body="transformer",
+    )
+
+
+def _dbrx_mixture(fields: Fields, hidden: int) -> Group:
+    options = Fields("dbrx ffn_config", fields.mapping("ffn_config"))
+    inner, experts = options.size("ffn_hidden_size"), options.size("moe_num_experts")
+    active = blocks.active_experts(options, experts, "moe_top_k")
+    w1, v1 = (Experts(name, hidden, inner, experts, active, writes="h", bare=True) for name in ("w1", "v1"))
+    w2 = Experts("w2", inner, hidden, experts, active, reads=("h",), bare=True)
+    router = Linear("router.layer", hidden, experts, role="router", writes="route")
+    weighted = Leaf("weighted_sum", reads=("route", "x"))
+    return Group("ffn", (router, Group("experts", (Group("mlp", (w1, v1, w2)), weighted))))

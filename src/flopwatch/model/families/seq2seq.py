@@ -141,8 +141,9 @@ def marian(fields: Fields) -> Architecture:
 
 def _bart(fields: Fields, *, offset: int | None, norm_first: bool, embedding_norm: bool) -> Architecture:
     for name in ("encoder", "decoder"):
-        if fields.values.get(f"{name}_layerdrop", 0.05 if fields.model_type == "m2m_100" else 0):
-            raise fields.unusable(f"{name}_layerdrop", "0, since layers are left out at random otherwise,")
+        fields.refuse(f"{name}_layerdrop", "layers are left out at random")
+        if fields.model_type == "m2m_100" and f"{name}_layerdrop" not in fields.values:
+            raise fields.needed(f"{name}_layerdrop", "0")
     hidden, vocab_size = fields.size("d_model"), fields.size("vocab_size")
     positions = fields.size("max_position_embeddings")
     tied = "model.shared" if fields.flag("tie_word_embeddings", True) else None

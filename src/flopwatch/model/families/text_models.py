@@ -27,7 +27,7 @@ DECODERS: Mapping[str, Builder] = MappingProxyType(
         **_named(llama.granite, llama.smollm3, llama.glm, llama.glm4, llama.exaone4, llama.seed_oss),
         **_named(gemma.gemma, gemma.gemma2, gemma.gemma3_text),
         **_named(moe.mixtral, moe.qwen2_moe, moe.qwen3_moe, moe.olmoe, moe.granitemoe, moe.phimoe),
-        **_named(moe.gpt_oss, moe.llama4_text, moe.glm4_moe, moe.ernie4_5_moe),
+        **_named(moe.gpt_oss, moe.llama4_text, moe.glm4_moe, moe.ernie4_5_moe, moe.dbrx),
         **_named(deepseek.deepseek_v2, deepseek.deepseek_v3, deepseek.deepseek_v32),
         **_named(ssm.mamba, ssm.falcon_mamba, ssm.mamba2, hybrids.jamba, hybrids.bamba, hybrids.falcon_h1),
         **_named(hybrids.nemotron_h, hybrids.granitemoehybrid),

@@ -23,6 +23,7 @@ from flopwatch.model.families.composite import (
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.contrastive import clip_vision, siglip_vision
 from flopwatch.model.families.encoders import attention, needs_mapping
+from flopwatch.model.families.text_models import text_model
 from flopwatch.model.families.vision import encoder, image_size, patches, positions, projection, with_patch
 from flopwatch.model.media import TellsPadding, TellsTiles
 
@@ -314,7 +315,12 @@ def deepseek_vl(fields: Fields) -> Architecture:
 
 
 def llama4(fields: Fields) -> Architecture:
-    """Llama 4 with images (Meta 2025): a ViT on tiles, patches merged before two layers, one matrix to the text."""
+    """Llama 4 with images (Meta 2025): a ViT on tiles, patches merged before two layers, one matrix to the text.
+
+    Some configs of it have the text model's fields alone, and at the top: they are counted as that.
+    """
+    if "num_hidden_layers" in fields.values and not {"vision_config", "text_config"} & fields.values.keys():
+        return text_model(fields, "llama4_text")
     vision = with_patch(needs_mapping(fields, "vision_config"), 14)
     path, hidden, heads = "vision_model", vision.size("hidden_size", 768), vision.size("num_attention_heads", 16)
     side, channels, inner = vision.size("patch_size"), vision.size("num_channels", 3), vision.size("intermediate_size")
