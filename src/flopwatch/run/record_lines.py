@@ -159,7 +159,7 @@ def _believable(record: Any) -> Any:
 def _add_up(step: StepPhases) -> bool:
     """Whether the phases of a step are parts of it."""
     parts = _seconds_of_parts(step)
-    return _is_of_this_world(step) and min(parts) >= 0 and 0 < step.seconds and sum(parts) <= _LONGEST * step.seconds
+    return _is_of_this_world(step) and min(parts) >= 0 and step.seconds > 0 and sum(parts) <= _LONGEST * step.seconds
 
 
 def _fits(memory: Memory) -> bool:
