@@ -11,7 +11,7 @@ from flopwatch.run.records import SCHEMA, Checkpoint, Memory, Profile, Progress,
 from tests import samples
 
 PROGRESS = Progress(1003.5, 2, samples.totals(2, 1003.5, 1_600))
-PROFILE = Profile(14, 3, step_seconds=1.5, extra_seconds=0.25, trace="/runs/trace.json.gz")
+PROFILE = Profile(14, 3, step_seconds=1.5, extra_seconds=0.25, trace="/runs/trace.json.gz", rank=1)
 INSIDE = samples.window(10, 1010.0, phases=samples.PHASES, memory=samples.MEMORY)
 RECORDS = [
     PROGRESS,

@@ -138,6 +138,15 @@ def test_a_trace_of_as_many_events_and_bytes_as_allowed_is_read(tmp_path):
             list(events_of(path, {}, Limits(unpacked_bytes=len(text) - 1)))
 
 
+@pytest.mark.parametrize("text", ['[{"a": [%s1]}]', '{"a": [%s1], "traceEvents": []}'])
+def test_a_single_value_is_no_larger_than_allowed(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(json_events, "_PIECE", 1 << 12)
+    path = packed(tmp_path / "trace.json.gz", text % ("[]," * 10_000))
+    with pytest.raises(LargeTraceError):
+        list(events_of(path, {}, Limits(characters=20_000)))
+    assert len(list(events_of(path, {}, Limits(characters=40_000)))) in (0, 1)
+
+
 def test_a_bomb_is_given_up_after_a_piece(tmp_path):
     path = tmp_path / "trace.json.gz"
     with gzip.open(path, "wb") as file:

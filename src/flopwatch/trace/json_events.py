@@ -37,10 +37,12 @@ class Limits:
     Attributes:
         unpacked_bytes: Of its text.
         events: Of any kind; a name or a value beside them counts as one.
+        characters: Of one event, name or value.
     """
 
     unpacked_bytes: float = math.inf
     events: float = math.inf
+    characters: float = math.inf
 
 
 ALL = Limits()
@@ -90,7 +92,7 @@ class _Window:
 
     def __init__(self, path: Path, read: Callable[[int], str], unpacked: Callable[[], int], limits: Limits) -> None:
         self._path, self._read, self._unpacked = path, read, unpacked
-        self._most_bytes, self._values_left = limits.unpacked_bytes, limits.events
+        self._limits, self._values_left = limits, limits.events
         self._text, self._at = "", 0
 
     def events(self, facts: Facts) -> Iterator[Facts]:
@@ -158,6 +160,8 @@ class _Window:
                 self._at = end
                 return value
             waiting = len(self._text) - self._at
+            if waiting > self._limits.characters:
+                raise _large(self._path)
             if waiting > _LARGEST or not self._fill(max(_PIECE, waiting)):
                 raise _damaged(self._path)
 
@@ -167,7 +171,7 @@ class _Window:
             more = self._read(size)
         except _DAMAGES:
             raise _damaged(self._path) from None
-        if self._unpacked() > self._most_bytes:
+        if self._unpacked() > self._limits.unpacked_bytes:
             raise _large(self._path)
         self._text, self._at = self._text[self._at :] + more, 0
         return bool(more)
