@@ -95,6 +95,11 @@ class StepProfiler:
             self._write = write
 
     @property
+    def is_wanted(self) -> bool:
+        """Return whether the user wants any profile."""
+        return self._options is not None
+
+    @property
     def is_active(self) -> bool:
         """Return whether steps are being profiled, on this rank or on another one."""
         return self._left > 0

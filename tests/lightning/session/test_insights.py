@@ -23,6 +23,7 @@ class Parts:
     def insights(self):
         phases = SimpleNamespace(
             is_sampling=self.is_sampling,
+            is_wanted=True,
             batch_ended=lambda **how: self._note(("batch", how["watched"], how["ends_step"], how["cost"]())),
             enter=lambda phase: self._note(f"enter {phase}"),
             leave=lambda: self._note("leave"),
@@ -42,6 +43,7 @@ class Parts:
         )
         profiler = SimpleNamespace(
             is_active=self.profiles,
+            is_wanted=True,
             step_ended=lambda step: self._note(f"step {step}"),
             ends_window=lambda: True,
             window_closed=lambda: self._note("window"),

@@ -64,18 +64,21 @@ class Insights:
         Returns:
             Whether a window ought to end here.
         """
+        if not self.profiler.is_wanted:
+            return False
         self._try("profiling", lambda: self.profiler.step_ended(step))
         self._counting.hold(self.profiler.is_active)
         return bool(self._apart.run("profiling", self.profiler.ends_window))
 
     def window_closed(self) -> None:
         """A window has ended: begin to profile, if it is time to."""
-        self._try("profiling", self.profiler.window_closed)
-        self._counting.hold(self.profiler.is_active)
+        if self.profiler.is_wanted:
+            self._try("profiling", self.profiler.window_closed)
+            self._counting.hold(self.profiler.is_active)
 
     def next_step(self) -> None:
         """The next step begins, and may be sampled."""
-        if not self.profiler.is_active:
+        if self._phases.is_wanted and not self.profiler.is_active:
             self._try(_PHASES, self._phases.step_ended)
 
     def interrupted(self) -> None:

@@ -139,6 +139,11 @@ class Phases:
             self._sample = None
 
     @property
+    def is_wanted(self) -> bool:
+        """Return whether the window has no sample yet."""
+        return self._wanted
+
+    @property
     def is_sampling(self) -> bool:
         """Return whether a sample is being taken."""
         return self._sample is not None
