@@ -17,7 +17,7 @@ from flopwatch.run.time_kinds import INSIDE_REST
 from flopwatch.trace import Limits, TraceReport, read_trace
 from flopwatch.trace.account import PRODUCTS, TraceAccount
 
-_OF_A_REPORT = Limits(unpacked_bytes=256 * 2**20, events=500_000, characters=4 * 2**20)
+_OF_A_REPORT = Limits(unpacked_bytes=128 * 2**20, events=500_000, characters=4 * 2**20)
 _ENDINGS = (".json", ".json.gz")
 _FEWEST_WINDOWS = 10
 _GROWS, _GROWTH = 0.9, 0.02  # in so many of the windows, by so much of the device's memory in all

@@ -156,12 +156,13 @@ class _Window:
                 raise TraceError(
                     f"{self._path}: expected a trace, got JSON nested or numbered beyond reading"
                 ) from None
-            if 0 <= end < len(self._text):
-                self._at = end
-                return value
-            waiting = len(self._text) - self._at
+            is_whole = 0 <= end < len(self._text)
+            waiting = (end if is_whole else len(self._text)) - self._at
             if waiting > self._limits.characters:
                 raise _large(self._path)
+            if is_whole:
+                self._at = end
+                return value
             if waiting > _LARGEST or not self._fill(max(_PIECE, waiting)):
                 raise _damaged(self._path)
 
