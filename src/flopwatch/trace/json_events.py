@@ -24,7 +24,7 @@ Facts = dict[str, Any]
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
-_LARGEST = 1 << 24  # characters of one event, or of one value beside the events
+_LARGEST = 1 << 26  # characters of one event, or of one value beside the events
 _GAP = re.compile(r"[\s,]*")
 _DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile)
 _decode = json.JSONDecoder().raw_decode
