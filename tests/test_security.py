@@ -17,7 +17,7 @@ from wandb.proto.wandb_internal_pb2 import Record, RunExitRecord
 from flopwatch import FlopWatch
 from flopwatch.cli.command_line import main
 from flopwatch.run.record_lines import to_json
-from flopwatch.run.records import Event
+from flopwatch.run.records import Event, Profile
 from tests import samples
 from tests.lightning.models import MemoryLogger, TinyGPT, loader, trainer
 from tests.wandb.log import write as write_log
@@ -327,3 +327,15 @@ def test_a_config_that_names_a_hub_asks_nobody(python, config, values):
     )
     assert "NETWORK" not in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["passwd", "secret.json"])
+def test_a_report_tells_nothing_of_a_file_that_a_run_file_names(tmp_path, capsys, name):
+    (tmp_path / name).write_text(SECRET)
+    profile = Profile(21, 3, 1.5, 2.0, str(tmp_path / name))
+    path = write_run(tmp_path / "run" / "run.jsonl", [*samples.healthy_run()[:-1], profile, samples.end()])
+    for form in ("text", "md", "json"):
+        assert main(["report", str(path), "--format", form]) == 0
+        out, errors = capsys.readouterr()
+        assert "the trace of the profiled steps" in " ".join(out.split())
+        assert SECRET[:6] not in out + errors

@@ -205,6 +205,12 @@ def test_nothing_of_a_file_that_is_no_trace_is_told(tmp_path, trace, content):
     assert note == f"the trace of the profiled steps cannot be read; `flopwatch trace {trace}` says why"
 
 
+def test_a_command_in_a_note_is_safe_to_copy(tmp_path):
+    path = tmp_path / "a;b.json"
+    path.write_text("no trace")
+    assert f"`flopwatch trace '{path}'` says why" in profile_of(run_of(tmp_path, path))[1]
+
+
 @pytest.mark.parametrize("name", ["passwd", "key.pem", "trace.json.bak", ".env", "trace.jsonl", ""])
 def test_a_run_file_names_no_file_but_a_trace(tmp_path, trace, name):
     shutil.copy(trace, tmp_path / "passwd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -17,7 +18,7 @@ from flopwatch.run.time_kinds import INSIDE_REST
 from flopwatch.trace import Limits, TraceReport, read_trace
 from flopwatch.trace.account import PRODUCTS, TraceAccount
 
-_OF_A_REPORT = Limits(unpacked_bytes=256 * 2**20, events=500_000, characters=4 * 2**20)
+_OF_A_REPORT = Limits(unpacked_bytes=128 * 2**20, events=500_000, characters=4 * 2**20)
 _ENDINGS = (".json", ".json.gz")
 _FEWEST_WINDOWS = 10
 _GROWS, _GROWTH = 0.9, 0.02  # in so many of the windows, by so much of the device's memory in all
@@ -194,12 +195,13 @@ def _found(path: Path, run_file: Path) -> Path | None:
 
 def _read(profile: Profile, path: Path, limits: Limits) -> tuple[ProfiledSteps | None, str | None]:
     """Read a trace; a run file may name any file, so that nothing is told of what is in one that is no trace."""
+    command = f"`flopwatch trace {shlex.quote(str(path))}`"
     try:
         return ProfiledSteps(profile, read_trace(path, limits=limits)), None
     except LargeTraceError:
-        return None, f"the trace of the profiled steps is large; `flopwatch trace {path}` reads it"
+        return None, f"the trace of the profiled steps is large; {command} reads it"
     except (FlopwatchError, OSError):
-        return None, f"the trace of the profiled steps cannot be read; `flopwatch trace {path}` says why"
+        return None, f"the trace of the profiled steps cannot be read; {command} says why"
 
 
 def rest_shares(account: TraceAccount, peak_flops_per_second: float | None) -> Mapping[str, float] | None:

@@ -24,7 +24,7 @@ Facts = dict[str, Any]
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
-_LARGEST = 1 << 24  # characters of one event, or of one value beside the events
+_LARGEST = 1 << 26  # characters of one event, or of one value beside the events
 _GAP = re.compile(r"[\s,]*")
 _DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile)
 _decode = json.JSONDecoder().raw_decode
@@ -156,12 +156,13 @@ class _Window:
                 raise TraceError(
                     f"{self._path}: expected a trace, got JSON nested or numbered beyond reading"
                 ) from None
-            if 0 <= end < len(self._text):
-                self._at = end
-                return value
-            waiting = len(self._text) - self._at
+            is_whole = 0 <= end < len(self._text)
+            waiting = (end if is_whole else len(self._text)) - self._at
             if waiting > self._limits.characters:
                 raise _large(self._path)
+            if is_whole:
+                self._at = end
+                return value
             if waiting > _LARGEST or not self._fill(max(_PIECE, waiting)):
                 raise _damaged(self._path)
 
