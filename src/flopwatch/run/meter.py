@@ -10,6 +10,7 @@ from typing import Any
 from flopwatch.run.counts import AMOUNTS, COUNTED, Counts, add, values
 from flopwatch.run.records import Totals
 
+_ALL_KNOWN: dict[str, int] = {}  # never written to
 _BATCHES, _STEPS = COUNTED.index("batches"), COUNTED.index("steps")
 
 
@@ -78,7 +79,7 @@ class Meter:
 
     def mark(self) -> Mark:
         """Return all work of this process so far."""
-        return Mark(Counts(*self._known), self._unknown.copy())
+        return Mark(Counts(*self._known), self._unknown.copy() if self._unknown else _ALL_KNOWN)
 
 
 def totals_of(

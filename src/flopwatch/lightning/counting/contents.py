@@ -29,19 +29,20 @@ class Contents:
         self._subject = subject
         self._apart = Apart()
         self._tells_tokens = bool(self._apart.run(_READING, subject.reader.is_sure, batch))
-        # Of batches that are plain tuples of tensors, by their shapes: tokens and samples.
-        self._known: dict[Any, tuple[int | None, int | None]] = {}
+        # Of batches that are plain tuples of tensors, by their shapes and FLOPs.
+        self._known: dict[Any, Counts] = {}
 
     def amounts(self, batch: Any, flops: int | None, hardware_flops: int | None) -> Counts:
         """Work of a batch of such FLOPs; padding is left out of useful tokens as soon as its mask is here."""
         # A dictionary may hold a mask, whose lengths have to be read.
-        like = None if self._subject.reader.is_users or type(batch) is dict else of_tensors_alone(batch)
+        plain = None if self._subject.reader.is_users or type(batch) is dict else of_tensors_alone(batch)
+        like = None if plain is None else (plain, flops, hardware_flops)
         if like is not None and like in self._known:
-            return Counts(flops, *self._known[like], hardware_flops, None)
+            return self._known[like]
         shape, samples = self._shape(batch), self._apart.run(_READING, samples_of, batch)
         tokens = None if shape is None else shape.tokens or None
         if like is not None and len(self._known) < _MOST_SHAPES:
-            self._known[like] = tokens, samples
+            self._known[like] = Counts(flops, tokens, samples, hardware_flops, None)
 
         def amounts_of(lengths: Lengths) -> Counts:
             return Counts(flops, tokens, samples, hardware_flops, lengths.useful_tokens if tokens else None)
