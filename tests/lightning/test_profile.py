@@ -187,6 +187,13 @@ def test_a_trace_that_cannot_be_written_is_told_and_nothing_more(tmp_path, caplo
     assert loop.written == []
 
 
+def test_a_trace_that_is_there_is_never_replaced(tmp_path):
+    for expected in ("trace-step-14-rank-0", "trace-step-14-rank-0-2", "trace-step-14-rank-0-3"):
+        loop = Loop(tmp_path).run(20)
+        loop.profiler.wait(after_an_error=False)
+        assert loop.written[0].trace == str(tmp_path / f"{expected}.json.gz")
+
+
 def fit(folder, **options):
     watch = FlopWatch(dirpath=folder, peak_flops_per_second=1e12, profile=True, **options.pop("watch", {}))
     model = TinyGPT()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -71,7 +72,7 @@ class StepProfiler:
     ) -> None:
         self._options, self._rank, self._several = options, rank, world_size > 1
         self._trainer_profiler, self._make, self._clock = trainer_profiler, make, clock
-        self._folder, self._name = Path(), "run"
+        self._folder, self._name = Path(), "trace"
         self._write: Callable[[Profile], None] = lambda _: None
         self._recorder: Recorder | None = None
         self._left = 0  # steps of the present profile
@@ -82,12 +83,12 @@ class StepProfiler:
         self._touched_window = self._ends_window = self._told = False
         self._export_thread: threading.Thread | None = None
 
-    def write_to(self, folder: Path, name: str, write: Callable[[Profile], None] | None = None) -> None:
+    def write_to(self, folder: Path, name: str = "trace", write: Callable[[Profile], None] | None = None) -> None:
         """Say where traces go, and what is told of each.
 
         Args:
             folder: On the first rank the run file's; it is made if it is not there.
-            name: What tells runs in one folder apart.
+            name: What tells runs in one folder apart, where it is known.
             write: Takes the record of a profile, on another thread.
         """
         self._folder, self._name = folder, name
@@ -208,7 +209,7 @@ class StepProfiler:
             steps=ACTIVE_STEPS,
             step_seconds=sum(self._times[WARM_UP_STEPS:]) / ACTIVE_STEPS,
             extra_seconds=self._extra_seconds,
-            trace=str(self._folder / f"{self._name}-step-{step}-rank-{self._rank}.json.gz"),
+            trace=str(unused(self._folder, f"{self._name}-step-{step}-rank-{self._rank}")),
             rank=self._rank,
         )
         self._export_thread = threading.Thread(
@@ -235,3 +236,12 @@ class StepProfiler:
             _logger.info("no steps were profiled: the run ended before step %d", _FIRST_AFTER_STEPS + 1)
         if self._export_thread is not None:
             self._export_thread.join(_EXPORT_SECONDS_AFTER_AN_ERROR if after_an_error else _MOST_EXPORT_SECONDS)
+
+
+def unused(folder: Path, name: str) -> Path:
+    """Return the path of a trace that is not there yet, so that no run's trace is another one's."""
+    paths = (
+        folder / f"{name}{number}.json.gz"
+        for number in itertools.chain([""], (f"-{each}" for each in itertools.count(2)))
+    )
+    return next(path for path in paths if not path.exists())

@@ -128,7 +128,7 @@ class Session:
             self._open(path, restart, self._bounds, state.get("run_file"))
         else:
             folder = self._options.dirpath or path.parent.parent / "traces"
-            self._insights.profiler.write_to(folder, trace_name(path))
+            self._insights.profiler.write_to(folder)
         self._stopwatch.leave("flopwatch")
 
     def _open(self, path: Path, restart: Restart, bounds: Bounds, resumed_from: str | None) -> None:
