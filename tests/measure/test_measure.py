@@ -340,3 +340,19 @@ def test_real_data_puts_back_also_what_an_error_leaves():
         measure(module, torch.randn(6, 8), real_data=True)
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
     assert all(each.grad is None for each in module.parameters())
+
+
+class SizedByValues(nn.Module):
+    """As many rows go on as there are values above zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.linear(x[torch.nonzero(x.sum(-1) > 0).flatten()])
+
+
+def test_sizes_that_depend_on_values_are_named_as_that():
+    with pytest.raises(MeasurementError, match=r"its sizes depend on values \(torch.nonzero\)$"):
+        measure(SizedByValues(), torch.ones(3, 4))

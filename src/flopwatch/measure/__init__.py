@@ -13,6 +13,7 @@ dispatcher (Triton kernels launched eagerly, code of other libraries behind `aut
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -105,9 +106,15 @@ def run_once(module: nn.Module, inputs: Any, named: dict[str, Any], counter: Ste
         counter.stop()
 
 
+_UNKNOWN_SIZE = re.compile(r"register_meta function for ([\w.]+)\(\)")  # of torch's meta device
+
+
 def short(error: BaseException) -> str:
     """An error in one line for files; what the user's own code says in it may be secret, and goes to the log alone."""
     text = str(error).strip().split("\n")[0][:200]
+    unknown_size = _UNKNOWN_SIZE.search(text)
+    if unknown_size is not None:
+        return f"its sizes depend on values ({unknown_size[1]})"
     frame, where, name = error.__traceback__, "", ""
     while frame is not None:
         name = frame.tb_frame.f_code.co_filename
