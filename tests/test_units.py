@@ -77,3 +77,8 @@ def test_memory_is_in_powers_of_1024():
     assert units.format_bytes(80 * 2**30) == "80 GiB"
     assert units.format_bytes(1.5 * 2**20) == "1.5 MiB"
     assert units.format_bytes(None) == units.UNKNOWN
+
+
+@pytest.mark.parametrize("dust", [-0.0, -1e-17, -1e-5])
+def test_a_share_of_nothing_has_no_sign(dust):
+    assert units.format_share(dust) == "0.0%"

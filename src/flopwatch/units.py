@@ -164,7 +164,7 @@ def format_share(fraction: float | None) -> str:
     """Print a part of a whole, to a tenth of a percent: 0.00003 is "<0.1%"."""
     if fraction is None:
         return UNKNOWN
-    return "<0.1%" if 0 < fraction < 0.0005 else f"{100 * fraction:.1f}%"
+    return "<0.1%" if 0 < fraction < 0.0005 else f"{round(100 * fraction, 1) + 0.0:.1f}%"  # without a minus before zero
 
 
 def format_points(difference: float) -> str:

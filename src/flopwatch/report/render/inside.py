@@ -42,7 +42,7 @@ def inside_sections(report: Report) -> Iterator[Section]:
 def _phases(found: Inside, step: StepPhases) -> Section:
     mfu = {"forward_seconds": found.forward_mfu, "backward_seconds": found.backward_mfu}
     named = [(name, part, phases.share(step, part)) for name, part in _NAMES]
-    rest = round(1.0 - sum(share or 0.0 for _, _, share in named), 6)  # without the dust of floats
+    rest = 1.0 - sum(share or 0.0 for _, _, share in named)
     rows = [(name, units.format_share(share), units.format_percent(mfu.get(part))) for name, part, share in named]
     rows.append(("between phases: data, callbacks, logging", units.format_share(rest), ""))
     rows = [(name, share, "" if value == units.UNKNOWN else value) for name, share, value in rows]
