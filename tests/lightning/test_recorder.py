@@ -126,7 +126,8 @@ def test_a_profiler_that_takes_ours_over_costs_our_trace_alone(python, tmp_path)
     """In a process of its own: to save what was taken over would end it."""
     result = python(
         """
-import sys
+import faulthandler, sys
+faulthandler.enable()
 from flopwatch import FlopWatch
 from tests.lightning.models import TinyGPT, loader, trainer
 from tests.lightning.test_recorder import Theirs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import gzip
 import shutil
@@ -69,6 +70,7 @@ class TorchRecorder:
         inner = self._profile.profiler
         results = None if inner is None else inner.kineto_results
         if results is None or not results.events():
+            _keep_for_good(results)
             raise LostProfileError("another profiler took over")
         plain = path.with_name(f"{path.name}.tmp")
         try:
@@ -76,6 +78,11 @@ class TorchRecorder:
             compress(plain, path)
         finally:
             plain.unlink(missing_ok=True)
+
+
+def _keep_for_good(results: object) -> None:
+    """Never free what is left of a profile that was taken over: torch may do that twice, and end the process."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(results))
 
 
 def compress(plain: Path, path: Path) -> None:
