@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from flopwatch import FlopWatch
 from flopwatch.errors import ArgumentError
-from flopwatch.lightning.losses import Losses, PendingMean
+from flopwatch.lightning.losses import Losses, PendingMean, WindowLosses
 from flopwatch.run.run_file import read_run
 from tests.lightning.models import trainer
 
@@ -47,6 +47,23 @@ def test_what_is_no_loss_is_none(outputs):
     each = losses()
     each.add(outputs)
     assert each.take().training is None
+
+
+class Distributed(torch.Tensor):
+    """To read one of these, ranks may have to wait for each other."""
+
+
+def test_a_tensor_of_another_kind_is_left_alone():
+    each = losses(val_loss=torch.tensor(1.0).as_subclass(Distributed))
+    each.add({"loss": torch.tensor(1.0).as_subclass(Distributed)})
+    each.validated()
+    assert each.take() == (None, None)
+
+
+def test_a_window_waits_for_its_losses():
+    arriving = SimpleNamespace(has_arrived=lambda: False)
+    assert not WindowLosses(None, arriving).have_arrived()
+    assert WindowLosses(PendingMean([(torch.tensor(1.0), 1)]), None).have_arrived()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

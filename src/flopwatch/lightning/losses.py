@@ -31,9 +31,13 @@ class PendingMean:
             mean = host
         self._mean = mean
 
+    def has_arrived(self) -> bool:
+        """Return whether the mean is here; never waits."""
+        return self._event is None or bool(self._event.query())
+
     def value(self) -> float | None:
         """Return the mean, or `None` if it has not arrived or is no finite number."""
-        if self._event is not None and not self._event.query():
+        if not self.has_arrived():
             return None
         value = float(self._mean)
         return value if math.isfinite(value) else None
@@ -44,6 +48,10 @@ class WindowLosses(NamedTuple):
 
     training: PendingMean | None
     validation: PendingMean | None
+
+    def have_arrived(self) -> bool:
+        """Return whether both are here, as far as there are any."""
+        return all(each is None or each.has_arrived() for each in self)
 
 
 class Losses:
@@ -114,4 +122,5 @@ class Losses:
 
 
 def _is_loss(value: Any) -> TypeGuard[torch.Tensor]:
-    return isinstance(value, torch.Tensor) and value.numel() == 1 and value.device.type in _READABLE
+    """Whether this is a plain tensor of one value: to read a distributed one, ranks would wait for each other."""
+    return type(value) is torch.Tensor and value.numel() == 1 and value.device.type in _READABLE

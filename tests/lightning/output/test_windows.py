@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from flopwatch.hardware.telemetry import Telemetry
+from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.output import windows as module
 from flopwatch.lightning.output.windows import Windows, slowest_rank_ratio, window_of
 from flopwatch.lightning.ranks.reading import Sum
@@ -108,7 +109,7 @@ def test_the_record_of_a_window_has_all_its_parts():
     (closed,) = complete(
         boundary(1, mark(10, 1, 1), SUM, lap(pause_seconds={"checkpoint": 2.0}), first=True, epochs=0.5)
     )
-    window = window_of(closed, Totals(Counts(99)), 2)
+    window = window_of(closed, Totals(Counts(99)), 2, Apart())
     assert (window.step, window.ended_at, window.seconds, window.wall_seconds) == (1, 1001.0, 10.0, 12.0)
     assert (window.counts.flops, window.counts.tokens, window.totals.counts.flops, window.first, window.epochs) == (
         20,
@@ -124,7 +125,7 @@ def test_the_record_of_a_window_has_all_its_parts():
 
 def test_one_rank_alone_is_not_the_slowest():
     (closed,) = complete(boundary(1, mark(10, 1, 1), SUM, lap()))
-    window = window_of(closed, Totals(), 1)
+    window = window_of(closed, Totals(), 1, Apart())
     assert (window.slowest_rank, window.slowest_rank_ratio) == (None, None)
 
 

@@ -70,7 +70,7 @@ class Publisher:
             capacity_flops: What the run's devices could have done so far.
             step_now: The step that training has come to meanwhile.
         """
-        window = window_of(closed, totals, self._ranks.world_size)
+        window = window_of(closed, totals, self._ranks.world_size, self._apart)
         self._bounds.add(window)
         self._last, self._axis = window, closed.boundary.axis
         projections = self._projections(window)

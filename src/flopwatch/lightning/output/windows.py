@@ -18,7 +18,6 @@ from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.meter import NOTHING_DONE, Mark
 from flopwatch.run.records import Totals, Window
 
-_inside_apart = Apart()
 _logger = logging.getLogger("flopwatch")
 _PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.005
@@ -31,6 +30,10 @@ class Insight:
     sample: Sample | None = None
     losses: WindowLosses | None = None
     profiled: bool = False
+
+    def has_arrived(self) -> bool:
+        """Return whether the losses are here; the device comes by the marks of a sample before the window's end."""
+        return self.losses is None or self.losses.have_arrived()
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,13 @@ class Boundary:
     insight: Insight = Insight()
     closed_at: float = field(default_factory=time.monotonic)
 
+    def device_is_there(self) -> bool:
+        """Whether the device has come to the window's end, and to what was asked of it there."""
+        return self.ticket.lap is not None and self.insight.has_arrived()
+
     def ready(self) -> bool:
         """Whether the device has come there and all have published, or it is too late for that."""
-        published = self.ticket.lap is not None and self.sum.done.is_set()
+        published = self.device_is_there() and self.sum.done.is_set()
         return published or time.monotonic() - self.closed_at > _PATIENCE_SECONDS
 
 
@@ -116,7 +123,7 @@ class Windows:
         """
         deadline = time.monotonic() + seconds
         look()
-        while self._waiting and self._waiting[-1].ticket.lap is None and time.monotonic() < deadline:
+        while self._waiting and not self._waiting[-1].device_is_there() and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
             look()
 
@@ -130,8 +137,15 @@ class Windows:
         return total.work.since(self._before)
 
 
-def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:
-    """Build the record of a window."""
+def window_of(closed: Closed, totals: Totals, world_size: int, apart: Apart) -> Window:
+    """Build the record of a window.
+
+    Args:
+        closed: Its parts.
+        totals: The run's totals at its end.
+        world_size: Number of ranks.
+        apart: Keeps an error in what is seen inside of steps away from the rest.
+    """
     boundary, lap, counts, total = closed.boundary, closed.lap, closed.counts, closed.total
     return Window(
         step=boundary.step,
@@ -148,22 +162,19 @@ def window_of(closed: Closed, totals: Totals, world_size: int) -> Window:
         slowest_rank_ratio=slowest_rank_ratio(lap.seconds, total) if total is not None and world_size > 1 else None,
         memory=None if total is None else total.memory,
         profiled=boundary.insight.profiled,
-        **_inside(boundary.insight),
+        **_inside(boundary.insight, apart),
         **({} if total is None else vars(total.telemetry)),
     )
 
 
-def _inside(insight: Insight) -> dict[str, Any]:
+def _inside(insight: Insight, apart: Apart) -> dict[str, Any]:
     training, validation = insight.losses or (None, None)
     each = {
         "phases": None if insight.sample is None else insight.sample.phases,
         "loss": None if training is None else training.value,
         "validation_loss": None if validation is None else validation.value,
     }
-    return {
-        part: None if read is None else _inside_apart.run(f"the {part} of a window", read)
-        for part, read in each.items()
-    }
+    return {part: None if read is None else apart.run(f"the {part} of a window", read) for part, read in each.items()}
 
 
 def slowest_rank_ratio(seconds: float, total: Sum) -> float | None:
