@@ -137,6 +137,7 @@ def test_a_step_that_fails_ends_the_profile(tmp_path):
     assert recorders[0].told[-1] == "stop"
     assert not loop.profiler.is_active
     assert loop.profiler.take(), "its window was a slower one"
+    assert loop.profiler.ends_window(), "and ends where it does on the other ranks"
     loop.run(40)
     assert recorders[0].told.count("step") == 4
 
@@ -293,3 +294,11 @@ def test_what_cannot_be_meant_is_refused_before_training(arguments, words):
     names = ("profile", "profile_every", "profile_ranks")
     with pytest.raises((ArgumentError, FlopwatchError), match=words):
         FlopWatch(**dict(zip(names, arguments, strict=False)))
+
+
+def test_where_a_rank_cannot_record_its_windows_end_with_those_of_the_others(tmp_path):
+    loop = Loop(tmp_path, make=lambda: 1 / 0, world_size=2)
+    with pytest.raises(ZeroDivisionError):
+        loop.run(10)
+    loop.run(10)
+    assert loop.windows == [(10, False), (14, True)]

@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -12,6 +13,7 @@ from flopwatch import FlopWatch
 from flopwatch.lightning import recorder
 from flopwatch.lightning.recorder import LostProfileError, TorchRecorder, another_profiler, compress
 from flopwatch.run.run_file import read_run
+from tests import running
 from tests.lightning.models import TinyGPT, loader, trainer
 
 
@@ -80,8 +82,8 @@ def test_a_profiler_that_only_waits_is_one():
 class Theirs(pl.Callback):
     """A user's profiler: scheduled over ours, or opened in the middle of ours."""
 
-    def __init__(self, schedule=None):
-        self.schedule, self.profile = schedule, None
+    def __init__(self, schedule=None, ends=13):
+        self.schedule, self.ends, self.profile, self.events = schedule, ends, None, 0
 
     def on_train_start(self, *_):
         if self.schedule is not None:
@@ -96,8 +98,9 @@ class Theirs(pl.Callback):
     def on_train_batch_end(self, trainer, *_):
         if self.schedule is not None:
             self.profile.step()
-        elif trainer.global_step == 13:
+        elif trainer.global_step == self.ends:
             self.profile.stop()
+            self.events = len(self.profile.events())
 
     def on_train_end(self, *_):
         if self.schedule is not None:
@@ -122,23 +125,16 @@ def test_a_scheduled_profiler_of_the_user_works_on_and_ours_stays_away(tmp_path,
 
 
 @pytest.mark.slow
-def test_a_profiler_that_takes_ours_over_costs_our_trace_alone(python, tmp_path):
+@pytest.mark.parametrize("ends", [13, 20])
+def test_a_profiler_that_takes_ours_over_is_left_alone_and_costs_our_trace_alone(tmp_path, ends):
     """In a process of its own: to save what was taken over would end it."""
-    result = python(
-        """
-import faulthandler, sys
-faulthandler.enable()
-from flopwatch import FlopWatch
-from tests.lightning.models import TinyGPT, loader, trainer
-from tests.lightning.test_recorder import Theirs
-watch = FlopWatch(dirpath=sys.argv[1], profile=True)
-trainer(sys.argv[1], watch, Theirs(), max_steps=30).fit(TinyGPT(), loader(200))
-""",
-        tmp_path,
-    )
+    result = running.run(Path(__file__).parent / "scripts" / "profiled_over.py", tmp_path, ends)
     assert result.returncode == 0, result.stderr
+    assert int(result.stdout.split()[-1]) > 1000, "their profiler saw its steps"
+    assert "another profiler took over" in result.stderr
     (segment,) = read_run(tmp_path).segments
-    assert (segment.end.status, segment.end.step) == ("finished", 30)
+    assert (segment.end.status, segment.end.step, segment.profiles) == ("finished", 30, ())
+    assert [each.step for each in segment.windows if each.profiled] == [14]
 
 
 def test_after_an_error_of_ours_nothing_is_recorded_any_more(tmp_path, monkeypatch, caplog):

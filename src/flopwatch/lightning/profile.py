@@ -16,7 +16,6 @@ from flopwatch.errors import in_words
 from flopwatch.lightning.recorder import (
     ACTIVE_STEPS,
     WARM_UP_STEPS,
-    LostProfileError,
     Recorder,
     TorchRecorder,
     another_profiler,
@@ -71,6 +70,7 @@ class StepProfiler:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._options, self._rank, self._several = options, rank, world_size > 1
+        self._records = options is not None and rank in options.ranks
         self._trainer_profiler, self._make, self._clock = trainer_profiler, make, clock
         self._folder, self._name = Path(), "trace"
         self._write: Callable[[Profile], None] = lambda _: None
@@ -125,7 +125,7 @@ class StepProfiler:
             if not self._left:
                 recorder.stop()
         except Exception:
-            self.give_up()
+            self._drop()
             raise
         self._step_began = self._clock()
         self._extra_seconds += self._step_began - now
@@ -157,10 +157,9 @@ class StepProfiler:
         self._profiles += 1
         self._last_step, self._last_at, self._left = self._steps, self._clock(), _STEPS
         options = self._options
-        assert options is not None
-        if self._several and options.every_seconds is not None and self._profiles == 1:
+        if self._several and options is not None and options.every_seconds is not None and self._rank == 0:
             self._tell("with several ranks profile_every is a number of steps: steps are profiled once")
-        if self._rank in options.ranks:
+        if self._records:
             self._begin()
 
     def _begin(self) -> None:
@@ -173,14 +172,10 @@ class StepProfiler:
             active = f"{another} is there, and only one can be at a time"
         if active is not None:
             self._tell(f"no steps are profiled: {active}")
-            self._left = 0
+            self._left = self._left if self._several else 0  # other ranks may be profiled
             return
-        try:
-            recorder = self._make()
-            recorder.start()
-        except Exception:
-            self._left = 0
-            raise
+        recorder = self._make()
+        recorder.start()
         self._recorder = recorder
         self._step_began = self._clock()
         self._extra_seconds = self._step_began - began
@@ -197,9 +192,13 @@ class StepProfiler:
 
     def give_up(self) -> None:
         """Stop recording, and keep nothing of it."""
-        recorder, self._recorder = self._recorder, None
         if self._left:
             self._left, self._touched_window = 0, True
+        self._drop()
+
+    def _drop(self) -> None:
+        """Keep nothing of what is recorded; other ranks may be at it, so its steps are profiled ones all the same."""
+        recorder, self._recorder = self._recorder, None
         if recorder is not None:
             recorder.stop()
 
@@ -223,7 +222,7 @@ class StepProfiler:
             path.parent.mkdir(parents=True, exist_ok=True)
             recorder.write(path)
             self._write(profile)
-        except (Exception, LostProfileError) as error:
+        except Exception as error:
             _logger.warning("no trace of the profiled steps was written: %s", in_words(error))
             return
         words = "profiled %d steps up to step %s, %s each, and %s for the profiler itself; written: %s"
@@ -232,7 +231,7 @@ class StepProfiler:
 
     def wait(self, *, after_an_error: bool) -> None:
         """Wait for a trace that is being written: a minute at most, two seconds after an error."""
-        if self._options is not None and not self._profiles and not after_an_error:
+        if self._records and not self._profiles and not after_an_error:
             _logger.info("no steps were profiled: the run ended before step %d", _FIRST_AFTER_STEPS + 1)
         if self._export_thread is not None:
             self._export_thread.join(_EXPORT_SECONDS_AFTER_AN_ERROR if after_an_error else _MOST_EXPORT_SECONDS)

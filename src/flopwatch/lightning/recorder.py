@@ -47,6 +47,7 @@ class TorchRecorder:
     def __init__(self) -> None:
         schedule = torch.profiler.schedule(wait=0, warmup=WARM_UP_STEPS, active=ACTIVE_STEPS, repeat=1)
         self._profile = torch.profiler.profile(schedule=schedule, record_shapes=True)
+        self._is_lost = False
         _own.add(self._profile)
 
     def start(self) -> None:
@@ -54,12 +55,21 @@ class TorchRecorder:
         self._profile.start()
 
     def step(self) -> None:
-        """Note that an optimizer step has ended; with the last one recording ends."""
+        """Note that an optimizer step has ended; with the last one recording ends.
+
+        Raises:
+            LostProfileError: If another profiler has taken over, which this would end.
+        """
+        if _others():
+            self._is_lost = True
+            _keep_for_good(self._profile)
+            raise LostProfileError("another profiler took over")
         self._profile.step()
 
     def stop(self) -> None:
-        """End, wherever it stands."""
-        self._profile.stop()
+        """End, wherever it stands; a profiler that took over goes on."""
+        if not self._is_lost:
+            self._profile.stop()
 
     def write(self, path: Path) -> None:
         """Write the trace, gzipped; on another thread.
@@ -69,9 +79,9 @@ class TorchRecorder:
         """
         inner = self._profile.profiler
         results = None if inner is None else inner.kineto_results
-        if results is None or not results.events():
-            _keep_for_good(results)
-            raise LostProfileError("another profiler took over")
+        if results is None or not results.trace_start_ns():
+            _keep_for_good(self._profile)
+            raise LostProfileError("nothing was recorded")
         plain = path.with_name(f"{path.name}.tmp")
         try:
             self._profile.export_chrome_trace(str(plain))
@@ -80,9 +90,9 @@ class TorchRecorder:
             plain.unlink(missing_ok=True)
 
 
-def _keep_for_good(results: object) -> None:
-    """Never free what is left of a profile that was taken over: torch may do that twice, and end the process."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(results))
+def _keep_for_good(profile: object) -> None:
+    """Never free a profile that was taken over: torch may do that twice, and end the process."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(profile))
 
 
 def compress(plain: Path, path: Path) -> None:
