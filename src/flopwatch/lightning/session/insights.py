@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,12 @@ class Insights:
     def backward_begins(self) -> None:
         """A backward pass begins."""
         if self._phases.is_sampling:
-            self._try(_PHASES, lambda: self._phases.enter("backward"))
+            self._apart.run(_PHASES, self._phases.enter, "backward")
 
     def backward_ends(self) -> None:
         """It has finished."""
         if self._phases.is_sampling:
-            self._try(_PHASES, self._phases.leave)
+            self._apart.run(_PHASES, self._phases.leave)
 
     def batch_ended(self, batch: Any, outputs: Any, *, ends_step: bool) -> None:
         """Note a batch that was run and counted.
@@ -50,9 +49,9 @@ class Insights:
             outputs: What Lightning keeps of the training step's result.
             ends_step: Whether an optimizer step ended with it.
         """
-        self._try("the loss", lambda: self._losses.add(outputs))
+        self._apart.run("the loss", self._losses.add, outputs)
         if self._phases.is_sampling:
-            self._try(_PHASES, lambda: self._sample(batch, ends_step))
+            self._apart.run(_PHASES, self._sample, batch, ends_step)
 
     def _sample(self, batch: Any, ends_step: bool) -> None:
         watched = self._counting.was_watched()
@@ -66,28 +65,28 @@ class Insights:
         """
         if not self.profiler.is_wanted:
             return False
-        self._try("profiling", lambda: self.profiler.step_ended(step))
+        self._apart.run("profiling", self.profiler.step_ended, step)
         self._counting.hold(self.profiler.is_active)
         return bool(self._apart.run("profiling", self.profiler.ends_window))
 
     def window_closed(self) -> None:
         """A window has ended: begin to profile, if it is time to."""
         if self.profiler.is_wanted:
-            self._try("profiling", self.profiler.window_closed)
+            self._apart.run("profiling", self.profiler.window_closed)
             self._counting.hold(self.profiler.is_active)
 
     def next_step(self) -> None:
         """The next step begins, and may be sampled."""
         if self._phases.is_wanted and not self.profiler.is_active:
-            self._try(_PHASES, self._phases.step_ended)
+            self._apart.run(_PHASES, self._phases.step_ended)
 
     def interrupted(self) -> None:
         """Something other than training came between two batches."""
-        self._try(_PHASES, self._phases.give_up)
+        self._apart.run(_PHASES, self._phases.give_up)
 
     def validated(self) -> None:
         """Validation has ended."""
-        self._try("the loss", self._losses.validated)
+        self._apart.run("the loss", self._losses.validated)
 
     def take(self) -> Insight:
         """Return what is known of the window that ends now."""
@@ -98,14 +97,11 @@ class Insights:
     def release(self) -> None:
         """Let go of profilers and marks."""
         self.interrupted()
-        self._try("profiling", self.profiler.give_up)
+        self._apart.run("profiling", self.profiler.give_up)
 
     def wait(self, *, after_an_error: bool) -> None:
         """Wait for a trace that is being written, for longer where training ended well."""
-        self._try("profiling", lambda: self.profiler.wait(after_an_error=after_an_error))
-
-    def _try(self, part: str, function: Callable[[], None]) -> None:
-        self._apart.run(part, function)
+        self._apart.run("profiling", lambda: self.profiler.wait(after_an_error=after_an_error))
 
 
 def insights_of(options: Options, trainer: TrainingLoop, counting: GuardedCounting, phases: Phases) -> Insights:

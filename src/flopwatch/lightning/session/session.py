@@ -154,12 +154,11 @@ class Session:
 
     def batch_started(self, batch: Any) -> None:
         """A training batch is about to run."""
-        self._stopwatch.become("callbacks")
+        self._stopwatch.become("flopwatch")
         self._counting.plan(batch)
         if self._first_batch:
-            self._stopwatch.enter("flopwatch")
             self._apart.run("looking at the precision", self._run_device.look)
-            self._stopwatch.leave("flopwatch")
+        self._stopwatch.become("callbacks")
 
     def batch_ended(self, batch: Any, outputs: Any, *, skipped: bool) -> None:
         """A training batch was run: count it, and close the window if it is time to."""
