@@ -164,6 +164,6 @@ def _downloaded(files: list[Any]) -> Run:
             if "\0" in each.name or not (root / each.name).resolve().is_relative_to(root):
                 raise WandbError(f"a file on W&B has a name that points outside its folder: {each.name[:100]!r}")
             with guarded():
-                each.download(root=folder, replace=True)
+                each.download(root=folder, replace=True).close()
         newest = max(files, key=lambda each: (each.updated_at or "", each.name))
         return read_run(root / newest.name)
