@@ -259,6 +259,11 @@ def test_the_rest_is_what_steps_lost_besides_their_flops(trace):
     assert shares["other_compute"] == pytest.approx(21 / lost, rel=1e-3)
     assert shares["launch_gaps"] == pytest.approx(9 / lost, rel=1e-3)
     assert sum(shares.values()) == pytest.approx(1.0)
+    on_cpu = rest_shares(replace(account, device="CPU"), 50e12)
+    assert on_cpu == {
+        **{kind: each for kind, each in shares.items() if kind != "launch_gaps"},
+        "outside_operators": shares["launch_gaps"],
+    }
 
 
 def test_without_a_peak_or_with_one_that_products_pass_the_rest_stays_whole(trace):

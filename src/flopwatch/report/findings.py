@@ -11,8 +11,8 @@ from flopwatch.report.finding import Finding, StepLoss
 from flopwatch.report.waterfall import Part
 from flopwatch.run import rates
 from flopwatch.run.time_kinds import (
+    BY_A_PROFILE,
     CLOCK,
-    INSIDE_REST,
     PADDING,
     RECOMPUTED,
     REST,
@@ -72,7 +72,7 @@ def findings(evidence: Evidence) -> tuple[Finding, ...]:
 
 def _place(finding: Finding, evidence: Evidence, largest: float) -> tuple[bool, float, float]:
     """What gives back most comes first; before it the largest loss, even if what it gives back is not known."""
-    is_unknown = finding.kind == REST or finding.kind in INSIDE_REST.values()
+    is_unknown = finding.kind == REST or finding.kind in BY_A_PROFILE
     first = is_unknown and finding.of_run == largest
     return not first, 0.0 if is_unknown else -_weight(finding, evidence), -finding.share
 
@@ -185,7 +185,7 @@ def _of_steps(evidence: Evidence) -> Iterator[Finding]:
 def _of_the_rest(evidence: Evidence) -> Iterator[Finding]:
     """What nothing explains, where the advice is to find out; and parts of it of which a profile has no advice."""
     advised = {loss.kind for loss in evidence.step_losses}
-    for kind in (REST, *INSIDE_REST.values()):
+    for kind in (REST, *BY_A_PROFILE):
         if kind in _flops(evidence) and TIME_KINDS[kind].advice and not advised & _ADVICE_ON.get(kind, set()):
             of_run = _of_run(evidence, kind)
             yield Finding(kind, of_run, None, None, of_run=of_run)

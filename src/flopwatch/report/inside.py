@@ -14,7 +14,7 @@ from flopwatch.errors import FlopwatchError, LargeTraceError
 from flopwatch.run import phases, rates
 from flopwatch.run.records import Device, Memory, Profile, StepPhases, Window
 from flopwatch.run.run_file import Run
-from flopwatch.run.time_kinds import INSIDE_REST
+from flopwatch.run.time_kinds import kind_of_part
 from flopwatch.trace import Limits, TraceReport, read_trace
 from flopwatch.trace.account import PRODUCTS, TraceAccount
 
@@ -219,7 +219,7 @@ def rest_shares(account: TraceAccount, peak_flops_per_second: float | None) -> M
     lost = {}
     for part, seconds in account.parts.items():
         flops = sum(row.flops or 0 for row in account.rows if row.part == part) if part in PRODUCTS else 0
-        lost[INSIDE_REST[part]] = seconds - flops / peak_flops_per_second
+        lost[kind_of_part(part, on_cpu=account.on_cpu)] = seconds - flops / peak_flops_per_second
     total = sum(lost.values())
     if total <= 0 or min(lost.values()) < 0:
         return None

@@ -68,7 +68,8 @@ class LoadedRun:
     def rows(self) -> list[dict[str, Any]]:
         """Return a row per window: its step, time and process, and every metric that was known, by its logged key.
 
-        The first window of a process, in which code is compiled and warmed up, has `first` set.
+        The first window of a process, in which code is compiled and warmed up, and windows of profiled steps have
+        `first` set.
         """
         return [row for number, segment in enumerate(self.run.segments) for row in _rows(segment, number)]
 

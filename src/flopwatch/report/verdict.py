@@ -10,7 +10,7 @@ from flopwatch.report.published_mfu import Known
 from flopwatch.report.report import Report
 from flopwatch.report.standings import BudgetStanding
 from flopwatch.report.waterfall import Part
-from flopwatch.run.time_kinds import CLOCK, INSIDE_REST, INTERRUPTION, RECOMPUTED, REST, TIME_KINDS, TRAINING, USEFUL
+from flopwatch.run.time_kinds import BY_A_PROFILE, CLOCK, INTERRUPTION, RECOMPUTED, REST, TIME_KINDS, TRAINING, USEFUL
 
 WITHHELD = ("withheld", "disagree")
 UNREADABLE_WORK = "the record of how FLOPs were counted is unreadable"
@@ -159,7 +159,7 @@ def _worth_mending(report: Report) -> str:
     if not report.findings or _steady_windows(report) < _FEW_WINDOWS:
         return ""
     costs = {part.kind: part.usd for part in report.parts if part.usd and _told_usd(report)}
-    known = [finding for finding in report.findings if finding.kind not in (REST, *INSIDE_REST.values())]
+    known = [finding for finding in report.findings if finding.kind not in (REST, *BY_A_PROFILE)]
     named = [_mending(finding, costs.get(finding.kind)) for finding in known[:_MOST_FINDINGS]]
     return f"Worth mending: {'; '.join(named)}." if named else ""
 

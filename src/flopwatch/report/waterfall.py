@@ -29,9 +29,9 @@ class Part:
     """A part of what the devices could have done: FLOPs at their peak, device-seconds, and money where it was paid for.
 
     `kind` is a kind of time or, within training steps: "clock" (below the clock of the peak), "recomputed" (by
-    activation checkpointing), "rest" (kernels, communication, launch gaps; with a profile its parts by
-    `time_kinds.INSIDE_REST`), "padding" (model FLOPs spent on
-    padding), "useful" (model FLOPs of tokens that count). Without known FLOPs "training" is one part.
+    activation checkpointing), "rest" (kernels, communication, launch gaps; with a profile its parts,
+    `time_kinds.BY_A_PROFILE`), "padding" (model FLOPs spent on padding), "useful" (model FLOPs of tokens that count).
+    Without known FLOPs "training" is one part.
     """
 
     kind: str

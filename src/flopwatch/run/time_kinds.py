@@ -155,6 +155,7 @@ _TABLE = (
     TimeKind("copies", "part of steps", "copies that nothing hides", "copies"),
     TimeKind("launch_gaps", "part of steps", "launch gaps: the device waits for the host", "launch gaps"),
     TimeKind("gaps", "part of steps", "other gaps between kernels", "gaps"),
+    TimeKind("outside_operators", "part of steps", "outside of operators: Python and the framework", "Python"),
     TimeKind(
         PADDING,
         "part of steps",
@@ -179,8 +180,19 @@ INSIDE_REST: Mapping[str, str] = MappingProxyType(
         "idle_other": "gaps",
     }
 )
+BY_A_PROFILE = (*INSIDE_REST.values(), "outside_operators")
 # In the order in which they are shown: outside of training first, then inside, and last what it was all for.
 TIME_KINDS: Mapping[str, TimeKind] = MappingProxyType({each.name: each for each in _TABLE})
+
+
+def kind_of_part(part: str, *, on_cpu: bool) -> str:
+    """Return the kind of a trace's part of a step; on a CPU nobody launches anything, and no device waits.
+
+    Args:
+        part: Its name in the trace's account.
+        on_cpu: Whether the trace has no device.
+    """
+    return "outside_operators" if on_cpu and part == "idle_host" else INSIDE_REST[part]
 
 
 def kinds_at(*places: Place) -> tuple[str, ...]:

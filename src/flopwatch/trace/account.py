@@ -26,7 +26,7 @@ from flopwatch.trace.parts import (
 from flopwatch.trace.reader import NONE, Trace
 from flopwatch.trace.rows import Row, chip_of, rows_of
 from flopwatch.trace.timeline import Division, divide
-from flopwatch.trace.work import Work, kind_of, work_of
+from flopwatch.trace.work import CPU, Work, kind_of, work_of
 
 _NANO = 1e-9
 _MOST_UNKNOWN = 0.01  # of the products' time
@@ -93,6 +93,11 @@ class TraceAccount:
     collectives: tuple[CollectiveTime, ...]
     clues: Clues
     notes: tuple[str, ...] = ()
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the trace has no device events, so that times are those of operators on the CPU."""
+        return self.device == CPU
 
     @property
     def busy_seconds(self) -> float:

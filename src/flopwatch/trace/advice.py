@@ -81,13 +81,9 @@ def _each(account: TraceAccount, count: int) -> str:
     return f"{number} kernel{'' if number == '1' else 's'} a step"
 
 
-def _on_device(account: TraceAccount) -> bool:
-    return account.device != "CPU"
-
-
 def _launch_bound(account: TraceAccount) -> Iterator[_Find]:
     idle = account.parts[IDLE_HOST]
-    if _on_device(account) and _is_much(account, idle):
+    if not account.on_cpu and _is_much(account, idle):
         yield _Find(
             "launch_bound",
             idle,
@@ -99,7 +95,7 @@ def _launch_bound(account: TraceAccount) -> Iterator[_Find]:
 
 def _small_gaps(account: TraceAccount) -> Iterator[_Find]:
     idle = account.parts[IDLE_OTHER]
-    if _on_device(account) and _is_much(account, idle):
+    if not account.on_cpu and _is_much(account, idle):
         yield _Find(
             "gaps",
             idle,
@@ -144,7 +140,7 @@ def _attention(account: TraceAccount) -> Iterator[_Find]:
 
 def _optimizer(account: TraceAccount) -> Iterator[_Find]:
     seconds, clues = account.parts[OPTIMIZER], account.clues
-    if _on_device(account) and not clues.has_fused_optimizer and _is_much(account, seconds):
+    if not account.on_cpu and not clues.has_fused_optimizer and _is_much(account, seconds):
         yield _Find(
             "eager_optimizer",
             seconds,
@@ -252,13 +248,7 @@ def _is_well_shaped(row: Row, other: Row) -> bool:
 
 def _head_sizes(account: TraceAccount) -> Iterator[_Find]:
     for row in account.rows:
-        if (
-            row.part != ATTENTION
-            or not row.flops
-            or "flash" not in row.name
-            or not row.shapes
-            or not _on_device(account)
-        ):
+        if row.part != ATTENTION or not row.flops or "flash" not in row.name or not row.shapes or account.on_cpu:
             continue
         width = row.shapes[-1][-1]
         padded = next((size for size in _HEAD_SIZES if size >= width), width)

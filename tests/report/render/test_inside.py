@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from flopwatch.report.inside import Inside, MemoryUse, ProfiledSteps, profile_of
 from flopwatch.report.render import RENDERERS
 from flopwatch.report.render.inside import MEMORY, OPERATORS, PHASES, PROFILE, inside_sections
 from flopwatch.report.report import report_of, summarize
+from flopwatch.trace.report import TraceReport
 from tests import samples
 from tests.report.test_inside import STEP, run_of
 from tests.trace import traces
@@ -82,11 +84,32 @@ def test_a_profile_says_that_it_is_a_sample_and_how_much_slower(profiled):
     assert product[:4] == ("mm", "256x1024 1024x512", "1", "0.01 ms")
 
 
-def test_profiled_steps_may_be_as_fast_as_the_others(profiled):
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(1.0, "as fast as the others."), (0.8, "20% faster than the others."), (1.2, "20% slower than the others.")],
+)
+def test_profiled_steps_are_held_against_the_others(profiled, seconds, words):
+    # The others took 1 s.
     report = report_of(profiled)
-    steps = ProfiledSteps(replace(report.inside.profiled.profile, step_seconds=1.0), report.inside.profiled.trace)
-    words = sections(with_inside(report, profiled=steps))[PROFILE].sentences[0]
-    assert "up to step 14, as fast as the others." in words
+    steps = ProfiledSteps(replace(report.inside.profiled.profile, step_seconds=seconds), report.inside.profiled.trace)
+    assert f"up to step 14, {words}" in sections(with_inside(report, profiled=steps))[PROFILE].sentences[0]
+
+
+def test_on_a_cpu_nobody_launches_anything(profiled):
+    report = report_of(profiled)
+    account = replace(report.inside.profiled.trace.first, device="CPU")
+    steps = replace(report.inside.profiled, trace=TraceReport((account,), (), ()))
+    names = [row[0] for row in sections(with_inside(report, profiled=steps))[PROFILE].rows]
+    assert names[-1] == "outside of operators: Python and the framework"
+
+
+def test_the_command_that_tells_more_can_be_pasted(profiled):
+    report = report_of(profiled)
+    account = replace(report.inside.profiled.trace.first, path=Path("my runs/trace.json"))
+    steps = replace(report.inside.profiled, trace=TraceReport((account,), (), ()))
+    told = with_inside(report, profiled=steps)
+    assert "`flopwatch trace 'my runs/trace.json'` tells more;" in RENDERERS["text"](told)
+    assert "<code>flopwatch trace &#39;my runs/trace.json&#39;</code> tells more; Perfetto" in RENDERERS["html"](told)
 
 
 @pytest.mark.parametrize("form", ["text", "md", "html"])

@@ -15,7 +15,7 @@ from flopwatch.report.render.parts import parts_table
 from flopwatch.report.render.section import Bar, Cells, Section
 from flopwatch.report.report import Report
 from flopwatch.run import rates
-from flopwatch.run.time_kinds import INSIDE_REST, INTERRUPTION, TRAINING, USEFUL
+from flopwatch.run.time_kinds import BY_A_PROFILE, INTERRUPTION, TRAINING, USEFUL
 
 _FORMS: Mapping[str, Callable[[float], str]] = MappingProxyType(
     {
@@ -50,7 +50,6 @@ _IN_TIME: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 _NOTHING_TO_DO = "No change was found that would recover 2% or more."
 _NOTHING_KNOWN = "Nothing was found in the training loop; where time went outside it is unknown."
 _MOST_LINES, _LONGEST, _MOST_ADVICE = 200, 500, 3
-_BY_A_PROFILE = frozenset(INSIDE_REST.values())
 _BETWEEN = "Downtime is not billed: it counts in shares and wall time, not in device-hours and cost."
 _DEFINITION = (
     "MFU is model FLOPs (forward and backward, no recomputation) / seconds / devices / dense peak per device (PaLM,"
@@ -139,7 +138,7 @@ def _remarks(report: Report, *, counted: bool) -> Iterator[str]:
         share = units.format_share(rates.fraction(training, sum(report.seconds.values())))
         time = units.format_duration(training)
         yield f"Training steps took {time}, {share} of wall time; their parts are divided in proportion to FLOPs."
-    if counted and any(part.kind in _BY_A_PROFILE for part in report.parts):
+    if counted and any(part.kind in BY_A_PROFILE for part in report.parts):
         yield "What steps lost is divided as in the profiled ones, which are a sample."
     if any(part.kind == INTERRUPTION for part in report.parts):
         yield _BETWEEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from flopwatch import units
@@ -11,7 +12,7 @@ from flopwatch.report.report import Report
 from flopwatch.report.step_losses import memory_sentences
 from flopwatch.run import phases, rates
 from flopwatch.run.records import StepPhases
-from flopwatch.run.time_kinds import INSIDE_REST, TIME_KINDS
+from flopwatch.run.time_kinds import TIME_KINDS, kind_of_part
 from flopwatch.trace.parts import PARTS
 from flopwatch.trace.rows import Row
 
@@ -62,7 +63,7 @@ def _profile(profiled: ProfiledSteps, step_seconds: float | None) -> Section:
     parts = [part for part in PARTS if shares[part] > 0]
     rows = tuple(
         (
-            _PRODUCTS.get(part, TIME_KINDS[INSIDE_REST[part]].words),
+            _PRODUCTS.get(part, TIME_KINDS[kind_of_part(part, on_cpu=account.on_cpu)].words),
             units.format_milliseconds(account.parts[part] / account.steps),
             units.format_share(shares[part]),
         )
@@ -85,13 +86,13 @@ def _sample_words(profiled: ProfiledSteps, step_seconds: float | None) -> Iterat
         f" starting and stopping the profiler took {units.format_duration(profile.extra_seconds)}."
     )
     yield from profiled.trace.first.notes
-    yield f"`flopwatch trace {profiled.trace.first.path}` tells more; Perfetto draws it."
+    yield f"`flopwatch trace {shlex.quote(str(profiled.trace.first.path))}` tells more; Perfetto draws it."
 
 
 def _slower_words(slower: float) -> str:
-    if slower < 0.005:
+    if abs(slower) < 0.005:
         return "as fast as the others"
-    return f"{units.format_percent(round(slower, 2))} slower than the others"
+    return f"{units.format_percent(abs(round(slower, 2)))} {'slower' if slower > 0 else 'faster'} than the others"
 
 
 def _operators(profiled: ProfiledSteps) -> Section:

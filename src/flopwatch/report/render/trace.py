@@ -104,7 +104,7 @@ def _parts_table(report: TraceReport) -> _Table:
 
 def part_name(report: TraceReport, part: str) -> str:
     """A part in words; on a CPU nobody launches anything."""
-    return "outside of operators" if part == "idle_host" and report.first.device == "CPU" else WORDS[part]
+    return "outside of operators" if part == "idle_host" and report.first.on_cpu else WORDS[part]
 
 
 def _time(report: TraceReport, seconds: float) -> tuple[str, str]:
