@@ -513,6 +513,35 @@ def test_an_autocast_in_training_step_is_seen_at_the_first_batch(tmp_path):
     assert report.device.dtype == "bf16"
 
 
+class CompiledBeside(TinyGPT):
+    """Runs a compiled function that holds the layers, and is no child of the module, under an autocast."""
+
+    def __init__(self):
+        super().__init__()
+        self.compilations = []
+        self.hooks = set()
+
+        def backend(graph, inputs):
+            self.compilations.append(graph)
+            return graph
+
+        self.compiled = [torch.compile(super().forward, backend=backend)]
+
+    def forward(self, tokens):
+        self.hooks |= {len(each._forward_pre_hooks) + len(each._forward_hooks) for each in self.modules()}
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.compiled[0](tokens)
+
+
+def test_what_is_compiled_beside_the_module_compiles_once_and_shows_its_precision(tmp_path):
+    model = CompiledBeside()
+    run = fit(tmp_path, FlopWatch(peak_flops_per_second=PEAK), model, max_steps=4)
+    assert run.start.device.dtype == "bf16"
+    assert len(model.compilations) == 1
+    assert model.hooks == {0}
+    assert run.end.totals.counts.flops == 4 * FLOPS_PER_BATCH
+
+
 def test_the_precision_can_be_given(tmp_path):
     run = fit(tmp_path, FlopWatch(dtype="fp8", peak_flops_per_second=PEAK), Autocasting(), max_steps=3)
     assert run.start.device.dtype == "fp8"

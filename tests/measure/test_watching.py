@@ -323,6 +323,31 @@ def test_an_optimizer_withholds_nothing(layers, fused):
     assert measured.training_flops == 2 * FIRST + 3 * SECOND
 
 
+class Orthogonal(torch.optim.Optimizer):
+    """Multiplies matrices in its step, as Muon does."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for each in self.param_groups[0]["params"]:
+            each.sub_(each @ each.T @ each, alpha=0.01)
+
+
+def test_products_are_told_apart_by_the_dtype_of_their_factors(layers):
+    optimizer = Orthogonal([each for each in layers.parameters() if each.dim() == 2])
+    counter = StepCounter(layers)
+    counter.start()
+    with torch.autocast("cpu", torch.bfloat16):
+        layers(X).sum().backward()
+    layers(X)
+    optimizer.step()
+    counter.stop()
+    # The optimizer's own products are no work of the model.
+    assert counter.flops_by_dtype == {torch.bfloat16: 2 * FIRST + 3 * SECOND, torch.float32: FIRST + SECOND}
+
+
 def test_nested_tensors_count_the_rows_that_they_hold():
     layer = nn.Linear(8, 4)
     rows = torch.nested.nested_tensor([torch.randn(3, 8), torch.randn(2, 8)], layout=torch.jagged)

@@ -47,6 +47,9 @@ class StepCounter(TorchDispatchMode):
 
     Args:
         module: The module whose parameters are told apart.
+
+    Attributes:
+        flops_by_dtype: By the dtype of the factors, without the optimizer's work.
     """
 
     supports_higher_order_operators = True
@@ -56,6 +59,7 @@ class StepCounter(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         # By phase, and in the forward by the module.
         self._flops: Counter[tuple[Phase, str]] = Counter()
+        self.flops_by_dtype: Counter[torch.dtype] = Counter()
         self._masked: Counter[tuple[Phase, str]] = Counter()
         self._uncounted: Counter[str] = Counter()
         self._went_into: dict[str, set[str]] = defaultdict(set)
@@ -149,6 +153,8 @@ class StepCounter(TorchDispatchMode):
         elif not masked and "attention" in operator.name():
             self._notes.add(_ALL_PAIRS)
         self._flops[where] += flops
+        if phase != "optimizer":
+            self.flops_by_dtype[tensors[0].dtype] += flops
         self._masked[where] += masked
         self._compiled.saw(phase == "forward", tensors, out)
 

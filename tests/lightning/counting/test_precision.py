@@ -17,7 +17,7 @@ from pytorch_lightning.strategies import FSDPStrategy
 from torch import nn
 from torch.distributed.fsdp import MixedPrecision as FSDPMixedPrecision
 
-from flopwatch.lightning.counting.precision import AutocastProbe, Precision, precision_of
+from flopwatch.lightning.counting.precision import Precision, precision_of, precision_seen
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -184,70 +184,48 @@ def test_bitsandbytes_plugin(mode, expected):
     assert dtype_of(trainer(plugin), weights()) == expected
 
 
-FP32, BF16 = torch.float32, torch.bfloat16
-PLAIN, MIXED = Precision("fp32"), Precision("bf16", by_autocast=True)
+FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
+PLAIN, MIXED = Precision("fp32"), Precision("bf16", "of the Trainer")
 
 
 @pytest.mark.parametrize(
-    ("assumed", "autocasts", "expected"),
+    ("assumed", "flops", "expected"),
     [
-        # Each entry is a layer's autocast in the first batch, None for none.
-        (PLAIN, [None, None], "fp32"),
-        (PLAIN, [BF16, BF16], "bf16"),
-        (PLAIN, [BF16, None], None),
-        (MIXED, [BF16, BF16], "bf16"),
-        # A router or a head in full precision does not change what most of the work runs in.
-        (MIXED, [BF16, None], "bf16"),
-        (MIXED, [None, None], None),
-        (MIXED, [torch.float16, torch.float16], "fp16"),
-        (Precision("fp8", by_layers=True), [BF16, BF16], "fp8"),
+        (PLAIN, {FP32: 100}, "fp32"),
+        (PLAIN, {BF16: 100}, "bf16"),
+        # What is faster than assumed is a part of the work only: held against either peak, MFU would be wrong.
+        (PLAIN, {BF16: 50, FP32: 50}, None),
+        (PLAIN, {BF16: 6, FP32: 94}, None),
+        # A router, or a loss.
+        (PLAIN, {BF16: 4, FP32: 96}, "fp32"),
+        (PLAIN, {BF16: 96, FP32: 4}, "bf16"),
+        # A head in full precision does not change what most of the work runs in.
+        (MIXED, {BF16: 50, FP32: 50}, "bf16"),
+        (MIXED, {FP32: 100}, "fp32"),
+        (MIXED, {FP16: 100}, "fp16"),
+        (Precision(None, "the weights have more than one dtype"), {BF16: 100}, "bf16"),
+        (PLAIN, {torch.complex64: 100}, "fp32"),
+        (PLAIN, {torch.float8_e4m3fn: 70, torch.float8_e5m2: 30}, "fp8"),
+        (PLAIN, {torch.int8: 100}, None),
+        (Precision("fp8", by_layers=True), {BF16: 100}, "fp8"),
+        (PLAIN, {}, "fp32"),
     ],
 )
-def test_autocast_in_training_step_is_seen(assumed, autocasts, expected):
-    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-    probe = AutocastProbe(module, "cpu")
-    probe.attach()
-    for part, dtype in zip(module, autocasts, strict=True):
-        with torch.autocast("cpu", dtype or BF16, enabled=dtype is not None):
-            part(torch.ones(4))
-    probe.detach()
-    module(torch.ones(4))
-    assert probe.corrected(assumed).dtype == expected
-    assert not any(each._forward_pre_hooks for each in module)
+def test_products_of_a_watched_batch_decide(assumed, flops, expected):
+    assert precision_seen(assumed, flops, weights(), on_cuda=False).dtype == expected
 
 
-class Layer(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(4, 4)
-
-    def forward(self, inputs):
-        return self.linear(inputs).relu()
+def test_shares_of_several_precisions_are_told():
+    seen = precision_seen(PLAIN, {BF16: 3, FP32: 1}, weights(), on_cuda=False)
+    assert "more than one precision (75% bfloat16, 25% float32)" in seen.note
+    assert "FlopWatch(dtype=...)" in seen.note
 
 
-@pytest.mark.parametrize("in_place", [True, False])
-def test_compiled_modules_are_looked_at_from_outside_and_compiled_once(in_place):
-    compiled = []
-
-    def backend(graph, inputs):
-        compiled.append(graph)
-        return graph
-
-    layer = Layer()
-    if in_place:
-        layer.compile(backend=backend)
-    module = nn.Sequential(layer if in_place else torch.compile(layer, backend=backend))
-    probe = AutocastProbe(module, "cpu")
-    for batch in range(3):
-        if batch == 0:
-            probe.attach()
-            probe.attach()  # as after a batch that was skipped at its start
-        with torch.autocast("cpu", BF16):
-            module(torch.ones(2, 4))
-        probe.detach()
-    assert probe.corrected(PLAIN).dtype == "bf16"
-    assert len(compiled) == 1
-    assert not any(each._forward_pre_hooks for each in module.modules())
+def test_single_precision_on_cuda_follows_torchs_switches(monkeypatch):
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    assert precision_seen(MIXED, {FP32: 100}, weights(), on_cuda=True).dtype == "tf32"
+    assumed = Precision("tf32", "convolutions follow torch.backends.cudnn.allow_tf32")
+    assert precision_seen(assumed, {FP32: 100}, weights(), on_cuda=True) is assumed
 
 
 def test_fsdp_that_keeps_fp32_weights_multiplies_under_its_autocast():

@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import pytest
 import torch
 from torch import nn
 
@@ -16,28 +15,23 @@ def run_device(layer, precision="32-true", **options):
     return RunDevice(Options(peak_flops_per_second=1e12, **options), trainer, layer)
 
 
-def run(one, layer, autocast):
-    one.look()
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        layer(torch.ones(2, 3))
-    return one.settle()
+BF16, FP32 = torch.bfloat16, torch.float32
 
 
 def test_it_is_of_the_precision_that_the_weights_have():
     one = run_device(nn.Linear(3, 3))
     assert (one.device.dtype, one.device.count, one.device.peak_flops_per_second) == ("fp32", 2, 1e12)
-    assert not run(one, layer := nn.Linear(3, 3), autocast=False)
-    assert layer._forward_pre_hooks == {}
+    assert not one.is_settled
+    assert not one.settle({FP32: 100})
+    assert one.is_settled
 
 
-def test_layers_that_ran_under_an_autocast_are_held_against_its_precision(caplog):
-    layer = nn.Linear(3, 3)
-    one = run_device(layer)
+def test_products_that_ran_in_another_precision_are_held_against_its_peak(caplog):
+    one = run_device(nn.Linear(3, 3))
     with caplog.at_level("INFO", logger="flopwatch"):
-        assert run(one, layer, autocast=True)
+        assert one.settle({BF16: 100})
     assert one.device.dtype == "bf16"
-    assert "the layers run in bf16: peak " in caplog.text
-    assert not one.settle(), "once is enough"
+    assert "matrices are multiplied in bf16: peak " in caplog.text
 
 
 def test_tensor_cores_are_nvidias(monkeypatch):
@@ -51,18 +45,6 @@ def test_tensor_cores_are_nvidias(monkeypatch):
 
 
 def test_what_the_user_says_is_not_corrected():
-    layer = nn.Linear(3, 3)
-    one = run_device(layer, dtype="fp8")
-    assert not run(one, layer, autocast=True)
+    one = run_device(nn.Linear(3, 3), dtype="fp8")
+    assert not one.settle({BF16: 100})
     assert one.device.dtype == "fp8"
-
-
-@pytest.mark.parametrize("end", ["settle", "look_away"])
-def test_nothing_is_left_on_the_layers(end):
-    layer = nn.Linear(3, 3)
-    one = run_device(layer)
-    one.look()
-    assert layer._forward_pre_hooks or layer._forward_hooks
-    getattr(one, end)()
-    assert not layer._forward_pre_hooks
-    assert not layer._forward_hooks

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from flopwatch.errors import in_words
@@ -92,6 +94,10 @@ class GuardedCounting:
         except Exception as error:
             self._withhold(error)
         return self._apart.run("reading a batch", self._counting.contents, batch) or UNKNOWN
+
+    def products(self) -> Mapping[torch.dtype, int]:
+        """As `Counting.products`."""
+        return {} if self._counting is None else self._counting.products()
 
     def was_watched(self) -> bool:
         """Whether the batch that was counted last was watched."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from flopwatch.errors import ConfigError, FlopwatchError, MeasurementError
@@ -161,6 +162,10 @@ class Counting:
     def release(self) -> None:
         """Stop watching, whatever happens."""
         self._watcher.stop()
+
+    def products(self) -> Mapping[torch.dtype, int]:
+        """FLOPs of the batch that has just run by the dtype of the factors; empty where it was not watched."""
+        return self._watcher.products()
 
     def count(self, batch: Any) -> Counts:
         """Work of a batch that was run; where its lengths are late, nothing yet (see `settle`)."""

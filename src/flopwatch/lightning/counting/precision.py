@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -14,17 +13,18 @@ import torch
 from torch import nn
 
 from flopwatch.hardware.chips import Dtype
-from flopwatch.lightning.patch import Patch
 
 _MIXED: Mapping[str, Dtype] = MappingProxyType({"16-mixed": "fp16", "bf16-mixed": "bf16"})
 _NAMES: Mapping[torch.dtype, Dtype] = MappingProxyType(
     {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float64: "fp64", torch.float32: "fp32"}
 )
-_MULTIPLIERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_logger = logging.getLogger("flopwatch")
-_MOST_OF_THE_WEIGHTS, _FEW_OF_THE_WEIGHTS = 0.5, 0.05
+# Weights may be stored in these; that they are multiplied in them only a product shows.
+_FACTORS: Mapping[torch.dtype, Dtype] = MappingProxyType(
+    {torch.complex64: "fp32", torch.complex128: "fp64", torch.float8_e4m3fn: "fp8", torch.float8_e5m2: "fp8"}
+)
+_EVER_FASTER = (("fp64",), ("fp32",), ("tf32",), ("bf16", "fp16"), ("int8", "fp8"), ("fp4",))
+_MOST_OF_THE_WEIGHTS, _FEW = 0.5, 0.05
 _NEARLY_ALL_WEIGHTS = 0.95
-_MOST_LAYERS = 8
 _SAY = "pass FlopWatch(dtype=...)"
 
 
@@ -32,14 +32,12 @@ _SAY = "pass FlopWatch(dtype=...)"
 class Precision:
     """A precision, or `None` with the reason; `note` says where it is from or what to mind.
 
-    `by_layers` says that the layers themselves decide, whatever autocast is around them; `by_autocast` that it is the
-    Trainer's autocast.
+    `by_layers` says that the layers themselves decide, whatever dtype the factors are handed to them in.
     """
 
     dtype: Dtype | None
     note: str = ""
     by_layers: bool = False
-    by_autocast: bool = False
 
 
 def precision_of(trainer: Any, module: nn.Module) -> Precision:
@@ -57,7 +55,7 @@ def precision_of(trainer: Any, module: nn.Module) -> Precision:
     # Before 2.6 Lightning's FSDP kept weights in FP32 under "bf16-mixed" and multiplied them under an autocast.
     mixed = str(getattr(plugin, "precision", ""))
     if mixed.endswith("-mixed") and compute in (None, torch.float32):
-        return Precision(_MIXED.get(mixed), by_autocast=True)
+        return Precision(_MIXED.get(mixed))
     if compute is not None:
         return _of_dtype(compute, on_cuda, module)
     return _of_weights(module, on_cuda)
@@ -144,7 +142,7 @@ def _of_weights(module: nn.Module, on_cuda: bool) -> Precision:
             sizes[each.dtype] += each.numel()
     dtype, size = next(iter(sizes.most_common(1)), (torch.float32, 0))
     if size < _NEARLY_ALL_WEIGHTS * sizes.total() or not size:
-        found = ", ".join(str(each).removeprefix("torch.") for each in sizes) or "no matrices"
+        found = ", ".join(map(_short, sizes)) or "no matrices"
         return Precision(None, f"the weights have more than one dtype ({found}); {_SAY}")
     return _of_dtype(dtype, on_cuda, module)
 
@@ -163,7 +161,7 @@ def _of_float32(module: nn.Module) -> Precision:
     matmul = _float32_matmul()
     convolution = _float32_convolution()
     share = _share_of_convolutions(module)
-    if matmul == convolution or share <= _FEW_OF_THE_WEIGHTS:
+    if matmul == convolution or share <= _FEW:
         return Precision(matmul)
     if share >= _MOST_OF_THE_WEIGHTS:
         return Precision(convolution, "convolutions follow torch.backends.cudnn.allow_tf32")
@@ -198,76 +196,37 @@ def _float32_convolution() -> Dtype | None:
         return None
 
 
-class AutocastProbe:
-    """Sees during one batch whether layers run under an autocast of the user's own, as `training_step` may open one.
+def precision_seen(
+    assumed: Precision, flops: Mapping[torch.dtype, int], module: nn.Module, *, on_cuda: bool
+) -> Precision:
+    """The precision that was assumed, or the one in which a watched batch multiplied matrices.
+
+    An autocast in `training_step` shows there, and a cast of a weight. A small part in another precision changes
+    nothing, nor does a part in a slower one: the peak stays that of what most of the work was to run in.
 
     Args:
+        assumed: What Trainer and weights say.
+        flops: Of a batch, by the dtype of the factors.
         module: The LightningModule.
-        device_type: Of the run's device.
+        on_cuda: Whether it trains on CUDA.
     """
-
-    def __init__(self, module: nn.Module, device_type: str) -> None:
-        self._device_type = device_type
-        self._layers = list(_first_layers(module))
-        self._undo: list[Callable[[], None]] = []
-        self._seen: set[torch.dtype | None] = set()
-
-    def attach(self) -> None:
-        """Start looking; a batch that was begun and never run may have left something behind."""
-        self.detach()
-        for each in self._layers:
-            if getattr(each, "_compiled_call_impl", None) is None:
-                self._undo.append(each.register_forward_pre_hook(self._look).remove)
-            else:
-                self._undo.append(Patch(each, "_compiled_call_impl", self._looking_first).remove)
-
-    def detach(self) -> None:
-        """Stop inspecting layers."""
-        for undo in self._undo:
-            undo()
-        self._undo = []
-
-    def _looking_first(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """A compiled module's call; a hook on it would be compiled, too."""
-
-        def looked_at(*arguments: Any, **named: Any) -> Any:
-            self._look()
-            return call(*arguments, **named)
-
-        return looked_at
-
-    def corrected(self, assumed: Precision) -> Precision:
-        """The precision that was assumed, or the one that the layers really ran in."""
-        seen = {_NAMES.get(dtype) for dtype in self._seen if dtype is not None}
-        without = None in self._seen
-        if not self._seen or assumed.by_layers or assumed.dtype in seen or (not seen and not assumed.by_autocast):
-            return assumed
-        if not seen:
-            return Precision(None, f"the layers run with the Trainer's autocast switched off; {_SAY}")
-        if without or len(seen) > 1:
-            return Precision(None, f"some layers run under an autocast in training_step, others do not; {_SAY}")
-        return Precision(seen.pop(), "an autocast in training_step")
-
-    def _look(self, *_: Any) -> None:
-        try:
-            enabled = torch.is_autocast_enabled(self._device_type)
-            self._seen.add(torch.get_autocast_dtype(self._device_type) if enabled else None)
-        except Exception:  # this runs inside the user's forward pass
-            _logger.debug("cannot inspect the autocast of %s", self._device_type, exc_info=True)
+    seen = {dtype: count for dtype, count in flops.items() if count >= _FEW * sum(flops.values())}
+    if assumed.by_layers or not seen:
+        return assumed
+    found = [Precision(_FACTORS[dtype]) if dtype in _FACTORS else _of_dtype(dtype, on_cuda, module) for dtype in seen]
+    names = {each.dtype for each in found}
+    if assumed.dtype in names and max(map(_speed, names)) == _speed(assumed.dtype):
+        return assumed
+    if len(names) == 1:
+        return replace(found[0], note=found[0].note or "as a watched batch multiplied matrices")
+    shares = ", ".join(f"{seen[each] / sum(seen.values()):.0%} {_short(each)}" for each in sorted(seen, key=str))
+    return Precision(None, f"a watched batch multiplied matrices in more than one precision ({shares}); {_SAY}")
 
 
-def _first_layers(module: nn.Module) -> Iterable[nn.Module]:
-    """A few layers that multiply matrices; of compiled modules these themselves, lest a hook within compile again."""
-    compiled = list(_outermost_compiled(module))
-    if compiled:
-        return compiled[:_MOST_LAYERS]
-    layers = [each for each in module.modules() if isinstance(each, _MULTIPLIERS)]
-    return layers[:: max(1, len(layers) // _MOST_LAYERS)][:_MOST_LAYERS]
+def _speed(dtype: Dtype | None) -> int:
+    """Return the rank of a precision among those that chips get ever faster in."""
+    return next((rank for rank, names in enumerate(_EVER_FASTER) if dtype in names), len(_EVER_FASTER))
 
 
-def _outermost_compiled(module: nn.Module) -> Iterable[nn.Module]:
-    if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
-        yield module
-        return
-    for child in module.children():
-        yield from _outermost_compiled(child)
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

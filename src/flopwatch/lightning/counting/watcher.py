@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import nn
 
 from flopwatch.errors import MeasurementError
@@ -92,6 +93,10 @@ class Watcher:
             self._seconds[self._wanted] += self._clock() - self._began
             self._counts[self._wanted] += 1
         self._wanted = False
+
+    def products(self) -> Mapping[torch.dtype, int]:
+        """Return FLOPs of the last batch by the dtype of the factors, or nothing if it was not watched."""
+        return {} if self._counter is None else self._counter.flops_by_dtype
 
     def take(self, attention: AttentionConvention) -> Look:
         """Return what the last batch ran, or `None` if it was not watched.

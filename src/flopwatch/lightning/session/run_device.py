@@ -1,14 +1,15 @@
-"""The device that a run is held against: its peak at the precision that the layers were seen to run in."""
+"""The device that a run is held against: its peak at the precision in which a batch was seen to multiply."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from flopwatch.hardware.chips import Dtype
-from flopwatch.lightning.counting.precision import AutocastProbe, Precision, precision_of
+from flopwatch.lightning.counting.precision import Precision, precision_of, precision_seen
 from flopwatch.lightning.devices import device_of
 from flopwatch.lightning.options import Options
 from flopwatch.run.records import Device
@@ -17,7 +18,7 @@ _logger = logging.getLogger("flopwatch")
 
 
 class RunDevice:
-    """Finds the device, and looks at the layers during the first batch.
+    """Finds the device, by what Trainer and weights say and then by what a watched batch ran.
 
     Args:
         options: What the user asked for.
@@ -26,11 +27,11 @@ class RunDevice:
     """
 
     def __init__(self, options: Options, trainer: Any, module: Any) -> None:
-        self._options, self._trainer = options, trainer
+        self._options, self._trainer, self._module = options, trainer, module
         self._precision = precision_of(trainer, module)
         if options.dtype is not None:
             self._precision = Precision(options.dtype, "precision given by the user", by_layers=True)
-        self._probe = AutocastProbe(module, trainer.strategy.root_device.type)
+        self._is_settled = False
         self.device = self._found()
 
     def _found(self) -> Device:
@@ -41,21 +42,23 @@ class RunDevice:
         is_nvidia = self._trainer.strategy.root_device.type == "cuda" and torch.version.hip is None
         return self._precision.dtype if is_nvidia else None
 
-    def look(self) -> None:
-        """Look at the layers from here on."""
-        self._probe.attach()
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was held against what a batch ran."""
+        return self._is_settled
 
-    def look_away(self) -> None:
-        """Look at them no more."""
-        self._probe.detach()
+    def settle(self, flops: Mapping[torch.dtype, int]) -> bool:
+        """Hold the run against another peak where a batch multiplied in another precision; whether that is so.
 
-    def settle(self) -> bool:
-        """Hold the run against another peak where its layers ran in another precision; whether that is so."""
-        self._probe.detach()
-        precision = self._probe.corrected(self._precision)
+        Args:
+            flops: Of a watched batch, by the dtype of the factors.
+        """
+        self._is_settled = True
+        on_cuda = self._trainer.strategy.root_device.type == "cuda"
+        precision = precision_seen(self._precision, flops, self._module, on_cuda=on_cuda)
         if precision == self._precision:
             return False
         self._precision = precision
         self.device = self._found()
-        _logger.info("the layers run in %s: peak %s", precision.dtype, self.device.peak_source)
+        _logger.info("matrices are multiplied in %s: peak %s", precision.dtype, self.device.peak_source)
         return True

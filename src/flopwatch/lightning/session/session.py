@@ -92,7 +92,6 @@ class Session:
         # Buffers are broadcast before each forward pass, so it waits for other ranks where there are some.
         ddp = type(trainer.strategy).__name__ == "DDPStrategy" and next(module.buffers(), None) is None
         self._marks_forward = ddp and ranks.world_size > 1
-        self._first_batch = True
         self._last_step = trainer.global_step
         self._axis = 0
         self._latest = NOTHING_DONE
@@ -156,8 +155,6 @@ class Session:
         """A training batch is about to run."""
         self._stopwatch.become("flopwatch")
         self._counting.plan(batch)
-        if self._first_batch:
-            self._apart.run("looking at the precision", self._run_device.look)
         self._stopwatch.become("callbacks")
 
     def batch_ended(self, batch: Any, outputs: Any, *, skipped: bool) -> None:
@@ -226,8 +223,7 @@ class Session:
 
     def _count(self, batch: Any) -> None:
         """Add a batch, and say how it is counted where that is new."""
-        if self._first_batch:
-            self._first_batch = False
+        if not self._run_device.is_settled:
             self._apart.run("looking at the precision", self._settle_device)
         self._ledger.meter.add(self._counting.count(batch))
         news = self._counting.news()
@@ -235,8 +231,9 @@ class Session:
             self._apart.run("describing how batches are counted", self._describe_work, news)
 
     def _settle_device(self) -> None:
-        """Hold the run against another peak where its layers were seen to run in another precision."""
-        if self._run_device.settle():
+        """Hold the run against another peak where a watched batch multiplied in another precision."""
+        products = self._counting.products()
+        if products and self._run_device.settle(products):
             self._ledger.device = self._run_device.device
             self._hardware.set_boost_clock(self._ledger.device.boost_clock_hz)
             if self._output is not None:
@@ -370,7 +367,7 @@ class Session:
     def _release(self) -> None:
         self.phase = Phase.ENDED
         bar = [] if self._output is None else [self._output.close_sinks]
-        undo = (self._tap.remove, self._insights.release, self._counting.release, self._run_device.look_away)
+        undo = (self._tap.remove, self._insights.release, self._counting.release)
         for each in (*undo, self._hardware.stop, *bar):
             self._apart.run("cleaning up", each)
 
