@@ -78,9 +78,9 @@ def split_number(text: str) -> tuple[Fraction, str]:
         raise QuantityError(f"expected a number with a unit, like '1.4T', got {len(text):,} characters")
     match = _NUMBER.fullmatch(text.strip())
     if match is None:
-        raise QuantityError(f"expected a number with a unit, like '1.4T', got {text!r}")
+        raise QuantityError(f"expected a number with a unit, like '1.4T', got {quoted(text)}")
     if len(match["number"]) > _LONGEST_NUMBER or abs(int(match["exponent"] or 0)) > _LONGEST_NUMBER:
-        raise QuantityError(f"expected a number of at most {_LONGEST_NUMBER} digits, got {text[:100]!r}")
+        raise QuantityError(f"expected a number of at most {_LONGEST_NUMBER} digits, got {quoted(text)}")
     return Fraction(re.sub("[_,]", "", match["number"])), (match["word"] or "").strip()
 
 
@@ -93,7 +93,7 @@ def parse_count(text: str, prefixes: dict[str, int] = COUNT_PREFIXES) -> int:
     number, prefix = split_number(text)
     if prefix.upper() not in prefixes:
         known = ", ".join(name for name in prefixes if name)
-        raise QuantityError(f"expected a number with one of the suffixes {known}, got {text!r}")
+        raise QuantityError(f"expected a number with one of the suffixes {known}, got {quoted(text)}")
     return positive_whole(number * prefixes[prefix.upper()], text)
 
 
@@ -104,7 +104,7 @@ def positive_whole(number: Fraction, text: str) -> int:
         QuantityError: If it is zero, negative or not whole.
     """
     if number <= 0 or number.denominator != 1:
-        raise QuantityError(f"expected a positive whole amount, got {text!r}")
+        raise QuantityError(f"expected a positive whole amount, got {quoted(text)}")
     return int(number)
 
 

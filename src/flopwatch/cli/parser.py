@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from flopwatch.units import quoted
+
 _INVALID = re.compile(r"(?P<where>argument [^:]+: )?invalid choice: '?(?P<word>[^']*?)'? \(choose from (?P<all>.*)\)")
 _PLURAL = {"+": "{} ...", "*": "[{} ...]", "?": "[{}]", argparse.PARSER: "{} ..."}
 
@@ -42,17 +44,17 @@ class Parser(argparse.ArgumentParser):
             choices = re.findall(r"[^', ]+", invalid["all"])
             close = nearest(invalid["word"], choices) or f"; expected one of {', '.join(choices)}"
             where = (invalid["where"] or "").removeprefix("argument ").replace("COMMAND: ", "there is no command ")
-            message = f"{where}{invalid['word']!r}{close}"
+            message = f"{where}{quoted(invalid['word'])}{close}"
         self.exit(2, f"{self.prog}: {message}\n")
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Exit because of arguments that the command does not have."""
         first = next((each for each in unknown if each.startswith("-")), None)
         if first is None:
-            self.error(f"unexpected argument {unknown[0]!r}; `{self.prog} --help` shows what it takes")
+            self.error(f"unexpected argument {quoted(unknown[0])}; `{self.prog} --help` shows what it takes")
         options = [each for action in self._actions for each in action.option_strings if each.startswith("--")]
         meant = nearest(first.partition("=")[0], options) or f"; `{self.prog} --help` lists the options"
-        self.error(f"there is no option {first!r}{meant}")
+        self.error(f"there is no option {quoted(first)}{meant}")
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -73,7 +75,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     known = list(choices)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     close = close or [each for each in known if len(word.lstrip("-")) > 1 and each.startswith(word)][:1]
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {quoted(close[0])}?" if close else ""
 
 
 def examples(*lines: tuple[str, str]) -> str:

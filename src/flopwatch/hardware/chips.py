@@ -136,7 +136,7 @@ def read_chips(text: str, where: str) -> list[Chip]:
     known = (*_TEXT_COLUMNS, *_NUMBER_COLUMNS)
     unknown = [str(each) for each in reader.fieldnames or () if each not in known]
     if unknown or "names" not in (reader.fieldnames or ()):
-        got = f"the unknown column {unknown[0]!r}" if unknown else "no column 'names'"
+        got = f"the unknown column {units.quoted(unknown[0])}" if unknown else "no column 'names'"
         raise ArgumentError(f"{where}: expected the columns {', '.join(known)}; got {got}")
     try:
         return [_chip(row, f"{where}, line {reader.line_num}") for row in reader]
@@ -156,7 +156,7 @@ def _chip(row: Mapping[str | None, str | None], where: str) -> Chip:
         raise ArgumentError(f"{where}: expected a name and the peak of at least one of {', '.join(DTYPES)}")
     if confidence not in get_args(Confidence):
         raise ArgumentError(
-            f"{where}: expected a confidence out of {', '.join(get_args(Confidence))}, got {confidence!r}"
+            f"{where}: expected a confidence out of {', '.join(get_args(Confidence))}, got {units.quoted(confidence)}"
         )
     return Chip(
         names=names,
@@ -179,7 +179,9 @@ def _number(text: str, where: str) -> float:
     except ValueError:
         number = 0.0
     if not units.is_positive(number):
-        raise ArgumentError(f"{where}: expected a number above zero in base units, such as 989.4e12, got {text!r}")
+        raise ArgumentError(
+            f"{where}: expected a number above zero in base units, such as 989.4e12, got {units.quoted(text)}"
+        )
     return number
 
 
@@ -195,7 +197,9 @@ def _rates(text: str, where: str) -> dict[Dtype, int]:
     for part in text.split():
         dtype, _, rate = part.partition(":")
         if dtype not in DTYPES or not rate.isdecimal() or len(rate) > _LONGEST_RATE or not int(rate):
-            raise ArgumentError(f"{where}: expected FLOPs per clock and SM such as 'bf16:4096 fp8:8192', got {part!r}")
+            raise ArgumentError(
+                f"{where}: expected FLOPs per clock and SM such as 'bf16:4096 fp8:8192', got {units.quoted(part)}"
+            )
         rates[dtype] = int(rate)
     return rates
 
@@ -225,7 +229,7 @@ def find_chip(name: str, more: Sequence[Chip] = ()) -> Chip:
     chip = _built_in().get(normalized(name))
     if chip is not None and not _is_ambiguous(name, chip):
         return chip
-    raise UnknownDeviceError(f"no peak known for a device named {name!r}{_why(name)}{_nearest(name, more)}")
+    raise UnknownDeviceError(f"no peak known for a device named {units.quoted(name)}{_why(name)}{_nearest(name, more)}")
 
 
 def identify(name: str, sm_count: int | None, more: Sequence[Chip] = ()) -> tuple[Chip, int | None]:

@@ -16,7 +16,7 @@ from flopwatch.lightning.profile import ProfileOptions
 from flopwatch.model.architecture import AttentionConvention
 from flopwatch.model.families import architecture_of
 from flopwatch.run.budget import Budget, parse_budget
-from flopwatch.units import is_positive
+from flopwatch.units import is_positive, quoted
 
 OnBudget = Literal["warn", "stop"] | Callable[[Any, str], None]
 # What is expected of each number.
@@ -77,13 +77,13 @@ class Options:
             if getattr(self, name) is not None or name in _NEEDED:
                 _check_above_zero(name, getattr(self, name), expected, whole=name in _WHOLE)
         if self.alert_below_mfu is not None and self.alert_below_mfu > 1:
-            raise ArgumentError(f"expected an MFU from 0 to 1 for alert_below_mfu, got {self.alert_below_mfu!r}")
+            raise ArgumentError(f"expected an MFU from 0 to 1 for alert_below_mfu, got {quoted(self.alert_below_mfu)}")
         for name in _FUNCTIONS:
             if getattr(self, name) is not None and not callable(getattr(self, name)):
-                raise ArgumentError(f"expected a function for {name}, got {getattr(self, name)!r}")
+                raise ArgumentError(f"expected a function for {name}, got {quoted(getattr(self, name))}")
         for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool):
-                raise ArgumentError(f"expected True or False for {name}, got {getattr(self, name)!r}")
+                raise ArgumentError(f"expected True or False for {name}, got {quoted(getattr(self, name))}")
         self._check_budgets()
         if self.config is not None:
             architecture_of(self.config)
@@ -91,24 +91,24 @@ class Options:
 
     def _check_choices(self) -> None:
         if self.attention not in ("causal", "full"):
-            raise ArgumentError(f"expected attention='causal' or 'full', got {self.attention!r}")
+            raise ArgumentError(f"expected attention='causal' or 'full', got {quoted(self.attention)}")
         if self.peak_flops_per_second not in (None, "measured"):
             expected = "a number of FLOP/s above zero or 'measured'"
             _check_above_zero("peak_flops_per_second", self.peak_flops_per_second, expected)
         if self.dtype is not None and self.dtype not in DTYPES:
-            raise ArgumentError(f"expected one of {', '.join(DTYPES)} for dtype, got {self.dtype!r}")
+            raise ArgumentError(f"expected one of {', '.join(DTYPES)} for dtype, got {quoted(self.dtype)}")
         if not isinstance(self.prefix, str):
-            raise ArgumentError(f"expected a word for prefix, got {self.prefix!r}")
+            raise ArgumentError(f"expected a word for prefix, got {quoted(self.prefix)}")
         for name in ("loss", "val_loss"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
-                raise ArgumentError(f"expected the name of a logged metric for {name}, got {value!r}")
+                raise ArgumentError(f"expected the name of a logged metric for {name}, got {quoted(value)}")
 
     def _check_budgets(self) -> None:
         if self.on_budget not in ("warn", "stop") and not callable(self.on_budget):
-            raise ArgumentError(f"expected 'warn', 'stop' or a function for on_budget, got {self.on_budget!r}")
+            raise ArgumentError(f"expected 'warn', 'stop' or a function for on_budget, got {quoted(self.on_budget)}")
         if self.on_budget != "warn" and not self.budgets:
-            raise ArgumentError(f"on_budget={self.on_budget!r} needs a budget: pass budget=")
+            raise ArgumentError(f"on_budget={quoted(self.on_budget)} needs a budget: pass budget=")
         if self.usd_per_device_hour is None and any(each.unit == "usd" for each in self.budgets):
             raise ArgumentError("a cost budget needs a device's price: pass usd_per_device_hour=")
 
@@ -124,7 +124,7 @@ def budgets_of(budget: str | Sequence[str] | None) -> tuple[Budget, ...]:
         return ()
     texts = [budget] if isinstance(budget, str) else budget
     if not isinstance(texts, (list, tuple)) or not all(isinstance(each, str) for each in texts):
-        raise ArgumentError(f"expected a budget like '1.4T tokens' or a list of them, got {budget!r}")
+        raise ArgumentError(f"expected a budget like '1.4T tokens' or a list of them, got {quoted(budget)}")
     return tuple(parse_budget(text) for text in texts)
 
 
@@ -141,20 +141,24 @@ def profile_of(profile: object, every: object = None, ranks: Sequence[int] = (0,
         QuantityError: If `every` cannot be read.
     """
     if not isinstance(profile, bool):
-        raise ArgumentError(f"expected True or False for profile, got {profile!r}")
+        raise ArgumentError(f"expected True or False for profile, got {quoted(profile)}")
     if isinstance(ranks, (str, bytes)) or not isinstance(ranks, Sequence) or not all(map(_is_rank, ranks)):
-        raise ArgumentError(f"expected a list of ranks like [0, 8] for profile_ranks, got {ranks!r}")
+        raise ArgumentError(f"expected a list of ranks like [0, 8] for profile_ranks, got {quoted(ranks)}")
     if every is not None and not isinstance(every, str):
-        raise ArgumentError(f"expected an interval like '1 hour' or '1000 steps' for profile_every, got {every!r}")
+        raise ArgumentError(
+            f"expected an interval like '1 hour' or '1000 steps' for profile_every, got {quoted(every)}"
+        )
     if not profile:
         if every is not None:
-            raise ArgumentError(f"profile_every={every!r} needs profile=True")
+            raise ArgumentError(f"profile_every={quoted(every)} needs profile=True")
         return None
     if every is None:
         return ProfileOptions(tuple(ranks))
     interval = parse_budget(every)
     if interval.unit not in ("steps", "seconds"):
-        raise ArgumentError(f"expected an interval like '1 hour' or '1000 steps' for profile_every, got {every!r}")
+        raise ArgumentError(
+            f"expected an interval like '1 hour' or '1000 steps' for profile_every, got {quoted(every)}"
+        )
     if interval.unit == "steps":
         return ProfileOptions(tuple(ranks), every_steps=int(interval.amount))
     return ProfileOptions(tuple(ranks), every_seconds=float(interval.amount))
@@ -173,11 +177,11 @@ def folder_of(dirpath: object) -> Path | None:
     if dirpath is None:
         return None
     if not isinstance(dirpath, (str, Path)) or "://" in str(dirpath):
-        raise ArgumentError(f"expected a local folder for dirpath, got {dirpath!r}")
+        raise ArgumentError(f"expected a local folder for dirpath, got {quoted(dirpath)}")
     return Path(dirpath)
 
 
 def _check_above_zero(name: str, value: Any, expected: str, *, whole: bool = False) -> None:
     kinds = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not is_positive(value):
-        raise ArgumentError(f"expected {expected} for {name}, got {value!r}")
+        raise ArgumentError(f"expected {expected} for {name}, got {quoted(value)}")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flopwatch.errors import ArgumentError, FlopwatchError
+from flopwatch.units import quoted
 
 if TYPE_CHECKING:
     from flopwatch.lightning.callback import FlopWatch
@@ -51,12 +52,14 @@ def parse_options(text: str) -> dict[str, Any]:
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or name not in _OPTIONS:
             known = ", ".join(_OPTIONS)
-            raise ArgumentError(f"expected 1 or options such as 'budget=1.4T tokens', out of {known}; got {part!r}")
+            raise ArgumentError(
+                f"expected 1 or options such as 'budget=1.4T tokens', out of {known}; got {quoted(part)}"
+            )
         read, expected = _OPTIONS[name]
         try:
             given = read(value)
         except ValueError:
-            raise ArgumentError(f"expected {expected} for {name}, got {value!r}") from None
+            raise ArgumentError(f"expected {expected} for {name}, got {quoted(value)}") from None
         if name == "budget":
             options.setdefault(name, []).append(given)
         elif name in options:

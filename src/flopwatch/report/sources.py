@@ -11,6 +11,7 @@ from flopwatch.errors import ArgumentError, RunFileError, WandbError
 from flopwatch.run.reading_bar import no_bar
 from flopwatch.run.records import Status
 from flopwatch.run.run_file import Run, Tell, read_run
+from flopwatch.units import quoted
 from flopwatch.wandb.live import SUMMARY
 from flopwatch.wandb.log import LogReader
 from flopwatch.wandb.online import RunPath, connect, guarded, parse_run
@@ -162,7 +163,7 @@ def _downloaded(files: list[Any]) -> Run:
         root = Path(folder).resolve()
         for each in files:
             if "\0" in each.name or not (root / each.name).resolve().is_relative_to(root):
-                raise WandbError(f"a file on W&B has a name that points outside its folder: {each.name[:100]!r}")
+                raise WandbError(f"a file on W&B has a name that points outside its folder: {quoted(each.name)}")
             with guarded():
                 each.download(root=folder, replace=True).close()
         newest = max(files, key=lambda each: (each.updated_at or "", each.name))

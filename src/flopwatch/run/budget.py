@@ -11,6 +11,7 @@ from typing import Literal
 from flopwatch import units
 from flopwatch.errors import QuantityError
 from flopwatch.run.projection import TimeLeft
+from flopwatch.units import quoted
 
 BudgetUnit = Literal[
     "flops",
@@ -98,15 +99,15 @@ def parse_budget(text: str) -> Budget:
     try:
         number, word = units.split_number(plain.removeprefix("$"))
     except QuantityError:
-        raise QuantityError(f"expected a budget like {_EXAMPLES}, got {text[:100]!r}") from None
+        raise QuantityError(f"expected a budget like {_EXAMPLES}, got {quoted(text)}") from None
     if number <= 0:
-        raise QuantityError(f"expected a positive budget like {_EXAMPLES}, got {text!r}")
+        raise QuantityError(f"expected a positive budget like {_EXAMPLES}, got {quoted(text)}")
     readers = (_money,) if dollars or re.search("usd|dollar", word.lower()) else (_time, _energy, _flops, _counted)
     for read in readers:
         budget = read(number, word, text)
         if budget is not None:
             return budget
-    raise QuantityError(f"expected a budget like {_EXAMPLES}, got {text!r}")
+    raise QuantityError(f"expected a budget like {_EXAMPLES}, got {quoted(text)}")
 
 
 def _money(number: Fraction, word: str, text: str) -> Budget | None:

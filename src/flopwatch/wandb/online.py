@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from flopwatch.errors import ArgumentError, WandbError, in_one_line
+from flopwatch.units import quoted
 from flopwatch.wandb.live import SUMMARY
 
 _TIMEOUT_SECONDS = 10
@@ -61,7 +62,7 @@ def parse_project(text: str) -> Project:
     """
     entity, slash, name = "/".join(_parts(text)[:2] if _ADDRESS.match(text) else _parts(text)).partition("/")
     if not slash or not _NAME.fullmatch(entity) or not _NAME.fullmatch(name):
-        raise ArgumentError(f"expected ENTITY/PROJECT, as in the project's W&B URL, got {text!r}")
+        raise ArgumentError(f"expected ENTITY/PROJECT, as in the project's W&B URL, got {quoted(text)}")
     return Project(entity, name)
 
 
@@ -99,7 +100,7 @@ def connect() -> Any:
         raise WandbError("expected the package wandb; run `pip install wandb`") from None
     mode = os.environ.get("WANDB_MODE", "online")
     if mode not in ("online", "run", "shared", ""):
-        raise WandbError(f"WANDB_MODE is {mode!r}, but this command needs the server: unset it")
+        raise WandbError(f"WANDB_MODE is {quoted(mode)}, but this command needs the server: unset it")
     os.environ.setdefault("WANDB_SILENT", "true")
     with guarded():
         try:
@@ -221,7 +222,7 @@ def parse_run(text: str) -> RunPath:
         return RunPath(parse_project("/".join(parts)))
     except ArgumentError:
         raise ArgumentError(
-            f"expected ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all its runs, got {text!r}"
+            f"expected ENTITY/PROJECT/RUN_ID, or ENTITY/PROJECT for all its runs, got {quoted(text)}"
         ) from None
 
 

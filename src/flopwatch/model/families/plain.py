@@ -8,6 +8,7 @@ from flopwatch.model.components import Leaf, Norm
 from flopwatch.model.families import blocks
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.gpt import dropout
+from flopwatch.units import quoted
 
 
 def bloom(fields: Fields) -> Architecture:
@@ -59,7 +60,9 @@ def mpt(fields: Fields) -> Architecture:
         ("prefix_lm", (None, False)),
     ):
         if options.get(name) not in plain:
-            raise ConfigError(f"the mpt config sets attn_config.{name}={options[name]!r}, which is not counted here")
+            raise ConfigError(
+                f"the mpt config sets attn_config.{name}={quoted(options[name])}, which is not counted here"
+            )
     ratio = fields.size("expansion_ratio", 4)
     if ratio != 4:
         raise fields.unusable("expansion_ratio", "4, the only one that Hugging Face's class knows,")
