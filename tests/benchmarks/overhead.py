@@ -1,12 +1,16 @@
 """Thread CPU time per training step that a callback adds, against an empty callback, and whether it grows.
 
-    python tests/benchmarks/overhead.py [--steps 1000] [--rounds 15]
+    python tests/benchmarks/overhead.py [--steps 5000] [--rounds 15]
+    pip install traceml-ai; python tests/benchmarks/overhead.py --traceml [--steps 5000] [--rounds 5]
     python tests/benchmarks/overhead.py --long 200000
 
 Compared are FlopWatch (with its default window of ten seconds and with one every 50 steps, all keys, a logger that
 keeps nothing), Lightning's ThroughputMonitor and DeviceStatsMonitor every 50 steps, an empty callback and none. Every
 round runs all of them, in another order; what a callback adds is the median over the rounds of its difference to the
 empty one of the same round, and the interval is the middle half of them. Machines are noisy: read no more into it.
+
+`--traceml` compares with TraceML, which replaces methods of torch for a whole process and runs under a command of its
+own: so every variant of every round has a process to itself.
 
 `--long` runs FlopWatch alone, a window every 50 steps, and prints memory and time per step of every tenth of the run.
 """
@@ -18,8 +22,11 @@ import gc
 import itertools
 import logging
 import random
+import re
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -85,6 +92,13 @@ VARIANTS = {
 }
 
 
+def traceml(folder):
+    from traceml_ai.integrations.lightning import TraceMLCallback, init
+
+    init()
+    return TraceMLCallback()
+
+
 def fit(make, steps, at_step=None):
     """Run a fit; returns the CPU seconds of its thread at each step."""
     with tempfile.TemporaryDirectory() as folder:
@@ -114,13 +128,23 @@ def microseconds_per_step(make, steps):
     return 1e6 * (seconds[-1] - seconds[0]) / (len(seconds) - 1)
 
 
-def compare(steps, rounds):
-    measured = {name: [] for name in VARIANTS}
-    order = list(VARIANTS)
+def in_a_process(name, steps):
+    """As `microseconds_per_step`, in a process that has nothing else to do."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["traceml", "run", "--logs-dir", folder] if name == "TraceML" else [sys.executable]
+        arguments = ["--args"] if name == "TraceML" else []
+        command += [__file__, *arguments, "--one", name, "--steps", str(steps)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(re.search(r"^us/step (\S+)$", done.stdout, re.M)[1])
+
+
+def compare(variants, steps, rounds, measure):
+    measured = {name: [] for name in variants}
+    order = list(variants)
     for _ in range(rounds):
         random.shuffle(order)
         for name in order:
-            measured[name].append(microseconds_per_step(VARIANTS[name], steps))
+            measured[name].append(measure(name, steps))
     print(f"torch {torch.__version__}, pytorch-lightning {pl.__version__}, {rounds} x {steps} steps")
     print(f"{'callback':22} {'us/step':>8} {'above empty':>12}  middle half")
     for name, values in measured.items():
@@ -129,6 +153,10 @@ def compare(steps, rounds):
         print(
             f"{name:22} {statistics.median(values):8.1f} {statistics.median(above):+12.1f}  {low:+.1f} to {high:+.1f}"
         )
+
+
+def here(name, steps):
+    return microseconds_per_step(traceml if name == "TraceML" else VARIANTS[name], steps)
 
 
 def run_long(steps):
@@ -154,8 +182,10 @@ def resident_mib():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--traceml", action="store_true", help="compare with TraceML, every variant in its own process")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--long", type=int, help="run FlopWatch alone for so many steps")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -163,10 +193,15 @@ def main():
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("flopwatch").addHandler(logging.NullHandler())
     torch.set_num_threads(1)
-    if arguments.long:
+    if arguments.one:
+        print("us/step", here(arguments.one, arguments.steps))
+    elif arguments.long:
         run_long(arguments.long)
+    elif arguments.traceml:
+        variants = ["empty callback", "FlopWatch, every 10 s", "ThroughputMonitor", "TraceML"]
+        compare(variants, arguments.steps, arguments.rounds, in_a_process)
     else:
-        compare(arguments.steps, arguments.rounds)
+        compare(VARIANTS, arguments.steps, arguments.rounds, here)
 
 
 if __name__ == "__main__":
