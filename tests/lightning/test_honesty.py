@@ -301,9 +301,13 @@ def test_a_fit_that_does_nothing_leaves_nothing_behind(tmp_path, changes):
     assert list(tmp_path.rglob("run.jsonl")) == []
 
 
-def test_a_fast_dev_run_writes_nothing(tmp_path):
-    trainer(tmp_path, FlopWatch(), fast_dev_run=True).fit(TinyGPT(), loader())
+def test_a_fast_dev_run_writes_nothing_and_says_so_once(tmp_path, caplog):
+    with caplog.at_level("INFO", logger="flopwatch"):
+        trainer(tmp_path, FlopWatch(), fast_dev_run=True).fit(TinyGPT(), loader())
     assert list(tmp_path.rglob("*.jsonl")) == []
+    assert [each.getMessage() for each in caplog.records if each.name == "flopwatch"] == [
+        "nothing is measured or written with fast_dev_run; for a short try, pass max_steps=20"
+    ]
 
 
 def test_a_lone_tensor_that_cannot_be_looked_at_has_no_known_tokens(tmp_path):

@@ -200,7 +200,10 @@ class FlopWatch(AfterFit, InferenceHooks, _Callback):
                 )
         elif self._inference is not None:
             show_messages()
-        self._idle = stage != "fit" or trainer.fast_dev_run or yields
+        self._idle = stage != "fit" or bool(trainer.fast_dev_run) or yields
+        if stage == "fit" and trainer.fast_dev_run and not yields:
+            show_messages()
+            _logger.info("nothing is measured or written with fast_dev_run; for a short try, pass max_steps=20")
         if self._idle:
             return
         show_messages()
