@@ -253,7 +253,8 @@ def watch_fits(result: dict[str, Any], counting: Any) -> None:
 
 def note_watched_batches() -> dict[int, int | str]:
     """By their numbers, the batches that flopwatch watches from now on, and what it took each to cost."""
-    from flopwatch.lightning.counting.watched import Watcher
+    from flopwatch.lightning.counting.counter import Seen
+    from flopwatch.lightning.counting.watcher import Watcher
 
     watched: dict[int, int | str] = {}
     take = Watcher.take
@@ -264,8 +265,8 @@ def note_watched_batches() -> dict[int, int | str]:
         except Exception as error:
             watched[self._batches - 1] = str(error)
             raise
-        if seen is not None:
-            watched[self._batches - 1] = seen[0].training_flops
+        if isinstance(seen, Seen):
+            watched[self._batches - 1] = seen.counted.training_flops
         return seen
 
     Watcher.take = take_and_note  # type: ignore[method-assign]
