@@ -32,7 +32,7 @@ def test_kernels_launches_operators_and_marks_are_kept(tmp_path):
     assert list(trace.operators.sequence) == [8, -1]
     assert trace.calls[trace.operators.call[0]] == Call(((2, 3), (3, 4)), ("c10::BFloat16",) * 2)
     assert trace.device_steps == [Step(3000, 9000, "ProfilerStep#7", 0)]
-    assert trace.host_steps == [Step(0, 10_000, "ProfilerStep#7")]
+    assert trace.host_steps == [Step(0, 10_000, "ProfilerStep#7", thread=0)]
     assert trace.device_names == {0: "A", 2: "B"}
     assert (trace.rank, trace.world_size) == (3, 8)
 

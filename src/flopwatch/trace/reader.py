@@ -106,12 +106,13 @@ class Collective:
 
 @dataclass(frozen=True)
 class Step:
-    """A step's mark: its times in nanoseconds, its name, and the device that it is on (-1: the host)."""
+    """A step's mark: its times in nanoseconds, its name, and the device or the thread that it is on, else -1."""
 
     start: int
     end: int
     name: str
     where: int = NONE
+    thread: int = NONE
 
 
 @dataclass
@@ -229,7 +230,7 @@ class _Reading:
 
     def _take_operator(self, event: Facts, arguments: Facts, start: int, end: int) -> None:
         if str(event.get("name")).startswith(_STEP):
-            self.trace.host_steps.append(Step(start, end, str(event["name"])))
+            self.trace.host_steps.append(Step(start, end, str(event["name"]), thread=self._thread(event)))
             return
         numbers = (_whole(arguments.get(name)) for name in ("Fwd thread id", "Sequence number"))
         mine = self._name(event), self._thread(event), _external(arguments)
