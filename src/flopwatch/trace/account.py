@@ -277,6 +277,8 @@ def _notes(trace: Trace, work: Work) -> list[str]:
         notes.append("the trace has no device events: this is the operators' own time on the CPU")
     if work.devices > 1:
         notes.append(f"the trace has events of {work.devices} devices: this is the busiest one")
+    if trace.steps_left_out:
+        notes.append(f"the trace is large: its last {trace.steps_left_out:,} steps are left out")
     if trace.left_out:
         notes.append(f"{trace.left_out:,} events have no usable time and are left out")
     return notes

@@ -79,7 +79,18 @@ def data_waits(trace: Trace, nesting: Nesting) -> tuple[list[tuple[int, int]], b
             elif is_loader[operators.name[index]]:
                 within[index] = 1
                 waits.append((operators.start[index], operators.end[index]))
-    return sorted(waits), within
+    return _merged(waits), within
+
+
+def _merged(stretches: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same time in order, in stretches that do not overlap."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(stretches):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def link(trace: Trace, nesting: Nesting) -> Links:

@@ -150,6 +150,8 @@ def _device_span(trace: Trace, where: int) -> tuple[tuple[int, int], int]:
     first, end = min(device.start[index] for index in own), max(device.end[index] for index in own)
     if marks:
         first, end = _outer(marks)
+    elif trace.steps_left_out:
+        end = min(end, _outer(trace.host_steps)[1])
     # A mark on the device begins with the step's first kernel: what the device waited for that belongs to the step.
     begun = min((each.start for each in trace.host_steps if each.name in names), default=first)
     before = max((device.end[index] for index in own if device.start[index] < first), default=begun)
