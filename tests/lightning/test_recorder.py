@@ -154,6 +154,14 @@ def test_a_profiler_that_takes_ours_over_is_left_alone_and_costs_our_trace_alone
     assert [each.step for each in segment.windows if each.profiled] == [14]
 
 
+@pytest.mark.slow
+def test_a_profiler_that_took_over_goes_on_when_ours_is_ended(tmp_path):
+    """In a process of its own: to end ours would end theirs, and the process."""
+    result = running.run(Path(__file__).parent / "scripts" / "stopped_over.py")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split()[-1] == "2", "theirs saw both products"
+
+
 def test_after_an_error_of_ours_nothing_is_recorded_any_more(tmp_path, monkeypatch, caplog):
     from flopwatch.lightning.session.session import Session
 

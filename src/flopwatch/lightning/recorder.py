@@ -66,20 +66,21 @@ class TorchRecorder:
             LostProfileError: If another profiler has taken over, which this would end.
         """
         if self._is_taken_over():
-            self._is_lost = True
-            _keep_for_good(self._profile)
             raise LostProfileError("another profiler took over")
         self._profile.step()
+
+    def stop(self) -> None:
+        """End, wherever it stands; a profiler that took over goes on."""
+        if not self._is_taken_over():
+            self._profile.stop()
 
     def _is_taken_over(self) -> bool:
         """Whether another profiler has begun; objects are looked at only if there may be one, since that takes long."""
         before, self._references = self._references, _references()
-        return self._references > before and _others(torch.autograd.profiler.profile)
-
-    def stop(self) -> None:
-        """End, wherever it stands; a profiler that took over goes on."""
-        if not self._is_lost:
-            self._profile.stop()
+        if self._references > before and not self._is_lost and _others(torch.autograd.profiler.profile):
+            self._is_lost = True
+            _keep_for_good(self._profile)
+        return self._is_lost
 
     def write(self, path: Path) -> None:
         """Write the trace, gzipped; on another thread.
