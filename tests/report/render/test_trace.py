@@ -115,4 +115,4 @@ def test_waiting_for_data_is_a_part_of_its_own(tmp_path):
     for page in (render_text(report), Page(render_html(report)).text):
         text = " ".join(page.split())
         assert "idle: waiting for data 0.060 60.0%" in text
-        assert "Data come late" in text
+        assert "Data loading is slow" in text

@@ -31,7 +31,7 @@ WORDS = {
     "idle_other": "idle otherwise",
 }
 _TITLES = {
-    "data_wait": "Data come late",
+    "data_wait": "Data loading is slow",
     "launch_bound": "Launch-bound",
     "gaps": "Gaps between kernels",
     "unfused_elementwise": "Elementwise work is not fused",
