@@ -19,7 +19,7 @@ FLOPWATCH = """
 from flopwatch.trace import read_trace
 report = read_trace(sys.argv[1]); parts, account = report.parts, report.first
 compute = sum(parts[part] for part in ("matmul", "attention", "convolution", "other_compute", "optimizer"))
-told = {"busy": account.busy_seconds, "idle": parts["idle_host"] + parts["idle_other"], "compute": compute}
+told = {"busy": account.busy_seconds, "idle": report.seconds - account.busy_seconds, "compute": compute}
 told |= {"communication": account.communication_seconds, "exposed": parts["communication_exposed"]}
 told |= {"copies": parts["copy_exposed"], "flops": account.matmul_flops}
 told["products"] = sum(row.seconds for row in account.rows if row.part == "matmul" and row.flops is not None)
@@ -33,6 +33,11 @@ notes = [each for each in events if each.get("cat") == "gpu_user_annotation"]
 marks = [each for each in notes if each["name"].startswith("ProfilerStep")]
 first = min(each["ts"] for each in marks or mine)
 last = max(each["ts"] + each["dur"] for each in marks or mine)
+hosts = [each for each in events if each.get("cat") in ("user_annotation", "cpu_op", "Operator", "operator")]
+names = {each["name"] for each in marks}
+hosts = [each for each in hosts if each["name"].startswith("ProfilerStep") and (not names or each["name"] in names)]
+begun = min((each["ts"] for each in hosts), default=first)
+first = min(first, max([begun, *(each["ts"] + each["dur"] for each in mine if each["ts"] < first)]))
 kinds = {"compute": [], "communication": [], "copies": []}
 for each in mine:
     talks = any(word in each["name"].lower() for word in ("nccl", "rccl", "all_reduce"))

@@ -37,6 +37,9 @@ def test_failures_are_one_line(path, tmp_path, assert_known_failure):
     assert_known_failure(["trace", str(tmp_path / "none.json")], "cannot read")
     assert_known_failure(["trace", str(path), str(path)], "twice")
     assert_known_failure(["trace", str(path), "-o", str(tmp_path / "no" / "where.txt")], "cannot write")
+    # At once, not after a minute of reading: the trace is not even looked at.
+    assert_known_failure(["trace", str(tmp_path / "none.json"), "-o", str(tmp_path)], "cannot write")
+    assert_known_failure(["trace", str(tmp_path / "none.json"), "-o", str(tmp_path / "no" / "t.txt")], "cannot write")
     broken = tmp_path / "broken.json"
     broken.write_bytes(path.read_bytes()[:40])
     assert_known_failure(["trace", str(broken)], "damaged or cut-off")

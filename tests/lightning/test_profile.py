@@ -216,6 +216,8 @@ def test_a_fit_writes_a_trace_that_can_be_read_and_leaves_its_steps_out_of_mfu(t
     assert (read.first.steps, read.first.device) == (3, "CPU")
     # Three steps of one batch: every product of TinyGPT, by the trace's own shapes; attention counts all pairs there.
     assert read.first.matmul_flops > 0
+    # Nothing of ours is in the steps that the trace shows: they are as long as those that were timed.
+    assert read.first.host_step_seconds == pytest.approx(found.step_seconds, rel=0.15)
     steady = [each for each in segment.windows if not each.first]
     flops, seconds = sum(each.counts.flops for each in steady), sum(each.seconds for each in steady)
     assert flops == 35 * FLOPS_PER_BATCH  # of 40 steps the first, and four of the profile

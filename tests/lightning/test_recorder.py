@@ -39,6 +39,22 @@ def test_three_steps_are_recorded_and_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["trace.json.gz"]
 
 
+def test_profiled_steps_look_for_other_profilers_only_where_there_may_be_one(monkeypatch):
+    """To look at all objects takes a tenth of a second, which a trace would show as the host's."""
+    looked = []
+    one = TorchRecorder()
+    one.start()
+    monkeypatch.setattr(recorder.gc, "get_objects", lambda: looked.append("looked") or [])
+    for _ in range(3):
+        work()
+        one.step()
+    assert looked == []
+    reference = torch.autograd.profiler.profile  # which is no profiler
+    one.step()
+    assert (looked, reference) == (["looked"], torch.autograd.profiler.profile)
+    one.stop()
+
+
 def test_nothing_recorded_is_not_written(tmp_path):
     with pytest.raises(LostProfileError):
         TorchRecorder().write(tmp_path / "trace.json.gz")
@@ -82,8 +98,8 @@ def test_a_profiler_that_only_waits_is_one():
 class Theirs(pl.Callback):
     """A user's profiler: scheduled over ours, or opened in the middle of ours."""
 
-    def __init__(self, schedule=None, ends=13):
-        self.schedule, self.ends, self.profile, self.events = schedule, ends, None, 0
+    def __init__(self, schedule=None, ends=13, make=torch.profiler.profile):
+        self.schedule, self.ends, self.make, self.profile, self.events = schedule, ends, make, None, 0
 
     def on_train_start(self, *_):
         if self.schedule is not None:
@@ -92,7 +108,7 @@ class Theirs(pl.Callback):
 
     def on_train_batch_start(self, trainer, *_):
         if self.schedule is None and trainer.global_step == 12:
-            self.profile = torch.profiler.profile()
+            self.profile = self.make()
             self.profile.start()
 
     def on_train_batch_end(self, trainer, *_):
@@ -125,16 +141,25 @@ def test_a_scheduled_profiler_of_the_user_works_on_and_ours_stays_away(tmp_path,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["newer", "older"])
 @pytest.mark.parametrize("ends", [13, 20])
-def test_a_profiler_that_takes_ours_over_is_left_alone_and_costs_our_trace_alone(tmp_path, ends):
+def test_a_profiler_that_takes_ours_over_is_left_alone_and_costs_our_trace_alone(tmp_path, ends, kind):
     """In a process of its own: to save what was taken over would end it."""
-    result = running.run(Path(__file__).parent / "scripts" / "profiled_over.py", tmp_path, ends)
+    result = running.run(Path(__file__).parent / "scripts" / "profiled_over.py", tmp_path, ends, kind)
     assert result.returncode == 0, result.stderr
     assert int(result.stdout.split()[-1]) > 1000, "their profiler saw its steps"
     assert "another profiler took over" in result.stderr
     (segment,) = read_run(tmp_path).segments
     assert (segment.end.status, segment.end.step, segment.profiles) == ("finished", 30, ())
     assert [each.step for each in segment.windows if each.profiled] == [14]
+
+
+@pytest.mark.slow
+def test_a_profiler_that_took_over_goes_on_when_ours_is_ended(tmp_path):
+    """In a process of its own: to end ours would end theirs, and the process."""
+    result = running.run(Path(__file__).parent / "scripts" / "stopped_over.py")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split()[-1] == "2", "theirs saw both products"
 
 
 def test_after_an_error_of_ours_nothing_is_recorded_any_more(tmp_path, monkeypatch, caplog):

@@ -140,6 +140,18 @@ def test_what_a_profile_shows_has_its_evidence_and_its_gain():
     assert finding_words(found).startswith("The device waits, worth up to 10.0 points of MFU")
 
 
+def test_gains_that_are_held_against_another_peak_or_pass_it_are_not_known():
+    def gains(kind, share):
+        loss = StepLoss(kind, share, "products in fp32", "bf16")
+        parts_of = parts(training=100)
+        (found,) = findings(replace(NOTHING, seconds={"training": 1.0}, parts=parts_of, step_losses=(loss,)))
+        return found.share, found.mfu_gain, found.run_mfu_gain
+
+    assert gains("slow_precision", 0.2) == (0.2, None, None)
+    # Without 65% of the time an MFU of 40% would be 114%, and a run MFU of 30% is 86%.
+    assert gains("launch_bound", 0.65) == (0.65, None, pytest.approx(0.3 / 0.35 - 0.3))
+
+
 def test_recomputation_is_told_of_once():
     loss = StepLoss("recomputation", 0.2, "activation checkpointing recomputes", "checkpoint fewer layers")
     inside = parts(useful=60, recomputed=20, rest=20)

@@ -21,7 +21,7 @@ from flopwatch.trace import Limits, read_trace
 from flopwatch.trace.parts import PARTS
 from tests import samples
 from tests.trace import traces
-from tests.trace.traces import ELEMENTWISE, GEMM, H100, device_step, kernel, launch, operator
+from tests.trace.traces import ELEMENTWISE, GEMM, H100, annotation, device_step, kernel, launch, operator
 
 GIB = 2**30
 
@@ -151,8 +151,8 @@ def run_of(folder, trace_path, rank=0):
 def test_the_trace_is_read_where_it_was_written_or_beside_a_moved_run_file(tmp_path, trace):
     found, note = profile_of(run_of(tmp_path, trace))
     assert (found.profile.step, found.trace.first.device, note) == (14, "NVIDIA H100 80GB HBM3", None)
-    # A profiled step took 1.5 s, the others 1 s.
-    assert found.slower(1.0) == pytest.approx(0.5)
+    # A profiled step took 40 us on the device, the others 32 us.
+    assert found.slower(32e-6) == pytest.approx(0.25)
     assert found.slower(None) is None
     moved = tmp_path / "moved"
     moved.mkdir()
@@ -245,8 +245,30 @@ def test_other_ranks_profiles_are_not_the_runs(tmp_path, trace):
     assert profile_of(Run(tmp_path / "run.jsonl", ())) == (None, None)
 
 
+@pytest.mark.parametrize(("micros", "is_used"), [(1.0e6, False), (1.4e6, True), (1.7e6, True), (2e6, False)])
+def test_a_trace_of_other_steps_than_those_that_were_timed_is_left_out(tmp_path, micros, is_used):
+    # By the run's clock a step took 1.5 s; what makes the traced ones longer or shorter is not in the others.
+    trace = traces.written(tmp_path / "trace.json", *STEP, annotation(0, micros, "ProfilerStep#1"), **H100)
+    found, note = profile_of(run_of(tmp_path, trace))
+    assert (found is not None, note is None) == (is_used, is_used)
+    if micros == 2e6:
+        assert note.startswith(
+            "the trace of the profiled steps is left out, as it shows steps of 2s, by the run's clock 1.5s; `flopwatch "
+        )
+
+
+def test_waiting_for_data_is_no_part_of_the_rest(tmp_path):
+    # The wait is 50 us more than the step; the rest is divided as without it.
+    loader = annotation(-50, 0, "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__")
+    step = annotation(-50, 40, "ProfilerStep#1")
+    without = read_trace(traces.written(tmp_path / "a.json", *STEP, **H100)).first
+    with_wait = read_trace(traces.written(tmp_path / "b.json", *STEP, loader, step, **H100)).first
+    assert with_wait.parts["idle_data"] == pytest.approx(50e-6)
+    assert rest_shares(with_wait, 50e12) == pytest.approx(rest_shares(without, 50e12))
+
+
 def test_every_part_of_a_trace_has_its_words():
-    assert set(INSIDE_REST) == set(PARTS)
+    assert set(INSIDE_REST) == {*PARTS} - {"idle_data"}
 
 
 def test_the_rest_is_what_steps_lost_besides_their_flops(trace):

@@ -66,6 +66,11 @@ def test_a_profile_says_more_than_phases():
     )
 
 
+def test_waiting_for_data_is_told_by_the_runs_books_alone():
+    advice = [Advice("data_wait", "nothing runs", "more workers", 0.3, 0.1)]
+    assert step_losses(Inside(profiled=ProfiledSteps(None, SimpleNamespace(advice=advice))), ONE) == ()
+
+
 def sentences(growth=None, full_at=None, **changes):
     memory = replace(samples.MEMORY, retries=0, **changes)
     return memory_sentences(Inside(memory=MemoryUse(memory, growth, full_at)))

@@ -142,7 +142,7 @@ def test_three_losses_are_worth_mending_with_what_they_give_back():
         "Worth mending: downtime (8.9 points of run MFU); recomputation (up to $13.75, 2.2 points of run MFU);"
         " slow rank 17."
     )
-    others = (Finding("clock", 0.1, None, None, of_run=0.08), Finding("dips", 0.1, None, 0.01, "2"))
+    others = (Finding("clock", 0.1, None, 0.0004, of_run=0.08), Finding("dips", 0.1, None, 0.01, "2"))
     assert verdict(quiet(findings=others))[1] == (
         "Worth mending: low clocks (up to 8.0% of the run); unexplained dips (1.0 point of run MFU)."
     )

@@ -83,7 +83,7 @@ def test_phases_are_of_compute(tmp_path):
     node = {"Sequence number": 3, "Fwd thread id": 1}
     found = account(
         tmp_path,
-        operator(0, 5, "aten::mm"),
+        operator(0, 5, "aten::addmm"),
         launch(1, 1),
         operator(5, 20, "autograd::engine::evaluate_function: MmBackward0", **node),
         operator(6, 8, "aten::addmm", **{"Sequence number": 4, "Fwd thread id": 0}),
@@ -124,11 +124,12 @@ def test_what_the_peak_goes_to_adds_up_to_one(tmp_path):
 
 
 def test_recomputed_flops_are_no_model_flops(tmp_path):
-    node = operator(0, 9, "autograd::engine::evaluate_function: X", **{"Sequence number": 3, "Fwd thread id": 1})
-    again = product(2, 100, 300, 4096, **{"Sequence number": 4, "Fwd thread id": 0})
-    found = account(tmp_path, node, *again, **H100)
-    assert found.peak_losses["model_flops"] == 0
-    assert found.peak_losses["recomputed_flops"] == pytest.approx(138.911 / 200, rel=1e-4)
+    graph = {"Sequence number": 4, "Fwd thread id": 0}
+    node = operator(10, 20, "autograd::engine::evaluate_function: X", **{"Sequence number": 3, "Fwd thread id": 1})
+    again = [*product(12, 300, 500, 4096, **graph), operator(15, 16, "aten::t")]
+    found = account(tmp_path, *product(0, 100, 300, 4096, **graph), node, *again, **H100)
+    assert found.peak_losses["model_flops"] == pytest.approx(138.911 / 400, rel=1e-4)
+    assert found.peak_losses["recomputed_flops"] == pytest.approx(138.911 / 400, rel=1e-4)
 
 
 def test_without_all_shapes_there_is_no_share_of_the_peak(tmp_path):
@@ -136,6 +137,57 @@ def test_without_all_shapes_there_is_no_share_of_the_peak(tmp_path):
     assert found.matmul_flops == 137_438_953_472
     assert found.peak_losses is None
     assert found.peak_share is None
+
+
+def test_calls_that_lie_in_the_steps_in_part_have_no_flops(tmp_path):
+    # The kernel takes 200 us, of which 50 are within the step: at 137 GFLOP of 50 us it would pass the peak 2.8 times.
+    cut = [device_step(150, 500), *product(20, 200, 400, 4096)]
+    found = account(tmp_path, *product(0, 0, 200, 4096), *cut, **H100)
+    assert [row.flops for row in found.rows if row.part == "matmul"] == [137_438_953_472, None]
+    assert found.peak_share is None
+
+
+def test_a_precision_that_is_not_known_leaves_no_share_of_the_peak(tmp_path):
+    # Operands in fp32 in 330 us: 416 TFLOP/s, six times the H100's peak in fp32, so it is TF32 by an unknown kernel.
+    shapes = {"Input Dims": [[4096, 4096]] * 2, "Input type": ["float", "float"]}
+    events = [operator(0, 2, "aten::mm", **shapes), launch(1, 1), kernel(0, 330, "nvjet_sst_128x256", correlation=1)]
+    found = account(tmp_path, *events, **H100)
+    assert [(row.flops, row.dtype, row.peak_share, row.bound) for row in found.rows] == [
+        (137_438_953_472, None, None, None)
+    ]
+    assert (found.peak_flops_per_second, found.peak_share) == (None, None)
+
+
+def test_products_of_a_faster_precision_than_most_leave_no_share_of_the_peak(tmp_path):
+    # 137 GFLOP in fp32 in 3 ms, and nearly as many in bf16 in 0.15 ms: of fp32's peak (66.9 TFLOP/s) that is 130%.
+    shapes = {"Input Dims": [[4096, 4096]] * 2, "Input type": ["float", "float"]}
+    slow = [operator(0, 2, "aten::mm", **shapes), launch(1, 1), kernel(0, 3000, "sgemm", correlation=1)]
+    found = account(tmp_path, *slow, *product(10, 3000, 3150, 4096, 4032), **H100)
+    assert [(row.dtype, round(row.peak_share, 2)) for row in found.rows] == [("fp32", 0.68), ("bf16", 0.91)]
+    assert (found.dtype, found.peak_share) == ("fp32", None)
+
+
+LOADER = "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__"
+
+
+def test_waiting_for_data_is_apart_from_the_hosts_other_lateness(tmp_path):
+    # Three steps of 20 ms: the host fetches data for 9.9 ms, launches 0.06 ms later, and the device works from 10 on.
+    events = []
+    for step in range(3):
+        at = 20_000 * step
+        events += [annotation(at, at + 20_000, f"ProfilerStep#{step}"), annotation(at, at + 9_900, LOADER)]
+        events += [launch(at + 9_960, step + 1), kernel(at + 10_000, at + 20_000, GEMM, correlation=step + 1)]
+        events.append(device_step(at + 10_000, at + 20_000, step))
+    found = account(tmp_path, *events)
+    assert micro(found) == {"matmul": 30_000, "idle_data": 3 * 9_900, "idle_host": 3 * 100}
+    assert (found.steps, found.seconds) == (3, pytest.approx(60e-3))
+    assert found.host_step_seconds == pytest.approx(20e-3)
+
+
+def test_only_data_that_the_device_waits_for_count(tmp_path):
+    # Fetched 0 .. 30 and 40 .. 50; the device is idle 10 .. 20 and 35 .. 60, and what follows had been launched.
+    events = [annotation(0, 30, LOADER), annotation(40, 50, LOADER), kernel(0, 10), kernel(20, 35), kernel(60, 61)]
+    assert micro(account(tmp_path, *events)) == {"other_compute": 26, "idle_data": 10 + 10, "idle_other": 15}
 
 
 def test_an_unknown_device_has_no_peak(tmp_path):

@@ -78,6 +78,26 @@ def test_collectives_are_numbered_by_the_trace_or_in_order(tmp_path):
     ]
 
 
+def cut_off(tmp_path, rank, first):
+    """Collectives each 1,000 us, the first of which may straddle the step's mark."""
+    rest = [kernel(1000 + 1000 * each, 1200 + 1000 * each, "ncclA", stream=20) for each in range(1, 9)]
+    trace = read(
+        traces.written(tmp_path / f"{rank}.json", traces.device_step(1000, 11_000), kernel(*first, "ncclA"), *rest)
+    )
+    return collective_times(trace, work_of(trace))
+
+
+def test_collectives_without_numbers_are_compared_only_where_all_ranks_have_as_many(tmp_path):
+    # On rank 0 the first one lies before the mark, on rank 1 it straddles it: eight are whole on both.
+    first, second = cut_off(tmp_path, 0, (900, 980)), cut_off(tmp_path, 1, (900, 1050))
+    assert (len(first), len(second)) == (8, 8)
+    assert [micro(each.waiting_seconds) for each in waiting_of([first, second])] == [0, 0]
+    # On rank 2 it is whole within the step: which of its nine is which of the eight is not known.
+    assert waiting_of([first, cut_off(tmp_path, 2, (1010, 1100))]) == ()
+    told = [each._replace(is_told=True) for each in first], [each._replace(is_told=True) for each in first[1:]]
+    assert [each.collectives for each in waiting_of(told)] == [7, 7]
+
+
 @pytest.mark.parametrize("ranks", [2, 5])
 def test_what_all_wait_is_what_somebody_caused(ranks):
     found = waiting_of([times((rank * 3, 50), (90 - rank, 100)) for rank in range(ranks)])

@@ -161,6 +161,21 @@ def test_flash_attentions_causal_mask_is_aligned_at_the_end():
     assert of(3, 3) == 6
 
 
+@pytest.mark.parametrize(
+    ("name", "place", "tensors"), [("_efficient_attention_forward", 9, 3), ("_efficient_attention_backward", 14, 4)]
+)
+def test_the_memory_efficient_kernels_align_their_mask_by_its_kind(name, place, tensors):
+    def of(kind):
+        q, k = (1, 2, 1, 8), (1, 4, 1, 8)
+        shapes = [q, k, k] if tensors == 3 else [q, q, k, k]
+        return cost_of(f"aten::{name}", call(*shapes, values=[*[""] * place, kind]))
+
+    # Two queries of four keys: from the first pair on they meet 1 and 2 keys, up to the last pair 3 and 4.
+    of_a_pair = 2 * (8 + 8) * (1 if tensors == 3 else 2)
+    assert [of(kind).flops // of_a_pair for kind in ("0", "1", "2")] == [2 * 4, 1 + 2, 3 + 4]
+    assert [of(kind).attention for kind in ("0", "1", "2")] == ["full", "causal", "causal"]
+
+
 def test_sizes_and_strides_of_nothing_are_no_crash():
     empty = (1, 2, 0, 8)
     assert flops("_scaled_dot_product_flash_attention", empty, empty, empty, values=["", "", "", "0.", "True"]) is None

@@ -1,11 +1,7 @@
-from flopwatch.trace.hosts import link, nest, own_times
-from flopwatch.trace.parts import BACKWARD, FORWARD, OPTIMIZER_PHASE, RECOMPUTATION
+from flopwatch.trace.hosts import data_waits, link, nest, own_times
 from flopwatch.trace.reader import read
 from tests.trace import traces
 from tests.trace.traces import annotation, kernel, launch, operator
-
-GRAPH = {"Sequence number": 5, "Fwd thread id": 0}
-NODE = {"Sequence number": 5, "Fwd thread id": 1}
 
 
 def read_of(tmp_path, *events):
@@ -52,54 +48,31 @@ def test_neighbours_that_touch_do_not_nest(tmp_path):
     assert names_around(trace) == ["c::d"]
 
 
-def phases(trace):
-    nesting = nest(trace)
-    return {trace.names[name]: nesting.phase[index] for index, name in enumerate(trace.operators.name)}
+LOADER = "enumerate(DataLoader)#_MultiProcessingDataLoaderIter.__next__"
 
 
-def test_phases(tmp_path):
+def waits(trace):
+    found, within = data_waits(trace, nest(trace))
+    return found, [trace.names[trace.operators.name[index]] for index, each in enumerate(within) if each]
+
+
+def test_waiting_for_data_is_what_the_steps_thread_does_in_a_loader(tmp_path):
     trace = read_of(
         tmp_path,
-        operator(0, 10, "aten::linear", **GRAPH),
-        operator(1, 2, "aten::t"),
-        operator(10, 40, "autograd::engine::evaluate_function: CheckpointFunctionBackward", **NODE),
-        operator(11, 39, "CheckpointFunctionBackward", **NODE),
-        operator(12, 20, "aten::addmm", **GRAPH),
-        operator(13, 14, "aten::copy_"),
-        operator(20, 30, "autograd::engine::evaluate_function: AddmmBackward0", **NODE),
-        operator(21, 25, "aten::mm"),
-        annotation(40, 50, "Optimizer.step#AdamW.step"),
-        operator(41, 42, "aten::_foreach_add_"),
+        annotation(0, 50, "ProfilerStep#1"),
+        annotation(20, 29, LOADER),
+        annotation(1, 9, "enumerate(StatefulDataLoader)#_Iter.__next__"),
+        annotation(2, 8, LOADER),
+        operator(3, 4, "aten::stack"),
+        operator(10, 11, "aten::mm"),
+        annotation(0, 50, LOADER, thread=2),  # one that fetches ahead
     )
-    assert phases(trace) == {
-        "aten::linear": FORWARD,
-        "aten::t": FORWARD,
-        "autograd::engine::evaluate_function: CheckpointFunctionBackward": BACKWARD,
-        "CheckpointFunctionBackward": BACKWARD,
-        "aten::addmm": RECOMPUTATION,
-        "aten::copy_": RECOMPUTATION,
-        "autograd::engine::evaluate_function: AddmmBackward0": BACKWARD,
-        "aten::mm": BACKWARD,
-        "Optimizer.step#AdamW.step": OPTIMIZER_PHASE,
-        "aten::_foreach_add_": OPTIMIZER_PHASE,
-    }
-
-
-def test_a_closure_within_the_optimizers_step_is_no_optimizer(tmp_path):
-    # Lightning gives forward and backward to the optimizer as a closure.
-    trace = read_of(
-        tmp_path,
-        annotation(0, 50, "Optimizer.step#SGD.step"),
-        operator(1, 5, "aten::addmm", **GRAPH),
-        operator(2, 3, "aten::expand"),
-        operator(10, 20, "autograd::engine::evaluate_function: AddmmBackward0", **NODE),
-        operator(11, 12, "aten::mm"),
-        operator(30, 31, "aten::_foreach_add_"),
-    )
-    found = phases(trace)
-    assert found["aten::addmm"] == found["aten::expand"] == FORWARD
-    assert found["aten::mm"] == BACKWARD
-    assert found["aten::_foreach_add_"] == OPTIMIZER_PHASE
+    found, within = waits(trace)
+    assert found == [(1000, 9000), (20_000, 29_000)]
+    assert within == [LOADER, "enumerate(StatefulDataLoader)#_Iter.__next__", LOADER, "aten::stack"]
+    # Without marks of steps it is what any thread does, each moment once.
+    several = [annotation(0, 5, LOADER, thread=2), annotation(3, 9, LOADER), annotation(12, 13, LOADER)]
+    assert waits(read_of(tmp_path, *several))[0] == [(0, 9000), (12_000, 13_000)]
 
 
 def test_own_time_is_what_is_spent_outside_of_those_called(tmp_path):

@@ -1,8 +1,11 @@
 import pytest
 
-from flopwatch.errors import TraceError
+from flopwatch.errors import LargeTraceError, TraceError
+from flopwatch.trace import reader
+from flopwatch.trace.account import account_of
 from flopwatch.trace.reader import Call, Collective, Step, read
 from tests.trace import traces
+from tests.trace.traces import annotation, device_step, kernel, launch, operator
 
 
 def test_kernels_launches_operators_and_marks_are_kept(tmp_path):
@@ -32,7 +35,7 @@ def test_kernels_launches_operators_and_marks_are_kept(tmp_path):
     assert list(trace.operators.sequence) == [8, -1]
     assert trace.calls[trace.operators.call[0]] == Call(((2, 3), (3, 4)), ("c10::BFloat16",) * 2)
     assert trace.device_steps == [Step(3000, 9000, "ProfilerStep#7", 0)]
-    assert trace.host_steps == [Step(0, 10_000, "ProfilerStep#7")]
+    assert trace.host_steps == [Step(0, 10_000, "ProfilerStep#7", thread=0)]
     assert trace.device_names == {0: "A", 2: "B"}
     assert (trace.rank, trace.world_size) == (3, 8)
 
@@ -99,3 +102,67 @@ def test_shapes_are_sizes_of_tensors_or_of_lists_of_tensors(tmp_path):
 
     assert shapes_of([[2, 3], [], [[4, 5], [6]]]) == ((2, 3), (), ((4, 5), (6,)))
     assert shapes_of([1, "wide", {"a": 1}, [-1, 2.5, 10**30], [[[7]]]]) == ((), (), (), ((), (), ()), (((),),))
+
+
+def steps(count):
+    """Steps of 100 us, each with an operator, its launch and a collective's kernel."""
+    for step in range(count):
+        at = 100 * step
+        yield annotation(at, at + 90, f"ProfilerStep#{step}")
+        yield operator(at, at + 20, "aten::mm", (8, 8), (8, 8))
+        yield launch(at + 5, step + 1)
+        yield kernel(at + 30, at + 80, correlation=step + 1, **{"Collective name": f"number {step}", "Seq": step})
+        yield device_step(at + 30, at + 80, step)
+
+
+def test_of_a_large_trace_the_first_steps_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "_MOST_EVENTS", 40)
+    # In the order in which torch.profiler writes them: the host's events first.
+    events = sorted(steps(100), key=lambda each: each["cat"], reverse=True)
+    trace = read(traces.written(tmp_path / "t.json", *events))
+    assert sum(map(len, (trace.device, trace.launches, trace.operators))) <= 40
+    kept = [each.name for each in trace.host_steps]
+    assert kept == [each.name for each in trace.device_steps] == [f"ProfilerStep#{step}" for step in range(len(kept))]
+    assert (len(kept) >= 5, trace.steps_left_out) == (True, 100 - len(kept))
+    # What is said of them is what is said of a trace that has no more.
+    short = account_of(read(traces.written(tmp_path / "s.json", *steps(len(kept)))))
+    large = account_of(trace)
+    assert (large.steps, large.seconds, large.parts, large.rows) == (
+        short.steps,
+        short.seconds,
+        short.parts,
+        short.rows,
+    )
+    assert large.collectives == short.collectives
+    assert large.notes == (f"the trace is large: its last {100 - len(kept)} steps are left out",)
+
+
+def test_without_device_marks_a_large_trace_ends_with_the_hosts_last_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "_MOST_EVENTS", 40)
+    found = account_of(
+        read(
+            traces.written(tmp_path / "t.json", *(each for each in steps(100) if each["cat"] != "gpu_user_annotation"))
+        )
+    )
+    assert found.seconds == pytest.approx((100 * found.steps - 10) * 1e-6)
+    assert found.busy_seconds == pytest.approx(50e-6 * found.steps)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [kernel(at, at + 1) for at in range(9)],
+        [kernel(0, 1)] * 9,
+        [annotation(0, 9, "ProfilerStep#1"), *(kernel(at, at + 1) for at in range(9))],
+    ],
+)
+def test_a_step_that_is_too_large_is_refused(tmp_path, monkeypatch, events):
+    monkeypatch.setattr(reader, "_MOST_EVENTS", 2)
+    with pytest.raises(LargeTraceError, match="give the profiler a schedule"):
+        read(traces.written(tmp_path / "t.json", *events))
+
+
+def test_beyond_so_many_calls_no_further_arguments_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "_MOST_CALLS", 3)
+    trace = read(traces.written(tmp_path / "t.json", *(operator(at, at + 1, "aten::mm", (at, 2)) for at in range(9))))
+    assert [trace.calls[call].shapes for call in trace.operators.call] == [*(((at, 2),) for at in range(3)), *[()] * 6]

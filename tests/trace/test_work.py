@@ -23,9 +23,41 @@ def test_marks_of_one_step_on_two_streams_are_one_step(tmp_path):
 
 
 def test_without_device_marks_it_is_from_the_first_event_to_the_last_and_the_host_counts_the_steps(tmp_path):
-    marks = [annotation(0, 3, "ProfilerStep#4"), annotation(3, 9, "ProfilerStep#5")]
+    marks = [annotation(2, 3, "ProfilerStep#4"), annotation(3, 9, "ProfilerStep#5")]
     found = work(tmp_path, kernel(1, 5), copy(6, 8), *marks)
     assert (found.span, found.steps) == ((1000, 8000), 2)
+
+
+def test_what_the_device_waits_for_before_the_first_steps_kernels_belongs_to_the_step(tmp_path):
+    # Two steps of 10 us, each with a kernel in its second half: 20 us, not the 15 between the first kernel and the end.
+    hosts = [annotation(0, 10, "ProfilerStep#1"), annotation(10, 20, "ProfilerStep#2")]
+    kernels = [kernel(5, 10), kernel(15, 20)]
+    marks = [device_step(5, 10, 1), device_step(15, 20, 2)]
+    assert work(tmp_path, *hosts, *kernels, *marks).span == (0, 20_000)
+    assert work(tmp_path, *hosts, *kernels).span == (0, 20_000)
+    # A device that still runs what the step before launched waits from there on.
+    assert work(tmp_path, *hosts, *kernels, *marks, kernel(-9, 3)).span == (3000, 20_000)
+    assert work(tmp_path, *hosts, *kernels, *marks, kernel(-9, 7, stream=8)).span == (5000, 20_000)
+    # A host that is ahead began earlier, a mark of another step is not this one's.
+    assert work(tmp_path, annotation(-90, 1, "ProfilerStep#1"), *kernels, *marks, kernel(-95, 4)).span == (4000, 20_000)
+    assert work(tmp_path, annotation(0, 1, "ProfilerStep#0"), *kernels, *marks).span == (5000, 20_000)
+
+
+def test_operators_of_which_only_a_part_lies_within_the_steps_are_known(tmp_path):
+    # The first one's kernel begins before the mark; of the second one's two kernels one is before it.
+    events = []
+    for place, (start, end) in enumerate([(0, 4), (1, 2), (5, 6), (7, 9)]):
+        events += [traces.launch(-20 + place, place + 1), kernel(start, end, correlation=place + 1)]
+    around = [operator(-20, -19.5, "a::cut"), operator(-19.2, -17.5, "a::split"), operator(-17.2, -16, "a::whole")]
+    trace = read(traces.written(tmp_path / "t.json", *events, *around, device_step(3, 10)))
+    assert {trace.names[trace.operators.name[each]] for each in work_of(trace).cut} == {"a::cut", "a::split"}
+
+
+def test_a_data_loaders_operators_on_the_cpu_are_waiting(tmp_path):
+    loader = annotation(0, 10, "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__")
+    found = work(tmp_path, loader, operator(2, 4, "aten::stack"), operator(12, 14, "aten::mm"))
+    assert [(piece.part, piece.start) for piece in found.pieces] == [("matmul", 12_000)]
+    assert found.data_waits == [(0, 10_000)]
 
 
 def test_without_any_marks_it_is_one_step(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from flopwatch import units
@@ -39,6 +40,8 @@ def _trace(arguments: argparse.Namespace) -> None:
     from flopwatch.report.render import trace as rendered
     from flopwatch.trace import read_trace
 
+    output = arguments.output or (Path("trace.html") if arguments.html else None)
+    _refuse_unwritable(output)
     report = read_trace(arguments.files, user_chips(arguments.chips))
     if arguments.json:
         page = json.dumps(report.to_json(), indent=2) + "\n"
@@ -46,7 +49,6 @@ def _trace(arguments: argparse.Namespace) -> None:
         page = rendered.render_html(report)
     else:
         page = rendered.render_text(report)
-    output = arguments.output or (Path("trace.html") if arguments.html else None)
     if output is None:
         print(page, end="")
         return
@@ -55,3 +57,14 @@ def _trace(arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise ArgumentError(f"cannot write {output}: {error.strerror}; choose another file with -o") from None
     print(units.printable(str(output)))
+
+
+def _refuse_unwritable(output: Path | None) -> None:
+    """Say at once, not after minutes of reading, that a file cannot be written."""
+    if output is None:
+        return
+    place = output if output.exists() else output.absolute().parent
+    if output.is_dir() or not place.exists() or not os.access(place, os.W_OK):
+        raise ArgumentError(
+            f"cannot write {output}: expected a file in a folder that can be written; choose another with -o"
+        )

@@ -225,7 +225,7 @@ class StepProfiler:
         except Exception as error:
             _logger.warning("no trace of the profiled steps was written: %s", in_words(error))
             return
-        words = "profiled %d steps up to step %s, %s each, and %s for the profiler itself; written: %s"
+        words = "profiled %d steps up to step %s, %s each on the host, and %s for the profiler itself; written: %s"
         seconds = units.format_duration(profile.step_seconds), units.format_duration(profile.extra_seconds)
         _logger.info(words, profile.steps, f"{profile.step:,}", *seconds, path)
 

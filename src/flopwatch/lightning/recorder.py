@@ -6,6 +6,7 @@ import ctypes
 import gc
 import gzip
 import shutil
+import sys
 import weakref
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ import torch
 
 WARM_UP_STEPS, ACTIVE_STEPS = 1, 3  # the first step of a profiler is slower
 _BLOCK = 2**20
-_own: weakref.WeakSet[torch.profiler.profile] = weakref.WeakSet()
+_own: weakref.WeakSet[object] = weakref.WeakSet()
 
 
 class LostProfileError(Exception):
@@ -48,11 +49,15 @@ class TorchRecorder:
         schedule = torch.profiler.schedule(wait=0, warmup=WARM_UP_STEPS, active=ACTIVE_STEPS, repeat=1)
         self._profile = torch.profiler.profile(schedule=schedule, record_shapes=True)
         self._is_lost = False
+        self._references = 0
         _own.add(self._profile)
 
     def start(self) -> None:
         """Begin."""
         self._profile.start()
+        if self._profile.profiler is not None:
+            _own.add(self._profile.profiler)
+        self._references = _references()
 
     def step(self) -> None:
         """Note that an optimizer step has ended; with the last one recording ends.
@@ -60,16 +65,22 @@ class TorchRecorder:
         Raises:
             LostProfileError: If another profiler has taken over, which this would end.
         """
-        if _others():
-            self._is_lost = True
-            _keep_for_good(self._profile)
+        if self._is_taken_over():
             raise LostProfileError("another profiler took over")
         self._profile.step()
 
     def stop(self) -> None:
         """End, wherever it stands; a profiler that took over goes on."""
-        if not self._is_lost:
+        if not self._is_taken_over():
             self._profile.stop()
+
+    def _is_taken_over(self) -> bool:
+        """Whether another profiler has begun; objects are looked at only if there may be one, since that takes long."""
+        before, self._references = self._references, _references()
+        if self._references > before and not self._is_lost and _others(torch.autograd.profiler.profile):
+            self._is_lost = True
+            _keep_for_good(self._profile)
+        return self._is_lost
 
     def write(self, path: Path) -> None:
         """Write the trace, gzipped; on another thread.
@@ -116,12 +127,18 @@ def another_profiler(trainer_profiler: Any) -> str | None:
         return "the Trainer's PyTorchProfiler"
     if getattr(torch.autograd.profiler, "_is_profiler_enabled", False):
         return "another torch.profiler"
-    if _others():
-        gc.collect()  # some may be over, and in circles
-    return "another torch.profiler" if _others() else None
+    if not _others(torch.profiler.profile):
+        return None
+    gc.collect()  # some may be over, and in circles
+    return "another torch.profiler" if _others(torch.profiler.profile) else None
 
 
-def _others() -> bool:
+def _references() -> int:
+    """Count references to the class of what records, whoever made it: each of its objects holds one."""
+    return sys.getrefcount(torch.autograd.profiler.profile)
+
+
+def _others(kind: type) -> bool:
     # By the class as it is, since to ask an object for it may run its code.
-    profilers = [each for each in gc.get_objects() if issubclass(type(each), torch.profiler.profile)]
+    profilers = [each for each in gc.get_objects() if issubclass(type(each), kind)]
     return any(each not in _own for each in profilers)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LEAST_GAIN = 0.0005  # of an MFU; less would read as no points at all
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -83,8 +83,8 @@ def _weight(finding: Finding, evidence: Evidence) -> float:
 
 
 def _gain(value: float | None, share: float) -> float | None:
-    """What a ratio to time gains when so much of the time is no longer lost."""
-    return None if value is None or share >= 1 else value * share / (1 - share)
+    """What a ratio to time gains when so much of the time is no longer lost; `None` where it would be above 1."""
+    return None if value is None or value > 1 - share else value * share / (1 - share)
 
 
 def _flops(evidence: Evidence) -> dict[str, int]:
@@ -179,7 +179,9 @@ def _of_steps(evidence: Evidence) -> Iterator[Finding]:
     for loss in evidence.step_losses:
         if loss.kind == "recomputation" and known:
             continue
-        yield replace(_in_loop(evidence, loss.kind, loss.share), evidence=loss.evidence, change=loss.change)
+        found = replace(_in_loop(evidence, loss.kind, loss.share), evidence=loss.evidence, change=loss.change)
+        # In another precision steps are held against another peak.
+        yield replace(found, mfu_gain=None, run_mfu_gain=None) if loss.kind == "slow_precision" else found
 
 
 def _of_the_rest(evidence: Evidence) -> Iterator[Finding]:

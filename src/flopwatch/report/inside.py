@@ -17,10 +17,12 @@ from flopwatch.run.run_file import Run
 from flopwatch.run.time_kinds import kind_of_part
 from flopwatch.trace import Limits, TraceReport, read_trace
 from flopwatch.trace.account import PRODUCTS, TraceAccount
+from flopwatch.trace.parts import IDLE_DATA
 
 _OF_A_REPORT = Limits(unpacked_bytes=128 * 2**20, events=500_000, characters=4 * 2**20)
 _ENDINGS = (".json", ".json.gz")
 _FEWEST_WINDOWS = 10
+_APART = 0.15  # how far a step by its trace and by the run's clock may be apart
 _GROWS, _GROWTH = 0.9, 0.02  # in so many of the windows, by so much of the device's memory in all
 
 
@@ -56,12 +58,12 @@ class ProfiledSteps:
     trace: TraceReport
 
     def slower(self, step_seconds: float | None) -> float | None:
-        """How much longer profiled steps took than the others did, as a fraction.
+        """How much longer profiled steps took on their device than the others did, as a fraction.
 
         Args:
             step_seconds: How long the others took on average.
         """
-        ratio = rates.fraction(self.profile.step_seconds, step_seconds)
+        ratio = rates.fraction(self.trace.first.seconds / self.trace.first.steps, step_seconds)
         return None if ratio is None else ratio - 1
 
     def to_json(self) -> dict[str, Any]:
@@ -197,15 +199,24 @@ def _read(profile: Profile, path: Path, limits: Limits) -> tuple[ProfiledSteps |
     """Read a trace; a run file may name any file, so that nothing is told of what is in one that is no trace."""
     command = f"`flopwatch trace {shlex.quote(str(path))}`"
     try:
-        return ProfiledSteps(profile, read_trace(path, limits=limits)), None
+        return _checked(ProfiledSteps(profile, read_trace(path, limits=limits)), command)
     except LargeTraceError:
         return None, f"the trace of the profiled steps is large; {command} reads it"
     except (FlopwatchError, OSError):
         return None, f"the trace of the profiled steps cannot be read; {command} says why"
 
 
+def _checked(profiled: ProfiledSteps, command: str) -> tuple[ProfiledSteps | None, str | None]:
+    """Leave out a trace that does not show the steps that the run timed: its shares are not those of steps."""
+    timed, traced = profiled.profile.step_seconds, profiled.trace.first.host_step_seconds
+    if traced is None or abs(traced - timed) <= _APART * timed:
+        return profiled, None
+    words = f"steps of {units.format_duration(traced)}, by the run's clock {units.format_duration(timed)}"
+    return None, f"the trace of the profiled steps is left out, as it shows {words}; {command} reads it all the same"
+
+
 def rest_shares(account: TraceAccount, peak_flops_per_second: float | None) -> Mapping[str, float] | None:
-    """What training steps lost besides their FLOPs, by part: shares that add up to 1.
+    """What training steps lost besides their FLOPs, by part, without waiting for data: shares that add up to 1.
 
     Args:
         account: Of profiled steps.
@@ -218,6 +229,8 @@ def rest_shares(account: TraceAccount, peak_flops_per_second: float | None) -> M
         return None
     lost = {}
     for part, seconds in account.parts.items():
+        if part == IDLE_DATA:
+            continue  # booked beside training steps
         flops = sum(row.flops or 0 for row in account.rows if row.part == part) if part in PRODUCTS else 0
         lost[kind_of_part(part, on_cpu=account.on_cpu)] = seconds - flops / peak_flops_per_second
     total = sum(lost.values())

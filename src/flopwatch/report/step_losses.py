@@ -19,6 +19,7 @@ _TOLD_BY_A_PROFILE: Mapping[str, str] = MappingProxyType(
         "long_transfer": "exposed_copies",
     }
 )
+_IN_BOOKS = "data_wait"  # the run's own books tell it of all steps
 _SLOW_BACKWARD = 0.8  # of the forward pass's rate
 _LONG_OPTIMIZER, _LONG_TRANSFER = 0.1, 0.05
 _ROOM, _FULL, _FRAGMENTS = 0.6, 0.9, 0.1  # of the device's memory
@@ -33,7 +34,9 @@ def step_losses(inside: Inside, device: Device) -> tuple[StepLoss, ...]:
     """
     advice = () if inside.profiled is None else inside.profiled.trace.advice
     known = {each.kind for each in advice}
-    losses = [StepLoss(each.kind, each.fraction, each.evidence, each.change) for each in advice]
+    losses = [
+        StepLoss(each.kind, each.fraction, each.evidence, each.change) for each in advice if each.kind != _IN_BOOKS
+    ]
     if inside.phases is not None:
         losses += [each for each in _of_phases(inside.phases, device) if _TOLD_BY_A_PROFILE[each.kind] not in known]
     return tuple(losses)

@@ -188,10 +188,14 @@ TIME_KINDS: Mapping[str, TimeKind] = MappingProxyType({each.name: each for each 
 def kind_of_part(part: str, *, on_cpu: bool) -> str:
     """Return the kind of a trace's part of a step; on a CPU nobody launches anything, and no device waits.
 
+    Waiting for data is a kind of its own, and so no part of the rest.
+
     Args:
         part: Its name in the trace's account.
         on_cpu: Whether the trace has no device.
     """
+    if part == "idle_data":
+        return "data_wait"
     return "outside_operators" if on_cpu and part == "idle_host" else INSIDE_REST[part]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from flopwatch.trace.parts import (
     COMMUNICATION,
     COMPUTE,
     COPY,
+    IDLE_DATA,
     IDLE_HOST,
     IDLE_OTHER,
     OPTIMIZER,
@@ -67,7 +68,9 @@ class TraceAccount:
         rank: This rank, `None` outside of a job.
         world_size: Ranks of the job, as the trace says.
         steps: Profiled steps; 1 where none are marked.
-        seconds: Time from the first profiled step's start to the last one's end, on the device.
+        host_step_seconds: How long a profiled step took on the host's clock; `None` where none are marked there.
+        seconds: Time of the profiled steps on the device: from when the host begins the first one or, if the device
+            still does something before, from the end of that, to the last one's end.
         parts: Seconds of each part; they add up to `seconds`.
         phases: Busy seconds of each phase: forward, backward, recomputation, optimizer, unknown.
         communication_seconds: Time with communication under way, hidden or not.
@@ -84,6 +87,7 @@ class TraceAccount:
     rank: int | None
     world_size: int | None
     steps: int
+    host_step_seconds: float | None
     seconds: float
     parts: Mapping[str, float]
     phases: Mapping[str, float]
@@ -116,9 +120,9 @@ class TraceAccount:
 
     @property
     def has_all_flops(self) -> bool:
-        """Whether the shapes of all products, attention and convolutions were recorded, by their time."""
+        """Whether shapes and precision of all products, attention and convolutions are known, by their time."""
         products = [row for row in self.rows if row.part in PRODUCTS]
-        without = sum(row.seconds for row in products if row.flops is None)
+        without = sum(row.seconds for row in products if row.flops is None or row.dtype is None)
         return bool(products) and without <= _MOST_UNKNOWN * sum(row.seconds for row in products)
 
     @property
@@ -147,7 +151,8 @@ class TraceAccount:
         """What the peak's share goes to, as fractions of the steps' time that add up to 1.
 
         Model FLOPs, what products take beyond their FLOPs at the peak (`matmul_below_peak`, ...), the FLOPs of
-        recomputation, and the other parts. `None` where the peak or some product's FLOPs are unknown.
+        recomputation, and the other parts. `None` where the peak or some product's FLOPs are unknown, or products of
+        another precision were faster than that peak.
         """
         peak = self.peak_flops_per_second
         if peak is None or not self.has_all_flops or not self.seconds:
@@ -158,6 +163,8 @@ class TraceAccount:
         for part, seconds in self.parts.items():
             below = part in PRODUCTS
             losses[f"{part}_below_peak" if below else part] = seconds - (flops[part] / peak if below else 0.0)
+        if min(losses.values()) < 0:
+            return None
         return {name: seconds / self.seconds for name, seconds in losses.items()}
 
 
@@ -182,6 +189,7 @@ def account_of(trace: Trace, chips: Sequence[Chip] = ()) -> TraceAccount:
         rank=trace.rank,
         world_size=trace.world_size,
         steps=work.steps,
+        host_step_seconds=_host_step_seconds(trace),
         seconds=(work.span[1] - work.span[0]) * _NANO,
         parts=_parts(work, division),
         phases=_phases(division),
@@ -195,14 +203,36 @@ def account_of(trace: Trace, chips: Sequence[Chip] = ()) -> TraceAccount:
 
 
 def _parts(work: Work, division: Division) -> dict[str, float]:
-    """Nanoseconds of each part, as seconds; a gap is the host's if what ends it was launched within."""
+    """Nanoseconds of each part, as seconds.
+
+    A gap is the data's as far as the host waited for them; the rest is the host's if what ends it was launched within.
+    """
     parts = Counter[str]()
     for kind, time in division.by_kind.items():
         parts[BUSY[kind // len(PHASES)]] += time
-    for start, end, ending in division.gaps:
+    for (start, end, ending), waited in zip(division.gaps, _waited(division.gaps, work.data_waits), strict=True):
         late = work.on_cpu or (ending != NONE and work.pieces[ending].launched > start)
-        parts[IDLE_HOST if late else IDLE_OTHER] += end - start
+        parts[IDLE_DATA] += waited
+        parts[IDLE_HOST if late else IDLE_OTHER] += end - start - waited
     return {part: parts[part] * _NANO for part in PARTS}
+
+
+def _waited(gaps: Sequence[tuple[int, int, int]], waits: Sequence[tuple[int, int]]) -> Iterator[int]:
+    """Yield how long the host waited for data in each gap; both are in order, and none overlaps its next."""
+    first = 0
+    for start, end, _ in gaps:
+        while first < len(waits) and waits[first][1] <= start:
+            first += 1
+        place, waited = first, 0
+        while place < len(waits) and waits[place][0] < end:
+            waited += min(end, waits[place][1]) - max(start, waits[place][0])
+            place += 1
+        yield waited
+
+
+def _host_step_seconds(trace: Trace) -> float | None:
+    lengths = [each.end - each.start for each in trace.host_steps]
+    return sum(lengths) / len(lengths) * _NANO if lengths else None
 
 
 def _phases(division: Division) -> dict[str, float]:
@@ -247,6 +277,8 @@ def _notes(trace: Trace, work: Work) -> list[str]:
         notes.append("the trace has no device events: this is the operators' own time on the CPU")
     if work.devices > 1:
         notes.append(f"the trace has events of {work.devices} devices: this is the busiest one")
+    if trace.steps_left_out:
+        notes.append(f"the trace is large: its last {trace.steps_left_out:,} steps are left out")
     if trace.left_out:
         notes.append(f"{trace.left_out:,} events have no usable time and are left out")
     return notes

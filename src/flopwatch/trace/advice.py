@@ -10,11 +10,11 @@ from flopwatch import units
 from flopwatch.hardware.chips import Dtype
 from flopwatch.trace.account import RECOMPUTED, TraceAccount
 from flopwatch.trace.formulas import ATTENTION, MATMUL
-from flopwatch.trace.parts import COMMUNICATION, COPY, IDLE_HOST, IDLE_OTHER, OPTIMIZER, OTHER
+from flopwatch.trace.parts import COMMUNICATION, COPY, IDLE_DATA, IDLE_HOST, IDLE_OTHER, OPTIMIZER, OTHER
 from flopwatch.trace.rows import COMPUTE_BOUND, Row
 
 _LEAST = 0.02  # of the steps' time; less is not worth a sentence
-_LARGE_COPIES = 0.01
+_LARGE_COPIES = _LEAST_OF_A_ROW = 0.01
 _HALF: tuple[Dtype, ...] = ("bf16", "fp16")
 _SLOW: tuple[Dtype, ...] = ("fp32", "tf32")
 # Sizes in elements that fill 16 bytes, as tensor cores read them (NVIDIA, Matrix Multiplication Background, 2023).
@@ -32,7 +32,8 @@ class Advice:
         evidence: What the trace shows.
         change: What to do.
         fraction: Share of the steps' time that it gains at most.
-        points: What that adds to the MFU of these steps, as a fraction; `None` where that MFU is not known.
+        points: What that adds to the MFU of these steps, as a fraction; `None` where that MFU is not known, or would be
+            held against another peak.
     """
 
     kind: str
@@ -48,26 +49,24 @@ class _Find:
     seconds: float
     evidence: str
     change: str
+    least: float = _LEAST
+    keeps_peak: bool = True
 
 
 def advice_of(account: TraceAccount) -> tuple[Advice, ...]:
     """What to change, the largest gain first."""
     if not account.seconds:
         return ()
-    found = [each for finder in _FINDERS for each in finder(account)]
+    found = [each for finder in _FINDERS for each in finder(account) if each.seconds >= each.least * account.seconds]
     found.sort(key=lambda each: (-each.seconds, each.kind))
     return tuple(_advice(account, each) for each in found)
 
 
 def _advice(account: TraceAccount, find: _Find) -> Advice:
     fraction = min(find.seconds / account.seconds, 1.0)
-    share = account.peak_share
-    points = None if share is None or fraction >= 1 else share / (1 - fraction) - share
+    share = account.peak_share if find.keeps_peak else None
+    points = None if share is None or share > 1 - fraction else share / (1 - fraction) - share
     return Advice(find.kind, find.evidence, find.change, fraction, points)
-
-
-def _is_much(account: TraceAccount, seconds: float, least: float = _LEAST) -> bool:
-    return seconds >= least * account.seconds
 
 
 def _of_step(account: TraceAccount, seconds: float) -> str:
@@ -81,9 +80,19 @@ def _each(account: TraceAccount, count: int) -> str:
     return f"{number} kernel{'' if number == '1' else 's'} a step"
 
 
+def _slow_data(account: TraceAccount) -> Iterator[_Find]:
+    idle = account.parts[IDLE_DATA]
+    yield _Find(
+        "data_wait",
+        idle,
+        f"nothing runs for {_of_step(account, idle)} while the host waits for its DataLoader",
+        "more DataLoader workers (num_workers), a larger prefetch_factor, cheaper transforms",
+    )
+
+
 def _launch_bound(account: TraceAccount) -> Iterator[_Find]:
     idle = account.parts[IDLE_HOST]
-    if not account.on_cpu and _is_much(account, idle):
+    if not account.on_cpu:
         yield _Find(
             "launch_bound",
             idle,
@@ -95,7 +104,7 @@ def _launch_bound(account: TraceAccount) -> Iterator[_Find]:
 
 def _small_gaps(account: TraceAccount) -> Iterator[_Find]:
     idle = account.parts[IDLE_OTHER]
-    if not account.on_cpu and _is_much(account, idle):
+    if not account.on_cpu:
         yield _Find(
             "gaps",
             idle,
@@ -107,14 +116,13 @@ def _small_gaps(account: TraceAccount) -> Iterator[_Find]:
 
 def _elementwise(account: TraceAccount) -> Iterator[_Find]:
     clues = account.clues
-    if _is_much(account, clues.elementwise_seconds):
-        yield _Find(
-            "unfused_elementwise",
-            clues.elementwise_seconds,
-            f"{_each(account, clues.elementwise_kernels)} do one elementwise operator each, for"
-            f" {_of_step(account, clues.elementwise_seconds)}",
-            "torch.compile, or fused norms, activations and rotary embeddings: each unfused one reads and writes all",
-        )
+    yield _Find(
+        "unfused_elementwise",
+        clues.elementwise_seconds,
+        f"elementwise operators run one by one in {_each(account, clues.elementwise_kernels)}, for"
+        f" {_of_step(account, clues.elementwise_seconds)}",
+        "torch.compile, or fused norms, activations and rotary embeddings: each unfused one reads and writes all",
+    )
 
 
 def _attention(account: TraceAccount) -> Iterator[_Find]:
@@ -128,23 +136,22 @@ def _attention(account: TraceAccount) -> Iterator[_Find]:
     scores = {sizes for sizes in softmax if sizes[-2:] in pairs}
     rows = [row for row in account.rows if row.part == OTHER and scores & set(row.shapes)]
     seconds = sum(row.seconds for row in rows)
-    if _is_much(account, seconds):
-        sizes = " and ".join(sorted("x".join(str(size) for size in each) for each in scores)[:2])
-        yield _Find(
-            "unfused_attention",
-            seconds,
-            f"softmax and masks over scores of {sizes} take {_of_step(account, seconds)} outside of a fused kernel",
-            "torch.nn.functional.scaled_dot_product_attention, or attn_implementation='sdpa' in transformers",
-        )
+    sizes = " and ".join(sorted("x".join(str(size) for size in each) for each in scores)[:2])
+    yield _Find(
+        "unfused_attention",
+        seconds,
+        f"softmax and masks over scores of {sizes} take {_of_step(account, seconds)} outside of a fused kernel",
+        "torch.nn.functional.scaled_dot_product_attention, or attn_implementation='sdpa' in transformers",
+    )
 
 
 def _optimizer(account: TraceAccount) -> Iterator[_Find]:
     seconds, clues = account.parts[OPTIMIZER], account.clues
-    if not account.on_cpu and not clues.has_fused_optimizer and _is_much(account, seconds):
+    if not account.on_cpu and not clues.has_fused_optimizer:
         yield _Find(
             "eager_optimizer",
             seconds,
-            f"the optimizer runs {_each(account, clues.optimizer_kernels)}, none of them fused, for"
+            f"the optimizer runs in {_each(account, clues.optimizer_kernels)}, not fused, for"
             f" {_of_step(account, seconds)}",
             "fused=True in torch.optim.Adam, AdamW, SGD or Adagrad, or a compiled optimizer step",
         )
@@ -152,7 +159,7 @@ def _optimizer(account: TraceAccount) -> Iterator[_Find]:
 
 def _communication(account: TraceAccount) -> Iterator[_Find]:
     exposed = account.parts[COMMUNICATION]
-    if _is_much(account, exposed):
+    if exposed:
         share = units.format_share(exposed / account.communication_seconds)
         yield _Find(
             "exposed_communication",
@@ -164,7 +171,7 @@ def _communication(account: TraceAccount) -> Iterator[_Find]:
 
 def _copies(account: TraceAccount) -> Iterator[_Find]:
     exposed = account.parts[COPY]
-    if not _is_much(account, exposed, _LARGE_COPIES) or not account.clues.copies:
+    if not account.clues.copies:
         return
     kind = max(account.clues.copies, key=lambda each: account.clues.copies[each])
     share = units.format_share(account.clues.copies[kind] / sum(account.clues.copies.values()))
@@ -174,7 +181,7 @@ def _copies(account: TraceAccount) -> Iterator[_Find]:
     elif "HtoD" not in kind and "DtoH" not in kind:
         change = "write results in place, or in the layout that the next operator reads"
     evidence = f"copies hide behind nothing for {_of_step(account, exposed)}; {share} of all copying is {kind!r}"
-    yield _Find("exposed_copies", exposed, evidence, change)
+    yield _Find("exposed_copies", exposed, evidence, change, _LARGE_COPIES)
 
 
 def _precision(account: TraceAccount) -> Iterator[_Find]:
@@ -183,8 +190,6 @@ def _precision(account: TraceAccount) -> Iterator[_Find]:
     best = max((peaks[each] for each in _HALF if each in peaks), default=0.0)
     slow = [row for row in account.rows if row.part == MATMUL and row.dtype in _SLOW and row.dtype in peaks]
     gain = sum(row.seconds * (1 - peaks[row.dtype] / best) for row in slow if row.dtype is not None and best)
-    if not _is_much(account, gain):
-        return
     seconds = sum(row.seconds for row in slow)
     kinds = " and ".join(sorted({str(row.dtype) for row in slow}))
     half = "bf16" if "bf16" in peaks else "fp16"
@@ -192,18 +197,18 @@ def _precision(account: TraceAccount) -> Iterator[_Find]:
     change = f"precision='{half}-mixed' in Lightning, or autocast around these products"
     if "fp32" in kinds and "tf32" in peaks:
         change += "; torch.set_float32_matmul_precision('high') for those that must stay in fp32"
-    yield _Find("slow_precision", gain, f"products in {kinds} take {_of_step(account, seconds)}{while_}", change)
+    evidence = f"products in {kinds} take {_of_step(account, seconds)}{while_}"
+    yield _Find("slow_precision", gain, evidence, change, keeps_peak=False)
 
 
 def _recomputation(account: TraceAccount) -> Iterator[_Find]:
     seconds = account.phases[RECOMPUTED]
-    if _is_much(account, seconds):
-        yield _Find(
-            "recomputation",
-            seconds,
-            f"activation checkpointing recomputes for {_of_step(account, seconds)}",
-            "with memory to spare, checkpoint fewer layers, or only what is cheap to recompute",
-        )
+    yield _Find(
+        "recomputation",
+        seconds,
+        f"activation checkpointing recomputes for {_of_step(account, seconds)}",
+        "with memory to spare, checkpoint fewer layers, or only what is cheap to recompute",
+    )
 
 
 def _shapes(account: TraceAccount) -> Iterator[_Find]:
@@ -219,15 +224,14 @@ def _shapes(account: TraceAccount) -> Iterator[_Find]:
             continue
         padded = prod(-(-size // _FULL_TILE) * _FULL_TILE / size for size in rough)
         gain = row.seconds * (1 - padded * row.peak_share / best)
-        if _is_much(account, gain, _LEAST / 2):
-            unit = _MULTIPLES[row.dtype] if odd else _FULL_TILE
-            sizes = list(dict.fromkeys(rough))
-            wanted = ", ".join(f"{size:,} to {-(-size // _FULL_TILE) * _FULL_TILE:,}" for size in sizes)
-            evidence = (
-                f"{row.name} with {', '.join(f'{size:,}' for size in sizes)}, no multiple of {unit}, gets"
-                f" {units.format_share(row.peak_share)} of the peak, others up to {units.format_share(best)}"
-            )
-            yield _Find("odd_shapes", gain, evidence, f"pad {wanted}")
+        unit = _MULTIPLES[row.dtype] if odd else _FULL_TILE
+        sizes = list(dict.fromkeys(rough))
+        wanted = ", ".join(f"{size:,} to {-(-size // _FULL_TILE) * _FULL_TILE:,}" for size in sizes)
+        evidence = (
+            f"{row.name} with {', '.join(f'{size:,}' for size in sizes)}, no multiple of {unit}, gets"
+            f" {units.format_share(row.peak_share)} of the peak, others up to {units.format_share(best)}"
+        )
+        yield _Find("odd_shapes", gain, evidence, f"pad {wanted}", _LEAST_OF_A_ROW)
 
 
 def _sizes(row: Row) -> tuple[int, ...]:
@@ -248,17 +252,17 @@ def _is_well_shaped(row: Row, other: Row) -> bool:
 
 def _head_sizes(account: TraceAccount) -> Iterator[_Find]:
     for row in account.rows:
-        if row.part != ATTENTION or not row.flops or "flash" not in row.name or not row.shapes or account.on_cpu:
+        if row.part != ATTENTION or not row.flops or "flash" not in row.name or account.on_cpu:
             continue
-        width = row.shapes[-1][-1]
+        width = row.shapes[1][-1]  # the key's forward, the query's backward; what stands last is no tensor of heads
         padded = next((size for size in _HEAD_SIZES if size >= width), width)
         gain = row.seconds * (1 - width / padded)
-        if _is_much(account, gain, _LEAST / 2):
+        if gain:
             evidence = f"attention with a head size of {width} runs in a kernel for {padded}"
-            yield _Find("odd_head_size", gain, evidence, f"a head size of {padded}, with fewer heads")
+            yield _Find("odd_head_size", gain, evidence, f"a head size of {padded}, with fewer heads", _LEAST_OF_A_ROW)
 
 
 _FINDERS: tuple[Callable[[TraceAccount], Iterator[_Find]], ...] = (
-    *(_launch_bound, _small_gaps, _elementwise, _attention, _optimizer, _communication),
+    *(_slow_data, _launch_bound, _small_gaps, _elementwise, _attention, _optimizer, _communication),
     *(_copies, _precision, _recomputation, _shapes, _head_sizes),
 )

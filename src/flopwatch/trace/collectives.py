@@ -13,8 +13,8 @@ from statistics import median
 from typing import NamedTuple
 
 from flopwatch.trace.parts import COMMUNICATION
-from flopwatch.trace.reader import Collective, Trace
-from flopwatch.trace.work import Work
+from flopwatch.trace.reader import NONE, Collective, Trace
+from flopwatch.trace.work import Piece, Work
 
 _NANO = 1e-9
 _BETWEEN_TWO = ("send", "recv")
@@ -29,6 +29,7 @@ class CollectiveTime(NamedTuple):
         number: Its number within the group, as the trace says, or in order.
         start: Nanoseconds on the rank's clock.
         end: Likewise.
+        is_told: Whether the trace says its number.
     """
 
     group: str
@@ -36,6 +37,7 @@ class CollectiveTime(NamedTuple):
     number: int
     start: int
     end: int
+    is_told: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class RankWaiting:
 
 
 def collective_times(trace: Trace, work: Work) -> tuple[CollectiveTime, ...]:
-    """The collectives of a rank within the profiled steps, in order."""
-    pieces = sorted(piece for piece in work.pieces if piece.part == COMMUNICATION)
+    """The collectives of a rank that lie within the profiled steps as a whole, in order."""
+    pieces = sorted(piece for piece in work.pieces if piece.part == COMMUNICATION and _is_complete(trace, piece))
     counted: Counter[tuple[str, str]] = Counter()
     found = []
     for piece in pieces:
@@ -69,16 +71,23 @@ def collective_times(trace: Trace, work: Work) -> tuple[CollectiveTime, ...]:
         kind = known.group, known.name
         number = known.number if known.number >= 0 else counted[kind]
         counted[kind] += 1
-        found.append(CollectiveTime(*kind, number, piece.start, piece.end))
+        found.append(CollectiveTime(*kind, number, piece.start, piece.end, known.number >= 0))
     return tuple(found)
+
+
+def _is_complete(trace: Trace, piece: Piece) -> bool:
+    event, device = piece.event, trace.device
+    return event == NONE or (device.start[event], device.end[event]) == (piece.start, piece.end)
 
 
 def waiting_of(ranks: Sequence[Sequence[CollectiveTime]]) -> tuple[RankWaiting, ...]:
     """Compare the collectives of several ranks; nothing if none of them ran on two."""
     shared: dict[tuple[str, str, int], dict[int, CollectiveTime]] = defaultdict(dict)
+    uneven = _uneven(ranks)
     for rank, times in enumerate(ranks):
         for time in times:
-            shared[time[:3]].setdefault(rank, time)
+            if time.is_told or time[:2] not in uneven:
+                shared[time[:3]].setdefault(rank, time)
     together = [each for each in shared.values() if _is_whole(each, len(ranks))]
     ahead = _clocks(together)
     sums = [_Sums() for _ in ranks]
@@ -90,6 +99,13 @@ def waiting_of(ranks: Sequence[Sequence[CollectiveTime]]) -> tuple[RankWaiting, 
         RankWaiting(rank, each.collectives, each.waiting * _NANO, each.transfer * _NANO, each.caused * _NANO)
         for rank, each in enumerate(sums)
     )
+
+
+def _uneven(ranks: Sequence[Sequence[CollectiveTime]]) -> set[tuple[str, str]]:
+    """Kinds of collectives without numbers that some ranks have more of: which belong together is not known."""
+    counts = [Counter(time[:2] for time in times) for times in ranks]
+    kinds = {kind for each in counts for kind in each}
+    return {kind for kind in kinds if len({each[kind] for each in counts if each[kind]}) > 1}
 
 
 @dataclass

@@ -22,9 +22,8 @@ _BYTES = {
     **dict.fromkeys(("signed char", "unsigned char", "bool"), 1),
 }
 _PRECISIONS = {"c10::BFloat16": "bf16", "c10::Half": "fp16", "float": "fp32", "double": "fp64", "signed char": "int8"}
-
-
-_CAUSAL = ("True", "1", "2")  # a truth value, or a mask's kind: causal from the first pair, or from the last
+_TRUE = ("True", "1")
+_FROM_THE_START, _FROM_THE_END = "1", "2"  # kinds of causal masks of the memory-efficient kernels
 
 
 class NoShapesError(Exception):
@@ -101,7 +100,7 @@ def _numbers(call: Call, place: int, count: int) -> tuple[int, ...]:
 
 def _truth(call: Call, place: int) -> bool:
     """A truth value, by name or as 0 or 1; one that was not recorded counts as false."""
-    return place < len(call.values) and call.values[place] in ("True", "1")
+    return place < len(call.values) and call.values[place] in _TRUE
 
 
 def _matrix_product(a: int, b: int) -> Formula:
@@ -179,14 +178,20 @@ def _convolution_backward(transposed: int | None, mask: int) -> Formula:
         one = products.convolution(x, weight, gradient, turned)
         text = call.values[mask] if mask < len(call.values) else ""
         asked = re.findall(r"True|False|[01]", text)[:2]
-        both = sum(each in ("True", "1") for each in asked) if len(asked) == 2 else 2
+        both = sum(each in _TRUE for each in asked) if len(asked) == 2 else 2
         return _Work(one * both, (gradient, *(x, weight) * both))
 
     return formula
 
 
-def _attention(query: int, causal: int, *, backward: bool = False, heads_last: bool = False) -> Formula:
-    """Fused attention: query, key and value follow each other; (.., heads, tokens, width), or tokens before heads."""
+def _attention(
+    query: int, causal: int, *, backward: bool = False, heads_last: bool = False, has_kinds: bool = False
+) -> Formula:
+    """Fused attention: query, key and value follow each other; (.., heads, tokens, width), or tokens before heads.
+
+    PyTorch's operators align the first query with the first key. FlashAttention's own, tokens before heads, align the
+    last with the last: 1 query of 5 keys meets all 5. The memory-efficient ones have kinds of masks for both.
+    """
 
     def formula(call: Call) -> _Work:
         q, k, v = (_sizes(call, place, 4) for place in (query, query + 1, query + 2))
@@ -194,9 +199,10 @@ def _attention(query: int, causal: int, *, backward: bool = False, heads_last: b
             q, k, v = ((*each[:-3], each[-2], each[-3], each[-1]) for each in (q, k, v))
         flops = products.attention(q, k, v) * (2 if backward else 1)
         mask = call.values[causal] if causal < len(call.values) else ""
-        masked = mask in _CAUSAL
+        masked = mask in (_FROM_THE_START, _FROM_THE_END) if has_kinds else mask in _TRUE
         if masked:
-            flops = flops // (q[-2] * k[-2]) * _pairs(q[-2], k[-2], from_the_end=heads_last)
+            from_the_end = mask == _FROM_THE_END if has_kinds else heads_last
+            flops = flops // (q[-2] * k[-2]) * _pairs(q[-2], k[-2], from_the_end=from_the_end)
         out = (*q[:-1], v[-1])
         tensors = (q, k, v, out, q, k, v, out) if backward else (q, k, v, out)
         return _Work(flops, tensors, "causal" if masked else "full")
@@ -205,11 +211,7 @@ def _attention(query: int, causal: int, *, backward: bool = False, heads_last: b
 
 
 def _pairs(queries: int, keys: int, *, from_the_end: bool) -> int:
-    """Pairs that causal masking keeps.
-
-    PyTorch's operators align the first query with the first key. The kernels beneath, and FlashAttention's own
-    operators, align the last with the last: 1 query of 5 keys meets all 5.
-    """
+    """Pairs that causal masking keeps, aligned at the first query and key, or at the last."""
     if not from_the_end:
         return products.causal_pairs(queries, keys)
     both = min(queries, keys)
@@ -271,8 +273,11 @@ _TABLE: dict[str, tuple[str, int, Formula]] = {
     **_all("_flash_attention_forward", ATTENTION, 0, _attention(0, 8, heads_last=True)),
     **_all("_flash_attention_backward", ATTENTION, 1, _attention(1, 11, backward=True, heads_last=True)),
     **_all("_cudnn_attention_forward", ATTENTION, 0, _attention(0, 10)),
-    **_all("_efficient_attention_forward", ATTENTION, 0, _attention(0, 9, heads_last=True)),
-    **_all("_efficient_attention_backward", ATTENTION, 1, _attention(1, 14, backward=True, heads_last=True)),
+    **_all("_efficient_attention_forward", ATTENTION, 0, _attention(0, 9, heads_last=True, has_kinds=True)),
+    **_all(
+        "_efficient_attention_backward",
+        *(ATTENTION, 1, _attention(1, 14, backward=True, heads_last=True, has_kinds=True)),
+    ),
     **_all("flash_attn::_flash_attn_forward", ATTENTION, 0, _attention(0, 5, heads_last=True)),
     **_all("flash_attn::_flash_attn_backward", ATTENTION, 1, _attention(1, 11, backward=True, heads_last=True)),
 }

@@ -1,4 +1,4 @@
-"""The host's side of a trace: which operator launched what, and in which phase of the step.
+"""The host's side of a trace: which operator launched what, and when it waited for data.
 
 Operators of a thread nest by their times. What links a device event to one: its launch has its correlation, and the
 innermost operator around the launch, on its thread, is the one; else the operator that has the same external id.
@@ -6,16 +6,15 @@ innermost operator around the launch, on its thread, is the one; else the operat
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from flopwatch.trace.parts import BACKWARD, FORWARD, OPTIMIZER_PHASE, RECOMPUTATION, UNKNOWN
 from flopwatch.trace.reader import NONE, Trace
 
-_BACKWARD_NODE = "autograd::engine::evaluate_function"
-_OPTIMIZER = ("Optimizer.step#", "Optimizer.zero_grad#")
+_LOADER = re.compile(r"enumerate\(.*\)#.*\.__next__")  # torch's DataLoader and those that derive from it
 
 
 @dataclass(frozen=True)
@@ -38,49 +37,60 @@ class Nesting:
     Attributes:
         threads: Operators of each thread, in the order of their start, outer ones first.
         parent: The operator around each, -1 for none.
-        phase: The phase of each.
     """
 
     threads: dict[int, list[int]]
     parent: array[int]
-    phase: bytearray
 
 
 def nest(trace: Trace) -> Nesting:
-    """Find the operator around each operator, and its phase."""
+    """Find the operator around each operator."""
     operators = trace.operators
     threads: dict[int, list[int]] = defaultdict(list)
     for index, thread in enumerate(operators.thread):
         threads[thread].append(index)
     start, end = operators.start, operators.end
-    nesting = Nesting(threads, array("q", [NONE]) * len(operators), bytearray([UNKNOWN]) * len(operators))
+    nesting = Nesting(threads, array("q", [NONE]) * len(operators))
     for indices in threads.values():
         indices.sort(key=lambda index: (start[index], -end[index]))
         around: list[int] = []
         for index in indices:
             while around and end[around[-1]] <= start[index]:
                 around.pop()
-            outer = around[-1] if around else NONE
-            nesting.parent[index] = outer
-            nesting.phase[index] = _phase(trace, index, nesting.phase[outer] if around else FORWARD)
+            nesting.parent[index] = around[-1] if around else NONE
             around.append(index)
     return nesting
 
 
-def _phase(trace: Trace, index: int, outer: int) -> int:
-    """An operator's phase. One with a sequence number of its own builds a graph, as a forward does.
+def data_waits(trace: Trace, nesting: Nesting) -> tuple[list[tuple[int, int]], bytearray]:
+    """When the thread that runs the steps was within a DataLoader, and which operators are part of that.
 
-    Within a backward that is what a checkpoint recomputes; within an optimizer's step it is in the closure, where
-    Lightning puts forward and backward.
+    Returns:
+        (start, end) of each stretch in order, and for each operator whether it is one of the loader's.
     """
-    name = trace.names[trace.operators.name[index]]
-    if trace.operators.forward_thread[index] > 0 or name.startswith(_BACKWARD_NODE):
-        return BACKWARD
-    if name.startswith(_OPTIMIZER):
-        return OPTIMIZER_PHASE
-    if trace.operators.sequence[index] >= 0:
-        return {BACKWARD: RECOMPUTATION, OPTIMIZER_PHASE: FORWARD}.get(outer, outer)
-    return outer
+    operators, steps = trace.operators, {each.thread for each in trace.host_steps}
+    is_loader = [_LOADER.fullmatch(name) is not None for name in trace.names]
+    waits, within = [], bytearray(len(operators))
+    for thread, indices in nesting.threads.items():
+        for index in indices if not steps or thread in steps else ():
+            around = nesting.parent[index]
+            if around != NONE and within[around]:
+                within[index] = 1
+            elif is_loader[operators.name[index]]:
+                within[index] = 1
+                waits.append((operators.start[index], operators.end[index]))
+    return _merged(waits), within
+
+
+def _merged(stretches: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same time in order, in stretches that do not overlap."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(stretches):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def link(trace: Trace, nesting: Nesting) -> Links:

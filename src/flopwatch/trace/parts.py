@@ -9,10 +9,10 @@ from flopwatch.trace.formulas import ATTENTION, CONVOLUTION, MATMUL
 
 OTHER, OPTIMIZER = "other_compute", "optimizer"
 COMMUNICATION, COPY = "communication_exposed", "copy_exposed"
-IDLE_HOST, IDLE_OTHER = "idle_host", "idle_other"
+IDLE_DATA, IDLE_HOST, IDLE_OTHER = "idle_data", "idle_host", "idle_other"
 COMPUTE = (MATMUL, ATTENTION, CONVOLUTION, OTHER, OPTIMIZER)
 BUSY = (*COMPUTE, COMMUNICATION, COPY)
-PARTS = (*BUSY, IDLE_HOST, IDLE_OTHER)
+PARTS = (*BUSY, IDLE_DATA, IDLE_HOST, IDLE_OTHER)
 
 FORWARD, BACKWARD, RECOMPUTATION, OPTIMIZER_PHASE, UNKNOWN = range(5)
 PHASES = ("forward", "backward", "recomputation", "optimizer", "unknown")

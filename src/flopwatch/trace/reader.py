@@ -1,17 +1,20 @@
 """A trace file as columns of numbers: what ran on the device, who launched it, and inside which operators.
 
 Times are whole nanoseconds, so that sums of them are exact. Of a file's text only names and shapes are kept, once each.
+Of a trace with more events than memory should hold the first steps alone are kept.
 """
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate, compress
 from pathlib import Path
 from typing import Any
 
-from flopwatch.errors import TraceError
+from flopwatch.errors import LargeTraceError, TraceError
 from flopwatch.trace.json_events import ALL, Facts, Limits, events_of
 
 NONE = -1
@@ -25,6 +28,7 @@ _OPERATORS = ("cpu_op", "operator", "user_annotation")
 _DEVICES, _JOB = _FACTS = ("deviceProperties", "distributedInfo")
 _STEP = "ProfilerStep"
 _LONGEST_NAME = 4000
+_MOST_EVENTS, _MOST_CALLS = 2_000_000, 100_000  # that are kept: some 0.3 GB with what is made of them, and 0.1 GB
 _FARTHEST = 2**53  # microseconds; beyond it floats cannot tell two events apart
 
 
@@ -42,6 +46,11 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.start)
+
+    def keep(self, mask: bytearray) -> None:
+        """Drop the events for which a mask has no 1."""
+        for name, column in vars(self).items():
+            setattr(self, name, array("q", compress(column, mask)))
 
     def add(self, *values: int) -> None:
         """Append an event: a value for each column, in order."""
@@ -106,12 +115,13 @@ class Collective:
 
 @dataclass(frozen=True)
 class Step:
-    """A step's mark: its times in nanoseconds, its name, and the device that it is on (-1: the host)."""
+    """A step's mark: its times in nanoseconds, its name, and the device or the thread that it is on, else -1."""
 
     start: int
     end: int
     name: str
     where: int = NONE
+    thread: int = NONE
 
 
 @dataclass
@@ -132,6 +142,7 @@ class Trace:
         rank: This rank; `None` outside of a job.
         world_size: Ranks of the job.
         left_out: Events without a usable time.
+        steps_left_out: Steps at the end of a large trace that are not kept.
         has_other_device: Whether something was launched on a device whose events are not read here.
     """
 
@@ -148,6 +159,7 @@ class Trace:
     rank: int | None = None
     world_size: int | None = None
     left_out: int = 0
+    steps_left_out: int = 0
     has_other_device: bool = False
 
 
@@ -159,7 +171,7 @@ def read(path: Path, limits: Limits = ALL) -> Trace:
         limits: What is read at most.
 
     Raises:
-        LargeTraceError: If it is larger than that.
+        LargeTraceError: If it is larger than that, or one step alone has too many events to be kept.
         TraceError: If it cannot be read, is damaged, or has neither device events nor operators.
     """
     facts: Facts = dict.fromkeys(_FACTS)
@@ -169,6 +181,7 @@ def read(path: Path, limits: Limits = ALL) -> Trace:
             reading.take(event)
     except RecursionError:
         raise TraceError(f"{path}: expected a trace of torch.profiler, got JSON nested too deep") from None
+    reading.end()
     trace = reading.trace
     _take_facts(trace, facts)
     if not len(trace.device) and not len(trace.operators):
@@ -185,6 +198,7 @@ class _Reading:
         self._names: dict[str, int] = {}
         self._calls: dict[str, int] = {}
         self._threads: dict[tuple[str, str], int] = {}
+        self._until, self._kept = math.inf, 0  # events that start later are not kept
         self._takers: dict[str, Callable[[Facts, Facts, int, int], None]] = {
             **dict.fromkeys(_DEVICE_KINDS, self._take_device),
             **dict.fromkeys(_LAUNCHES, self._take_launch),
@@ -205,8 +219,51 @@ class _Reading:
         if start is None or length is None or length < 0:
             self.trace.left_out += 1
             return
+        if start >= self._until and not str(event.get("name")).startswith(_STEP):
+            return
         arguments = event.get("args")
         taker(event, arguments if isinstance(arguments, dict) else {}, start, start + length)
+        self._kept += 1
+        if self._kept > _MOST_EVENTS:
+            self._shed()
+
+    def _shed(self) -> None:
+        """Keep what starts in the first half of the time so far, if it is as much as was counted."""
+        columns = (self.trace.device, self.trace.launches, self.trace.operators)
+        self._kept = sum(map(len, columns))
+        if self._kept <= _MOST_EVENTS:
+            return
+        starts = [each.start for each in columns if len(each)]
+        first, last = min(map(min, starts)), max(map(max, starts))
+        if first == last:
+            raise self._too_large()
+        self._until = (first + last) / 2
+        masks = [bytearray(start < self._until for start in each.start) for each in columns]
+        places, known = list(accumulate(masks[0])), self.trace.collectives.items()
+        self.trace.collectives = {places[index] - 1: told for index, told in known if masks[0][index]}
+        for each, mask in zip(columns, masks, strict=True):
+            each.keep(mask)
+        self._kept = sum(map(len, columns))
+
+    def end(self) -> None:
+        """Leave out the steps of which not all was kept.
+
+        Raises:
+            LargeTraceError: If that leaves none.
+        """
+        trace = self.trace
+        late = {each.name for each in (*trace.host_steps, *trace.device_steps) if each.end > self._until}
+        trace.host_steps = [each for each in trace.host_steps if each.name not in late]
+        trace.device_steps = [each for each in trace.device_steps if each.name not in late]
+        trace.steps_left_out = len(late)
+        if self._until < math.inf and not trace.host_steps:
+            raise self._too_large()
+
+    def _too_large(self) -> LargeTraceError:
+        return LargeTraceError(
+            f"{self.trace.path}: expected steps of at most {_MOST_EVENTS:,} events, got more in one step or in"
+            " a trace without marks of steps; give the profiler a schedule"
+        )
 
     def _take_device(self, event: Facts, arguments: Facts, start: int, end: int) -> None:
         kind = _DEVICE_KINDS[event["cat"].lower()]
@@ -229,7 +286,7 @@ class _Reading:
 
     def _take_operator(self, event: Facts, arguments: Facts, start: int, end: int) -> None:
         if str(event.get("name")).startswith(_STEP):
-            self.trace.host_steps.append(Step(start, end, str(event["name"])))
+            self.trace.host_steps.append(Step(start, end, str(event["name"]), thread=self._thread(event)))
             return
         numbers = (_whole(arguments.get(name)) for name in ("Fwd thread id", "Sequence number"))
         mine = self._name(event), self._thread(event), _external(arguments)
@@ -255,6 +312,8 @@ class _Reading:
         types, values = arguments.get("Input type"), arguments.get("Concrete Inputs")
         key = f"{shapes}{types}{values}"
         found = self._calls.get(key)
+        if found is None and len(self.trace.calls) > _MOST_CALLS:
+            return 0
         if found is None:
             found = self._calls[key] = len(self.trace.calls)
             self.trace.calls.append(Call(_frozen(shapes), _texts(types), _texts(values)))

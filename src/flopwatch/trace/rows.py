@@ -14,6 +14,7 @@ from flopwatch.trace.reader import Trace
 from flopwatch.trace.work import Work, operator_name
 
 MEMORY_BOUND, COMPUTE_BOUND = "memory", "compute"
+_FASTEST = 1.05  # of the peak, which clocks above the datasheet's allow; beyond it the precision is another one
 _NANO = 1e-9
 
 
@@ -28,9 +29,10 @@ class Row:
         shapes: Sizes of its tensors, in order.
         calls: How often it ran within the profiled steps.
         seconds: Time of its kernels, added up.
-        flops: FLOPs of all calls; `None` if it multiplies no matrices or its arguments were not recorded.
+        flops: FLOPs of all calls; `None` if it multiplies no matrices, its arguments were not recorded, or the calls
+            lie within the profiled steps in part only.
         least_bytes: Bytes that all calls read and write at least.
-        dtype: Precision of its operands, for products.
+        dtype: Precision of products; `None` where it is not known, or they were faster than its peak.
         attention: "causal" or "full", for attention.
         peak_share: Its FLOP/s as a share of the device's peak at that precision.
         bound: "memory" or "compute": what limits it on a roofline.
@@ -121,7 +123,8 @@ def _calls(trace: Trace, work: Work) -> Iterator[tuple[_Key, int, Cost | None]]:
         call.is_tf32 = call.is_tf32 or is_tf32(name)
     for (index, part), call in calls.items():
         recorded = trace.calls[trace.operators.call[index]]
-        cost = cost_of(call.name, recorded) if part == part_of(call.name) and index not in work.outer else None
+        counts = part == part_of(call.name) and index not in work.outer and index not in work.cut
+        cost = cost_of(call.name, recorded) if counts else None
         shapes = _tensors(recorded.shapes)
         if cost is None:
             yield _Key(call.name, _plain(part), call.phase, shapes), call.time, None
@@ -152,6 +155,8 @@ def _row(key: _Key, sum_: _Sum, chip: Chip | None) -> Row:
         return Row(key.name, key.part, key.phase, key.shapes, sum_.calls, seconds, lost_seconds=seconds)
     dtype: Dtype | None = next((each for each in DTYPES if each == key.dtype), None)
     peak = chip.peaks.get(dtype) if chip is not None and dtype is not None else None
+    if peak is not None and sum_.flops > _FASTEST * peak * seconds:
+        dtype = peak = None
     return Row(
         name=key.name,
         part=key.part,

@@ -12,6 +12,7 @@ from flopwatch.trace import hosts
 from flopwatch.trace.formulas import part_of
 from flopwatch.trace.kernels import is_communication, part_of_kernel
 from flopwatch.trace.parts import BUSY, COMMUNICATION, COPY, OPTIMIZER, OPTIMIZER_PHASE, OTHER, PHASES, UNKNOWN
+from flopwatch.trace.phases import phases_of
 from flopwatch.trace.reader import COPY as COPY_EVENT
 from flopwatch.trace.reader import NONE, Step, Trace
 
@@ -64,8 +65,9 @@ class Work:
         steps: Number of profiled steps, 1 where none are marked.
         span: Start and end of the steps in nanoseconds.
         pieces: What ran.
-        nesting: The host's operators.
         outer: Products around others that count instead of them.
+        cut: Operators of which only a part lies within the steps.
+        data_waits: Start and end of each stretch that the host was within a DataLoader, in order.
     """
 
     device: str | None
@@ -74,8 +76,18 @@ class Work:
     steps: int
     span: tuple[int, int]
     pieces: list[Piece]
-    nesting: hosts.Nesting
     outer: frozenset[int]
+    cut: frozenset[int]
+    data_waits: list[tuple[int, int]]
+
+
+class _Host(NamedTuple):
+    """The host's operators: how they nest, the phase of each, which are outer products or part of a DataLoader."""
+
+    nesting: hosts.Nesting
+    phase: bytearray
+    outer: frozenset[int]
+    in_loader: bytearray
 
 
 def kind_of(part: str, phase: int) -> int:
@@ -90,22 +102,24 @@ def work_of(trace: Trace) -> Work:
         TraceError: If nothing took time within the profiled steps.
     """
     nesting = hosts.nest(trace)
-    outer = frozenset(outer_products(trace, nesting))
+    waits, in_loader = hosts.data_waits(trace, nesting)
+    host = _Host(nesting, phases_of(trace, nesting), frozenset(outer_products(trace, nesting)), in_loader)
+    cut: set[int] = set()
     if len(trace.device):
         busy = Counter[int]()
         for where, start, end in zip(trace.device.where, trace.device.start, trace.device.end, strict=True):
             busy[where] += end - start
         where = busy.most_common(1)[0][0]
         span, steps = _device_span(trace, where)
-        pieces = [
-            each for each in _device_pieces(trace, nesting, outer, span) if trace.device.where[each.event] == where
-        ]
-        work = Work(_device_name(trace, where), False, len(busy), steps, span, pieces, nesting, outer)
+        pieces = list(_device_pieces(trace, host, where, span, cut))
+        work = Work(
+            _device_name(trace, where), False, len(busy), steps, span, pieces, host.outer, frozenset(cut), waits
+        )
     else:
         _refuse_a_devices_host(trace)
         span, steps = _host_span(trace)
-        pieces = list(_host_pieces(trace, nesting, outer, span))
-        work = Work(CPU, True, 1, steps, span, pieces, nesting, outer)
+        pieces = list(_host_pieces(trace, host, span, cut))
+        work = Work(CPU, True, 1, steps, span, pieces, host.outer, frozenset(cut), waits)
     if not work.pieces:
         raise TraceError(f"{trace.path}: expected device or operator time within the profiled steps, got none")
     return work
@@ -128,14 +142,20 @@ def _device_name(trace: Trace, where: int) -> str | None:
 
 
 def _device_span(trace: Trace, where: int) -> tuple[tuple[int, int], int]:
-    """The profiled steps by the device's marks, else from its first event to its last."""
-    marks = [each for each in trace.device_steps if each.where == where]
-    if marks:
-        return _outer(marks), len({each.name for each in marks})
+    """The profiled steps by the device's marks, else from its first event to its last; and how many steps."""
     device = trace.device
     own = [index for index, each in enumerate(device.where) if each == where]
-    span = min(device.start[index] for index in own), max(device.end[index] for index in own)
-    return span, len({each.name for each in trace.host_steps}) or 1
+    marks = [each for each in trace.device_steps if each.where == where]
+    names = {each.name for each in marks or trace.host_steps}
+    first, end = min(device.start[index] for index in own), max(device.end[index] for index in own)
+    if marks:
+        first, end = _outer(marks)
+    elif trace.steps_left_out:
+        end = min(end, _outer(trace.host_steps)[1])
+    # A mark on the device begins with the step's first kernel: what the device waited for that belongs to the step.
+    begun = min((each.start for each in trace.host_steps if each.name in names), default=first)
+    before = max((device.end[index] for index in own if device.start[index] < first), default=begun)
+    return (min(first, max(begun, before)), end), len(names) or 1
 
 
 def _host_span(trace: Trace) -> tuple[tuple[int, int], int]:
@@ -148,19 +168,21 @@ def _outer(marks: list[Step]) -> tuple[int, int]:
     return min(each.start for each in marks), max(each.end for each in marks)
 
 
-def _device_pieces(
-    trace: Trace, nesting: hosts.Nesting, outer: frozenset[int], span: tuple[int, int]
-) -> Iterator[Piece]:
-    device, links = trace.device, hosts.link(trace, nesting)
+def _device_pieces(trace: Trace, host: _Host, where: int, span: tuple[int, int], cut: set[int]) -> Iterator[Piece]:
+    device, links = trace.device, hosts.link(trace, host.nesting)
     for index in range(len(device)):
+        if device.where[index] != where:
+            continue
         start, end = max(device.start[index], span[0]), min(device.end[index], span[1])
+        operator, name = links.operator[index], device.name[index]
+        if end - start < device.end[index] - device.start[index]:
+            cut.add(operator)
         if start >= end:
             continue
-        operator, name = links.operator[index], device.name[index]
-        phase = nesting.phase[operator] if operator != NONE else UNKNOWN
+        phase = host.phase[operator] if operator != NONE else UNKNOWN
         part, is_named = COPY, True
         if device.kind[index] != COPY_EVENT:
-            by = "" if operator in outer else operator_name(trace, operator)
+            by = "" if operator in host.outer else operator_name(trace, operator)
             part, is_named = part_of_kernel(trace.names[name], by)
         if part == OTHER and phase == OPTIMIZER_PHASE:
             part = OPTIMIZER
@@ -190,17 +212,20 @@ def operator_name(trace: Trace, operator: int) -> str:
     return trace.names[trace.operators.name[operator]]
 
 
-def _host_pieces(trace: Trace, nesting: hosts.Nesting, outer: frozenset[int], span: tuple[int, int]) -> Iterator[Piece]:
-    """Operators' own time; an annotation is none, unless it stands for communication."""
-    for begun, ended, operator in hosts.own_times(trace, nesting):
+def _host_pieces(trace: Trace, host: _Host, span: tuple[int, int], cut: set[int]) -> Iterator[Piece]:
+    """Operators' own time; an annotation is none, unless it stands for communication. A DataLoader's are waiting."""
+    for begun, ended, operator in hosts.own_times(trace, host.nesting):
         start, end = max(begun, span[0]), min(ended, span[1])
         name = trace.operators.name[operator]
+        if end - start < ended - begun:
+            cut.add(operator)
         communicates = is_communication(trace.names[name])
-        if start >= end or (trace.operators.annotation[operator] and not communicates):
+        is_none = trace.operators.annotation[operator] and not communicates
+        if start >= end or is_none or host.in_loader[operator]:
             continue
-        product = None if operator in outer else part_of(trace.names[name])
+        product = None if operator in host.outer else part_of(trace.names[name])
         part = COMMUNICATION if communicates else product or OTHER
-        phase = nesting.phase[operator]
+        phase = host.phase[operator]
         if part == OTHER and phase == OPTIMIZER_PHASE:
             part = OPTIMIZER
         yield Piece(start, end, kind_of(part, phase), operator, name, NONE, True, NONE)

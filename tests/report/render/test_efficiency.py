@@ -32,6 +32,10 @@ DIP = Dip(1090.0, 60.0, 101, 200, 0.25, 10**15, None)
             "Padding takes 10.0% of model FLOPs: pack sequences, or batch them by length.",
         ),
         (
+            Finding("validation", 0.114, -0.0001, 0.0004),
+            "Validation takes 11.4% of wall time: validate less often, or on fewer batches.",
+        ),
+        (
             Finding("slow rank", 0.16, None, None, "3"),
             "Rank 3 is usually the slowest and costs 16.0% of step time: check that node and its data.",
         ),

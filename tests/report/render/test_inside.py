@@ -8,7 +8,8 @@ import pytest
 
 from flopwatch.report.inside import Inside, MemoryUse, ProfiledSteps, profile_of
 from flopwatch.report.render import RENDERERS
-from flopwatch.report.render.inside import MEMORY, OPERATORS, PHASES, PROFILE, inside_sections
+from flopwatch.report.render.inside import MEMORY, PHASES, PROFILE, inside_sections
+from flopwatch.report.render.traced import OPERATORS
 from flopwatch.report.report import report_of, summarize
 from flopwatch.trace.report import TraceReport
 from tests import samples
@@ -72,9 +73,9 @@ def test_a_profile_says_that_it_is_a_sample_and_how_much_slower(profiled):
         ("memory-bound compute (norms, elementwise, loss)", "52.5%"),
         ("launch gaps: the device waits for the host", "22.5%"),
     ]
-    # A step took 1.5 s while it was profiled, else 1 s.
+    # A step took 40 us on the device while it was profiled, else 1 s.
     assert found[PROFILE].sentences[0] == (
-        "A sample: 3 steps up to step 14, 50% slower than the others. Profiled steps are left out of MFU; starting and"
+        "A sample: 3 steps up to step 14, 100% faster than the others. Profiled steps are left out of MFU; starting and"
         " stopping the profiler took 2s."
     )
     assert "What steps lost is divided as in the profiled ones, which are a sample." in RENDERERS["text"](
@@ -91,7 +92,8 @@ def test_a_profile_says_that_it_is_a_sample_and_how_much_slower(profiled):
 def test_profiled_steps_are_held_against_the_others(profiled, seconds, words):
     # The others took 1 s.
     report = report_of(profiled)
-    steps = ProfiledSteps(replace(report.inside.profiled.profile, step_seconds=seconds), report.inside.profiled.trace)
+    account = replace(report.inside.profiled.trace.first, seconds=3 * seconds, steps=3)
+    steps = ProfiledSteps(report.inside.profiled.profile, TraceReport((account,), (), ()))
     assert f"up to step 14, {words}" in sections(with_inside(report, profiled=steps))[PROFILE].sentences[0]
 
 
@@ -101,6 +103,13 @@ def test_on_a_cpu_nobody_launches_anything(profiled):
     steps = replace(report.inside.profiled, trace=TraceReport((account,), (), ()))
     names = [row[0] for row in sections(with_inside(report, profiled=steps))[PROFILE].rows]
     assert names[-1] == "outside of operators: Python and the framework"
+
+
+def test_notes_of_a_trace_are_sentences(profiled):
+    report = report_of(profiled)
+    account = replace(report.inside.profiled.trace.first, notes=("the trace has no device events",))
+    steps = replace(report.inside.profiled, trace=TraceReport((account,), (), ()))
+    assert "The trace has no device events." in sections(with_inside(report, profiled=steps))[PROFILE].sentences
 
 
 def test_the_command_that_tells_more_can_be_pasted(profiled):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from flopwatch.report.render.trace import render_html, render_text, shapes_text
-from flopwatch.trace import read_trace
+from flopwatch.report.render.trace import gain_text, render_html, render_text
+from flopwatch.trace import Advice, read_trace
 from tests.report.render.test_renderers import Page
 from tests.trace import traces
-from tests.trace.traces import GEMM, H100, copy, kernel, launch, operator
+from tests.trace.traces import GEMM, H100, annotation, copy, kernel, launch, operator
 
 NCCL = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
 
@@ -41,6 +41,7 @@ def test_the_text_says_where_the_time_went(report):
     text = render_text(report)
     assert text.startswith("NVIDIA H100 80GB HBM3: 1 rank of 2, 1 profiled step of 0.4 ms\n")
     lines = {line.split("  ")[0]: line.split() for line in text.splitlines()}
+    assert text.count("What to do\n----------\n") == 1
     assert lines["matrix products"][2:4] == ["0.200", "50.0%"]
     assert lines["communication, not hidden"][3:5] == ["0.050", "12.5%"]
     assert lines["idle: the host was late"][5:7] == ["0.020", "5.0%"]
@@ -49,7 +50,7 @@ def test_the_text_says_where_the_time_went(report):
     assert "Matrix products do 687 TFLOP/s, 69.5% of the bf16 peak of 989 TFLOP/s. The steps get 34.7%" in " ".join(
         text.split()
     )
-    assert lines["mm"][1:] == ["4096x4096", "4096x4096", "1", "0.200", "687", "T", "69.5%", "compute"]
+    assert lines["mm"][1:] == ["4096x4096", "1", "0.2", "ms", "687", "T", "69.5%", "compute"]
     assert "of kernel time is in kernels of unknown kind" in " ".join(text.split())
     assert "Launch-bound (at most 1.8 points of MFU, 5.0% of the step)" in " ".join(text.split())
 
@@ -92,7 +93,26 @@ def test_what_a_trace_names_cannot_become_markup(tmp_path):
     assert "\u202e" not in render_html(report) + render_text(report)
 
 
-def test_shapes_as_words():
-    assert shapes_text(((8, 16), (16, 4))) == "8x16 16x4"
-    assert shapes_text((((2, 3), (4,)), (5,))) == "2x3 4 5"
-    assert shapes_text(()) == ""
+def test_products_of_which_a_part_is_known_are_told_as_such(tmp_path):
+    # Of 0.4 ms of products the shapes of 0.2 ms were recorded.
+    events = [operator(0, 2, "aten::mm", (4096, 4096), (4096, 4096)), launch(1, 1), kernel(0, 200, GEMM, correlation=1)]
+    path = traces.written(tmp_path / "t.json", *events, kernel(200, 400, GEMM), **H100)
+    text = " ".join(render_text(read_trace(path)).split())
+    assert "Matrix products in bf16 with known shapes (50.0% of all products' time) do 687 TFLOP/s, 69.5% of" in text
+    assert "(MFU)" not in text
+
+
+def test_gains_that_round_to_nothing_are_left_out():
+    assert gain_text(Advice("gaps", "", "", 0.05, 0.018)) == "at most 1.8 points of MFU, 5.0% of the step"
+    assert gain_text(Advice("gaps", "", "", 0.05, 0.0004)) == "at most 5.0% of the step"
+    assert gain_text(Advice("gaps", "", "", 0.05, None)) == "at most 5.0% of the step"
+
+
+def test_waiting_for_data_is_a_part_of_its_own(tmp_path):
+    loader = annotation(0, 60, "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__")
+    path = traces.written(tmp_path / "t.json", annotation(0, 100, "ProfilerStep#1"), loader, kernel(60, 100), **H100)
+    report = read_trace(path)
+    for page in (render_text(report), Page(render_html(report)).text):
+        text = " ".join(page.split())
+        assert "idle: waiting for data 0.060 60.0%" in text
+        assert "Data loading is slow" in text

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from flopwatch import units
 from flopwatch.report.inside import Inside, ProfiledSteps
 from flopwatch.report.render.section import Bar, Section
+from flopwatch.report.render.traced import note_sentences, operators_section
 from flopwatch.report.report import Report
 from flopwatch.report.step_losses import memory_sentences
 from flopwatch.run import phases, rates
 from flopwatch.run.records import StepPhases
 from flopwatch.run.time_kinds import TIME_KINDS, kind_of_part
 from flopwatch.trace.parts import PARTS
-from flopwatch.trace.rows import Row
 
-PHASES, MEMORY, PROFILE, OPERATORS = "Inside a step", "Memory", "Profiled steps", "Operators that lose most"
+PHASES, MEMORY, PROFILE = "Inside a step", "Memory", "Profiled steps"
 _NAMES: tuple[tuple[str, phases.Part], ...] = (
     ("moving the batch to the device", "transfer_seconds"),
     ("forward", "forward_seconds"),
@@ -25,7 +25,6 @@ _NAMES: tuple[tuple[str, phases.Part], ...] = (
     ("optimizer", "optimizer_seconds"),
 )
 _PRODUCTS = {"matmul": "matrix products", "attention": "attention", "convolution": "convolutions"}
-_MOST_OPERATORS = 10
 
 
 def inside_sections(report: Report) -> Iterator[Section]:
@@ -35,7 +34,7 @@ def inside_sections(report: Report) -> Iterator[Section]:
         yield _phases(found, found.phases)
     if found.profiled is not None:
         yield _profile(found.profiled, report.step_seconds)
-        yield _operators(found.profiled)
+        yield operators_section(found.profiled.trace.first)
     if found.memory is not None:
         yield _memory(found)
 
@@ -85,7 +84,7 @@ def _sample_words(profiled: ProfiledSteps, step_seconds: float | None) -> Iterat
         f"A sample: {profile.steps} steps up to step {profile.step:,}{than}. Profiled steps are left out of MFU;"
         f" starting and stopping the profiler took {units.format_duration(profile.extra_seconds)}."
     )
-    yield from profiled.trace.first.notes
+    yield from note_sentences(profiled.trace.first.notes)
     yield f"`flopwatch trace {shlex.quote(str(profiled.trace.first.path))}` tells more; Perfetto draws it."
 
 
@@ -93,30 +92,6 @@ def _slower_words(slower: float) -> str:
     if abs(slower) < 0.005:
         return "as fast as the others"
     return f"{units.format_percent(abs(round(slower, 2)))} {'slower' if slower > 0 else 'faster'} than the others"
-
-
-def _operators(profiled: ProfiledSteps) -> Section:
-    account = profiled.trace.first
-    lossy = [row for row in account.rows if row.lost_seconds > 0][:_MOST_OPERATORS]
-    rows = [_operator(row, account.steps) for row in lossy]
-    columns = ("operator", "shapes", "calls", "a step", "of the peak", "bound by")
-    told = [place for place in range(len(columns)) if any(row[place] for row in rows)]
-    return Section(
-        OPERATORS, tuple(tuple(row[place] for place in told) for row in rows), tuple(columns[place] for place in told)
-    )
-
-
-def _operator(row: Row, steps: int) -> tuple[str, ...]:
-    shapes = " ".join("x".join(str(size) for size in shape) for shape in row.shapes[:2])
-    peak = units.format_percent(row.peak_share)
-    return (
-        row.name.removeprefix("aten::").removeprefix("autograd::engine::evaluate_function: "),
-        shapes,
-        units.format_plain(row.calls / steps),
-        units.format_milliseconds(row.seconds / steps),
-        "" if peak == units.UNKNOWN else peak,
-        row.bound or "",
-    )
 
 
 def _memory(found: Inside) -> Section:

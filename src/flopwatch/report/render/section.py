@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from flopwatch import units
 
 Cells = tuple[str, ...]
+_SIZES = re.compile(r"\dx\d")  # of a matrix, which are words
 
 
 @dataclass(frozen=True)
@@ -42,4 +44,5 @@ class Section:
 
 
 def _is_number(cell: str) -> bool:
-    return not cell or cell == units.UNKNOWN or cell.lstrip("★ $<-")[:1].isdigit()
+    begins_so = cell.lstrip("★ $<-")[:1].isdigit()
+    return not cell or cell == units.UNKNOWN or (begins_so and _SIZES.search(cell) is None)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
 
 import jinja2
 
 from flopwatch import units
+from flopwatch.report.finding import LEAST_GAIN
+from flopwatch.report.render.section import Bar, Section
+from flopwatch.report.render.text import render_sections
+from flopwatch.report.render.traced import note_sentences, operators_section
 from flopwatch.trace import Advice, TraceAccount, TraceReport
+from flopwatch.trace.formulas import MATMUL
 from flopwatch.trace.parts import BUSY, COMPUTE
-from flopwatch.trace.rows import Row
 
 _WIDTH = 80
-_MOST_ROWS = 10
-_NAME = 17  # characters of an operator in a table
-_BAR = 24
 WORDS = {
     "matmul": "matrix products",
     "attention": "attention",
@@ -26,10 +26,12 @@ WORDS = {
     "optimizer": "optimizer",
     "communication_exposed": "communication, not hidden",
     "copy_exposed": "copies, not hidden",
+    "idle_data": "idle: waiting for data",
     "idle_host": "idle: the host was late",
     "idle_other": "idle otherwise",
 }
 _TITLES = {
+    "data_wait": "Data loading is slow",
     "launch_bound": "Launch-bound",
     "gaps": "Gaps between kernels",
     "unfused_elementwise": "Elementwise work is not fused",
@@ -50,34 +52,29 @@ _COLORS = {  # Okabe and Ito's palette, which colour-blind readers can tell apar
     "optimizer": "#CC79A7",
     "communication_exposed": "#D55E00",
     "copy_exposed": "#E69F00",
+    "idle_data": "#5f6672",
     "idle_host": "#8a919c",
     "idle_other": "#c3c8d0",
 }
+_ALL = 0.99  # of the products' time, from which on what is known of them is told of all
 _SAMPLE = (
     "A profile is a sample: the profiler itself slows the steps that it records (some 5 to 40%), most of all where the"
     " host is the bottleneck."
 )
 
 
-@dataclass(frozen=True)
-class _Table:
-    """A table with its heading; the first columns are words, the last `numbers` are numbers."""
-
-    heading: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers: int
-
-
 def render_text(report: TraceReport) -> str:
     """Render the report for a terminal."""
-    blocks = [_wrapped(headline(report)), _text_table(_parts_table(report), bars=_shares(report))]
-    blocks.append("\n".join(_wrapped(line) for line in facts(report)))
-    blocks += [_text_table(table) for table in tables(report)]
-    if report.advice:
-        blocks.append("\n".join(["What to do", *(_text_advice(each) for each in report.advice)]))
-    blocks += [_wrapped(note) for note in notes(report)]
-    return units.printable("\n\n".join(blocks), lines=True) + "\n"
+    advice = tuple(
+        f"{_TITLES[each.kind]} ({gain_text(each)}): {each.evidence}. Try: {each.change}." for each in report.advice
+    )
+    parts = [
+        replace(_parts(report), sentences=tuple(facts(report))),
+        *tables(report),
+        *([Section("What to do", sentences=advice)] if advice else []),
+        Section("About these numbers", sentences=tuple(notes(report))),
+    ]
+    return f"{units.printable(textwrap.fill(headline(report), _WIDTH))}\n\n{render_sections(parts)}"
 
 
 def headline(report: TraceReport) -> str:
@@ -94,11 +91,16 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _parts_table(report: TraceReport) -> _Table:
+def _parts(report: TraceReport) -> Section:
     """The parts that took time, per step; means over ranks."""
-    rows = [(part_name(report, part), *_time(report, seconds)) for part, seconds in report.parts.items() if seconds]
-    return _Table(
-        "Where the time went", ("part", "ms/step", "share"), (*rows, ("in all", *_time(report, report.seconds))), 2
+    parts = {part: seconds for part, seconds in report.parts.items() if seconds}
+    rows = [(part_name(report, part), *_time(report, seconds)) for part, seconds in parts.items()]
+    bars = [Bar(seconds / report.seconds) for seconds in parts.values() if report.seconds]
+    return Section(
+        "Where the time went",
+        (*rows, ("in all", *_time(report, report.seconds))),
+        ("part", "ms/step", "share"),
+        (*bars, None) if bars else (),
     )
 
 
@@ -108,16 +110,11 @@ def part_name(report: TraceReport, part: str) -> str:
 
 
 def _time(report: TraceReport, seconds: float) -> tuple[str, str]:
-    share = seconds / report.seconds if report.seconds else None
-    return _milli(report, seconds), units.format_share(share)
+    return _milli(seconds, report.first.steps), units.format_share(seconds / report.seconds if report.seconds else None)
 
 
-def _milli(report: TraceReport, seconds: float) -> str:
-    return f"{1000 * seconds / report.first.steps:,.3f}"
-
-
-def _shares(report: TraceReport) -> list[float]:
-    return [seconds / report.seconds for seconds in report.parts.values() if seconds and report.seconds]
+def _milli(seconds: float, steps: int) -> str:
+    return f"{1000 * seconds / steps:,.3f}"
 
 
 def facts(report: TraceReport) -> list[str]:
@@ -147,70 +144,46 @@ def facts(report: TraceReport) -> list[str]:
 
 
 def _speed(account: TraceAccount) -> str:
-    """How fast the products are, and what of the peak the steps get; nothing without shapes."""
-    timed = [row for row in account.rows if row.part == "matmul" and row.flops is not None]
-    seconds = sum(row.seconds for row in timed)
+    """How fast products of the main precision are, and what of the peak the steps get; nothing without shapes."""
+    products = [row for row in account.rows if row.part == MATMUL]
+    known = [row for row in products if row.flops is not None and row.dtype == account.dtype]
+    flops, seconds = sum(row.flops or 0 for row in known), sum(row.seconds for row in known)
     if not seconds:
         return ""
-    rate = account.matmul_flops / seconds
-    text = f"Matrix products do {units.format_si(rate, 'FLOP/s')}"
+    share = seconds / sum(row.seconds for row in products)
+    which = "Matrix products"
+    if share < _ALL:
+        which += f" in {account.dtype}" if account.dtype else ""
+        which += f" with known shapes ({units.format_share(share)} of all products' time)"
+    text = f"{which} do {units.format_si(flops / seconds, 'FLOP/s')}"
     peak = account.peak_flops_per_second
     if peak is not None:
-        text += f", {units.format_share(rate / peak)} of the {account.dtype} peak of {units.format_si(peak, 'FLOP/s')}"
-    share = account.peak_share
-    return f"{text}." if share is None else f"{text}. The steps get {units.format_share(share)} of it (MFU)."
+        of_peak = units.format_share(flops / seconds / peak)
+        text += f", {of_peak} of the {account.dtype} peak of {units.format_si(peak, 'FLOP/s')}"
+    mfu = account.peak_share
+    return f"{text}." if mfu is None else f"{text}. The steps get {units.format_share(mfu)} of it (MFU)."
 
 
-def tables(report: TraceReport) -> list[_Table]:
+def tables(report: TraceReport) -> list[Section]:
     """The operators that lose most, and the ranks."""
-    found = []
-    rows = [row for row in report.first.rows if row.part in COMPUTE][:_MOST_ROWS]
-    if rows:
-        columns = ("operator", "shapes", "calls", "ms/step", "FLOP/s", "peak", "bound")
-        found.append(_Table("Operators that lose most", columns, tuple(_cells(report, row) for row in rows), 5))
-    if len(report.accounts) > 1:
-        found.append(_ranks_table(report))
-    if report.waiting:
-        found.append(_waiting_table(report))
-    return found
+    operators = operators_section(report.first)
+    return [
+        *([operators] if operators.rows else []),
+        *([_ranks(report)] if len(report.accounts) > 1 else []),
+        *([_waiting(report)] if report.waiting else []),
+    ]
 
 
-def _cells(report: TraceReport, row: Row) -> tuple[str, ...]:
-    rate = "" if row.flops is None or not row.seconds else units.format_si(row.flops / row.seconds, "").strip()
-    phase = "" if row.phase in ("forward", "unknown") else f", {row.phase}"
-    return (
-        f"{row.name.removeprefix('aten::')}{phase}",
-        shapes_text(row.shapes),
-        units.format_plain(row.calls / report.first.steps),
-        _milli(report, row.seconds),
-        rate,
-        units.format_share(row.peak_share) if row.peak_share is not None else "",
-        row.bound or "",
-    )
-
-
-def shapes_text(shapes: Sequence[Any]) -> str:
-    """Sizes as words: ((8, 16), (16, 4)) is "8x16 16x4"."""
-    flat: list[str] = []
-    for each in shapes:
-        if each and all(isinstance(size, int) for size in each):
-            flat.append("x".join(str(size) for size in each))
-        else:
-            flat.append(shapes_text([inner for inner in each if isinstance(inner, tuple) and inner]))
-    return " ".join(text for text in flat if text)
-
-
-def _ranks_table(report: TraceReport) -> _Table:
+def _ranks(report: TraceReport) -> Section:
     columns = ("rank", "ms/step", "busy", "compute", "communication", "not hidden", "idle")
     rows = []
     for place, each in enumerate(report.accounts):
         compute = sum(each.parts[part] for part in COMPUTE)
         shown = (compute, each.communication_seconds, each.parts["communication_exposed"])
-        idle = each.parts["idle_host"] + each.parts["idle_other"]
-        shares = (each.busy_seconds, *shown, idle)
+        shares = (each.busy_seconds, *shown, each.seconds - each.busy_seconds)
         cells = (units.format_share(seconds / each.seconds if each.seconds else None) for seconds in shares)
-        rows.append((rank_name(each, place), f"{1000 * each.seconds / each.steps:,.3f}", *cells))
-    return _Table("Ranks", columns, tuple(rows), 6)
+        rows.append((rank_name(each, place), _milli(each.seconds, each.steps), *cells))
+    return Section("Ranks", tuple(rows), columns)
 
 
 def rank_name(account: TraceAccount, place: int) -> str:
@@ -218,21 +191,20 @@ def rank_name(account: TraceAccount, place: int) -> str:
     return str(account.rank) if account.rank is not None else f"file {place + 1}"
 
 
-def _waiting_table(report: TraceReport) -> _Table:
-    columns = ("rank", "collectives", "waits, ms/step", "transfers, ms/step", "others wait for it")
+def _waiting(report: TraceReport) -> Section:
+    columns = ("rank", "collectives", "waits, ms/step", "transfers, ms/step", "others wait for it, ms/step")
     rows = []
     for each in report.waiting:
         account = report.accounts[each.rank]
         times = (each.waiting_seconds, each.transfer_seconds, each.caused_seconds)
-        numbers = (f"{1000 * seconds / account.steps:,.3f}" for seconds in times)
+        numbers = (_milli(seconds, account.steps) for seconds in times)
         rows.append((rank_name(account, each.rank), f"{each.collectives:,}", *numbers))
-    return _Table("Who waits for whom in collectives", columns, tuple(rows), 4)
+    return Section("Who waits for whom in collectives", tuple(rows), columns)
 
 
 def notes(report: TraceReport) -> list[str]:
     """What a reader must know about the numbers."""
-    own = dict.fromkeys(note for each in report.accounts for note in each.notes)
-    sentences = [f"{note[0].upper()}{note[1:]}." for note in own]
+    sentences = note_sentences(dict.fromkeys(note for each in report.accounts for note in each.notes))
     if report.waiting and (report.first.world_size or 0) > len(report.accounts):
         sentences.append(f"Waiting is known among these {len(report.accounts)} ranks only.")
     if any(row.attention == "full" for row in report.first.rows):
@@ -241,44 +213,11 @@ def notes(report: TraceReport) -> list[str]:
 
 
 def gain_text(advice: Advice) -> str:
-    """What an advice gains at most."""
-    if advice.points is not None:
-        return f"at most {units.format_points(advice.points)} of MFU, {units.format_share(advice.fraction)} of the step"
-    return f"at most {units.format_share(advice.fraction)} of the step"
-
-
-def _text_advice(advice: Advice) -> str:
-    line = f"{_TITLES[advice.kind]} ({gain_text(advice)}): {advice.evidence}. Try: {advice.change}."
-    return textwrap.fill(line, _WIDTH, initial_indent="- ", subsequent_indent="  ")
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
-
-
-def _text_table(table: _Table, bars: Sequence[float] = ()) -> str:
-    """A table of at most 80 columns: long words are cut, those in the last column of words to what room is left."""
-    words = len(table.columns) - table.numbers
-    rows = [table.columns, *table.rows]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(table.columns))]
-    if words > 1:
-        widths[0] = min(widths[0], _NAME)
-        others = sum(widths) - widths[words - 1] + 2 * (len(widths) - 1)
-        widths[words - 1] = min(widths[words - 1], _WIDTH - others)
-    rows.insert(1, tuple("-" * width for width in widths))
-    drawn = ["", "", *("#" * round(_BAR * share) for share in bars)]
-    lines = []
-    for place, row in enumerate(rows):
-        cells = [
-            _cut(cell, width).ljust(width) if at < words else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join([*cells, *drawn[place : place + 1]]).rstrip())
-    return "\n".join([table.heading, *lines])
-
-
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+    """What an advice gains at most; points of MFU that round to nothing are left out."""
+    of_step = f"{units.format_share(advice.fraction)} of the step"
+    if advice.points is None or advice.points < LEAST_GAIN:
+        return f"at most {of_step}"
+    return f"at most {units.format_points(advice.points)} of MFU, {of_step}"
 
 
 def render_html(report: TraceReport) -> str:
@@ -296,7 +235,7 @@ def render_html(report: TraceReport) -> str:
         advice=[(_TITLES[each.kind], gain_text(each), each.evidence, each.change) for each in report.advice],
         bars=[(name, list(_stretches(report, parts, seconds))) for name, parts, seconds in _bar_rows(report)],
         legend=[(part_name(report, part), _COLORS[part]) for part, seconds in report.parts.items() if seconds],
-        parts=_parts_table(report),
+        parts=_parts(report),
         tables=tables(report),
         notes=notes(report),
     )
