@@ -55,7 +55,10 @@ def test_all_agree():
     [
         ({"clocks_hz": (1800e6, 2100e6)}, "SM clock under load"),
         ({"driver": found(max_sm_clock_hz=1800e6)}, "SM clock under load"),  # the table's 1830 cannot be reached
+        ({"driver": found(max_sm_clock_hz=1980e9)}, "SM clock under load"),  # kHz taken for MHz
         ({"load": Load(10_000 * 10**12, 10.0, 10.0), "tensor_active": 1.0}, "product at that clock"),
+        # 486 TFLOP/s of the 973.2 that the clock allows are just below a half; so much needs half of the cycles.
+        ({"load": Load(4860 * 10**12, 10.0, 10.0), "tensor_active": 0.5}, "product at that clock"),
         ({"reason_seconds": {"power_cap": 0.002}}, "throttling, two ways"),  # milliseconds taken for seconds
         ({"joules": 6.0}, "energy, two ways"),
         ({"tensor_active": 0.4}, "tensor activity"),  # fewer cycles than the product needs
@@ -90,6 +93,23 @@ def test_what_cannot_be_read_is_not_here_with_the_reason(changes, missing):
     assert all(read[name].words for name in missing)
     if "refused" in changes:
         assert read["SM clock under load"].words == "SM clock: Not Supported"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "got", "unit"),
+    [
+        # One reading of 2100 MHz where the driver allows 1980; the mean of 1950 would be no fault.
+        ({"clocks_hz": (1800e6, 2100e6)}, 1980e6, 2100e6, "Hz at most"),
+        # The table's 1830 MHz less a step of 15, and what the driver allows.
+        ({"driver": found(max_sm_clock_hz=1755e6)}, 1815e6, 1755e6, "Hz at least"),
+        # MHz taken for Hz.
+        ({"clocks_hz": (1800.0,) * 10}, 198e6, 1800.0, "Hz at least"),
+    ],
+)
+def test_a_clock_that_fails_names_the_one_at_fault(changes, expected, got, unit):
+    line = lines(**changes)["SM clock under load"]
+    assert (line.outcome, line.unit) == ("fail", unit)
+    assert (line.expected, line.found) == (pytest.approx(expected), got)
 
 
 def test_a_low_clock_without_a_reason_says_so():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from flopwatch.check.device import check_device, costs, same_device
+from flopwatch.check.text import Style, line_text
 from flopwatch.hardware.nvml.lookup import FoundGpu
 from tests.check.machines_of import CPU, H100, found
 
@@ -31,23 +32,36 @@ def test_another_device_fails(changes):
     assert line.found != line.expected
 
 
+def test_uuids_that_differ_beyond_what_is_shown_fail_with_words():
+    line = same_device(H100, found(uuid="GPU-1234abcd-0001"))
+    assert (line.outcome, line.expected, line.words) == ("fail", line.found, "another UUID")
+    assert "another UUID" in line_text(line, Style(width=200))
+
+
 def test_a_torch_that_tells_no_uuid_is_compared_by_the_rest():
     machine = replace(H100, described=replace(H100.described, uuid=None))
     gpu = FoundGpu("handle", "handle", is_slice=False, doubt="found by its number")
     line = same_device(machine, found(gpu=gpu))
-    assert (line.outcome, line.words) == ("pass", "found by its number")
+    assert (line.outcome, line.words) == ("pass", "found by its number; by name and SMs only")
 
 
-def test_readings_that_are_quick_pass_with_their_sum():
+def test_a_slice_without_a_uuid_is_compared_by_its_name_alone():
+    gpu = FoundGpu("handle", "handle", is_slice=True)
+    line = same_device(H100, found(gpu=gpu, uuid=None, sm_count=None))
+    assert (line.outcome, line.words) == ("pass", "a MIG slice; by name only")
+
+
+def test_readings_that_are_quick_pass_with_the_slowest_one():
     line = costs({"SM clock": 0.001, "energy": 0.002, "power": "Not Supported"})
-    assert (line.outcome, line.expected, line.found) == ("pass", 0.010, pytest.approx(0.003))
-    assert line.words == "for 2 readings; the slowest takes 2 ms; not readable: power"
+    assert (line.outcome, line.expected, line.found) == ("pass", 0.005, 0.002)
+    assert line.words == "for the slowest of 2 readings, energy; all together 3 ms; not readable: power"
 
 
-def test_a_slow_reading_is_named():
-    line = costs({"SM clock": 0.001, "energy": 0.02})
-    assert line.outcome == "fail"
-    assert "slow: energy 20 ms" in line.words
+def test_a_slow_reading_is_named_with_what_it_takes():
+    # 6 ms are too many, also where three readings together take less than three times 5 ms.
+    line = costs({"energy": 0.006, "power": 0.001, "SM clock": 0.0005})
+    assert (line.outcome, line.expected, line.found) == ("fail", 0.005, 0.006)
+    assert line.words == "for the slowest of 3 readings, energy; all together 7.5 ms"
 
 
 def test_what_refuses_all_readings_is_not_here():

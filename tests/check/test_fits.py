@@ -33,6 +33,8 @@ def test_a_fit_of_a_tiny_one_passes_every_line(folder):
 
 def test_two_plain_fits_end_alike(folder):
     one, other = fits.fit(CPU, TINY, steps=3), fits.fit(CPU, TINY, steps=3)
+    assert len(one.step_seconds) == 3
+    assert 0 < sum(one.step_seconds[1:]) < one.seconds  # which also has what lies between the steps
     torch.manual_seed(0)
     untrained = Net(TINY).state_dict()
     assert all(torch.equal(weight, other.net.state_dict()[name]) for name, weight in one.net.state_dict().items())
@@ -66,7 +68,8 @@ def test_a_count_that_torch_does_not_share_fails_with_both(monkeypatch):
     monkeypatch.setattr(fits, "counted_by_torch", lambda shape: 7)
     line = fits.flops(TINY, 3, 3 * TINY.training_flops)
     assert line.outcome == "fail"
-    assert line.words == f"3 steps; by hand {TINY.training_flops:,} a step, by torch's counter 7"
+    assert (line.expected, line.found) == (21, 3 * TINY.training_flops)
+    assert line.words == "3 steps; by torch's counter"
 
 
 class Watch:
@@ -85,7 +88,7 @@ class Watch:
     ],
 )
 def test_mfu_is_flops_over_time_over_peak(machine, mfu, outcome):
-    line = fits.mfu(machine, TINY, 10, Fit(Net(TINY), 0.001, Watch(mfu)))
+    line = fits.mfu(machine, TINY, 10, Fit(Net(TINY), 0.001, (), Watch(mfu)))
     assert line.outcome == outcome
     assert line.words.startswith("3.57 GFLOP/s of ")
 
@@ -94,7 +97,7 @@ def test_without_an_mfu_the_fits_fail(folder):
     from flopwatch.errors import FlopwatchError
 
     with pytest.raises(FlopwatchError, match="expected an MFU"):
-        fits.mfu(CPU, TINY, 10, Fit(Net(TINY), 0.001, Watch(None)))
+        fits.mfu(CPU, TINY, 10, Fit(Net(TINY), 0.001, (), Watch(None)))
 
 
 def test_only_a_peak_in_the_fits_precision_counts():
@@ -110,9 +113,21 @@ def test_weights_are_compared_where_a_device_repeats_itself(same, repeats, outco
     assert fits.weights(same=same, repeats=repeats, steps=3).outcome == outcome
 
 
-@pytest.mark.parametrize(("size", "outcome"), [(299_999, "pass"), (300_000, "fail"), (None, "fail")])
-def test_a_page_is_there_and_small(tmp_path, size, outcome):
-    if size is not None:
-        (tmp_path / "report.html").write_bytes(b"x" * size)
+@pytest.mark.parametrize(
+    ("size", "outcome", "unit"),
+    [
+        (300_000, "pass", "bytes at most"),
+        (300_001, "fail", "bytes at most"),
+        (10_000, "pass", "bytes at most"),
+        (9_999, "fail", "bytes at least"),
+    ],
+)
+def test_a_page_is_there_whole_and_small(tmp_path, size, outcome, unit):
+    (tmp_path / "report.html").write_bytes(b"x" * size)
     line = fits.page(tmp_path)
-    assert (line.outcome, line.found) == (outcome, size)
+    assert (line.outcome, line.found, line.unit) == (outcome, size, unit)
+
+
+def test_a_page_that_was_not_written_fails(tmp_path):
+    line = fits.page(tmp_path)
+    assert (line.outcome, line.expected, line.found, line.words) == ("fail", 10_000, 0, "no report.html")

@@ -44,6 +44,13 @@ def test_above_the_peak_only_by_a_higher_clock(rate, most_clock_hz, outcome):
     assert against_peak(H100, Load(rate, 1.0, 1.0), most_clock_hz).outcome == outcome
 
 
+def test_a_rate_far_below_the_peak_is_a_fault():
+    # A tenth of 989.4 TFLOP/s; a rate in GFLOP/s that is taken for TFLOP/s is a thousandth.
+    assert against_peak(H100, Load(99 * 10**12, 1.0, 1.0)).outcome == "pass"
+    line = against_peak(H100, Load(6 * 10**11, 1.0, 1.0))
+    assert (line.outcome, line.expected, line.unit) == ("fail", pytest.approx(98.94e12), "FLOP/s at least")
+
+
 def test_clocks_that_differ_fail_with_both_rates():
     # 100 FLOPs in 1.0 s by marks, in 1.03 s by the wall.
     line = by_two_clocks(Load(100, 1.0, 1.03))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flopwatch.check.results import CheckLine, compared, counts, is_near, not_here
+from flopwatch.check.results import CheckLine, between, compared, counts, is_near, not_here
 
 
 def test_a_comparison_passes_or_fails_with_what_was_expected_and_found():
@@ -13,6 +13,22 @@ def test_a_comparison_passes_or_fails_with_what_was_expected_and_found():
 def test_every_outcome_is_counted_also_those_that_did_not_occur():
     lines = [CheckLine("a", "pass"), CheckLine("b", "pass"), not_here("c", "why")]
     assert counts(lines) == {"pass": 2, "fail": 0, "not here": 1}
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome", "limit", "unit"),
+    [
+        (2.0, "pass", 3.0, "s at most"),
+        (1.0, "pass", 3.0, "s at most"),
+        (3.0, "pass", 3.0, "s at most"),
+        (0.9, "fail", 1.0, "s at least"),
+        (3.1, "fail", 3.0, "s at most"),
+    ],
+)
+def test_a_number_between_two_limits_tells_the_one_that_counts(found, outcome, limit, unit):
+    assert between("x", found, least=1.0, most=3.0, words="w", unit="s") == CheckLine(
+        "x", outcome, limit, found, "w", unit
+    )
 
 
 @pytest.mark.parametrize(("found", "holds"), [(102.0, True), (98.0, True), (102.1, False), (97.9, False)])

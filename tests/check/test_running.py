@@ -54,6 +54,36 @@ def test_what_takes_too_long_is_one_line_and_the_rest_goes_on():
     assert (checked.lines[0].expected, checked.lines[0].found) == (0.1, "longer")
 
 
+def test_time_passes_for_a_check_not_for_who_shows_its_lines():
+    """A terminal that is held up, as with Ctrl-S, is no check that takes too long."""
+
+    def three(machine, folder):
+        yield GOOD
+        yield GOOD
+        yield GOOD
+
+    shown = []
+
+    def show(line):
+        time.sleep(0.15)
+        shown.append(line)
+
+    checked = check(CPU, show, [Check("three", three, 0.3), Check("endless", endless, 0.1), Check("one", passing)])
+    assert [line.outcome for line in checked.lines] == ["pass", "pass", "pass", "fail", "pass"]
+    assert list(checked.lines) == shown
+
+
+def test_a_check_has_its_time_once_not_for_every_line():
+    def slow(machine, folder):
+        for _ in range(10):
+            time.sleep(0.05)
+            yield GOOD
+
+    checked, _ = run(slow, seconds=0.12)
+    assert [line.outcome for line in checked.lines][-1] == "fail"
+    assert len(checked.lines) <= 3
+
+
 def test_ctrl_c_is_not_survived():
     def interrupted(machine, folder):
         yield GOOD

@@ -46,6 +46,22 @@ def test_a_line_that_failed_says_what_was_expected_and_what_came():
     )
 
 
+def test_a_number_that_is_too_low_says_at_least_what():
+    line = CheckLine(
+        "product at that clock", "fail", 486.6e12, 48e12, "4.9% of what the clock allows", "FLOP/s at least"
+    )
+    assert line_text(line, Style(width=120)).endswith(
+        "expected at least 487 TFLOP/s, got 48 TFLOP/s; 4.9% of what the clock allows"
+    )
+
+
+def test_numbers_that_are_rounded_to_the_same_are_told_in_full():
+    line = CheckLine("product and peak", "fail", 989.4e12, 989.45e12, "100.0% of the bf16 peak", "FLOP/s at most")
+    assert line_text(line, Style(width=200)).endswith(
+        "expected at most 9.894e+14 FLOP/s, got 9.8945e+14 FLOP/s; 100.0% of the bf16 peak"
+    )
+
+
 def test_a_group_that_failed_says_what_happened():
     assert line_text(CheckLine("fits", "fail", words="ValueError: x"), Style()).endswith("ValueError: x")
 

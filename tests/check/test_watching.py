@@ -30,10 +30,15 @@ def test_a_watched_step_that_was_quicker_cost_nothing():
     assert watching.cost_line("x", Cost(0.01, 0.009, 100)).found == 0.0
 
 
-@pytest.mark.parametrize(("plain", "watched", "outcome"), [(1, 1, "pass"), (1, 2, "fail"), (0, 0, "fail")])
-def test_more_compilations_fail(plain, watched, outcome):
+@pytest.mark.parametrize(("plain", "watched", "outcome"), [(1, 1, "pass"), (1, 2, "fail"), (2, 1, "fail")])
+def test_other_compilations_fail(plain, watched, outcome):
     line = watching.compilations(plain, watched, "inductor")
     assert (line.outcome, line.expected, line.found) == (outcome, plain, watched)
+
+
+def test_nothing_compiled_proves_nothing():
+    line = watching.compilations(0, 0, "inductor")
+    assert (line.outcome, line.expected, line.found, line.unit) == ("fail", 1, 0, " at least")
 
 
 def test_what_cannot_be_compiled_is_not_here(monkeypatch, tmp_path):

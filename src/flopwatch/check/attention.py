@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopwatch.check.gpt import fused
 from flopwatch.check.machine import Machine
+from flopwatch.check.noting import NotedOperators
 from flopwatch.check.results import CheckLine, compared, not_here
 from flopwatch.hardware.benchmark import TORCH_DTYPES
 from flopwatch.measure.watching import StepCounter
@@ -29,18 +29,6 @@ def training_flops() -> int:
     """Scores and values, a multiply-add each per pair that the mask keeps and per number of a head; backward twice."""
     pairs = _TOKENS * (_TOKENS + 1) // 2
     return 3 * 2 * 2 * _SEQUENCES * _HEADS * pairs * _WIDTH
-
-
-class _Names(TorchDispatchMode):
-    """Notes which operators run."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.seen: list[str] = []
-
-    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.seen.append(str(operator.name()))
-        return operator(*args, **(kwargs or {}))
 
 
 def check_attention(machine: Machine) -> Iterator[CheckLine]:
@@ -86,8 +74,8 @@ def _counted(machine: Machine, kernel: Any) -> int | None:
 def _runs(kernel: Any, heads: list[torch.Tensor]) -> bool:
     """Whether PyTorch takes a fused operator if it may take this kernel alone."""
     try:
-        with sdpa_kernel(kernel), _Names() as names:
+        with sdpa_kernel(kernel), NotedOperators() as noted:
             fused(*heads)
     except RuntimeError:
         return False
-    return any("attention" in each and "math" not in each for each in names.seen)
+    return any("attention" in each and "math" not in each for each in noted.names)

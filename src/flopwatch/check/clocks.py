@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from flopwatch import units
 from flopwatch.check.asking import DriverDevice, find
-from flopwatch.check.machine import Machine
+from flopwatch.check.machine import WHY_NO_DRIVER, Machine
 from flopwatch.check.products import Load
 from flopwatch.check.readings import (
     CLOCK,
@@ -19,7 +19,7 @@ from flopwatch.check.readings import (
     Readings,
     read_under_load,
 )
-from flopwatch.check.results import CheckLine, compared, is_near, not_here
+from flopwatch.check.results import CheckLine, between, compared, is_near, not_here
 from flopwatch.hardware.nvml import gauges
 from flopwatch.hardware.telemetry import REASONS as REASON_WORDS
 
@@ -27,7 +27,9 @@ UNDER_LOAD, AT_CLOCK = "SM clock under load", "product at that clock"
 THROTTLING, JOULES, ACTIVITY = "throttling, two ways", "energy, two ways", "tensor activity"
 NAMES = (UNDER_LOAD, AT_CLOCK, THROTTLING, JOULES, ACTIVITY)
 _CLOCK_STEP_HZ = 15e6
-_MOST_AT_CLOCK = 1.02  # the mean of readings is not quite the mean of the clock
+_MOST_OF_SHEET = 1.5  # drivers allow up to 1.25 of the datasheet's clock
+_LEAST_OF_ALLOWED = 0.1  # an idle GPU's clock
+_LEAST_AT_CLOCK, _MOST_AT_CLOCK = 0.5, 1.02  # the mean of readings is not quite the mean of the clock
 _SHARES_APART = 0.15
 _ENERGY_APART = 0.15  # the counter moves by steps, and power is a mean over the second before
 _LEAST_ACTIVITY, _MOST_ACTIVITY = 0.95, 1.3  # of the share of the peak at that clock
@@ -36,7 +38,7 @@ _LEAST_ACTIVITY, _MOST_ACTIVITY = 0.95, 1.3  # of the share of the peak at that 
 def check_clocks(machine: Machine) -> Iterator[CheckLine]:
     """Read the GPU while it multiplies; yield a line for each pair of ways."""
     if machine.address is None:
-        yield from (not_here(name, machine.why_no_driver) for name in NAMES)
+        yield from (not_here(name, WHY_NO_DRIVER) for name in NAMES)
         return
     found = find(machine.address)
     load, read = read_under_load(machine, found)
@@ -64,14 +66,34 @@ def clock(machine: Machine, found: DriverDevice, read: Readings) -> CheckLine:
     sheet, most, mean = machine.described.boost_clock_hz, found.max_sm_clock_hz, read.clock_hz
     if mean is None or most is None:
         return not_here(UNDER_LOAD, read.why_not(CLOCK))
-    possible = max(read.clocks_hz) <= most + _CLOCK_STEP_HZ
-    known = sheet is None or sheet <= most + _CLOCK_STEP_HZ
+    allowed, highest = _allowed(sheet, most), max(read.clocks_hz)
+    if allowed.outcome == "fail":
+        return allowed
     words = f"{len(read.clocks_hz)} readings"
+    if highest > most + _CLOCK_STEP_HZ:
+        return compared(
+            UNDER_LOAD, False, expected=most, found=highest, words=f"the highest of {words}", unit="Hz at most"
+        )
     if sheet is not None:
         words += f"; the table's peak is for {units.format_clock(sheet)}"
         if mean < sheet - _CLOCK_STEP_HZ:
             words += f", held down by: {', '.join(_reasons(read)) or 'no reason given'}"
-    return compared(UNDER_LOAD, possible and known, expected=most, found=mean, words=words, unit="Hz at most")
+    limit = most + _CLOCK_STEP_HZ
+    return between(UNDER_LOAD, mean, least=_LEAST_OF_ALLOWED * most, most=limit, words=words, unit="Hz")
+
+
+def _allowed(sheet: float | None, most: float) -> CheckLine:
+    """Whether the clock that the driver allows goes with the datasheet's."""
+    if sheet is None:
+        return not_here(UNDER_LOAD, "no clock in the table")
+    return between(
+        UNDER_LOAD,
+        most,
+        least=sheet - _CLOCK_STEP_HZ,
+        most=_MOST_OF_SHEET * sheet,
+        words=f"the highest clock that the driver allows; the table's peak is for {units.format_clock(sheet)}",
+        unit="Hz",
+    )
 
 
 def _reasons(read: Readings) -> list[str]:
@@ -79,19 +101,19 @@ def _reasons(read: Readings) -> list[str]:
 
 
 def at_clock(machine: Machine, load: Load, read: Readings) -> CheckLine:
-    """No product is faster than SMs x FLOPs per clock x the clock that was read."""
+    """No product is faster than SMs x FLOPs per clock x the clock that was read, and a large one half as fast."""
     per_clock, mean = machine.described.flops_per_clock, read.clock_hz
     if per_clock is None or mean is None:
         why = read.why_not(CLOCK) if mean is None else f"no FLOPs per clock known for {machine.described.name}"
         return not_here(AT_CLOCK, why)
     limit = per_clock * mean
-    return compared(
+    return between(
         AT_CLOCK,
-        load.flops_per_second <= _MOST_AT_CLOCK * limit,
-        expected=limit,
-        found=load.flops_per_second,
+        load.flops_per_second,
+        least=_LEAST_AT_CLOCK * limit,
+        most=_MOST_AT_CLOCK * limit,
         words=f"{load.flops_per_second / limit:.1%} of what the clock allows",
-        unit="FLOP/s at most",
+        unit="FLOP/s",
     )
 
 

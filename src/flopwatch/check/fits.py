@@ -6,7 +6,7 @@ import importlib
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from flopwatch import units
 from flopwatch.check.gpt import Net, Shape, counted_by_torch, shape_for, tokens_of
 from flopwatch.check.machine import Machine, lightning_package
 from flopwatch.check.products import wait_for
-from flopwatch.check.results import CheckLine, compared, is_near, not_here
+from flopwatch.check.results import CheckLine, between, compared, is_near, not_here
 from flopwatch.errors import FlopwatchError
 from flopwatch.lightning.callback import FlopWatch
 from flopwatch.lightning.timing.device_time import timer_for
@@ -28,7 +28,7 @@ STATUS, FLOPS, MFU, WEIGHTS, PAGE = "fit: status", "fit: FLOPs", "fit: MFU", "fi
 NAMES = (STATUS, FLOPS, MFU, WEIGHTS, PAGE)
 STEPS = 24
 _MFU_APART = 0.03  # less than one step of the fit
-_LARGEST_PAGE_BYTES = 300_000
+_SMALLEST_PAGE_BYTES, _LARGEST_PAGE_BYTES = 10_000, 300_000
 _STAND_IN_PEAK = 1e12  # FLOP/s, for a device that has none; an MFU against it only shows that the division is right
 
 
@@ -39,12 +39,14 @@ class Fit:
     Attributes:
         net: The network with its weights.
         seconds: Device's time from the second step's begin to the last one's end, by marks of the check's own.
+        step_seconds: The same of each step, from its begin to its end.
         watch: The FlopWatch; `None` in a plain fit.
         folder: Where it wrote.
     """
 
     net: Net
     seconds: float
+    step_seconds: tuple[float, ...]
     watch: FlopWatch | None = None
     folder: Path = Path()
 
@@ -84,7 +86,7 @@ def fit(machine: Machine, shape: Shape, *, steps: int, watch: FlopWatch | None =
         if trainer.interrupted:
             raise KeyboardInterrupt
     wait_for(machine.device)
-    return Fit(net, marks.seconds(), watch)
+    return Fit(net, marks.seconds(), marks.step_seconds(), watch)
 
 
 def _trainer(lightning: Any, machine: Machine, folder: str, steps: int, callbacks: list[Any]) -> Any:
@@ -125,6 +127,10 @@ class _Marks:
     def seconds(self) -> float:
         """Device's time from the second step's begin to the last one's end."""
         return float(self.begun[1].seconds_until(self.ended[-1]))
+
+    def step_seconds(self) -> tuple[float, ...]:
+        """Device's time of each step."""
+        return tuple(float(begun.seconds_until(ended)) for begun, ended in zip(self.begun, self.ended, strict=True))
 
 
 def _module(lightning: Any, net: Net, shape: Shape, marks: _Marks, compile_by: str) -> Any:
@@ -170,7 +176,7 @@ def watched_fit(
         profile=profile,
     )
     done = fit(machine, shape, steps=steps, watch=watch, compile_by=compile_by)
-    return Fit(done.net, done.seconds, watch, folder)
+    return replace(done, folder=folder)
 
 
 def check_fits(machine: Machine, folder: Path, shape: Shape | None = None, steps: int = STEPS) -> Iterator[CheckLine]:
@@ -203,12 +209,19 @@ def status(work: Work | None) -> CheckLine:
 
 def flops(shape: Shape, steps: int, found: int | None) -> CheckLine:
     """The run's total is that of the arithmetic by hand, which torch's own counter confirms."""
-    by_hand, by_torch = shape.training_flops, counted_by_torch(shape)
-    words = f"{steps} steps; by hand and by torch's counter"
+    by_hand, by_torch = steps * shape.training_flops, steps * counted_by_torch(shape)
+    which = "by hand and by torch's counter"
     if by_hand != by_torch:
-        words = f"{steps} steps; by hand {by_hand:,} a step, by torch's counter {by_torch:,}"
-    holds = found == steps * by_hand and by_hand == by_torch
-    return compared(FLOPS, holds, expected=steps * by_hand, found=found, words=words, unit="FLOPs")
+        which = "by torch's counter" if found == by_hand else "by hand"
+    expected = by_torch if found == by_hand else by_hand
+    return compared(
+        FLOPS,
+        found == expected == by_hand,
+        expected=expected,
+        found=found,
+        words=f"{steps} steps; {which}",
+        unit="FLOPs",
+    )
 
 
 def mfu(machine: Machine, shape: Shape, steps: int, watched: Fit) -> CheckLine:
@@ -250,12 +263,11 @@ def weights(*, same: bool, repeats: bool, steps: int) -> CheckLine:
 def page(folder: Path) -> CheckLine:
     """The report was written, and is small enough to be mailed."""
     pages = list(folder.rglob("report.html"))
-    size = pages[0].stat().st_size if pages else None
-    return compared(
+    return between(
         PAGE,
-        size is not None and size < _LARGEST_PAGE_BYTES,
-        expected=_LARGEST_PAGE_BYTES,
-        found=size,
-        words="report.html",
-        unit="bytes at most",
+        pages[0].stat().st_size if pages else 0,
+        least=_SMALLEST_PAGE_BYTES,
+        most=_LARGEST_PAGE_BYTES,
+        words="report.html" if pages else "no report.html",
+        unit="bytes",
     )

@@ -19,6 +19,7 @@ from flopwatch.lightning.devices import address_of, describe_device
 from flopwatch.run.records import Device
 
 LIGHTNINGS = ("pytorch_lightning", "lightning.pytorch")  # the first one that is installed is used
+WHY_NO_DRIVER = "no NVIDIA GPU that torch can use"  # where a machine has no address
 _WITH_BF16 = (8, 0)  # compute capability of Ampere
 
 
@@ -37,11 +38,6 @@ class Machine:
     described: Device
     address: Address | None = None
     chips: tuple[Chip, ...] = ()
-
-    @property
-    def why_no_driver(self) -> str:
-        """Why the driver's lines are not here."""
-        return "no NVIDIA GPU that torch can use"
 
 
 def machine_here(chips: tuple[Chip, ...] = ()) -> Machine:

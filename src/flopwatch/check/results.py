@@ -10,6 +10,7 @@ from typing import Literal, get_args
 Outcome = Literal["pass", "fail", "not here"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Value = int | float | str | None
+AT_MOST, AT_LEAST = " at most", " at least"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class CheckLine:
         expected: What had to come, in the unit below; `None` where nothing was compared.
         found: What came.
         words: What a reader should know beside, or why there is nothing here.
-        unit: A base unit, "share" for a fraction, or nothing for texts and counts.
+        unit: A base unit, "share" for a fraction, or nothing for texts and counts; behind it " at most" or " at least"
+            where `expected` is a limit.
     """
 
     name: str
@@ -36,6 +38,21 @@ class CheckLine:
 def compared(name: str, holds: bool, *, expected: Value, found: Value, words: str = "", unit: str = "") -> CheckLine:
     """Return a line that passes if something holds."""
     return CheckLine(name, "pass" if holds else "fail", expected, found, words, unit)
+
+
+def between(name: str, found: float, *, least: float, most: float, words: str = "", unit: str = "") -> CheckLine:
+    """Return a line that passes if a number is neither too low nor too high; it tells the limit that counts.
+
+    Args:
+        name: Of the line.
+        found: The number.
+        least: The lowest that passes.
+        most: The highest that passes.
+        words: What a reader should know beside.
+        unit: Of all three.
+    """
+    limit, which = (least, AT_LEAST) if found < least else (most, AT_MOST)
+    return compared(name, least <= found <= most, expected=limit, found=found, words=words, unit=f"{unit}{which}")
 
 
 def not_here(name: str, why: str) -> CheckLine:

@@ -26,6 +26,7 @@ from flopwatch.errors import DriverError, in_words
 from flopwatch.hardware.nvml.driver import driver_version
 
 SCHEMA = 1
+_SHORTEST_SECONDS = 1e-3  # no limit at all would be 0
 _UUID = re.compile(r"(?<=[0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f-]{14,}", re.IGNORECASE)
 _PATH = re.compile(r"(?<![\w/])~?/(?:[^\s/:'\"]+/)+")
 
@@ -108,9 +109,17 @@ def check(machine: Machine, show: Callable[[CheckLine], None], checks: Sequence[
 
 
 def _lines_of(each: Check, machine: Machine, folder: Path) -> Iterator[CheckLine]:
+    """The lines of a check, whose time passes while it runs, and not while a line is shown."""
+    lines, left = each.run(machine, folder), each.seconds
     try:
-        with at_most(each.seconds):
-            yield from each.run(machine, folder)
+        while True:
+            began = time.monotonic()
+            with at_most(max(left, _SHORTEST_SECONDS)):
+                line = next(lines, None)
+            if line is None:
+                return
+            left -= time.monotonic() - began
+            yield line
     except OutOfTime:
         yield CheckLine(
             each.name, "fail", each.seconds, "longer", "the rest of this group was not checked", "s at most"

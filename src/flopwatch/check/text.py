@@ -9,13 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 from flopwatch import units
-from flopwatch.check.results import CheckLine, Outcome, Value, counts
+from flopwatch.check.results import AT_LEAST, AT_MOST, CheckLine, Outcome, Value, counts
 from flopwatch.check.running import Checked
 
 _OUTCOME_COLUMNS, _NAME_COLUMNS = 10, 24
 _END = "\x1b[0m"
 _COLOURS: Mapping[Outcome, str] = MappingProxyType({"pass": "\x1b[32m", "fail": "\x1b[1;31m", "not here": "\x1b[2m"})
-_MOST = " at most"
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ def value_words(value: Value, unit: str) -> str:
         return "nothing"
     if isinstance(value, str):
         return value
-    return _number_words(value, unit.removesuffix(_MOST))
+    return _number_words(value, unit.removesuffix(AT_MOST).removesuffix(AT_LEAST))
 
 
 def _number_words(value: float, unit: str) -> str:
@@ -68,11 +67,17 @@ def line_text(line: CheckLine, style: Style) -> str:
 def _words(line: CheckLine) -> str:
     if line.expected is None and line.found is None:
         return line.words
-    found = value_words(line.found, line.unit)
+    expected, found = value_words(line.expected, line.unit), value_words(line.found, line.unit)
     if line.outcome == "pass":
         return f"{found}, {line.words}".removesuffix(", ")
-    most = "at most " if line.unit.endswith(_MOST) else ""
-    return f"expected {most}{value_words(line.expected, line.unit)}, got {found}; {line.words}".removesuffix("; ")
+    limit = next((f"{each.strip()} " for each in (AT_MOST, AT_LEAST) if line.unit.endswith(each)), "")
+    if expected == found:  # as they are rounded
+        expected, found = _in_full(line.expected, line.unit), _in_full(line.found, line.unit)
+    return f"expected {limit}{expected}, got {found}; {line.words}".removesuffix("; ")
+
+
+def _in_full(value: Value, unit: str) -> str:
+    return f"{value:.9g} {unit.partition(' at ')[0]}".strip() if isinstance(value, int | float) else str(value)
 
 
 def device_words(device: Mapping[str, Any]) -> str:

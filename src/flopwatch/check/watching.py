@@ -8,18 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopwatch import units
 from flopwatch.check.fits import fit, watched_fit
 from flopwatch.check.gpt import SMALL, Net, Shape, shape_for, tokens_of
 from flopwatch.check.machine import Machine
+from flopwatch.check.noting import NotedOperators
 from flopwatch.check.products import wait_for
-from flopwatch.check.results import CheckLine, compared, not_here
+from flopwatch.check.results import AT_LEAST, CheckLine, compared, not_here
 from flopwatch.errors import in_words
 from flopwatch.measure.watching import CAN_WATCH_COMPILED, StepCounter
 
@@ -37,23 +36,6 @@ class Cost:
     plain_seconds: float
     watched_seconds: float
     operators: int
-
-
-class _Operators(TorchDispatchMode):
-    """Counts what goes through a dispatch mode."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.count = 0
-
-    @classmethod
-    def ignore_compile_internals(cls) -> bool:
-        """Leave torch.compile as it is."""
-        return True
-
-    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        return operator(*args, **(kwargs or {}))
 
 
 def cost_of(machine: Machine, shape: Shape, backend: str = "", rounds: int = _ROUNDS) -> Cost:
@@ -78,9 +60,9 @@ def cost_of(machine: Machine, shape: Shape, backend: str = "", rounds: int = _RO
     for _ in range(_WARM_UP_ROUNDS):
         step()
     pairs = [(_seconds(machine, step), _seconds(machine, lambda: _watched(net, step))) for _ in range(rounds)]
-    with _Operators() as operators:
+    with NotedOperators() as noted:
         step()
-    return Cost(min(plain for plain, _ in pairs), min(watched for _, watched in pairs), operators.count)
+    return Cost(min(plain for plain, _ in pairs), min(watched for _, watched in pairs), len(noted.names))
 
 
 def _seconds(machine: Machine, step: Callable[[], None]) -> float:
@@ -188,5 +170,8 @@ def compilations(plain: int, watched: int, backend: str) -> CheckLine:
         watched: In the same one with it.
         backend: Of torch.compile.
     """
+    if not plain:
+        words = f"without FlopWatch; backend {backend}"
+        return compared(COMPILATIONS, False, expected=1, found=plain, words=words, unit=AT_LEAST)
     words = f"{'with and without' if plain == watched else 'with'} FlopWatch; backend {backend}"
-    return compared(COMPILATIONS, plain == watched and plain > 0, expected=plain, found=watched, words=words)
+    return compared(COMPILATIONS, plain == watched, expected=plain, found=watched, words=words)
