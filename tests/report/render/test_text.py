@@ -72,6 +72,14 @@ def test_a_bar_begins_where_the_one_before_ended():
     assert bar(None) == ""
 
 
+@pytest.mark.parametrize("share", [place / 1000 for place in (4, 20, 374, 500, 996)])
+def test_a_bar_and_what_is_before_it_are_no_longer_than_the_longest(share):
+    """Rounding both up would make it a block too long."""
+    drawn = bar(Bar(share, 1 - share), 22)
+    assert len(drawn) == 22
+    assert drawn[-1] != " "
+
+
 def test_a_section_has_its_heading_underlined_and_its_bars_at_the_end():
     rows = (("a", "25.0%"), ("b", "75.0%"))
     section = Section("Time", rows, ("", "share"), (Bar(0.25), Bar(0.75)), ("A sentence.",))
@@ -171,9 +179,9 @@ def test_the_whole_report_has_every_heading():
 def test_the_components_beyond_the_most_are_one_line():
     rows = tuple(ComponentRow(f"layer{place}", 10, 100 * place) for place in range(1, 5))
     work = replace(samples.WORK, components=rows)
-    assert len(component_table(work).splitlines()) == 6
+    assert len(component_table(work, 4).splitlines()) == 6
     *_, second, rest = component_table(work, 3).splitlines()
     assert second.split()[0] == "layer2"
     # 300 and 400 of 1,000.
     assert rest.split() == ["2", "more", "20", "700", "FLOPs", "70.0%"]
-    assert component_table(None) == ""
+    assert component_table(None, 4) == ""

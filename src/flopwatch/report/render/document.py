@@ -221,8 +221,5 @@ def _conventions(report: Report) -> Section:
 
 
 def _components(report: Report) -> Section:
-    rows = tuple(
-        (name, f"{parameters:,}", units.format_si(flops, "FLOPs"), units.format_share(share))
-        for name, parameters, flops, share in facts.component_lines(report.work)[:_MOST_LINES]
-    )
+    rows = facts.component_rows(report.work, _MOST_LINES)
     return Section("Model: first batch on one device", rows, ("component", "parameters", "forward", "share"))

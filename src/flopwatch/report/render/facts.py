@@ -339,3 +339,17 @@ def component_lines(work: Work | None) -> list[tuple[str, int, int, float | None
         (row.name, row.parameters, row.forward_flops, rates.fraction(row.forward_flops, total))
         for row in work.components
     ]
+
+
+def component_rows(work: Work | None, most: int) -> tuple[tuple[str, str, str, str], ...]:
+    """The same in words, with at most `most` rows, the last one for all that are left."""
+    lines = component_lines(work)
+    if len(lines) > most:
+        rest = lines[most - 1 :]
+        parameters, flops = sum(line[1] for line in rest), sum(line[2] for line in rest)
+        share = rates.fraction(flops, sum(line[2] for line in lines))
+        lines = [*lines[: most - 1], (f"{len(rest)} more", parameters, flops, share)]
+    return tuple(
+        (name, f"{parameters:,}", units.format_si(flops, "FLOPs"), units.format_share(share))
+        for name, parameters, flops, share in lines
+    )

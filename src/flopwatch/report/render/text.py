@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import textwrap
@@ -116,8 +117,9 @@ def bar(drawn: Bar | None, longest: int = _LONGEST_BAR) -> str:
     """Return a bar of block characters from where it begins, as long as its share to an eighth of a block."""
     if drawn is None or drawn.share <= 0:
         return ""
-    first = round(drawn.start * longest)
-    full, rest = divmod(round(drawn.share * longest * 8), 8)
+    eighths = round(drawn.share * longest * 8)
+    full, rest = divmod(eighths, 8)
+    first = min(round(drawn.start * longest), longest - math.ceil(eighths / 8))
     return " " * first + "█" * full + ("" if not rest else chr(ord("█") + 8 - rest))
 
 
@@ -153,18 +155,9 @@ def _time_summary(report: Report) -> str:
     return f"wall time: {', '.join(shares)}"
 
 
-def component_table(work: Work | None, most: int | None = None) -> str:
+def component_table(work: Work | None, most: int) -> str:
     """Return the per-component table of the first batch, with at most `most` lines; empty if nothing was counted."""
-    lines = facts.component_lines(work)
-    if most is not None and len(lines) > most:
-        rest = lines[most - 1 :]
-        shares = [share for _, _, _, share in rest if share is not None]
-        merged = (f"{len(rest)} more", sum(line[1] for line in rest), sum(line[2] for line in rest), sum(shares))
-        lines = [*lines[: most - 1], merged]
-    rows = [
-        (name, f"{parameters:,}", units.format_si(flops, "FLOPs"), units.format_share(share))
-        for name, parameters, flops, share in lines
-    ]
+    rows = facts.component_rows(work, most)
     if not rows:
         return ""
     headers = ("component", "parameters", "forward, first batch", "share")
