@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from flopwatch import units
+from flopwatch.errors import ArgumentError
 
 RUN_HELP = (
     "a flopwatch run file, a W&B run's .wandb file, a folder with either, or a run on W&B: ENTITY/PROJECT/RUN_ID or"
@@ -19,6 +23,34 @@ def add_chips(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--chips", metavar="FILE", help=("CSV file of chips to add, in the format of flopwatch/data/chips.csv")
     )
+
+
+def refuse_unwritable(output: Path | None) -> None:
+    """Say at once, not after the work, that a file cannot be written.
+
+    Raises:
+        ArgumentError: If its folder is not there, it is a folder itself, or one may not write there.
+    """
+    if output is None:
+        return
+    folder = output.absolute().parent
+    if output.is_dir() or not folder.is_dir():
+        raise ArgumentError(f"cannot write {output}: expected a file in a folder that is there; choose another with -o")
+    if not os.access(output if output.exists() else folder, os.W_OK):
+        raise ArgumentError(f"cannot write {output}: permission denied; choose another file with -o")
+
+
+@contextlib.contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Write a file within.
+
+    Raises:
+        ArgumentError: If that cannot be done.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ArgumentError(f"cannot write {output}: {error.strerror}; choose another file with -o") from None
 
 
 def say_which(place: Path, taken: Path) -> None:

@@ -8,9 +8,9 @@ import json
 import sys
 from pathlib import Path
 
-from flopwatch.cli.arguments import add_chips
+from flopwatch.cli.arguments import add_chips, refuse_unwritable, writing
 from flopwatch.cli.parser import Parser, examples
-from flopwatch.errors import ArgumentError, FlopwatchError
+from flopwatch.errors import FlopwatchError
 from flopwatch.hardware.user_chips import user_chips
 
 
@@ -30,7 +30,7 @@ def add_check(parser: Parser) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     _refuse_without_frameworks()
-    _refuse_unwritable(arguments.output)
+    refuse_unwritable(arguments.output)
     from flopwatch.check import running, text
     from flopwatch.check.machine import machine_here, versions
     from flopwatch.report.render.text import of_terminal
@@ -44,7 +44,8 @@ def _check(arguments: argparse.Namespace) -> None:
     print(text.foot(checked), file=stream, flush=True)
     page = json.dumps(checked.to_json(), indent=2) + "\n" if arguments.json else text.page(checked, text.Style())
     if arguments.output is not None:
-        _write(arguments.output, page)
+        with writing(arguments.output):
+            arguments.output.write_text(page, encoding="utf-8")
     elif arguments.json:
         print(page, end="")
     if checked.failed:
@@ -63,16 +64,3 @@ def _refuse_without_frameworks() -> None:
         raise FlopwatchError(
             f"expected torch and Lightning, {' and '.join(missing)} not found; run `pip install 'flopwatch[lightning]'`"
         )
-
-
-def _refuse_unwritable(output: Path | None) -> None:
-    """Say at once, not after the checks, that a file cannot be written."""
-    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
-        raise ArgumentError(f"cannot write {output}: expected a file in a folder that is there; choose another with -o")
-
-
-def _write(output: Path, page: str) -> None:
-    try:
-        output.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise ArgumentError(f"cannot write {output}: {error.strerror}; choose another file with -o") from None

@@ -13,7 +13,7 @@ from flopwatch.errors import ArgumentError
 if TYPE_CHECKING:
     from flopwatch.run.reading_bar import ReadingBar
 
-from flopwatch.cli.arguments import RUN_HELP, say_which
+from flopwatch.cli.arguments import RUN_HELP, say_which, writing
 from flopwatch.cli.parser import Parser, examples
 from flopwatch.cli.wandb_report import report_to_wandb
 
@@ -134,12 +134,10 @@ def _form_of(output: Path | None) -> str:
 
 def _write(path: Path, page: str, *, chosen: bool) -> None:
     """Write a page; where the user chose the file also to what a link leads to, or to a pipe."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if chosen:
             path.write_text(page, encoding="utf-8", errors="replace")
         else:
             files.replace_text(path, page)
-    except OSError as error:
-        raise ArgumentError(f"cannot write {path}: {error.strerror}; choose another file with -o") from None
     print(units.printable(str(path)))
