@@ -42,7 +42,7 @@ def test_on_a_terminal_there_are_charts_and_on_request_a_table(run_file, on_term
     assert all(len(line) <= 80 for line in shown)
     assert any(line.startswith("MFU ") and "40%" in line for line in shown)
     assert main(["watch", str(run_file), "--table"]) == 0
-    assert "last windows" in capsys.readouterr().out
+    assert "highest" in capsys.readouterr().out
     assert main(["watch", str(run_file), "--table", "--leet"]) == 2
 
 

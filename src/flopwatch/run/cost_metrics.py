@@ -54,7 +54,7 @@ COST = (
         lambda at: at.window.slowest_rank_ratio,
         meaning="how many times longer steps take than if the slowest rank were as fast as the mean",
         absent="one process, or a rank did not publish",
-        words="slowdown caused by the slowest rank",
+        words="slowdown by the slowest rank",
         heading="slow rank",
         form="plain",
         unit="x",

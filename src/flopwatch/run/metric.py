@@ -26,7 +26,8 @@ class Metric:
     """One key.
 
     `words` and `heading` are its names in the live view, `form` and `unit` how it is printed there; one that is
-    `in_lines` has a column where windows are lines. `absent` says when there is no value.
+    `in_lines` has a column where windows are lines. `absent` says when there is no value; one that `lasts` is told with
+    its step until there is another.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Metric:
     chart: Chart
     unit: str = ""
     in_lines: bool = False
+    lasts: bool = False
 
 
 NO_PEAK = (

@@ -202,5 +202,6 @@ SPEED = (
         heading="val loss",
         form="plain",
         chart=_LOSS,
+        lasts=True,
     ),
 )

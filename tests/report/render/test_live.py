@@ -34,6 +34,22 @@ def test_now_is_the_newest_window_and_not_the_last_known_value():
     assert line.split()[2:5] == ["n/a", "1h", "00m"]
 
 
+def test_a_validation_loss_stays_with_its_step():
+    rows = [{**ROW, "trainer/global_step": 49, "loss/validation": 2.5}, {**ROW, "loss/train": 2.0}, ROW]
+    assert live.newest(rows, METRICS["loss/validation"]) == "2.5 (step 50)"
+    assert live.newest([*rows, {"loss/validation": 2.25}], METRICS["loss/validation"]) == "2.25"
+    # A training loss is that of its window.
+    assert live.newest(rows, METRICS["loss/train"]) == "n/a"
+    assert live.newest([ROW], METRICS["loss/validation"]) == "n/a"
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_the_table_has_lowest_and_highest_values_at_every_width(columns):
+    lines = live.screen([{**ROW, "perf/mfu": 0.2}, ROW], "a run", columns, 24).splitlines()
+    assert lines[2].split()[:3] == ["now", "lowest", "highest"]
+    assert ("last windows" in lines[2]) is (columns == 120)
+
+
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (100, 30), (150, 50), (40, 10)])
 def test_the_table_fits_the_terminal(columns, lines):
     rows = [dict.fromkeys([*METRICS, "trainer/global_step"], 0.1 * place) for place in range(50)]

@@ -20,20 +20,30 @@ def test_a_screen_fits_its_terminal(columns, lines, budgets):
 
 
 def test_at_eighty_by_twenty_four_titles_are_whole_and_shares_are_percent():
-    rows = [{**ROW, "perf/mfu": 0.2 + 0.1 * place, "perf/tokens_per_sec": 1e6 + place} for place in range(3)]
+    rows = [{**ROW, "perf/mfu": 0.2 + 0.1 * place, "perf/tokens_per_sec": 1e6 + 1e5 * place} for place in range(3)]
     lines = screen(rows, "a run", 80, 24).splitlines()
     assert lines[0] == "a run, step 11"
-    assert lines[2].split() == ["MFU", "40%", "tokens", "per", "second", "1M"]
+    assert lines[2].split() == ["MFU", "40%", "tokens", "per", "second", "1.2M"]
     assert lines[3].startswith("40% ")
     assert any(line.startswith("20% ") for line in lines[4:12])
     assert [line.split() for line in lines[-2:]] == [
         ["MFU", "40%", "step", "time", "1s"],
-        ["tokens", "per", "second", "1M", "device-hours", "so", "far", "0.1"],
+        ["tokens", "per", "second", "1.2M", "device-hours", "so", "far", "0.1"],
     ]
 
 
+def test_at_eighty_by_twenty_four_all_numbers_leave_a_row_to_charts():
+    lines = screen(EVERYTHING, "a run", 80, 24).splitlines()
+    # 0.1 x 49 is an MFU of 490%; dots are Braille.
+    assert lines[2].startswith("MFU ")
+    assert lines[3].startswith("490% ")
+    assert any("\u2800" <= each <= "\u28ff" for each in "".join(lines[3:7]))
+    assert lines[8].startswith("MFU ")  # the first number below
+    assert len(lines) == 23
+
+
 def test_what_does_not_change_has_a_number_and_no_chart():
-    lines = screen([ROW, ROW], "a run", 80, 24).splitlines()
+    lines = screen([ROW, {**ROW, "perf/mfu": 0.4 + 1e-12}], "a run", 80, 24).splitlines()
     assert len(lines) == 4
     assert lines[2].split() == ["MFU", "40%", "device-hours", "so", "far", "0.1"]
 
@@ -50,6 +60,13 @@ def test_where_there_is_no_room_the_numbers_that_matter_stay():
     shown = screen(EVERYTHING, "a run", 40, 12)
     assert "time left" in shown
     assert "MFU of the whole run" not in shown
+
+
+def test_a_validation_loss_stays_with_its_step():
+    rows = [{**ROW, "loss/validation": 2.5}, {**ROW, "loss/validation": 2.25}, ROW]
+    lines = screen(rows, "a run", 80, 24).splitlines()
+    assert lines[2].split() == ["validation", "loss", "2.25", "(step", "11)"]  # above its chart
+    assert lines[-2].split()[-4:] == ["loss", "2.25", "(step", "11)"]  # among the numbers
 
 
 def test_several_budgets_have_a_line_each():

@@ -16,7 +16,7 @@ from flopwatch.wandb.live import STEP_AXIS
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKS = 32
-_WIDE, _ABOVE = 100, 4
+_WIDE, _ABOVE = 110, 4  # a narrow terminal has room for the numbers alone
 _WIDTH = 12
 _FIRST = ("perf/mfu", "budget/hours_left", "budget/fraction", "perf/tokens_per_sec", "loss/train")
 
@@ -48,6 +48,18 @@ def shown(metric: Metric, value: float) -> str:
     return f"{_FORMS[metric.form](value)} {metric.unit}".rstrip()
 
 
+def newest(rows: Sequence[Mapping[str, Any]], metric: Metric) -> str:
+    """Return a metric's value in the newest window, of one that lasts its last one with its step, else `n/a`."""
+    value = units.number(rows[-1].get(metric.key))
+    if value is not None:
+        return shown(metric, value)
+    for row in reversed(rows) if metric.lasts else ():
+        value = units.number(row.get(metric.key))
+        if value is not None:
+            return f"{shown(metric, value)} (step {_step(row)})"
+    return units.UNKNOWN
+
+
 def screen(
     rows: Sequence[Mapping[str, Any]],
     title: str,
@@ -69,7 +81,7 @@ def screen(
     below = ["", *(f"{name}: {words}" for name, words in budgets)] if len(budgets) > 1 else []
     known = [metric for key, metric in METRICS.items() if any(key in row for row in rows)]
     cells = [_cells(rows, metric) for metric in fitting(known, lines - _ABOVE - 2 - len(below))]
-    places = (0, 1, 4) if columns < _WIDE else (0, 1, 2, 3, 4)
+    places = (0, 1, 2, 3) if columns < _WIDE else (0, 1, 2, 3, 4)
     headers = [("", "now", "lowest", "highest", "last windows")[place] for place in places]
     shown_cells = [[row[place] for place in places] for row in cells]
     table = tabulate(shown_cells, headers=headers, disable_numparse=True).splitlines()
@@ -87,19 +99,19 @@ def fitting(metrics: Sequence[Metric], most: int) -> list[Metric]:
     return [metric for metric in metrics if metric in chosen]
 
 
-def heading_line(newest: Mapping[str, Any], title: str, columns: int) -> str:
-    """The title, cut at its beginning where there is no room, with the newest step."""
-    step = f", step {_step(newest)}"
+def heading_line(row: Mapping[str, Any], title: str, columns: int) -> str:
+    """The title, cut at its beginning where there is no room, with the step of a window."""
+    step = f", step {_step(row)}"
     return f"{title[-(columns - len(step)) :]}{step}"
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], metric: Metric) -> tuple[str, str, str, str, str]:
     values = [value for row in rows if (value := units.number(row.get(metric.key))) is not None]
-    now = units.number(rows[-1].get(metric.key))
-    newest = units.UNKNOWN if now is None else shown(metric, now)
+    now = newest(rows, metric)
     if not values:
-        return metric.words, newest, "", "", ""
-    return metric.words, newest, shown(metric, min(values)), shown(metric, max(values)), sparkline(values)
+        return metric.words, now, "", "", ""
+    lowest, highest = shown(metric, min(values)), shown(metric, max(values))
+    return metric.words, now, lowest, highest, "" if lowest == highest else sparkline(values)
 
 
 def sparkline(values: Sequence[float]) -> str:

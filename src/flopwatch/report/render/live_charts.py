@@ -8,7 +8,7 @@ from typing import Any
 
 from flopwatch import units
 from flopwatch.report.render.braille import plot
-from flopwatch.report.render.live import fitting, heading_line, shown
+from flopwatch.report.render.live import fitting, heading_line, newest, shown
 from flopwatch.run.metric import Metric
 from flopwatch.run.metric_table import METRICS
 
@@ -20,6 +20,7 @@ _CHARTS = (
     *("gpu/slowest_rank_ratio", "budget/fraction", "budget/hours_left"),
 )
 _CELL, _FEWEST_LINES, _MOST_LINES, _MOST_CHART_ROWS = 38, 4, 8, 4
+_ROOM_FOR_BOTH = 18  # lines, from which numbers leave a row to charts
 _GAP = "  "
 
 Row = Mapping[str, Any]
@@ -42,7 +43,8 @@ def screen(rows: Sequence[Row], title: str, columns: int, lines: int, budgets: S
     below = [f"{name}: {words}"[: columns - 1] for name, words in budgets] if len(budgets) > 1 else []
     room = lines - 3 - (len(below) + 1 if below else 0)
     known = [metric for key, metric in METRICS.items() if any(key in row for row in rows)]
-    numbers = fitting(known, in_a_row * room)
+    for_charts = _FEWEST_LINES + 2 if room >= _ROOM_FOR_BOTH and _changing(rows) else 0
+    numbers = fitting(known, in_a_row * (room - for_charts))
     number_lines = _side_by_side([[cell] for cell in _number_cells(rows, numbers, width)], in_a_row, down=True)
     charts = _charts(rows, in_a_row, width, room - len(number_lines))
     parts = [*_side_by_side(charts, in_a_row), *number_lines, *(["", *below] if below else [])]
@@ -64,18 +66,17 @@ def _values(rows: Iterable[Row], key: str) -> list[float]:
 
 
 def _changing(rows: Sequence[Row]) -> list[str]:
-    """Keys that are worth a chart: with two values that differ; a run without tokens has samples."""
-    keys = [key for key in _CHARTS if len(set(_values(rows, key))) > 1]
+    """Keys that are worth a chart: with values that differ as they are shown; a run without tokens has samples."""
+    keys = [key for key in _CHARTS if _differs(METRICS[key], _values(rows, key))]
     return [key for key in keys if key != "perf/samples_per_sec" or "perf/tokens_per_sec" not in keys]
 
 
+def _differs(metric: Metric, values: Sequence[float]) -> bool:
+    return bool(values) and shown(metric, min(values)) != shown(metric, max(values))
+
+
 def _number_cells(rows: Sequence[Row], metrics: Sequence[Metric], width: int) -> list[str]:
-    return [_spread(metric.words, _now(rows, metric), width) for metric in metrics]
-
-
-def _now(rows: Sequence[Row], metric: Metric) -> str:
-    value = units.number(rows[-1].get(metric.key))
-    return units.UNKNOWN if value is None else shown(metric, value)
+    return [_spread(metric.words, newest(rows, metric), width) for metric in metrics]
 
 
 def _spread(name: str, value: str, width: int) -> str:
@@ -91,7 +92,7 @@ def _chart(rows: Sequence[Row], metric: Metric, width: int, lines: int) -> list[
     left = max(map(len, labels))
     drawn = plot(values, max(width - left - 1, 2), lines)
     body = [f"{label:>{left}} {line}"[:width] for label, line in zip(labels, drawn, strict=True)]
-    return [_spread(metric.words, _now(rows, metric), width), *body, ""]
+    return [_spread(metric.words, newest(rows, metric), width), *body, ""]
 
 
 def _side_by_side(blocks: Sequence[Sequence[str]], in_a_row: int, *, down: bool = False) -> list[str]:
