@@ -16,6 +16,7 @@ from flopwatch.report.comparison import (
     entry_of_ended,
     equal_flops,
     total_of,
+    without_equal,
 )
 from flopwatch.report.points import Point
 from flopwatch.report.report import summarize
@@ -151,6 +152,62 @@ def test_an_entry_from_w_and_b_has_what_flopwatch_wrote_there():
         "peak": "989 TFLOP/s",
     }
     assert (entry.name, entry.url, entry.points) == ("a run", "https://w/r1", ())
+
+
+def rows(*losses, prefix="", axis="trainer/global_step", base=10**15):
+    """A row for each ten steps of 1 PFLOP each."""
+    return tuple(
+        {
+            axis: 10 * place - 1, "_timestamp": 1000.0 + place, f"{prefix}perf/step_seconds": 0.1,
+            f"{prefix}budget/device_hours": place / 100, f"{prefix}budget/flops": 10.0 * place * base,
+            f"{prefix}loss/train": loss,
+        }
+        for place, loss in enumerate(losses, 1)
+    )  # fmt: skip
+
+
+def ended(name, rows=(), no_rows=None, **summary):
+    return entry_of_ended(EndedRun(name, name, f"https://w/{name}", {}, summary, rows, no_rows))
+
+
+def test_runs_of_w_and_b_are_held_against_each_other_by_their_rows():
+    long = ended("long", rows(5.0, 4.0, 3.0, 2.0), loss_last=2.0)
+    # 2 PFLOPs a step: 20 after ten steps and 40 after twenty; the long one has 40 after forty.
+    dear = ended("dear", rows(6.0, 3.5, prefix="exp1-", axis="global_step", base=2 * 10**15), loss_last=3.5)
+    assert equal_flops([long, dear]) == 40 * 10**15
+    assert [entry.numbers[EQUAL_FLOPS] for entry in at_equal_flops([long, dear])] == [2.0, 3.5]
+    # Between 10 and 20 PFLOPs, at 15, half way from 5 to 4.
+    short = ended("short", rows(7.0, base=1.5 * 10**15), loss_last=7.0)
+    assert [entry.numbers[EQUAL_FLOPS] for entry in at_equal_flops([long, short])] == [4.5, 7.0]
+
+
+def test_steps_that_were_logged_again_count_as_they_were_the_last_time():
+    lost = (*rows(5.0, 4.0, 9.0), *rows(5.0, 4.0, 3.0)[2:])
+    compared = at_equal_flops([ended("again", lost), ended("plain", rows(5.0, 4.0, 3.5))])
+    assert [entry.numbers[EQUAL_FLOPS] for entry in compared] == [3.0, 3.5]
+
+
+def test_why_a_loss_at_equal_flops_is_unknown_is_told():
+    long, short = ended("long", rows(5.0, 4.0), loss_last=4.0), ended("short", rows(5.0), loss_last=5.0)
+    bare = ended("bare", no_rows="W&B has no rows with both loss and FLOPs", loss_last=4.0)
+    late = ended("late", rows(5.0, 4.0)[1:], loss_last=4.0)
+    broken = ended("broken", ({"loss/train": 1.0},), loss_last=4.0)
+    assert without_equal(at_equal_flops([long, short, bare, late, broken, ended("without")])) == {
+        "W&B has no rows with both loss and FLOPs": ["bare"],
+        "its first window ends above that": ["late"],
+        "no window with both loss and FLOPs is known": ["broken"],
+    }
+    # One curve alone has nothing to be held against, one run alone needs no reason.
+    assert without_equal(at_equal_flops([long, bare])) == {"W&B has no rows with both loss and FLOPs": ["bare"]}
+    assert without_equal(at_equal_flops([bare])) == {}
+
+
+def test_a_run_without_a_peak_has_none_to_be_from():
+    why = "a CPU has no datasheet peak; pass a number as FlopWatch(peak_flops_per_second=...)"
+    report = healthy()
+    bare = entry_of(replace(report, device=replace(report.device, peak_flops_per_second=None, peak_source=why)))
+    ended_ = entry_of_ended(EndedRun("a", "a", "/a", {"peak_source": why}, {}))
+    assert not {"peak", "peak_source"} & (set(bare.facts) | set(ended_.facts))
 
 
 def test_both_ways_to_an_entry_use_the_names_of_the_table():

@@ -170,6 +170,10 @@ def test_a_project_that_is_not_there_is_said(monkeypatch):
         views_of("api", Project("me", "p"), "runs")
 
 
+NO_ROWS = "W&B has no rows with both loss and FLOPs"
+LAST = {"perf/step_seconds": 1.0, "budget/device_hours": 1.0, "budget/flops": 1e15, "loss/train": 2.0}
+
+
 def run(name, state="finished", **summary):
     config = {"flopwatch": {"device": "GPU"}, "lr": 1}
     return SimpleNamespace(id=name, name=name, url=f"/{name}", config=config, summary=summary, state=state)
@@ -180,8 +184,50 @@ def test_of_a_projects_runs_those_are_taken_that_flopwatch_ended():
     others = [run("b", loss=1.0), run("c", "running", **{"flopwatch/status": "finished"})]
     api = SimpleNamespace(runs=lambda path, per_page: [ended, *others])
     assert ended_runs(api, RunPath(Project("me", "p"))) == [
-        EndedRun("a", "a", "/a", {"device": "GPU"}, {"status": "finished", "mfu_mean": 0.4})
+        EndedRun("a", "a", "/a", {"device": "GPU"}, {"status": "finished", "mfu_mean": 0.4}, (), NO_ROWS)
     ]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "axis", "asked"),
+    [("", "trainer/global_step", "trainer/global_step"), ("exp1-", "global_step", "global_step")],
+)
+def test_rows_with_flops_and_loss_are_asked_for_under_their_prefix(prefix, axis, asked):
+    keys = []
+    named = {f"{prefix}{key}": value for key, value in LAST.items()}
+    one = run("a", **{"flopwatch/status": "finished", axis: 9, **named})
+    one.scan_history = lambda keys: iter([{"keys": keys}])
+    (ended,) = ended_runs(SimpleNamespace(run=lambda path: one), RunPath(Project("me", "p"), "a"))
+    ((keys,), why) = ([row["keys"] for row in ended.rows], ended.no_rows)
+    assert (keys, why) == ([asked, "_timestamp", *named], None)
+
+
+def refuse(keys):
+    raise ValueError("HTTP error 403: no")
+
+
+@pytest.mark.parametrize(
+    ("scan", "last", "why"),
+    [
+        (refuse, LAST, "W&B denied access with this API key (403): check the entity and its permissions"),
+        (lambda keys: iter([]), LAST, NO_ROWS),
+        (refuse, {key: LAST[key] for key in LAST if key != "loss/train"}, NO_ROWS),  # and nothing is asked
+        (refuse, {}, NO_ROWS),
+    ],
+)
+def test_why_there_are_no_rows_is_told_and_nothing_else_is_lost(scan, last, why):
+    one = run("a", **{"flopwatch/status": "finished", "flopwatch/mfu_mean": 0.4, **last})
+    one.scan_history = scan
+    (ended,) = ended_runs(SimpleNamespace(run=lambda path: one), RunPath(Project("me", "p"), "a"))
+    assert (ended.rows, ended.no_rows, ended.summary["mfu_mean"]) == ((), why, 0.4)
+
+
+def test_rows_of_many_runs_are_not_asked_for():
+    runs = [run(str(number), **{"flopwatch/status": "finished", **LAST}) for number in range(51)]
+    for each in runs:
+        each.scan_history = refuse
+    ended = ended_runs(SimpleNamespace(runs=lambda path, per_page: runs), RunPath(Project("me", "p")))
+    assert {each.no_rows for each in ended} == {"rows of more than 50 runs are not read"}
 
 
 def test_a_run_that_goes_on_is_none_that_ended():

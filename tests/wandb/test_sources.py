@@ -128,6 +128,22 @@ def test_the_run_files_that_are_attached_are_read_instead(on_server, tmp_path):
     assert (report.processes, report.totals.counts.flops) == (2, 24_800 * 10**12)
 
 
+def test_runs_of_a_project_are_compared_at_equal_flops(server, on_server, capsys):
+    for name, losses in (("r1", (5.0, 4.0, 3.0)), ("r2", (6.0, 4.5))):
+        rows = [row(step, 1000.0 + step, **{"loss/train": loss}) for step, loss in enumerate(losses, 1)]
+        on_server(name, [*rows, {"val/acc": 1.0}])
+        last = {"flopwatch/status": "finished", "flopwatch/loss_last": losses[-1]}
+        server.state.run(ENTITY, "p", name).summary = {**rows[-1], **last}
+    assert main(["report", f"{ENTITY}/p", "--format", "json"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    # 1 PFLOP a step; the shorter one has two.
+    assert compared["equal_flops"] == 2 * 10**15
+    assert {run["url"][-2:]: run["numbers"]["loss_at_equal_flops"] for run in compared["runs"]} == {
+        "r1": 4.0,
+        "r2": 4.5,
+    }
+
+
 def test_a_file_that_would_leave_its_folder_is_refused(on_server, capsys):
     path = on_server("r1", [], **{"../../run.jsonl": b""})
     assert main(["report", path]) == 1

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from flopwatch import units
+from flopwatch.errors import WandbError
 from flopwatch.report import waterfall
-from flopwatch.report.points import Point, between, loss_over_flops
+from flopwatch.report.points import Point, between, loss_over_flops, points_of
 from flopwatch.report.render.facts import status_words
 from flopwatch.report.report import Report
 from flopwatch.run import rates
 from flopwatch.run.hyperparameters import Scalar
+from flopwatch.wandb.live import SUMMARY
 from flopwatch.wandb.online import EndedRun
+from flopwatch.wandb.rebuilt import rebuild
 
 Form = Literal["percent", "share", "count", "flops", "hours", "kwh", "usd", "seconds", "rate", "loss"]
 
@@ -22,8 +26,8 @@ Form = Literal["percent", "share", "count", "flops", "hours", "kwh", "usd", "sec
 class Entry:
     """A run in a comparison; keys of `numbers` come from `MEASURES`, keys of `facts` from `FACTS`; unknown is left out.
 
-    `parts` are shares of what its devices could have done, by the kinds of the waterfall; `points` its time line;
-    `hyperparameters` those that its module saved.
+    `parts` are shares of what its devices could have done, by the kinds of the waterfall; `points` its time line, and
+    `no_points` why there is none; `hyperparameters` those that its module saved.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Entry:
     points: tuple[Point, ...] = ()
     hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
     url: str | None = None
+    no_points: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Measure:
 
 
 EQUAL_FLOPS = "loss_at_equal_flops"
+_NO_CURVE = "no window with both loss and FLOPs is known"
 MEASURES = (
     Measure("loss", "loss", "loss", "low"),
     Measure("validation_loss", "validation loss", "loss", "low"),
@@ -118,7 +124,7 @@ def entry_of(report: Report) -> Entry:
         "devices": str(device.count),
         "dtype": device.dtype,
         "peak": _peak(device.peak_flops_per_second),
-        "peak_source": device.peak_source,
+        "peak_source": device.peak_source if device.peak_flops_per_second else None,
         "attention": work.attention if work else None,
         "verification": work.verification if work else None,
         "budget": ", ".join(each.text for each in report.budgets) or None,
@@ -131,7 +137,7 @@ def entry_of(report: Report) -> Entry:
 
 
 def entry_of_ended(run: EndedRun) -> Entry:
-    """Build a comparison entry from a run's summary and config in W&B."""
+    """Build a comparison entry from a run's summary and config in W&B, and from the rows of its losses."""
     names = {
         "mfu": "mfu_mean",
         "mfu_at_clock": "mfu_at_clock_mean",
@@ -146,7 +152,7 @@ def entry_of_ended(run: EndedRun) -> Entry:
         "wall_seconds": "wall_seconds",
     }
     config = run.config
-    parameters = units.amount(config.get("parameters"))
+    parameters, peak = units.amount(config.get("parameters")), units.amount(config.get("peak_flops_per_second"))
     facts = {
         "status": _text(run.summary.get("status")),
         "model": _text(config.get("model_type")),
@@ -154,8 +160,8 @@ def entry_of_ended(run: EndedRun) -> Entry:
         "device": _text(config.get("device")),
         "devices": _text(config.get("device_count")),
         "dtype": _text(config.get("dtype")),
-        "peak": _peak(units.amount(config.get("peak_flops_per_second"))),
-        "peak_source": _text(config.get("peak_source")),
+        "peak": _peak(peak),
+        "peak_source": _text(config.get("peak_source")) if peak else None,
         "attention": _text(config.get("attention")),
         "verification": _text(config.get("verification")),
         "budget": _text(config.get("budget")),
@@ -165,7 +171,34 @@ def entry_of_ended(run: EndedRun) -> Entry:
     for name in ("loss", "validation_loss"):
         numbers[name] = units.number(run.summary.get(f"{name}_last"))
     numbers["tokens_per_device_hour"] = rates.fraction(numbers["tokens"] or None, numbers["device_hours"])
-    return Entry(run.name, _known(numbers), _known(facts), url=run.url)
+    return Entry(run.name, _known(numbers), _known(facts), points=_points(run), url=run.url, no_points=run.no_rows)
+
+
+def _points(run: EndedRun) -> tuple[Point, ...]:
+    """The points of a run's rows, as far as these tell; of steps that were logged again the last ones."""
+    facts = {SUMMARY: run.config}
+    try:
+        made = rebuild(run.rows, facts, path=Path(run.url), name=run.name, run_id=run.id, status=lambda: None)
+    except WandbError:
+        return ()
+    return tuple(points_of(made))
+
+
+def without_equal(compared: Sequence[Entry]) -> Mapping[str, list[str]]:
+    """Return the runs with a loss but none at the FLOPs that all reached, by the reason; of several runs alone.
+
+    Args:
+        compared: As `at_equal_flops` returns them.
+    """
+    found: dict[str, list[str]] = {}
+    reached = equal_flops(compared)
+    for entry in compared if len(compared) > 1 else ():
+        has_curve = bool(loss_over_flops(entry.points))
+        if "loss" not in entry.numbers or EQUAL_FLOPS in entry.numbers or (has_curve and reached is None):
+            continue
+        why = "its first window ends above that" if has_curve else entry.no_points or _NO_CURVE
+        found.setdefault(why, []).append(entry.name)
+    return found
 
 
 def equal_flops(entries: Sequence[Entry]) -> int | None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 STEP_AXIS = "trainer/global_step"
+TENSORBOARD_AXIS = "global_step"  # of a run that is fed from TensorBoard
 SUMMARY = "flopwatch"
-_MARKS = ("perf/step_seconds", "budget/device_hours")
+MARKS = ("perf/step_seconds", "budget/device_hours")
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,23 @@ class Table:
     rows: Sequence[tuple[str | float | None, ...]]
 
 
-def own_part(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A logged row by our own keys, without the prefix that the user gave them; `None` for rows of others.
+def prefix_of(row: Mapping[str, Any]) -> str | None:
+    """The prefix that the user gave to our keys in a logged row; `None` for rows of others.
 
     Every row of ours has two keys under the same prefix, which ends in "-" (the WandbLogger's) or "/" (FlopWatch's).
     """
-    for key in row:
-        prefix = key.removesuffix(_MARKS[0])
-        if prefix != key and prefix[-1:] in ("", "-", "/") and f"{prefix}{_MARKS[1]}" in row:
-            own = {name.removeprefix(prefix): value for name, value in row.items()}
-            own.setdefault(STEP_AXIS, row.get("global_step"))  # fed from TensorBoard
-            return own
-    return None
+    prefixes = (key.removesuffix(MARKS[0]) for key in row if key.endswith(MARKS[0]))
+    return next((each for each in prefixes if each[-1:] in ("", "-", "/") and f"{each}{MARKS[1]}" in row), None)
+
+
+def own_part(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A logged row by our own keys, without the prefix that the user gave them; `None` for rows of others."""
+    prefix = prefix_of(row)
+    if prefix is None:
+        return None
+    own = {name.removeprefix(prefix): value for name, value in row.items()}
+    own.setdefault(STEP_AXIS, row.get(TENSORBOARD_AXIS))
+    return own
 
 
 def is_wandb(logger: Any) -> bool:

@@ -13,12 +13,15 @@ from typing import Any
 
 from flopwatch.errors import ArgumentError, WandbError, in_one_line
 from flopwatch.units import quoted
-from flopwatch.wandb.live import SUMMARY
+from flopwatch.wandb.live import MARKS, STEP_AXIS, SUMMARY, TENSORBOARD_AXIS, prefix_of
 
 _TIMEOUT_SECONDS = 10
 _PAGE = 100
 _NAME = re.compile(r"[^/\\#?%:\s][^/\\#?%:]*")  # what W&B allows
 _ADDRESS = re.compile(r"(?:https?://[^/]+|wandb\.ai)/")
+_LOSS_KEYS = (*MARKS, "budget/flops", "loss/train")
+_NO_ROWS = "W&B has no rows with both loss and FLOPs"
+_MOST_WITH_ROWS = 50  # runs, each of which takes a request or more
 _VIEWS = """
 query FlopwatchViews($entity: String!, $project: String!, $viewType: String, $limit: Int!, $cursor: String) {
   viewer { username }
@@ -197,13 +200,18 @@ class RunPath:
 
 @dataclass(frozen=True)
 class EndedRun:
-    """What W&B holds of a run that flopwatch watched: its facts and its summary, names as flopwatch wrote them."""
+    """What W&B holds of a run that flopwatch watched: its facts and its summary, names as flopwatch wrote them.
+
+    `rows` are those with FLOPs and loss, with the user's prefix; where there are none, `no_rows` says why.
+    """
 
     id: str
     name: str
     url: str
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
+    rows: tuple[Mapping[str, Any], ...] = ()
+    no_rows: str | None = None
 
 
 def parse_run(text: str) -> RunPath:
@@ -237,20 +245,40 @@ def ended_runs(api: Any, path: RunPath) -> list[EndedRun]:
             found = [api.run(f"{path.project}/{path.id}")]
         else:
             found = list(api.runs(str(path.project), per_page=_PAGE))
-        ended = [each for each in (_ended_run(run) for run in found) if each is not None]
-    if not ended:
+        ended = [
+            (run, summary) for run in found if "status" in (summary := _own_summary(run)) and run.state != "running"
+        ]
+        many = len(ended) > _MOST_WITH_ROWS
+        made = [_ended_run(run, summary, many=many) for run, summary in ended]
+    if not made:
         what = f"run {path.id}" if path.id is not None else "runs"
         raise WandbError(f"expected {what} of {path.project} that ended with flopwatch running, found none")
-    return ended
+    return made
 
 
-def _ended_run(run: Any) -> EndedRun | None:
-    summary = {
-        name.removeprefix(f"{SUMMARY}/"): value
-        for name, value in dict(run.summary).items()
-        if isinstance(name, str) and name.startswith(f"{SUMMARY}/")
-    }
+def _own_summary(run: Any) -> dict[str, Any]:
+    names = [name for name in dict(run.summary) if isinstance(name, str) and name.startswith(f"{SUMMARY}/")]
+    return {name.removeprefix(f"{SUMMARY}/"): run.summary[name] for name in names}
+
+
+def _ended_run(run: Any, summary: Mapping[str, Any], *, many: bool) -> EndedRun:
     config = run.config.get(SUMMARY)
-    if "status" not in summary or run.state == "running":
-        return None
-    return EndedRun(run.id, run.name or run.id, run.url, config if isinstance(config, dict) else {}, summary)
+    rows, no_rows = ((), f"rows of more than {_MOST_WITH_ROWS} runs are not read") if many else _loss_rows(run)
+    facts = config if isinstance(config, dict) else {}
+    return EndedRun(run.id, run.name or run.id, run.url, facts, summary, rows, no_rows)
+
+
+def _loss_rows(run: Any) -> tuple[tuple[Mapping[str, Any], ...], str | None]:
+    """The rows of a run that have both FLOPs and loss, or why there are none."""
+    last = dict(run.summary)
+    prefix = prefix_of(last)
+    keys = [f"{prefix}{key}" for key in _LOSS_KEYS]
+    if prefix is None or any(key not in last for key in keys):
+        return (), _NO_ROWS
+    axis = STEP_AXIS if STEP_AXIS in last else TENSORBOARD_AXIS
+    try:
+        with guarded():
+            rows = tuple(run.scan_history(keys=[axis, "_timestamp", *keys]))
+    except WandbError as error:
+        return (), str(error)
+    return rows, None if rows else _NO_ROWS

@@ -19,6 +19,7 @@ from flopwatch.report.comparison import (
     best_of,
     equal_flops,
     total_of,
+    without_equal,
 )
 from flopwatch.report.differences import MOST_NAMED, differing, named_apart, written
 from flopwatch.report.render.document import PEAK
@@ -28,7 +29,7 @@ from flopwatch.report.verdict import hours_words
 from flopwatch.run.time_kinds import TIME_KINDS, kinds_at
 
 BEST = "★"
-_MOST_COLUMNS = 6
+_MOST_COLUMNS, _MOST_NAMES = 6, 4
 _FORMS: Mapping[Form, Callable[[float | None], str]] = MappingProxyType(
     {
         "percent": units.format_percent,
@@ -75,6 +76,14 @@ def _explained(entries: Sequence[Entry]) -> Iterator[str]:
             f"Loss at equal FLOPs: the training loss at {units.format_si(flops, 'FLOPs')}, the most that all runs with"
             " a known loss reached, on a straight line between the windows before and after."
         )
+    for why, names in without_equal(at_equal_flops(named_apart(entries))).items():
+        yield f"Loss at equal FLOPs is unknown for {_some(names)}: {why}."
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many there are beside."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:_MOST_NAMES])} and {more} more"
 
 
 def _names(entries: Sequence[Entry], compared: Sequence[Entry]) -> list[tuple[str, ...]]:
@@ -181,7 +190,9 @@ def _html(entries: Sequence[Entry]) -> str:
 
 def _json(entries: Sequence[Entry]) -> str:
     compared = at_equal_flops(entries)
-    rows = [{key: value for key, value in dataclasses.asdict(entry).items() if key != "points"} for entry in compared]
+    rows = [
+        {key: value for key, value in dataclasses.asdict(entry).items() if "points" not in key} for entry in compared
+    ]
     totals = {measure.name: total for measure in MEASURES if (total := total_of(measure, entries)) is not None}
     return json.dumps({"runs": rows, "totals": totals, "equal_flops": equal_flops(entries)}, indent=2) + "\n"
 
