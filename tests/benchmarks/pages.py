@@ -3,8 +3,8 @@
     python tests/benchmarks/pages.py FOLDER
 
 Makes a healthy, a throttled, a restarted, an empty run, one without GPU, one without a peak, one whose FLOPs are
-withheld, a LoRA, a vision, a short run and a comparison, writes `report.html` of each and, with Chromium on the path,
-pictures at 1,200 and at 390 pixels, in dark and as printed. The runs are made up; their numbers agree.
+withheld, a LoRA, a vision, a short run and comparisons of two to nine, writes `report.html` of each and, with Chromium
+on the path, pictures at 1,200 and at 390 pixels, in dark and as printed. The runs are made up; their numbers agree.
 """
 
 from __future__ import annotations
@@ -24,10 +24,22 @@ from flopwatch.report.render.comparison import RENDERERS as COMPARED
 from flopwatch.report.report import summarize
 from flopwatch.run.counts import Counts
 from flopwatch.run.record_lines import Record, to_json
-from flopwatch.run.records import BudgetLine, Device, End, Hardware, Memory, Start, StepPhases, Totals, Window, Work
+from flopwatch.run.records import (
+    BudgetLine,
+    BudgetShare,
+    Device,
+    End,
+    Hardware,
+    Memory,
+    Start,
+    StepPhases,
+    Totals,
+    Window,
+    Work,
+)
 from flopwatch.run.run_file import read_run
 
-BEGAN = 1_760_000_000.0
+BEGAN, STEP_SECONDS = 1_760_000_000.0, 1.75
 H100 = Device(
     *("NVIDIA H100 80GB HBM3", 64, "bf16", 989.4e12, "datasheet: NVIDIA H100, SXM5"),
     flops_per_clock=540_672.0,
@@ -38,7 +50,7 @@ CPU = Device("CPU", 1, "fp32", 432e9, "measured: 512 x 512 fp32 matmul at 432 GF
 FORWARD = 8192 * 16_600_000_000
 WORK = Work(
     verification="verified",
-    note="a run of its own code agrees to the FLOP",
+    note="the config from module.config matches the module's parameters exactly; equal to a watched batch",
     model_type="llama",
     parameters=8_030_261_248,
     active_parameters=8_030_261_248,
@@ -48,6 +60,7 @@ WORK = Work(
     tokens=8192,
     forward_flops=FORWARD,
     training_flops=3 * FORWARD,
+    hardware_flops=15 * FORWARD // 4,
     components=(
         ComponentRow("layers.self_attn", 1_342_177_280, FORWARD * 28 // 100),
         ComponentRow("layers.mlp", 5_637_144_576, FORWARD * 66 // 100),
@@ -62,6 +75,7 @@ LORA = replace(
     WORK,
     trainable_parameters=41_943_040,
     training_flops=2 * FORWARD + FORWARD // 50,
+    hardware_flops=5 * (2 * FORWARD + FORWARD // 50) // 4,
     conventions={},
     components=(*WORK.components, ComponentRow("adapters", 41_943_040, FORWARD // 100)),
 )
@@ -78,6 +92,7 @@ IMAGES = replace(
     tokens=None,
     forward_flops=32 * 334_000_000_000,
     training_flops=3 * 32 * 334_000_000_000,
+    hardware_flops=5 * 3 * 32 * 334_000_000_000 // 4,
     components=(
         ComponentRow("encoder.attention", 209_797_120, 32 * 118_000_000_000),
         ComponentRow("encoder.mlp", 419_584_000, 32 * 216_000_000_000),
@@ -85,6 +100,12 @@ IMAGES = replace(
     conventions={},
 )
 WITHHELD = Work("disagree", "the closed form gives 4.2 TFLOPs a batch, the watched batch ran 4.5: neither is used")
+COMPARISONS = {
+    "two": ("healthy", "throttled"),
+    "three": ("healthy", "no-peak", "vision"),
+    "comparison": ("healthy", "throttled", "restarted", "lora"),
+    "many": ("healthy", "throttled", "restarted", "lora", "vision", "no-peak", "withheld", "cpu", "empty"),
+}
 KINDS = ("setup", "training", "data_wait", "validation", "checkpoint", "callbacks", "other")
 
 
@@ -137,18 +158,29 @@ def windows(start: Start, count: int, throttled: bool, work: Work = WORK) -> Ite
         )
         step = start.step + 6 * place + 1
         loss, validated = loss_at(step, work, random_), "validation" in pauses
-        left = (20_000 - step) * 1.75
+        left = (20_000 - step) * STEP_SECONDS
+        shares = tuple(share_of(budget, step, totals.counts.flops) for budget in start.budgets)
         window = Window(
             *(step, now, seconds, wall, waited, counts, totals, first),
-            budget_fraction=step / 20_000,
-            seconds_left=left,
-            seconds_left_low=left * 0.93,
-            seconds_left_high=left * 1.08,
+            budget_fraction=step / 20_000 if start.budgets else None,
+            seconds_left=left if start.budgets else None,
+            seconds_left_low=left * 0.93 if start.budgets else None,
+            seconds_left_high=left * 1.08 if start.budgets else None,
+            budgets=shares,
             pause_seconds=pauses,
             loss=loss,
             validation_loss=loss + 0.04 if validated and loss is not None else None,
         )
         yield with_gpu(window, hot, random_) if on_gpu else window
+
+
+def share_of(budget: BudgetLine, step: int, flops: int | None) -> BudgetShare:
+    """What is used of a budget, and the time to its end by the steps that it has room for."""
+    used = step if budget.unit == "steps" else flops
+    if not used:
+        return BudgetShare(0.0 if used == 0 else None)
+    left = step * (budget.amount / used - 1) * STEP_SECONDS
+    return BudgetShare(used / budget.amount, left, left * 0.93, left * 1.08)
 
 
 def loss_at(step: int, work: Work, random_: random.Random) -> float | None:
@@ -292,11 +324,11 @@ def pages(folder: Path) -> Iterator[Path]:
         page = folder / name / "report.html"
         page.write_text(RENDERERS["html"](report), encoding="utf-8")
         yield page
-    page = folder / "comparison" / "report.html"
-    page.parent.mkdir(exist_ok=True)
-    compared = ("healthy", "throttled", "restarted", "lora")
-    page.write_text(COMPARED["html"]([entry_of(reports[name]) for name in compared]), encoding="utf-8")
-    yield page
+    for name, compared in COMPARISONS.items():
+        page = folder / name / "report.html"
+        page.parent.mkdir(exist_ok=True)
+        page.write_text(COMPARED["html"]([entry_of(reports[each]) for each in compared]), encoding="utf-8")
+        yield page
 
 
 def main() -> None:

@@ -94,7 +94,7 @@ def test_drifts_and_slow_ranks_have_a_sentence_each():
     assert unusual_lines(healthy(anomalies=unusual)) == [
         "Steps 10 to 1,000 got slower: from 104% of the median pace in the first fifth to 96% in the last.",
         "Steps 1 to 9 got faster: from 90% of the median pace in the first fifth to 110% in the last.",
-        "Rank 5 was the slowest in 80.0% of windows; steps took 20.0% longer because of it.",
+        "Rank 5 was the slowest in 80.0% of windows; steps took 20.0% longer in those.",
     ]
 
 

@@ -128,7 +128,7 @@ def _drift_words(drift: Drift) -> str:
 
 def _slow_rank_words(slow: SlowRank) -> str:
     longer, often = units.format_share(slow.ratio - 1), units.format_share(slow.share)
-    return f"Rank {slow.rank} was the slowest in {often} of windows; steps took {longer} longer because of it."
+    return f"Rank {slow.rank} was the slowest in {often} of windows; steps took {longer} longer in those."
 
 
 def known_words(known: Known | None) -> str | None:
