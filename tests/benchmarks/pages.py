@@ -213,9 +213,12 @@ def with_gpu(window: Window, hot: bool, random_: random.Random) -> Window:
 def step_of(window: Window) -> StepPhases:
     """One step: 28% of it forward, 58% backward, which recomputes a quarter, as the hardware FLOPs have it."""
     seconds = window.seconds / window.counts.steps
-    flops = (window.counts.flops or 0) // window.counts.steps // H100.count
     shares = (1.0, 0.003, 0.28, 0.58, 0.012, 0.055)
-    return StepPhases(*(share * seconds for share in shares), flops // 3, 2 * flops // 3, flops // 4)
+    parts = tuple(share * seconds for share in shares)
+    if window.counts.flops is None:
+        return StepPhases(*parts)
+    flops = window.counts.flops // window.counts.steps // H100.count
+    return StepPhases(*parts, flops // 3, 2 * flops // 3, flops // 4)
 
 
 def write(
@@ -232,6 +235,7 @@ def write(
         last = made[-1]
         records.append(End("interrupted", last.ended_at, last.step, last.totals, last.totals.seconds_by_kind))
     path.parent.mkdir(parents=True, exist_ok=True)
+    records[0] = replace(start, run_id=path.parent.name)
     path.write_text("".join(f"{to_json(record)}\n" for record in records))
     return made
 

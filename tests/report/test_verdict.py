@@ -90,7 +90,7 @@ def test_a_run_that_did_nothing_has_one_sentence():
     empty = healthy(mfu=None, work=None, points=(), parts=(), findings=(), usd=0.0, tokens_per_second=None)
     empty = replace(empty, samples_per_second=None)
     empty = replace(empty, budgets=(replace(empty.budgets[0], fraction=0.0),), status="killed", step_seconds=None)
-    assert verdict(empty) == ("No MFU: the run ended before its first batch finished.",)
+    assert verdict(empty) == ("No MFU: no batch was finished.",)
 
 
 def test_a_short_run_says_so_and_has_nothing_to_mend():

@@ -131,6 +131,7 @@ class Report:
     conventions: tuple[Counted, ...] = ()
     seconds_left: SecondsLeft | None = None
     plan: tuple[PlanLine, ...] = ()
+    device_flops_per_second: float | None = None
     samples_per_second: float | None = None
     loss: float | None = None
     validation_loss: float | None = None
@@ -197,6 +198,7 @@ def summarize(run: Run, profiled: ProfiledSteps | None = None, profile_note: str
             ((window, device.count, device.peak_flops_per_second) for device, window in steady), hardware=True
         ),
         tokens_per_second=rates.per_second(means.total(window.counts.tokens for window in windows), seconds_in_loop),
+        device_flops_per_second=means.mean_utilization((window, device.count, 1.0) for device, window in steady),
         samples_per_second=rates.per_second(means.total(window.counts.samples for window in windows), seconds_in_loop),
         step_seconds=rates.fraction(seconds_in_loop, sum(window.counts.steps for window in windows)),
         data_wait_fraction=data_wait,

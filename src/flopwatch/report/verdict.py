@@ -14,7 +14,7 @@ from flopwatch.run.time_kinds import BY_A_PROFILE, CLOCK, INTERRUPTION, RECOMPUT
 
 WITHHELD = ("withheld", "disagree")
 UNREADABLE_WORK = "the record of how FLOPs were counted is unreadable"
-_NO_WORK = "the run ended before its first batch finished"
+_NO_WORK = "no batch was finished"
 _FULL_ATTENTION = "attention in full"
 _FEW_WINDOWS = 3  # after warm-up
 _MOST_FINDINGS = 3

@@ -53,6 +53,27 @@ def test_many_runs_have_a_line_each(entries):
     assert (chart.heading, len(chart.lines)) == ("MFU of the first 12 of 100 runs with a timeline", 12)
 
 
+def test_runs_without_a_timeline_are_not_among_those_with_one(entries):
+    few = [*(dataclasses.replace(entries[0], name=f"run {place}") for place in range(3)), Entry("bare")]
+    (chart,) = charts.overlay(few).charts
+    assert (chart.heading, len(chart.lines)) == ("MFU", 3)
+
+
+def test_parts_of_wall_time_beside_parts_of_the_peak_are_explained():
+    counted, timed = Entry("a", parts={"useful": 1.0}), Entry("b", parts={"training": 1.0})
+    words = "Where FLOPs or the peak are unknown, training steps are not divided, and parts are shares of wall time."
+    assert words in section([counted, timed], "How to read it").sentences
+    assert words not in section([counted, counted], "How to read it").sentences
+    assert words not in section([timed, timed], "How to read it").sentences
+
+
+def test_runs_whose_loss_cannot_be_held_against_the_others_are_named():
+    bare = [Entry(f"run {place}", {"loss": 2.0}, no_points="W&B has none") for place in range(6)]
+    assert section(bare, "How to read it").sentences[-1] == (
+        "Loss at equal FLOPs is unknown for run 0, run 1, run 2, run 3 and 2 more: W&B has none."
+    )
+
+
 def losing(name, lr, *losses):
     points = tuple(
         Point(*(float(step), step, 0.4, None, None, 100 * step, None, False), loss=loss)

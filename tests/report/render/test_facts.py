@@ -46,7 +46,11 @@ def test_losses_are_told_where_they_are_known():
 
 def test_without_an_mfu_the_headline_has_the_pace_and_no_rows_of_nothing():
     images = totals(flops=None, tokens=None, samples=840)
-    report = healthy(mfu=None, run_mfu=None, totals=images, tokens_per_second=None, samples_per_second=40.0)
+    # 16 PFLOPs of 20 s on two devices.
+    assert healthy().device_flops_per_second == pytest.approx(4e14)
+    assert dict(facts.headline(healthy(mfu=None)))["speed per device"] == "400 TFLOP/s"
+    changes = {"tokens_per_second": None, "samples_per_second": 40.0, "device_flops_per_second": None}
+    report = healthy(mfu=None, run_mfu=None, totals=images, **changes)
     assert facts.headline(report) == [
         *(("samples/s", "40"), ("step", "1s"), ("samples", "840"), ("wall time", "35s"), ("device time", "1m 10s")),
     ]
@@ -75,7 +79,7 @@ def test_an_mfu_stands_with_its_peak_its_convention_and_how_it_was_counted():
     [
         ({}, None),
         ({"mfu": None, "work": None}, "the record of how FLOPs were counted is unreadable"),
-        ({"mfu": None, "work": None, "points": ()}, "the run ended before its first batch finished"),
+        ({"mfu": None, "work": None, "points": ()}, "no batch was finished"),
         ({"mfu": None, "work": replace(samples.WORK, verification="withheld", note="no formula")}, "no formula"),
         ({"mfu": None, "device": Device("CPU", 1, peak_source="a CPU has no peak")}, "a CPU has no peak"),
         ({"mfu": None, "points": (), "step": 1}, "no step finished after the first one (warm-up)"),

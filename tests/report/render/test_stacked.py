@@ -40,3 +40,10 @@ def test_what_is_below_zero_is_not_drawn_and_the_rest_fills_the_bar():
 def test_without_parts_there_are_no_bars():
     assert stacked_bars([Entry("a")]).bars == ()
     assert stacked_bars([]).keys == ()
+
+
+def test_training_steps_that_are_not_divided_have_a_colour_of_their_own():
+    drawn = stacked_bars([Entry("a", parts={"setup": 0.5, "useful": 0.5}), Entry("b", parts={"training": 1.0})])
+    tones = [key.tone for key in drawn.keys]
+    assert tones == ["lost0 fill", "trained fill", "useful fill"]
+    assert [each.tone for each in drawn.bars[1].segments] == ["trained"]

@@ -101,9 +101,9 @@ def overlay(entries: Sequence[Entry]) -> Stack | None:
         for place, entry in enumerate(shown)
         if (points := _steady(entry.points, lambda point: point.mfu, MOST_OF_A_RUN))
     ]
-    heading = "MFU"
-    if len(entries) > len(shown):
-        heading += f" of the first {len(shown)} of {len(entries)} runs with a timeline"
+    heading, known = "MFU", sum(bool(entry.points) for entry in entries)
+    if known > len(shown):
+        heading += f" of the first {len(shown)} of {known} runs with a timeline"
     chart = _chart(heading, "percent", lines, max((entry.points[-1].seconds for entry in shown), default=0.0))
     return None if chart is None else Stack((chart,))
 

@@ -26,7 +26,7 @@ from flopwatch.report.render.document import PEAK
 from flopwatch.report.render.efficiency import part_words
 from flopwatch.report.render.section import Section
 from flopwatch.report.verdict import hours_words
-from flopwatch.run.time_kinds import TIME_KINDS, kinds_at
+from flopwatch.run.time_kinds import TIME_KINDS, TRAINING, kinds_at
 
 BEST = "★"
 _MOST_COLUMNS, _MOST_NAMES = 6, 4
@@ -70,6 +70,8 @@ def sections(entries: Sequence[Entry]) -> list[Section]:
 
 def _explained(entries: Sequence[Entry]) -> Iterator[str]:
     yield _EXPLAINED
+    if len({TRAINING in entry.parts for entry in entries if entry.parts}) > 1:
+        yield "Where FLOPs or the peak are unknown, training steps are not divided, and parts are shares of wall time."
     flops = equal_flops(entries)
     if flops is not None:
         yield (

@@ -77,6 +77,7 @@ def headline(report: Report) -> list[Line]:
 
 def _pace(report: Report) -> list[Line]:
     return [
+        ("speed per device", units.format_si(report.device_flops_per_second or None, "FLOP/s")),
         ("tokens/s", units.format_count(report.tokens_per_second or None)),
         ("samples/s", units.format_count(report.samples_per_second or None)),
         ("step", units.format_duration(report.step_seconds)),
@@ -151,7 +152,7 @@ def peak_text(device: Device) -> str:
 def work_lines(work: Work | None) -> list[Line]:
     """Return how FLOPs were counted."""
     if work is None:
-        return [("counted", "no record: the run ended before its first batch finished, or the record is unreadable")]
+        return [("counted", "no record: no batch was finished, or the record is unreadable")]
     if work.verification in WITHHELD:
         return [("counted", "no FLOPs; the reason is above")]
     lines = [

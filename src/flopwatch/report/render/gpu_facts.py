@@ -26,7 +26,7 @@ def hardware_lines(report: Report) -> list[Line]:
 
 def _clock_lines(report: Report) -> list[Line]:
     if report.sm_clock_hz is None:
-        return [("SM clock", units.UNKNOWN)]
+        return []
     clock = f"{units.format_clock(report.sm_clock_hz)} mean, {units.format_clock(report.sm_clock_hz_min)} minimum"
     if report.device.boost_clock_hz is not None:
         clock += f"; the peak assumes {units.format_clock(report.device.boost_clock_hz)}"
@@ -52,8 +52,8 @@ def _reasons(report: Report) -> str:
 
 def _energy_lines(report: Report) -> list[Line]:
     assert report.hardware is not None
-    if report.totals.joules is None:
-        return [("energy", units.UNKNOWN)]
+    if not report.totals.joules:
+        return []
     source = report.hardware.energy_source or units.UNKNOWN
     energy = f"{units.format_plain(report.totals.joules / units.JOULES_PER_KWH)} kWh for the GPUs, from {source}"
     lines = [("energy", energy)]

@@ -13,6 +13,7 @@ from flopwatch.run.time_kinds import TIME_KINDS, TRAINING, USEFUL
 
 _MOST_PARTS = 8  # that have a colour of their own
 _OTHERS, _OTHERS_TONE = "all other parts", "part"
+_KEPT_TONES = {USEFUL: "useful", TRAINING: "trained"}
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ def _tones(entries: Sequence[Entry]) -> dict[str, str]:
     """Return the colours of the largest parts; what was useful has the one that it has in every report."""
     largest = sorted(TIME_KINDS, key=lambda kind: -sum(entry.parts.get(kind, 0.0) for entry in entries))
     chosen = {kind for kind in largest[:_MOST_PARTS] if any(entry.parts.get(kind, 0.0) > 0 for entry in entries)}
-    losses = [kind for kind in TIME_KINDS if kind in chosen and kind not in (USEFUL, TRAINING)]
+    losses = [kind for kind in TIME_KINDS if kind in chosen and kind not in _KEPT_TONES]
     tones = {kind: f"lost{place}" for place, kind in enumerate(losses)}
-    return {**tones, **{kind: "useful" for kind in (TRAINING, USEFUL) if kind in chosen}}
+    return {**tones, **{kind: tone for kind, tone in _KEPT_TONES.items() if kind in chosen}}
 
 
 def _segments(entry: Entry, tones: dict[str, str]) -> list[Segment]:
