@@ -72,13 +72,22 @@ def test_a_w_and_b_logger_is_told_by_its_class(logger, is_one):
 @pytest.mark.parametrize(("prefix", "name"), [("", "perf/mfu"), ("exp1", "exp1-perf/mfu")])
 def test_metrics_get_lightnings_axis_by_the_name_that_they_are_logged_under(prefix, name):
     logger = WandbLogger(prefix=prefix)
-    live.set_step_axis(logger, ["perf/mfu"])
+    live.set_axis(logger, ["perf/mfu"])
     assert logger.experiment.defined == [(name, {"step_metric": "trainer/global_step", "step_sync": True})]
+
+
+@pytest.mark.parametrize(("prefix", "before"), [("", ""), ("exp1", "exp1-")])
+def test_an_axis_of_ours_is_named_as_it_is_logged(prefix, before):
+    logger = WandbLogger(prefix=prefix)
+    live.set_axis(logger, ["loss/train"], "budget/tokens")
+    assert logger.experiment.defined == [
+        (f"{before}loss/train", {"step_metric": f"{before}budget/tokens", "step_sync": True})
+    ]
 
 
 def test_a_run_that_is_fed_from_tensorboard_keeps_its_axis():
     logger = WandbLogger(sync_tensorboard=True)
-    live.set_step_axis(logger, ["perf/mfu"])
+    live.set_axis(logger, ["perf/mfu"])
     assert logger.experiment.defined == []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 STEP_AXIS = "trainer/global_step"
 TENSORBOARD_AXIS = "global_step"  # of a run that is fed from TensorBoard
 SUMMARY = "flopwatch"
+TOKENS, LOSSES = "budget/tokens", ("loss/train", "loss/validation")
 MARKS = ("perf/step_seconds", "budget/device_hours")
 
 
@@ -46,17 +47,23 @@ def is_wandb(logger: Any) -> bool:
     return any(base.__name__ == "WandbLogger" for base in type(logger).__mro__)
 
 
-def set_step_axis(logger: Any, keys: Iterable[str]) -> None:
-    """Give metrics Lightning's step axis by name, so that no pattern that the user defines takes it away.
+def set_axis(logger: Any, keys: Iterable[str], axis: str | None = None) -> None:
+    """Give metrics an axis by name, so that no pattern that the user defines takes it away.
 
     A logger that is fed from TensorBoard has an axis of its own, and keeps it.
+
+    Args:
+        logger: Lightning's.
+        keys: The metrics.
+        axis: A metric of ours; by default Lightning's steps.
     """
     if (getattr(logger, "_wandb_init", None) or {}).get("sync_tensorboard"):
         return
     prefix = getattr(logger, "_prefix", "")
+    before = f"{prefix}{logger.LOGGER_JOIN_CHAR}" if prefix else ""
+    over = STEP_AXIS if axis is None else f"{before}{axis}"
     for key in keys:
-        name = f"{prefix}{logger.LOGGER_JOIN_CHAR}{key}" if prefix else key
-        logger.experiment.define_metric(name, step_metric=STEP_AXIS, step_sync=True)
+        logger.experiment.define_metric(f"{before}{key}", step_metric=over, step_sync=True)
 
 
 def alert(logger: Any, title: str, text: str) -> None:

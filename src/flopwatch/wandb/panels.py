@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from flopwatch.run.metric import Chart
 from flopwatch.run.metric_table import METRICS
+from flopwatch.wandb.live import LOSSES, TOKENS
 
-TOKENS, FLOPS, DEVICE_HOURS, USD = "budget/tokens", "budget/flops", "budget/device_hours", "budget/usd"
-_LOSSES = ("loss/train", "loss/validation")
+FLOPS, DEVICE_HOURS, USD = "budget/flops", "budget/device_hours", "budget/usd"
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class PanelSection:
 # Charts over something else than steps stand after the others of their section.
 _OVER = {
     "Loss": (
-        Panel("Loss over tokens", _LOSSES, "", axis=TOKENS),
-        Panel("Loss over FLOPs", _LOSSES, "", axis=FLOPS),
-        Panel("Loss over device-hours", _LOSSES, "", axis=DEVICE_HOURS),
-        Panel("Loss over USD", _LOSSES, "", axis=USD),
+        Panel("Loss over tokens", LOSSES, "", axis=TOKENS),
+        Panel("Loss over FLOPs", LOSSES, "", axis=FLOPS),
+        Panel("Loss over device-hours", LOSSES, "", axis=DEVICE_HOURS),
+        Panel("Loss over USD", LOSSES, "", axis=USD),
     ),
     "Efficiency": (
         Panel("MFU over tokens", ("perf/mfu",), "0 to 1", axis=TOKENS),

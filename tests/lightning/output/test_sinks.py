@@ -39,7 +39,7 @@ class WandbLogger(MemoryLogger):
 def sent(monkeypatch):
     """What W&B's loggers got by the functions that know W&B."""
     calls = []
-    for name in ("set_step_axis", "write_summary", "attach", "alert"):
+    for name in ("set_axis", "write_summary", "attach", "alert"):
         monkeypatch.setattr(sinks.live, name, lambda logger, *rest, name=name: calls.append((name, *rest)))
     return calls
 
@@ -126,11 +126,24 @@ def test_only_w_and_b_gets_what_only_it_can_take(sent):
     sink.attach({}, None, None)
     sink.alert("low MFU", "it is 20%")
     assert sent == [
-        ("set_step_axis", ("perf/mfu",)),
+        ("set_axis", ("perf/mfu",)),
         ("write_summary", {"mfu_mean": 0.4}),
         ("attach", {}, None, None),
         ("alert", "low MFU", "it is 20%"),
     ]
+
+
+def test_losses_are_charted_over_tokens_once_there_are_any(sent):
+    sink = LoggerSink([WandbLogger()])
+    sink.open(["mine/perf/mfu", "mine/loss/train", "mine/loss/validation", "mine/budget/tokens"])
+    del sent[:]
+    values = {"mine/loss/train": 2.0}
+    sink.window(moment(first=True), {**values, "mine/budget/tokens": 1.0}, 0)
+    sink.window(moment(), values, 1)
+    assert sent == []
+    for step in (2, 3):
+        sink.window(moment(), {**values, "mine/budget/tokens": 10.0 * step}, step)
+    assert sent == [("set_axis", ["mine/loss/train", "mine/loss/validation"], "mine/budget/tokens")]
 
 
 class Bar:

@@ -114,16 +114,28 @@ class LoggerSink:
         self._loggers = list(loggers)
         self._failures = [0] * len(self._loggers)
         self._told = [False] * len(self._loggers)
+        self._keys: tuple[str, ...] = ()
+        self._has_loss_axis = False
 
     def open(self, keys: Sequence[str]) -> None:
         """Announce the keys to loggers that need it: W&B needs the axis of every key."""
-        names = tuple(keys)
-        self._each_wandb("to be told its axis", lambda logger: live.set_step_axis(logger, names))
+        self._keys = tuple(keys)
+        self._each_wandb("to be told its axis", lambda logger: live.set_axis(logger, self._keys))
 
     def window(self, at: Moment, values: Mapping[str, float], axis: int) -> None:
         """Log the window, unless it is warm-up."""
         if not at.window.first:
+            self._chart_losses_over_tokens(values)
             self.log_metrics(values, axis)
+
+    def _chart_losses_over_tokens(self, values: Mapping[str, float]) -> None:
+        """Give the losses the axis by which runs compare, once it is known that there are tokens."""
+        tokens = next((key for key in values if key.endswith(live.TOKENS)), None)
+        if tokens is None or self._has_loss_axis:
+            return
+        self._has_loss_axis = True
+        losses = [key for key in self._keys if key.endswith(live.LOSSES)]
+        self._each_wandb("to be told its axis", lambda logger: live.set_axis(logger, losses, tokens))
 
     def event(self, title: str, text: str) -> None:
         """Send an alert."""
