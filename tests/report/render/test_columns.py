@@ -50,3 +50,12 @@ def test_names_of_columns_of_numbers_give_way():
         "loss           2.36          1.912",
         "cost        $156.83         $66.15",
     ]
+
+
+def test_names_of_rows_have_room_where_columns_stand_below_each_other():
+    name = "a run with a name of many words and letters"
+    rows = [[name, *["1" * 12] * 6]]
+    lines = table(rows, ["", *["b"] * 6], [False, *[True] * 6], 60)
+    assert lines[2].startswith("a run with a name of many")  # 28 at most, and not 14
+    assert max(map(len, lines)) <= 60
+    assert sum("1" * 12 in line for line in lines) == 3  # two columns of numbers each time

@@ -8,6 +8,7 @@ import pytest
 from flopwatch.report.comparison import Entry, entry_of
 from flopwatch.report.points import Point
 from flopwatch.report.render import charts, comparison
+from flopwatch.report.render.text import Layout, render_sections
 from flopwatch.report.report import summarize
 from flopwatch.run.run_file import read_run
 from tests import samples
@@ -51,6 +52,21 @@ def test_many_runs_have_a_line_each(entries):
     assert sum(line.startswith("run ") for line in lines) >= 100
     (chart,) = charts.overlay(many).charts
     assert (chart.heading, len(chart.lines)) == ("MFU of the first 12 of 100 runs with a timeline", 12)
+
+
+def test_of_runs_that_are_the_same_as_shown_none_is_the_best():
+    (row,) = section([Entry("a", {"mfu": 0.4}), Entry("b", {"mfu": 0.4 + 1e-9}), Entry("c")], "At a glance").rows
+    assert row == ("MFU", "40%", "40%", "n/a")
+
+
+def test_parts_have_short_names_for_a_narrow_terminal():
+    parts = {"setup": 0.25, "rest": 0.25, "useful": 0.5}
+    runs = [Entry(f"a run with a long name, {place}", parts=parts) for place in range(4)]
+    narrow = render_sections([section(runs, "Where the peak went")], Layout(80))
+    assert any(line.split()[:2] == ["useful", "50.0%"] for line in narrow.splitlines())
+    assert max(map(len, narrow.splitlines())) <= 80
+    wide = render_sections([section(runs, "Where the peak went")], Layout(200))
+    assert "kernels, communication, launch gaps" in wide
 
 
 def test_runs_without_a_timeline_are_not_among_those_with_one(entries):

@@ -143,13 +143,13 @@ class Stream(io.StringIO):
 @pytest.mark.parametrize(
     ("is_terminal", "variables", "expected"),
     [
-        (True, {"COLUMNS": "100"}, Layout(100, True)),
-        (True, {"COLUMNS": "100", "NO_COLOR": "1"}, Layout(100, False)),
-        (True, {"COLUMNS": "100", "NO_COLOR": ""}, Layout(100, True)),
-        (True, {"COLUMNS": "100", "TERM": "dumb"}, Layout(100, False)),
-        (False, {"COLUMNS": "100"}, Layout(100, False)),
-        (True, {"COLUMNS": "300"}, Layout(120, True)),
-        (True, {"COLUMNS": "7"}, Layout(40, True)),
+        (True, {"COLUMNS": "100"}, Layout(100, True, table_width=100)),
+        (True, {"COLUMNS": "100", "NO_COLOR": "1"}, Layout(100, False, table_width=100)),
+        (True, {"COLUMNS": "100", "NO_COLOR": ""}, Layout(100, True, table_width=100)),
+        (True, {"COLUMNS": "100", "TERM": "dumb"}, Layout(100, False, table_width=100)),
+        (False, {"COLUMNS": "100"}, Layout(100, False, table_width=100)),
+        (True, {"COLUMNS": "300"}, Layout(120, True, table_width=200)),
+        (True, {"COLUMNS": "7"}, Layout(40, True, table_width=40)),
     ],
 )
 def test_the_layout_is_that_of_the_terminal(is_terminal, variables, expected, monkeypatch):
@@ -158,6 +158,14 @@ def test_the_layout_is_that_of_the_terminal(is_terminal, variables, expected, mo
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert of_terminal(Stream(is_terminal)) == expected
+
+
+def test_tables_may_be_wider_than_sentences():
+    section = Section("A", (("a", *["1" * 20] * 6),), ("", *["b"] * 6), sentences=("word " * 40,))
+    lines = render_sections([section], Layout(80, table_width=200)).splitlines()
+    assert [len(line) for line in lines if "11" in line] == [1 + 6 * 22]
+    assert max(len(line) for line in lines if "word" in line) <= 80
+    assert max(map(len, render_sections([section], Layout(80)).splitlines())) <= 80
 
 
 def test_long_sentences_are_wrapped_and_nothing_moves_the_cursor():

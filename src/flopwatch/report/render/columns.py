@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 GAP = "  "
-_NARROWEST = 14  # of a column that is wrapped
+_NARROWEST, _WIDEST_NAME = 14, 28  # of a column that is wrapped, and of names where columns go below each other
 
 Rows = Sequence[Sequence[str]]
 
@@ -38,13 +38,18 @@ def _widths(lines: Rows) -> list[int]:
 
 
 def _fitted(rows: Rows, columns: Sequence[str], numeric: Sequence[bool], width: int) -> list[int]:
-    """Widths of columns; words, those in names of columns as well, give way, the widest first."""
+    """Widths of columns; words, those in names of columns as well, give way, the widest first.
+
+    Where that is not enough columns go below each other, and the names of rows have room again.
+    """
     widths, numbers = _widths([*([columns] if columns else []), *rows]), _widths(rows)
     names = [max(map(len, name.split()), default=0) for name in columns or [""] * len(widths)]
+    natural = widths[0]
     least = [max(numbers[place], names[place]) if is_number else _NARROWEST for place, is_number in enumerate(numeric)]
     while sum(widths) + len(GAP) * (len(widths) - 1) > width:
         giving = [place for place, floor in enumerate(least) if widths[place] > floor]
         if not giving:
+            widths[0] = min(natural, _WIDEST_NAME)
             break
         widths[max(giving, key=lambda place: widths[place])] -= 1
     return widths

@@ -60,7 +60,7 @@ def sections(entries: Sequence[Entry]) -> list[Section]:
     made = [
         _numbers(compared),
         Section("Totals", rows=tuple(_sums(entries))),
-        _table(PEAK, compared, _parts(entries)),
+        _table(PEAK, compared, _parts(entries), short_names=[part_words(kind, short=True) for kind in _kinds(entries)]),
         _table("Hyperparameters that differ", compared, _differences(entries, compared)),
         _table("How each run was counted", compared, [*_names(entries, compared), *_facts(entries)]),
         Section("How to read it", sentences=tuple(_explained(entries))),
@@ -109,17 +109,19 @@ def _table(
     entries: Sequence[Entry],
     rows: Sequence[tuple[str, ...]],
     numbers: Sequence[Sequence[float | None]] = (),
+    short_names: Sequence[str] = (),
 ) -> Section:
     """Runs in columns or, where they are many, in lines, which can be sorted by their numbers."""
     kept = [place for place, row in enumerate(rows) if any(cell != units.UNKNOWN for cell in row[1:])]
     if not kept:
         return Section(heading)
     table = [("", *(entry.name for entry in entries)), *(rows[place] for place in kept)]
+    short = tuple(short_names[place] for place in kept) if short_names else ()
     keys: list[tuple[float | None, ...]] = []
     if len(entries) > _MOST_COLUMNS:
-        table = list(zip(*table, strict=True))
+        table, short = list(zip(*table, strict=True)), ()
         keys = list(zip([None] * len(entries), *(numbers[place] for place in kept), strict=True)) if numbers else []
-    return Section(heading, rows=tuple(table[1:]), columns=table[0], keys=tuple(keys))
+    return Section(heading, rows=tuple(table[1:]), columns=table[0], keys=tuple(keys), short_names=short)
 
 
 def _numbers(entries: Sequence[Entry]) -> Section:
@@ -128,7 +130,7 @@ def _numbers(entries: Sequence[Entry]) -> Section:
         best, form = best_of(measure, entries), _FORMS[measure.form]
         values = [entry.numbers.get(measure.name) for entry in entries]
         cells = [form(value) for value in values]
-        marked = form(best) if best is not None and len(set(cells)) > 1 else None
+        marked = form(best) if best is not None and len({*cells} - {units.UNKNOWN}) > 1 else None
         rows.append((measure.words, *(f"{BEST} {cell}" if cell == marked else cell for cell in cells)))
         numbers.append(values)
     return _table("At a glance", entries, rows, numbers)
@@ -146,12 +148,15 @@ def _sums(entries: Sequence[Entry]) -> list[tuple[str, str]]:
     return [("runs", str(len(entries))), *known]
 
 
+def _kinds(entries: Sequence[Entry]) -> list[str]:
+    return [kind for kind in TIME_KINDS if any(kind in entry.parts for entry in entries)]
+
+
 def _parts(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
-    kinds = [kind for kind in TIME_KINDS if any(kind in entry.parts for entry in entries)]
     short = len(entries) > _MOST_COLUMNS
     return [
         (part_words(kind, short=short), *(units.format_share(_part_of(entry, kind)) for entry in entries))
-        for kind in kinds
+        for kind in _kinds(entries)
     ]
 
 

@@ -28,11 +28,15 @@ _BARS, _RULE = re.compile("[▁-█▉-▏]+"), re.compile("-+|=+")
 
 @dataclass(frozen=True)
 class Layout:
-    """How long lines may be, whether they have colours, and whether what is looked up rather than read is shown."""
+    """How long lines may be, whether they have colours, and whether what is looked up rather than read is shown.
+
+    Those of tables may be `table_width` long, by default no longer than others.
+    """
 
     width: int = 80
     colour: bool = False
     full: bool = True
+    table_width: int | None = None
 
 
 PLAIN = Layout()
@@ -41,14 +45,15 @@ PLAIN = Layout()
 def of_terminal(stream: TextIO, *, full: bool = True) -> Layout:
     """Return the layout for what a stream leads to: colours on a terminal alone, and not where `NO_COLOR` is set."""
     has_colours = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return Layout(min(widths.columns(), _WIDEST), has_colours, full)
+    width = widths.columns()
+    return Layout(min(width, _WIDEST), has_colours, full, width)
 
 
 def render(report: Report, layout: Layout = PLAIN) -> str:
     """Render the report for a terminal."""
     parts = sections(report)
     shown = [section for section in parts if layout.full or section.heading not in LOOKED_UP]
-    pieces = [_head(report, layout.width), *(_section(section, layout.width) for section in shown)]
+    pieces = [_head(report, layout.width), *(_section(section, layout) for section in shown)]
     if len(shown) < len(parts):
         left_out = ", ".join(section.heading.partition(",")[0] for section in parts if section not in shown)
         pieces.append(_wrapped(f"--full also shows: {left_out}.", layout.width))
@@ -57,7 +62,7 @@ def render(report: Report, layout: Layout = PLAIN) -> str:
 
 def render_sections(parts: Sequence[Section], layout: Layout = PLAIN) -> str:
     """Render sections one below the other."""
-    return _finished([_section(section, layout.width) for section in parts], layout)
+    return _finished([_section(section, layout) for section in parts], layout)
 
 
 def _finished(pieces: Sequence[str], layout: Layout) -> str:
@@ -91,11 +96,11 @@ def _wrapped(words: str, width: int, sign: str = "") -> str:
     return textwrap.fill(words, width, initial_indent=sign, subsequent_indent="  ")
 
 
-def _section(section: Section, width: int) -> str:
+def _section(section: Section, layout: Layout) -> str:
     parts = [_heading(section.heading)]
     if section.rows:
-        parts += _table(section, width)
-    parts += [_wrapped(sentence, width, "- ") for sentence in section.sentences]
+        parts += _table(section, (layout.table_width or layout.width) if section.columns else layout.width)
+    parts += [_wrapped(sentence, layout.width, "- ") for sentence in section.sentences]
     return "\n".join(parts)
 
 
