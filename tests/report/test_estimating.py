@@ -86,6 +86,8 @@ def test_a_model_without_masks_has_no_attention_convention():
             "tokens: expected a number for a run that trains a part",
         ),
         ({"mfu": 0.4}, ArgumentError, "expected gpu with mfu"),
+        ({"image_size": 224}, ArgumentError, "image_size: a llama reads tokens; leave it out"),
+        ({"source_len": 100}, ArgumentError, "source_len: a llama reads tokens; leave it out"),
         ({"convention": "6nd", "lora_rank": 4}, Exception, "count with 'model'"),
         ({"tokens": 5, "samples": 5}, ArgumentError, "in tokens or in samples, got both"),
     ],
@@ -93,6 +95,13 @@ def test_a_model_without_masks_has_no_attention_convention():
 def test_what_cannot_be_used_is_one_sentence(changes, error, said):
     with pytest.raises(error, match=said):
         flopwatch.estimate(LLAMA_7B, **{"seq_len": 8, **changes})
+
+
+def test_images_have_no_length_in_tokens():
+    """105 GFLOPs of an image over 1,024 tokens, which it does not have, would be a number per token."""
+    assert flopwatch.estimate(VIT).training_flops_per_token is None
+    with pytest.raises(ArgumentError, match="seq_len: a vit reads images; leave it out"):
+        flopwatch.estimate(VIT, seq_len=1024)
 
 
 def test_a_model_that_cannot_be_measured_says_both_reasons():
