@@ -31,6 +31,17 @@ def test_a_loss_is_shown_where_no_path_is_cut_for_it():
     assert "2.314" in render_text([long, trained], 100)
 
 
+def test_a_short_name_beside_loss_and_cost_fits_eighty_columns():
+    """9 for the name, 11, 16, 7, 9, 5, 4 and 7 for the others, and two between them: 82, so that the loss gives way."""
+    full = {**vars(RUN), "path": Path("restarted/run.jsonl"), "status": "interrupted", "wall_seconds": 3529.0}
+    runs = [ListedRun(**{**full, "step": step, "loss": 2.36, "usd": 156.83}) for step in (1_101_790, 1_790)]
+    assert max(map(len, render_text(runs, 80).splitlines())) <= 80
+    assert "loss" not in render_text(runs, 80)
+    # Steps of five characters leave room for it.
+    assert "loss" in render_text(runs[1:], 80)
+    assert max(map(len, render_text(runs[1:], 80).splitlines())) <= 80
+
+
 def test_a_run_that_recorded_no_end_is_explained_once():
     killed = ListedRun(**{**vars(RUN), "status": "killed or still running"})
     shown = render_text([killed, killed], 80)

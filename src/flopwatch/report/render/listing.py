@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from tabulate import tabulate
-
 from flopwatch import units
 from flopwatch.report.listing import ListedRun
+from flopwatch.report.render import columns
 
 _NARROWEST_NAME = 12
-_PADDING = 2  # what tabulate adds to a heading
 _STATUS = {"killed or still running": "no end"}
 _UNLESS_EMPTY = ("loss", "cost")
+_TEXTS = ("run", "status", "started")
 _HEADERS = ("run", "status", "started", "wall", "steps", "MFU", "loss", "cost")
 
 
@@ -43,12 +42,9 @@ def render_text(runs: Sequence[ListedRun], width: int) -> str:
     if room < max(len(row[0]) for row in rows):
         known = [place for place in known if _HEADERS[place] != "loss"]
         room = _room(rows, known, width)
-    table = tabulate(
-        [(_end_of(row[0], room), *(row[place] for place in known[1:])) for row in rows],
-        headers=[_HEADERS[place] for place in known],
-        disable_numparse=True,
-        colalign=["left", "left", "left", *("right" for _ in known[3:])],
-    )
+    shown = [(_end_of(row[0], max(room, _NARROWEST_NAME)), *(row[place] for place in known[1:])) for row in rows]
+    numeric = [header not in _TEXTS for header in (_HEADERS[place] for place in known)]
+    table = "\n".join(columns.table(shown, [_HEADERS[place] for place in known], numeric, width))
     notes = (
         "\n\nno end: no end recorded (killed, or still running)\n" if any(row[1] == "no end" for row in rows) else "\n"
     )
@@ -60,9 +56,9 @@ def _any(rows: Sequence[tuple[str, ...]], place: int) -> bool:
 
 
 def _room(rows: Sequence[tuple[str, ...]], places: Sequence[int], width: int) -> int:
-    """Return how long paths may be beside the other columns."""
-    widths = [max(len(_HEADERS[place]) + _PADDING, *(len(row[place]) for row in rows)) for place in places[1:]]
-    return max(width - sum(each + 2 for each in widths), _NARROWEST_NAME)
+    """Return how long paths may be beside the other columns; below zero where these are too wide."""
+    widths = [max(len(_HEADERS[place]), *(len(row[place]) for row in rows)) for place in places[1:]]
+    return width - sum(each + len(columns.GAP) for each in widths)
 
 
 def _cells(run: ListedRun) -> tuple[str, ...]:
