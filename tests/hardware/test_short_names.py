@@ -49,6 +49,8 @@ def test_chips_of_the_user_are_choices_too():
         ("names: open-gpu-kernel-modules", "flopwatch's table of chips"),
         ("FlashMLA#75; names: x", "flopwatch's table of chips"),
         ("given by the user", "given by the user"),
+        ("Turing whitepaper (reference card; FE 1635 MHz = 56.9)", "Turing whitepaper"),
+        ("torch props SM=78; torchtitan's table of peaks (148); measured 142.3", "torchtitan's table of peaks"),
     ],
 )
 def test_a_source_is_its_first_document(source, words):

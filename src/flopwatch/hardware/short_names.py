@@ -10,7 +10,7 @@ from flopwatch.errors import UnknownDeviceError
 from flopwatch.hardware.chips import Chip, Dtype, all_chips, find_chip, normalized
 
 _MOST_CHOICES = 8
-_NO_DOCUMENT = re.compile(r"^(names|PCI)\b|#\d")  # names of drivers, issues of repositories
+_NO_DOCUMENT = re.compile(r"^(names|PCI|torch props)\b|#\d")  # of drivers, torch, issues
 
 
 def driver_name(name: str, dtype: Dtype | None = None, more: Sequence[Chip] = ()) -> str:
@@ -57,5 +57,6 @@ def _choice(chip: Chip, dtype: Dtype | None) -> str:
 
 def source_words(source: str) -> str:
     """Where a peak is from, for readers: the first document of a row's source, without what was checked beside it."""
-    parts = (re.sub(r"\s*\([^)]*\)|\s+via .*$", "", each).strip() for each in source.split(";"))
+    documents = re.sub(r"\s*\([^)]*\)", "", source).split(";")  # in brackets there may be semicolons, too
+    parts = (re.sub(r"\s+via .*$", "", each).strip() for each in documents)
     return next((each for each in parts if each and not _NO_DOCUMENT.search(each)), "flopwatch's table of chips")
