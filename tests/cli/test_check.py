@@ -76,7 +76,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_checks(lines, capsy
 def test_without_torch_and_lightning_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["check"]) == 1
-    expected = "expected torch and Lightning, torch and Lightning not found; run `pip install 'flopwatch[lightning]'`"
+    expected = "expected torch and Lightning, torch and Lightning not found; run `pip install torch pytorch-lightning`"
     assert capsys.readouterr().err == f"flopwatch: {expected}\n"
 
 

@@ -44,7 +44,7 @@ def test_bash_completes_commands_options_choices_and_files(tmp_path, capsys, typ
 
 def test_without_the_library_the_command_says_how_to_get_it(monkeypatch, assert_known_failure):
     monkeypatch.setitem(sys.modules, "shtab", None)
-    assert_known_failure(["completion", "bash"], "pip install 'flopwatch[completion]'")
+    assert_known_failure(["completion", "bash"], "pip install shtab")
 
 
 def test_another_shell_is_wrong_usage(capsys):

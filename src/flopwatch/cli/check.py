@@ -62,5 +62,6 @@ def _refuse_without_frameworks() -> None:
         missing.append("Lightning")
     if missing:
         raise FlopwatchError(
-            f"expected torch and Lightning, {' and '.join(missing)} not found; run `pip install 'flopwatch[lightning]'`"
+            f"expected torch and Lightning, {' and '.join(missing)} not found; run"
+            " `pip install torch pytorch-lightning`"
         )

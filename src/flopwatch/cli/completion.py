@@ -27,7 +27,7 @@ def _completion(arguments: argparse.Namespace) -> None:
     try:
         import shtab
     except ImportError:
-        raise ArgumentError("completion needs shtab: run `pip install 'flopwatch[completion]'`") from None
+        raise ArgumentError("completion needs shtab: run `pip install shtab`") from None
     for action in _actions(arguments.root):
         kind = shtab.FILE if action.metavar in _FILES else shtab.DIRECTORY if action.metavar in _FOLDERS else None
         if kind is not None:
