@@ -38,10 +38,10 @@ def test_a_file_that_can_be_written_is_not_refused(tmp_path, monkeypatch):
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     for output in (tmp_path, tmp_path / "none" / "x.txt"):
-        with pytest.raises(ArgumentError, match="expected a file in a folder that is there"):
+        with pytest.raises(ArgumentError, match="expected a file in a folder that can be written"):
             refuse_unwritable(output)
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write everywhere
-    with pytest.raises(ArgumentError, match="permission denied; choose another file with -o"):
+    with pytest.raises(ArgumentError, match="expected a file in a folder that can be written; choose another with -o"):
         refuse_unwritable(tmp_path / "x.txt")
 
 

@@ -70,7 +70,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_checks(lines, capsy
     assert main(["check", "-o", str(tmp_path / place)]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert "expected a file in a folder that is there; choose another with -o" in err
+    assert "expected a file in a folder that can be written; choose another with -o" in err
 
 
 def test_without_torch_and_lightning_it_says_what_to_install(monkeypatch, capsys):

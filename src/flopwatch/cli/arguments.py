@@ -33,11 +33,10 @@ def refuse_unwritable(output: Path | None) -> None:
     """
     if output is None:
         return
-    folder = output.absolute().parent
-    if output.is_dir() or not folder.is_dir():
-        raise ArgumentError(f"cannot write {output}: expected a file in a folder that is there; choose another with -o")
-    if not os.access(output if output.exists() else folder, os.W_OK):
-        raise ArgumentError(f"cannot write {output}: permission denied; choose another file with -o")
+    place = output if output.exists() else output.absolute().parent
+    if output.is_dir() or not place.exists() or not os.access(place, os.W_OK):
+        expected = "expected a file in a folder that can be written"
+        raise ArgumentError(f"cannot write {output}: {expected}; choose another with -o")
 
 
 @contextlib.contextmanager

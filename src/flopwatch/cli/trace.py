@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from flopwatch import units
-from flopwatch.cli.arguments import add_chips
+from flopwatch.cli.arguments import add_chips, refuse_unwritable, writing
 from flopwatch.cli.parser import Parser, examples
-from flopwatch.errors import ArgumentError
 from flopwatch.hardware.user_chips import user_chips
 
 
@@ -41,7 +39,7 @@ def _trace(arguments: argparse.Namespace) -> None:
     from flopwatch.trace import read_trace
 
     output = arguments.output or (Path("trace.html") if arguments.html else None)
-    _refuse_unwritable(output)
+    refuse_unwritable(output)
     report = read_trace(arguments.files, user_chips(arguments.chips))
     if arguments.json:
         page = json.dumps(report.to_json(), indent=2) + "\n"
@@ -52,19 +50,6 @@ def _trace(arguments: argparse.Namespace) -> None:
     if output is None:
         print(page, end="")
         return
-    try:
+    with writing(output):
         output.write_text(page, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ArgumentError(f"cannot write {output}: {error.strerror}; choose another file with -o") from None
     print(units.printable(str(output)))
-
-
-def _refuse_unwritable(output: Path | None) -> None:
-    """Say at once, not after minutes of reading, that a file cannot be written."""
-    if output is None:
-        return
-    place = output if output.exists() else output.absolute().parent
-    if output.is_dir() or not place.exists() or not os.access(place, os.W_OK):
-        raise ArgumentError(
-            f"cannot write {output}: expected a file in a folder that can be written; choose another with -o"
-        )
