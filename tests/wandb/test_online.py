@@ -184,7 +184,7 @@ def test_of_a_projects_runs_those_are_taken_that_flopwatch_ended():
     others = [run("b", loss=1.0), run("c", "running", **{"flopwatch/status": "finished"})]
     api = SimpleNamespace(runs=lambda path, per_page: [ended, *others])
     assert ended_runs(api, RunPath(Project("me", "p"))) == [
-        EndedRun("a", "a", "/a", {"device": "GPU"}, {"status": "finished", "mfu_mean": 0.4}, (), NO_ROWS)
+        EndedRun("a", "a", "/a", {"device": "GPU"}, {"status": "finished", "mfu_mean": 0.4}, (), NO_ROWS, {"lr": 1})
     ]
 
 

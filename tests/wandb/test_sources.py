@@ -1,6 +1,7 @@
 """What a RUN of `flopwatch report` may be: files and folders of flopwatch and of W&B, and runs on a server."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -132,6 +133,7 @@ def test_runs_of_a_project_are_compared_at_equal_flops(server, on_server, capsys
     for name, losses in (("r1", (5.0, 4.0, 3.0)), ("r2", (6.0, 4.5))):
         rows = [row(step, 1000.0 + step, **{"loss/train": loss}) for step, loss in enumerate(losses, 1)]
         on_server(name, [*rows, {"val/acc": 1.0}])
+        server.state.run(ENTITY, "p", name).config["lr"] = {"value": losses[0] / 10}
         last = {"flopwatch/status": "finished", "flopwatch/loss_last": losses[-1]}
         server.state.run(ENTITY, "p", name).summary = {**rows[-1], **last}
     assert main(["report", f"{ENTITY}/p", "--format", "json"]) == 0
@@ -142,6 +144,9 @@ def test_runs_of_a_project_are_compared_at_equal_flops(server, on_server, capsys
         "r1": 4.0,
         "r2": 4.5,
     }
+    # In words, runs are called by the hyperparameter that differs.
+    assert main(["report", f"{ENTITY}/p"]) == 0
+    assert re.findall(r"lr 0\.\d", capsys.readouterr().out)[:2] == ["lr 0.5", "lr 0.6"]
 
 
 def test_a_file_that_would_leave_its_folder_is_refused(on_server, capsys):

@@ -171,7 +171,15 @@ def entry_of_ended(run: EndedRun) -> Entry:
     for name in ("loss", "validation_loss"):
         numbers[name] = units.number(run.summary.get(f"{name}_last"))
     numbers["tokens_per_device_hour"] = rates.fraction(numbers["tokens"] or None, numbers["device_hours"])
-    return Entry(run.name, _known(numbers), _known(facts), points=_points(run), url=run.url, no_points=run.no_rows)
+    return Entry(
+        run.name,
+        _known(numbers),
+        _known(facts),
+        points=_points(run),
+        hyperparameters=run.hyperparameters,
+        url=run.url,
+        no_points=run.no_rows,
+    )
 
 
 def _points(run: EndedRun) -> tuple[Point, ...]:

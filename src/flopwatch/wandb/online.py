@@ -7,11 +7,12 @@ import os
 import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 from flopwatch.errors import ArgumentError, WandbError, in_one_line
+from flopwatch.run.hyperparameters import Scalar, recordable
 from flopwatch.units import quoted
 from flopwatch.wandb.live import MARKS, STEP_AXIS, SUMMARY, TENSORBOARD_AXIS, prefix_of
 
@@ -203,6 +204,7 @@ class EndedRun:
     """What W&B holds of a run that flopwatch watched: its facts and its summary, names as flopwatch wrote them.
 
     `rows` are those with FLOPs and loss, with the user's prefix; where there are none, `no_rows` says why.
+    `hyperparameters` are those of the whole config.
     """
 
     id: str
@@ -212,6 +214,7 @@ class EndedRun:
     summary: Mapping[str, Any]
     rows: tuple[Mapping[str, Any], ...] = ()
     no_rows: str | None = None
+    hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 def parse_run(text: str) -> RunPath:
@@ -265,7 +268,8 @@ def _ended_run(run: Any, summary: Mapping[str, Any], *, many: bool) -> EndedRun:
     config = run.config.get(SUMMARY)
     rows, no_rows = ((), f"rows of more than {_MOST_WITH_ROWS} runs are not read") if many else _loss_rows(run)
     facts = config if isinstance(config, dict) else {}
-    return EndedRun(run.id, run.name or run.id, run.url, facts, summary, rows, no_rows)
+    hyperparameters = recordable(dict(run.config))
+    return EndedRun(run.id, run.name or run.id, run.url, facts, summary, rows, no_rows, hyperparameters)
 
 
 def _loss_rows(run: Any) -> tuple[tuple[Mapping[str, Any], ...], str | None]:
