@@ -159,10 +159,12 @@ def gated_mlp(
     bias: bool = False,
     rows: Rows = TOKENS,
     stream: str = "x",
+    writes: str | None = None,
 ) -> Group:
-    """A gated MLP: gate and up (in one matrix if `fused`), and down."""
+    """A gated MLP: gate and up (in one matrix if `fused`), and down, which writes the stream that is read by default."""
     gate, up, down = names
-    reads, last = (stream,), Linear(down, intermediate_size, hidden_size, bias, None, rows, reads=("h",), writes=stream)
+    reads, out = (stream,), writes or stream
+    last = Linear(down, intermediate_size, hidden_size, bias, None, rows, reads=("h",), writes=out)
     if fused is not None:
         return Group(
             name, (Linear(fused, hidden_size, 2 * intermediate_size, bias, None, rows, reads=reads, writes="h"), last)

@@ -270,8 +270,7 @@ def _glm_tower(fields: Fields) -> tuple[Component, ...]:
         linear(f"{_TOWER}.downsample", hidden * rows.merge**2, out, tokens),
         linear(f"{_TOWER}.merger.proj", out, out, tokens, bias=False),
         norm(f"{_TOWER}.merger.post_projection_norm", out),
-        blocks.gated_mlp(out, inner, name=f"{_TOWER}.merger", rows=tokens, stream="image"),
-        Leaf("merged", reads=_IMAGE),
+        blocks.gated_mlp(out, inner, name=f"{_TOWER}.merger", rows=tokens, stream="image", writes="x"),
     )
 
 
