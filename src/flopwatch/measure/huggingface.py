@@ -22,7 +22,7 @@ from flopwatch.measure.layouts import VISION
 from flopwatch.measure.meta import META
 from flopwatch.measure.meta_counter import MetaCounter, causal_attention_whole
 from flopwatch.measure.meta_values import BuiltWithValues, WholeNumbers
-from flopwatch.model.architecture import AttentionConvention
+from flopwatch.model.architecture import AttentionConvention, tokens_of
 from flopwatch.model.batch import FRAMES_PER_SECOND, Batch
 from flopwatch.model.conventions import Convention
 from flopwatch.model.estimate import Estimate
@@ -88,7 +88,7 @@ def estimate_of(
 def _tokens(model: Any, batch: Batch) -> int:
     """Tokens of a batch, of source and target together; frames of sound and images are none."""
     of_words = getattr(model.config, "is_encoder_decoder", False) and model.main_input_name == "input_ids"
-    return batch.tokens if of_words else batch.sequences * batch.seq_len
+    return tokens_of("source and tokens" if of_words else "tokens", batch)
 
 
 def _length(model: Any, seconds: float) -> int:

@@ -12,7 +12,7 @@ from torch import nn
 
 from flopwatch.errors import ArgumentError, MeasurementError
 from flopwatch.model.batch import Batch
-from flopwatch.model.media import TellsTiles
+from flopwatch.model.media import PIXEL_MASK, Grids, TellsTiles
 
 _DEFAULT_IMAGE = 224
 Inputs = dict[str, Any]
@@ -21,6 +21,8 @@ Inputs = dict[str, Any]
 def images(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...]) -> Inputs:
     """Images or videos in the layout that the model's arguments tell of."""
     layout = next((make for name, make in _LAYOUTS.items() if name in names), _plain)
+    if batch.frames > 1 and layout not in (_in_grids, _as_patches):
+        raise ArgumentError(f"{type(model).__name__} reads no videos in one piece; pass each frame as an image")
     return layout(model, batch, device)
 
 
@@ -75,13 +77,15 @@ def _in_grids(model: Any, batch: Batch, device: torch.device) -> Inputs:
     patch, frames = _one(config.patch_size), _one(getattr(config, "temporal_patch_size", 1))
     merge = getattr(config, "spatial_merge_size", None) or 1
     channels = _channels(config)
-    grids = batch.grids
-    if not grids:
-        sides = [max(round(side / (patch * merge)), 1) * merge for side in batch.image_size or _image_size(config)]
-        grids = ((1, *sides),) * batch.image_count  # type: ignore[assignment]
+    grids = Grids(patch, merge, frames=frames).of(_sized(batch, config))
     rows = sum(count * height * width for count, height, width in grids)
     pixels = torch.ones(rows, *_patch_shape(model, (channels * frames * patch * patch, channels, patch)), device=device)
     return {"pixel_values": pixels, "image_grid_thw": torch.tensor(grids, dtype=torch.long)}
+
+
+def _sized(batch: Batch, config: Any) -> Batch:
+    """The batch with an image size: its own, else the config's."""
+    return batch if batch.image_size else replace(batch, image_size=_image_size(config))
 
 
 def _patch_shape(model: Any, sizes: tuple[int, int, int]) -> tuple[int, ...]:
@@ -113,29 +117,29 @@ def _padded(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Patches of each image, filled up to the same number, with the height and width of each in patches."""
     config = _vision(model)
     patch, factor = _one(config.patch_size), getattr(model.config, "downsample_factor", 1)
-    sides = [max(round(side / (patch * factor)), 1) * factor for side in batch.image_size or _image_size(config)]
-    grids = [grid[1:] for grid in batch.grids] or [(sides[0], sides[1])] * batch.image_count
+    grids = [grid[1:] for grid in Grids(patch, factor).of(_sized(batch, config))]
     rows = batch.source_len or max(height * width for height, width in grids)
     mask = torch.zeros(len(grids), rows, dtype=torch.long)
     for row, (height, width) in enumerate(grids):
         mask[row, : height * width] = 1
     pixels = torch.ones(len(grids), rows, config.num_channels * patch * patch, device=device)
     shapes = torch.tensor(grids, dtype=torch.long)
-    return {"pixel_values": pixels, "spatial_shapes": shapes, "pixel_attention_mask": mask}
+    return {"pixel_values": pixels, "spatial_shapes": shapes, PIXEL_MASK: mask}
 
 
 def _with_sizes(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Images with the size of each; where they are cut into tiles, the tiles of each."""
     config = _vision(model)
-    size = batch.image_size or _image_size(config)
     if getattr(model.config, "image_grid_pinpoints", None):
         return _cut(model, batch, device)
     if getattr(config, "model_type", "") in _OF_ONE_SIZE:
         return _plain(model, batch, device)
-    patch = _one(config.patch_size)
-    sizes = [(height * patch, width * patch) for _, height, width in batch.grids] or [size] * batch.image_count
-    given = _plain(model, batch, device)
-    return {**given, "image_sizes": torch.tensor(sizes, dtype=torch.long)}
+    patch, merge = _one(config.patch_size), getattr(model.config, "spatial_merge_size", None) or 1
+    grids = Grids(patch, merge, up=True).of(_sized(batch, config))
+    sizes = torch.tensor([(height * patch, width * patch) for _, height, width in grids], dtype=torch.long)
+    if not batch.grids or not batch.image_size:
+        batch = replace(batch, image_size=tuple(sizes.amax(0).tolist()))
+    return {**_plain(model, batch, device), "image_sizes": sizes}
 
 
 _OF_ONE_SIZE = ("clip_vision_model", "siglip_vision_model")
@@ -158,9 +162,11 @@ def _cut(model: Any, batch: Batch, device: torch.device) -> Inputs:
 
 
 def _in_rows(model: Any, batch: Batch, device: torch.device) -> Inputs:
-    """Images of each sequence in a row."""
+    """Images of each sequence in a row, none of them padding."""
     pixels = _plain(model, batch, device)["pixel_values"]
-    return {"pixel_values": pixels.reshape(batch.sequences, -1, *pixels.shape[1:])}
+    rows = pixels.reshape(batch.sequences, -1, *pixels.shape[1:])
+    sequences, images, _, height, width = rows.shape
+    return {"pixel_values": rows, PIXEL_MASK: torch.ones(sequences, images, height, width, dtype=torch.long)}
 
 
 _LAYOUTS: Mapping[str, Callable[[Any, Batch, torch.device], Inputs]] = {
@@ -168,7 +174,7 @@ _LAYOUTS: Mapping[str, Callable[[Any, Batch, torch.device], Inputs]] = {
     "grid_thw": _as_patches,
     "spatial_shapes": _padded,
     "image_sizes": _with_sizes,
-    "pixel_attention_mask": _in_rows,
+    PIXEL_MASK: _in_rows,
     "pixel_values": _plain,
     "pixel_values_videos": _clip,
 }

@@ -9,7 +9,7 @@ from typing import Literal
 
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import AttentionCore, Contrast, Leaf, Linear, Norm, Product, Vector
-from flopwatch.model.media import Told
+from flopwatch.model.media import TellsGrids, TellsPixels, TellsTiles, Told
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -101,6 +101,16 @@ Inputs = Literal[
 ]
 
 
+def tokens_of(inputs: Inputs | None, batch: Batch) -> int:
+    """Tokens of a batch, of source and target together; frames of sound and patches of images are none.
+
+    Args:
+        inputs: What the batch holds; where that is not known, everything in it is tokens.
+        batch: The batch.
+    """
+    return batch.tokens if inputs in (None, "source and tokens") else batch.sequences * batch.seq_len
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A model as an ordered tree of components.
@@ -123,7 +133,23 @@ class Architecture:
 
     def tokens(self, batch: Batch) -> int:
         """Tokens of a batch, of source and target together; frames of sound and images are none."""
-        return batch.tokens if self.inputs == "source and tokens" else batch.sequences * batch.seq_len
+        return tokens_of(self.inputs, batch)
+
+    @property
+    def sees_any_size(self) -> bool:
+        """Whether images have sizes of their own, so that without them there is nothing to count of an image."""
+        return isinstance(self.told, TellsGrids | TellsPixels)
+
+    def image_tokens(self, batch: Batch) -> int:
+        """Tokens of the text that stand for images: the rows that their encoder hands on to it.
+
+        Of images that are cut into tiles it is none that is sure, since the class drops what is padding.
+        """
+        if self.inputs not in ("images and tokens", "grids and tokens") or isinstance(self.told, TellsTiles):
+            return 0
+        alone = replace(batch, images=0, grids=())
+        last = {leaf.rows for leaf, _, _ in self.leaves() if isinstance(leaf, Linear) and leaf.writes == "x"}
+        return sum(rows.count(batch) for rows in last if not rows.count(alone))
 
     def parameters(self) -> int:
         """Return the parameters of the whole model; a tied head counts once."""

@@ -130,6 +130,7 @@ def estimate(
     """
     _check(architecture, batch)
     batch = batch if architecture.told is None else architecture.told.planned(batch)
+    _check_room(architecture, batch)
     tuned = tuning or fine_tuning(architecture)
     trainable, everything = tuned.trainable, tuned.trainable.everything
     if not everything and convention != "model":
@@ -171,7 +172,7 @@ def _adapters(tuned: FineTuning, forward_flops: int) -> tuple[ComponentRow, ...]
 
 def _text_alone(architecture: Architecture, batch: Batch) -> tuple[str, ...]:
     """Say where a model that sees or hears is counted without an image or a sound."""
-    if architecture.inputs == "grids and tokens" and not batch.grids and not (batch.image_size and batch.image_count):
+    if architecture.sees_any_size and not batch.grids and not (batch.image_size and batch.image_count):
         return (f"text alone: no image is counted; {_PASS_IMAGES}",)
     if architecture.inputs == "images and tokens" and not batch.image_count:
         return ("text alone: no image is counted",)
@@ -225,7 +226,7 @@ def _check(architecture: Architecture, batch: Batch) -> None:
         )
     if batch.frames > 1 and needs != "grids and tokens":
         raise ArgumentError(f"a {architecture.model_type} reads no videos in one piece; pass each frame as an image")
-    if needs == "grids and tokens" and batch.images and not batch.image_size and not batch.grids:
+    if architecture.sees_any_size and batch.images and not batch.image_size and not batch.grids:
         raise ArgumentError(f"expected the size of the {batch.images} images (--image-size), got none")
     if needs in ("source and tokens", "frames and tokens") and not batch.source_len:
         what = "tokens that the encoder reads" if needs == "source and tokens" else "mel frames, 3000 for 30 seconds,"
@@ -234,6 +235,15 @@ def _check(architecture: Architecture, batch: Batch) -> None:
         raise ArgumentError(
             f"this {architecture.model_type} has {architecture.max_seq_len} learned positions, got sequences of"
             f" {batch.seq_len} tokens"
+        )
+
+
+def _check_room(architecture: Architecture, batch: Batch) -> None:
+    taken, room = architecture.image_tokens(batch), batch.sequences * batch.seq_len
+    if taken > room:
+        raise ArgumentError(
+            f"the {batch.image_count} images of a batch stand for {taken:,} tokens of its text, which has {room:,};"
+            " expected a longer --seq-len, fewer --images, or --images 0 for text alone"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flopwatch.lightning.counting.shapes import BatchShape, is_plain, shape_of
-from flopwatch.model.architecture import Inputs
+from flopwatch.model.architecture import Inputs, tokens_of
 from flopwatch.model.batch import Batch
 from flopwatch.units import quoted
 
@@ -19,16 +19,20 @@ class BatchReader:
 
     Args:
         function: The user's function from a batch to (sequences, tokens per sequence) or to a `Batch`.
-        inputs: What the model takes.
+        inputs: What the model takes; tokens where that is not known.
     """
 
-    def __init__(self, function: BatchShape | None, inputs: Inputs) -> None:
+    def __init__(self, function: BatchShape | None, inputs: Inputs | None) -> None:
         self._function, self._inputs = function, inputs
         self.is_users = function is not None
 
     def is_sure(self, batch: Any) -> bool:
         """Whether the model is sure to be fed what the batch holds."""
         return self.is_users or is_plain(batch)
+
+    def tokens(self, shape: Batch) -> int:
+        """Return the tokens of a batch, padding included."""
+        return tokens_of(self._inputs, shape)
 
     def shape(self, batch: Any) -> Batch | None:
         """Return the shape of a batch, or `None` if it is unknown.
@@ -37,7 +41,7 @@ class BatchReader:
             UnreadableBatchError: If the user's function fails.
         """
         if self._function is None:
-            return shape_of(batch, self._inputs)
+            return shape_of(batch, self._inputs or "tokens")
         shape: Any = None
         try:
             shape = self._function(batch)

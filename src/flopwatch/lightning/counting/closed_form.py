@@ -14,7 +14,7 @@ from flopwatch.lightning.counting.batches import UnreadableBatchError
 from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
 from flopwatch.lightning.counting.discovery import FoundModel
 from flopwatch.lightning.counting.lengths import Lengths, reading_of
-from flopwatch.lightning.counting.shapes import get, has_pairs_of_its_own, samples_of
+from flopwatch.lightning.counting.shapes import get, has_pairs_of_its_own, of_a_tuple, samples_of
 from flopwatch.model import backward, conventions
 from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
 from flopwatch.model.backward import Checkpointing, Trainable
@@ -243,7 +243,10 @@ class ClosedFormCounter:
         told = self._found.architecture.told
         if not self._told or told is None:
             return shape
-        return None if lengths.told is None else told.applied(shape, lengths.told)
+        try:
+            return None if lengths.told is None else told.applied(shape, lengths.told)
+        except (TypeError, ValueError, ArithmeticError):  # tensors of these names that hold something else
+            return None
 
     def _refuse_unless_sure(self, batch: Any, why: str) -> None:
         if not self._subject.reader.is_sure(batch):
@@ -281,13 +284,13 @@ class ClosedFormCounter:
         Raises:
             ConfigError: If other parameters train, and it cannot be told which parts of the model they are.
         """
-        like = _like(batch, training) if not self._subject.reader.is_users else None
+        like = self._like(batch, training)
         known = self._known.get(like) if like is not None else None
         if known is not None:
             return known
         form, shape, alone = self._form(training), self._shape(batch), self._is_forward_only(training)
         if shape is None:
-            self._subject.warnings.say("the shape of a batch is unknown; FLOPs and tokens are unknown from here on")
+            self._subject.warnings.say(_NO_SHAPE)
             return replace(UNKNOWN, samples=samples_of(batch))
         if shape.empty:
             self._subject.warnings.say(
@@ -300,9 +303,14 @@ class ClosedFormCounter:
             packed=self._packed,
             told=self._told,
         )
-        if like is not None:
+        if like is not None and len(self._known) < _MOST_SHAPES:
             self._known[like] = amounts
         return amounts
+
+    def _like(self, batch: Any, training: Pattern) -> Any:
+        """What batches have in common that cost the same, where that is plain at first sight; else nothing."""
+        plain = None if self._subject.reader.is_users else of_a_tuple(batch)
+        return None if plain is None else (training, plain)
 
     def _amounts(self, form: ClosedForm, shape: Batch, lengths: Lengths, alone: bool) -> Counts:
         told = self._with_told(shape, lengths)
@@ -382,14 +390,6 @@ class ClosedFormCounter:
             conventions=form.by_convention(shape),
             shape_advice=form.shape_advice(shape, self._subject.tensor_core_dtype()),
         )
-
-
-def _like(batch: Any, training: Pattern) -> Any:
-    """What batches have in common that cost the same, where that is plain at first sight; else nothing."""
-    if type(batch) not in (list, tuple) or not batch:
-        return None
-    first = batch[0]
-    return (training, first.shape, first.dtype) if isinstance(first, torch.Tensor) else None
 
 
 def _keeps_documents_back(batch: Any, seen: Seen) -> bool:
