@@ -198,7 +198,13 @@ class Architecture:
     def named_leaves(self) -> Iterator[tuple[str, Leaf]]:
         """Every leaf with its path in the module tree, each layer on its own."""
         for component in self.components:
-            yield from _named(component, "")
+            yield from named(component, "")
+
+    def encoders(self) -> Architecture:
+        """The same model without its text: what encoders of images and sounds do depends on nothing behind them."""
+        text = Batch(1, 1, images=0, clips=0)
+        reading = [each for each in self.components if any(leaf.forward_flops(text) for leaf, _, _ in leaves(each))]
+        return replace(self, components=tuple(each for each in self.components if each not in reading))
 
     def counted_with(self, attention: AttentionConvention) -> Architecture:
         """Return the same model under an attention convention."""
@@ -254,13 +260,14 @@ def _unmasked(leaf: Leaf) -> Leaf:
     return leaf
 
 
-def _named(component: Component, path: str) -> Iterator[tuple[str, Leaf]]:
+def named(component: Component, path: str) -> Iterator[tuple[str, Leaf]]:
+    """Every leaf of a part with its path in the module tree, each layer on its own."""
     if isinstance(component, Leaf):
         yield join(path, component.name), component
     elif isinstance(component, Group):
         for child in component.children:
-            yield from _named(child, join(path, component.name))
+            yield from named(child, join(path, component.name))
     else:
         for index, kind in component.positions():
             for child in component.kinds[kind].children:
-                yield from _named(child, join(join(path, component.name), str(index)))
+                yield from named(child, join(join(path, component.name), str(index)))

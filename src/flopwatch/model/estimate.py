@@ -8,9 +8,9 @@ from typing import Literal
 from flopwatch import units
 from flopwatch.errors import ArgumentError, ConfigError
 from flopwatch.hardware.chips import Chip, Dtype, find_chip
-from flopwatch.model import backward, conventions
+from flopwatch.model import conventions
 from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
-from flopwatch.model.backward import Checkpointing
+from flopwatch.model.backward import Checkpointing, TrainingStep
 from flopwatch.model.batch import Batch
 from flopwatch.model.conventions import Convention
 from flopwatch.model.lora import FineTuning, fine_tuning
@@ -136,11 +136,10 @@ def estimate(
     if not everything and convention != "model":
         raise ConfigError(f"the {convention} convention takes every parameter as trained; count with 'model'")
     counted = architecture.counted_with(attention)
-    exact = backward.training_flops(counted, batch, trainable)
-    training_flops = exact if convention == "model" else conventions.training_flops(counted, batch, convention)
-    again = backward.recomputation(counted, batch, checkpointing, trainable).flops
-    added = backward.added_forward_flops(counted, batch, trainable)
-    rows = (*conventions.rows(counted, batch, convention), *_adapters(tuned, added))
+    step = TrainingStep(counted, trainable, checkpointing).flops(batch)
+    exact, counts_reruns = convention == "model", convention in ("model", "full")
+    training_flops = step.training if exact else conventions.training_flops(counted, batch, convention)
+    rows = (*conventions.rows(counted, batch, convention), *_adapters(tuned, step.added))
     one = Estimate(
         model_type=architecture.model_type,
         method="config",
@@ -149,10 +148,10 @@ def estimate(
         convention=convention,
         attention=attention,
         batch=batch,
-        forward_flops=conventions.forward_flops(counted, batch, convention) + added,
+        forward_flops=sum(row.forward_flops for row in rows),
         training_flops=training_flops,
-        exact_training_flops=exact,
-        hardware_flops=training_flops + (again if convention in ("model", "full") else 0),
+        exact_training_flops=step.training,
+        hardware_flops=training_flops + step.recomputed * counts_reruns,
         components=rows,
         batch_tokens=architecture.tokens(batch),
         checkpointing=checkpointing,

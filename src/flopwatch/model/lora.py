@@ -124,9 +124,7 @@ def _targets(leaves: Mapping[str, Leaf], targets: str | Sequence[str]) -> dict[s
 
 
 def _can_be_adapted(path: str, leaf: Linear) -> bool:
-    """Whether PEFT puts an adapter beside it: not beside patches and convolutions. One beside what is never called does
-    not run, but has its parameters all the same.
-    """
+    """Whether PEFT puts an adapter beside it, be it one that never runs: not beside patches and convolutions."""
     return not leaf.bare and not leaf.tied and leaf.role != "patches" and "conv" not in path
 
 

@@ -46,9 +46,9 @@ def form(attention="causal", trainable=EVERYTHING, checkpointing="none"):
 
 
 def test_a_shape_costs_forward_and_backward_and_as_it_runs_all_pairs():
-    assert form().cost(Batch(2, 16)) == Cost(FLOPS_PER_BATCH, FLOPS_PER_BATCH)
+    assert form().cost(Batch(2, 16)) == Cost(FLOPS_PER_BATCH, FLOPS_PER_BATCH, FLOPS_PER_BATCH // 3)
     assert form("full").cost(Batch(2, 16)).flops == form().as_it_runs(Batch(2, 16))[0] == 3 * FORWARD
-    assert form().forward_flops(Batch(2, 16)) == FLOPS_PER_BATCH // 3
+    assert form().forward_cost(Batch(2, 16)) == Cost(*[FLOPS_PER_BATCH // 3] * 3)
 
 
 def test_documents_cost_what_each_would_alone_though_the_code_runs_all():
@@ -68,11 +68,13 @@ def test_images_of_many_sizes_cost_what_each_does(name, trainable):
     for batch in (*batches, *reversed(batches), replace(batches[0], grids=batches[1].grids[::-1])):
         flops = training_flops(architecture, batch, trainable)
         again = recomputation(architecture, batch, "non-reentrant", trainable).flops
-        assert one.cost(batch) == Cost(flops, flops + again)
+        forward = architecture.forward_flops(batch)
+        assert one.cost(batch) == Cost(flops, flops + again, forward)
+        assert one.forward_cost(batch) == Cost(forward, forward, forward)
 
 
 def test_where_checkpointing_is_not_known_hardware_flops_are_not():
-    assert form(checkpointing=None).cost(Batch(2, 16)) == Cost(FLOPS_PER_BATCH, None)
+    assert form(checkpointing=None).cost(Batch(2, 16)) == Cost(FLOPS_PER_BATCH, None, FLOPS_PER_BATCH // 3)
     assert form(checkpointing=None).as_it_runs(Batch(2, 16))[1] is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +16,12 @@ from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subj
 from flopwatch.lightning.counting.discovery import FoundModel
 from flopwatch.lightning.counting.lengths import Lengths, reading_of
 from flopwatch.lightning.counting.shapes import get, has_pairs_of_its_own, of_a_tuple, samples_of
-from flopwatch.model import backward, conventions
+from flopwatch.model import conventions
 from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
-from flopwatch.model.backward import Checkpointing, Trainable
+from flopwatch.model.backward import Checkpointing, StepFlops, Trainable, TrainingStep
 from flopwatch.model.batch import Batch, Grid
 from flopwatch.model.components import Product
+from flopwatch.model.media import FilledImages, PaddedPatches
 from flopwatch.model.shape_advice import shape_advice
 from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Verification, Work
@@ -54,73 +56,66 @@ class ClosedForm:
         checkpointing: Checkpointing | None,
     ) -> None:
         self.architecture = architecture.counted_with(attention)
-        self._as_it_runs = architecture.as_reference().with_full_attention()
-        self.trainable, self._trainable_as_it_runs = trainable, trainable.as_reference()
-        self.checkpointing = checkpointing
+        self.trainable, self.checkpointing = trainable, checkpointing
+        kind = checkpointing or "none"
+        self._step = TrainingStep(self.architecture, trainable, kind)
+        self._encoders = TrainingStep(self.architecture.encoders(), trainable, kind)
+        self._as_it_runs = TrainingStep(
+            architecture.as_reference().with_full_attention(), trainable.as_reference(), kind
+        )
         self.packs = (
             architecture.inputs == "tokens"
             and architecture.model_type not in _NO_DOCUMENTS
             and not any(isinstance(leaf, Product) for leaf, _, _ in architecture.leaves())
         )
-        self._costs: dict[Batch, Cost] = {}
+        rows = (getattr(leaf, "rows", None) for leaf, _, _ in architecture.leaves())
+        self._fills_up = any(isinstance(each, FilledImages | PaddedPatches) for each in rows)
+        self._known: dict[tuple[TrainingStep, Batch], StepFlops] = {}
         self._first_grid: Grid | None = None
 
     def cost(self, shape: Batch) -> Cost:
         """What a shape costs; of packed documents the sum of what each would alone."""
-        if shape.grids:
-            return self._with_images(shape)
-        if not shape.documents:
-            return self._cost(shape)
-        each = [self._cost(Batch(1, length)) for length in shape.documents]
-        known = [cost.hardware_flops for cost in each if cost.hardware_flops is not None]
-        return Cost(sum(cost.flops for cost in each), sum(known) if len(known) == len(each) else None)
-
-    def _with_images(self, shape: Batch) -> Cost:
-        """What a shape costs with images of many sizes: each size is worked out once, since images add up."""
-        self._first_grid = self._first_grid or shape.grids[0]
-        alone = replace(shape, sequences=1, seq_len=1, grids=(self._first_grid,))
-        known = self._cost(replace(shape, grids=(self._first_grid,)))
-        one = self._cost(alone)
-        for grid, times in ((self._first_grid, -1), *((grid, 1) for grid in shape.grids)):
-            more = self._cost(replace(alone, grids=(self._first_grid, grid)))
-            known = Cost(known.flops + times * (more.flops - one.flops), _added(known, more, one, times))
-        return known
-
-    def _cost(self, shape: Batch) -> Cost:
-        cost = self._costs.get(shape)
-        if cost is None:
-            if len(self._costs) >= _MOST_SHAPES:
-                self._costs.clear()
-            flops = backward.training_flops(self.architecture, shape, self.trainable)
-            hardware = None
-            if self.checkpointing is not None:
-                again = backward.recomputation(self.architecture, shape, self.checkpointing, self.trainable)
-                hardware = flops + again.flops
-            cost = self._costs[shape] = Cost(flops, hardware)
-        return cost
+        flops = self._flops(shape)
+        hardware = None if self.checkpointing is None else flops.training + flops.recomputed
+        return Cost(flops.training, hardware, flops.forward)
 
     def forward_cost(self, shape: Batch) -> Cost:
         """What a forward pass without a backward costs."""
-        shapes = [Batch(1, length) for length in shape.documents] or [shape]
-        flops = sum(self.forward_flops(each) for each in shapes)
-        return Cost(flops, flops)
+        forward = self._flops(shape).forward
+        return Cost(forward, forward, forward)
+
+    def _flops(self, shape: Batch) -> StepFlops:
+        if shape.grids:
+            return self._with_images(shape)
+        if not shape.documents:
+            return self._once(self._step, shape)
+        return _sum(self._once(self._step, Batch(1, length)) for length in shape.documents)
+
+    def _with_images(self, shape: Batch) -> StepFlops:
+        """What a shape costs with images of many sizes: the text, and what encoders do with each."""
+        self._first_grid = self._first_grid or shape.grids[0]
+        one = replace(shape, grids=(self._first_grid,), image_size=None, source_len=0)
+        text = self._once(self._step, one).plus(self._once(self._encoders, _images_of(one)), -1)
+        images = _images_of(shape)
+        # Where images are filled up to the largest one, they do not add up.
+        together = self._fills_up and not shape.source_len
+        each = [images] if together else [replace(images, grids=(grid,)) for grid in images.grids]
+        return _sum((text, *(self._once(self._encoders, batch) for batch in each)))
+
+    def _once(self, step: TrainingStep, shape: Batch) -> StepFlops:
+        flops = self._known.get((step, shape))
+        if flops is None:
+            if len(self._known) >= _MOST_SHAPES:
+                self._known.clear()
+            flops = self._known[step, shape] = step.flops(shape)
+        return flops
 
     def as_it_runs(self, shape: Batch, *, forward_only: bool = False) -> tuple[int, int | None]:
         """FLOPs and recomputed FLOPs as the model's code runs them, over all pairs: what a watched batch shows."""
-        plain = replace(shape, documents=())
+        flops = self._as_it_runs.flops(replace(shape, documents=()))
         if forward_only:
-            added = backward.added_forward_flops(self._as_it_runs, plain, self.trainable)
-            return self._as_it_runs.forward_flops(plain) + added, 0
-        flops = backward.training_flops(self._as_it_runs, plain, self._trainable_as_it_runs)
-        if self.checkpointing is None:
-            return flops, None
-        again = backward.recomputation(self._as_it_runs, plain, self.checkpointing, self._trainable_as_it_runs)
-        return flops, again.flops
-
-    def forward_flops(self, shape: Batch) -> int:
-        """Return the forward FLOPs, adapters included."""
-        added = backward.added_forward_flops(self.architecture, shape, self.trainable)
-        return self.architecture.forward_flops(shape) + added
+            return flops.forward, 0
+        return flops.training, None if self.checkpointing is None else flops.recomputed
 
     def by_convention(self, shape: Batch) -> dict[str, int]:
         """What others would count, who know neither frozen parameters nor packed documents: else nothing."""
@@ -136,17 +131,19 @@ class ClosedForm:
 
     def rows(self, shape: Batch, adapter_parameters: int) -> tuple[ComponentRow, ...]:
         """Return the per-component table, with a row for adapters and their parameters."""
-        rows = self.architecture.rows(shape)
-        added = backward.added_forward_flops(self.architecture, shape, self.trainable)
+        rows, added = self.architecture.rows(shape), self._step.flops(shape).added
         if added:
             rows.append(ComponentRow("adapters", adapter_parameters, added))
         return tuple(rows)
 
 
-def _added(known: Cost, more: Cost, one: Cost, times: int) -> int | None:
-    if known.hardware_flops is None or more.hardware_flops is None or one.hardware_flops is None:
-        return None
-    return known.hardware_flops + times * (more.hardware_flops - one.hardware_flops)
+def _sum(parts: Iterable[StepFlops]) -> StepFlops:
+    return StepFlops(*map(sum, zip(*parts, strict=True)))
+
+
+def _images_of(shape: Batch) -> Batch:
+    """The images of a batch, with the text of another one."""
+    return replace(shape, sequences=1, seq_len=1)
 
 
 class ClosedFormCounter:
@@ -344,7 +341,7 @@ class ClosedFormCounter:
         documents = self._packed and isinstance(get(batch, "position_ids"), torch.Tensor)
         if shape is None or shape.empty or documents or self._told or self._is_forward_only(training):
             return None
-        return replace(form.cost(shape), forward_flops=form.forward_flops(shape))
+        return form.cost(shape)
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """What a later batch ran where the closed form gives something else.
@@ -383,7 +380,7 @@ class ClosedFormCounter:
             tokens=architecture.tokens(shape) or None,
             source_len=shape.source_len or None,
             image_size=shape.image_size,
-            forward_flops=form.forward_flops(shape),
+            forward_flops=cost.forward_flops,
             training_flops=cost.flops,
             hardware_flops=cost.hardware_flops,
             components=form.rows(shape, discovery.adapter_parameters(self._found)),

@@ -161,7 +161,7 @@ def gated_mlp(
     stream: str = "x",
     writes: str | None = None,
 ) -> Group:
-    """A gated MLP: gate and up (in one matrix if `fused`), and down, which writes the stream that is read by default."""
+    """A gated MLP: gate and up (in one matrix if `fused`), and down; by default it writes what it reads."""
     gate, up, down = names
     reads, out = (stream,), writes or stream
     last = Linear(down, intermediate_size, hidden_size, bias, None, rows, reads=("h",), writes=out)
