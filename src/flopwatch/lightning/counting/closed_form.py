@@ -332,8 +332,9 @@ class ClosedFormCounter:
         return replace(stated, seq_len=max(stated.seq_len - self._shorter_by, 0))
 
     def knows(self, batch: Any, training: Pattern) -> bool:
-        """Whether the closed form was made for what trains; it holds for all batches."""
-        return training.parameters in self._forms
+        """Whether the closed form was made for what trains, and the batch's shape says what the model is fed."""
+        is_read = self._subject.reader.is_users or self._shape(batch) is not None
+        return is_read and training.parameters in self._forms
 
     def cost(self, batch: Any, training: Pattern) -> Cost | None:
         """Return what a batch costs; unknown for a forward pass alone, and where values of it have to be read."""
@@ -349,7 +350,10 @@ class ClosedFormCounter:
         Raises:
             ConfigError: As `count`.
         """
-        shape = self._told_of(batch, self._shape(batch))
+        stated = self._shape(batch)
+        if stated is None and seen.all_pairs.complete:
+            return "the shape of a batch does not say what the model is fed"
+        shape = self._told_of(batch, stated)
         if shape is None or shape.empty:
             return None
         self._packed = self._packed and not _keeps_documents_back(batch, seen)
