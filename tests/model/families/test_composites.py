@@ -106,6 +106,16 @@ def test_the_tokens_of_an_image_see_each_other_forwards_also_beyond_a_window():
     assert [int((each[:, 0] > 0).sum()) for each in seen] == [940, 4020, 940, 4020]
 
 
+def test_reentrant_checkpoints_keep_the_gradient_from_llama_4s_image_layers():
+    """What docs/conventions.md says of Hugging Face's class; where it has ended, the line there has to go."""
+    model = build("llama4")
+    model.gradient_checkpointing_enable({"use_reentrant": True})
+    _, inputs = next(cases("llama4", model))
+    model(**inputs).logits.float().mean().backward()
+    assert model.multi_modal_projector.linear_1.weight.grad is not None
+    assert all(each.grad is None for each in model.vision_model.model.layers.parameters())
+
+
 @pytest.mark.parametrize("name", ["gemma3", "deepseek_vl", "llava", "qwen2_vl", "idefics3"])
 def test_lora_has_the_parameters_that_peft_adds_also_where_a_layer_is_never_called(name):
     peft = pytest.importorskip("peft")

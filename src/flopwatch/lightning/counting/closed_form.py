@@ -168,6 +168,8 @@ class ClosedFormCounter:
         self._checkpointing = discovery.checkpointing_of(found.module)
         self._forms: dict[int, ClosedForm] = {}
         self._known: dict[Any, Counts] = {}
+        # What only values tell of a batch, unless the user's function tells all of it.
+        self._told = None if subject.reader.is_users else found.architecture.told
         self._shorter_by = 0
         self._full_at = self._whole_step(training, look)
         stated = self._stated_at_first(batch)
@@ -223,25 +225,18 @@ class ClosedFormCounter:
 
     def _told_of(self, batch: Any, shape: Batch | None) -> Batch | None:
         """The shape with what a batch's values tell of it; waits for a watched batch's values, for a second at most."""
-        if shape is None or not self._told:
+        if shape is None or self._told is None:
             return shape
-        reading = reading_of(batch, packed=False, told=self._told)
+        reading = reading_of(batch, packed=False, told=self._told.names)
         if reading is None or not reading.ready(wait=True):
             return None
         return self._with_told(shape, reading.lengths())
 
-    @property
-    def _told(self) -> tuple[str, ...]:
-        """Names of the tensors whose values tell what a batch holds, unless the user's function does."""
-        told = self._found.architecture.told
-        return () if told is None or self._subject.reader.is_users else told.names
-
     def _with_told(self, shape: Batch, lengths: Lengths) -> Batch | None:
-        told = self._found.architecture.told
-        if not self._told or told is None:
+        if self._told is None:
             return shape
         try:
-            return None if lengths.told is None else told.applied(shape, lengths.told)
+            return None if lengths.told is None else self._told.applied(shape, lengths.told)
         except (TypeError, ValueError, ArithmeticError):  # tensors of these names that hold something else
             return None
 
@@ -298,7 +293,7 @@ class ClosedFormCounter:
             batch,
             lambda lengths: self._amounts(form, shape, lengths, alone),
             packed=self._packed,
-            told=self._told,
+            told=() if self._told is None else self._told.names,
         )
         if like is not None and len(self._known) < _MOST_SHAPES:
             self._known[like] = amounts
@@ -340,7 +335,7 @@ class ClosedFormCounter:
         """Return what a batch costs; unknown for a forward pass alone, and where values of it have to be read."""
         form, shape = self._form(training), self._shape(batch)
         documents = self._packed and isinstance(get(batch, "position_ids"), torch.Tensor)
-        if shape is None or shape.empty or documents or self._told or self._is_forward_only(training):
+        if shape is None or shape.empty or documents or self._told is not None or self._is_forward_only(training):
             return None
         return form.cost(shape)
 

@@ -273,6 +273,19 @@ def language_model(
     )
 
 
+def mpt_model(fields: Fields, hidden_size: int, layer: tuple[Component, ...], *, tied: bool) -> Architecture:
+    """Equal layers under the names that MPT and DBRX share; `tied` where the config does not say."""
+    return language_model(
+        fields,
+        hidden_size,
+        [stack("transformer.blocks", [("", layer)] * fields.size("n_layers"))],
+        final_norm=Norm("norm_f", hidden_size),
+        embedding="transformer.wte",
+        body="transformer",
+        tied_default=tied,
+    )
+
+
 def stack(name: str, layers: Sequence[tuple[str, tuple[Component, ...]]]) -> Stack:
     """Layers in a row from the (label, parts) of each; layers with the same label are of one kind."""
     kinds: dict[str, Group] = {}
