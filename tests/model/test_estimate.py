@@ -83,9 +83,7 @@ def test_images_that_do_not_fit_the_text_are_refused():
     architecture = architecture_of(GEMMA_3)
     with pytest.raises(ArgumentError, match=r"3 images of a batch stand for 768 tokens of its text, which has 600;"):
         estimate(architecture, Batch(2, 300, images=3))
-    with pytest.raises(
-        ArgumentError, match=r"256 tokens .* which has 255; expected a longer --seq-len"
-    ):
+    with pytest.raises(ArgumentError, match=r"256 tokens .* which has 255; expected a longer --seq-len"):
         estimate(architecture, Batch(1, 255))
     assert estimate(architecture, Batch(1, 255, images=0)).notes == ("text alone: no image is counted",)
     causal, full = (estimate(architecture, Batch(1, 256), attention=each) for each in ("causal", "full"))

@@ -1,5 +1,6 @@
 """What a batch holds, from shapes alone."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -127,14 +128,23 @@ def test_every_kind_of_model_finds_what_it_reads(inputs, batch, expected):
         assert shape_of(SimpleNamespace(**batch), inputs) == expected, "attributes are read as entries are"
 
 
-@pytest.mark.parametrize("inputs", ["images and tokens", "grids and tokens", "sounds and tokens"])
-def test_of_an_object_that_hides_what_it_holds_nothing_is_taken_for_text_alone(inputs):
-    class Hides:
-        __slots__ = ("input_ids", "photos")
+@dataclass(slots=True)
+class Slotted:
+    input_ids: torch.Tensor
+    photos: torch.Tensor | None = None
 
-    batch = Hides()
-    batch.input_ids, batch.photos = LONG, IMAGES
-    assert shape_of(batch, inputs) is None
+
+@pytest.mark.parametrize("inputs", ["images and tokens", "grids and tokens", "sounds and tokens"])
+def test_of_an_object_with_images_under_another_name_nothing_is_taken_for_text_alone(inputs):
+    assert shape_of(Slotted(LONG, IMAGES), inputs) is None
+    assert shape_of(Slotted(LONG), inputs).tokens == 24
+
+
+def test_of_an_object_that_hides_its_tensors_nothing_is_taken_for_text_alone():
+    class Hides:
+        input_ids = property(lambda self: LONG)
+
+    assert shape_of(Hides(), "images and tokens") is None
 
 
 def test_a_batch_may_be_an_object_with_attributes():
@@ -185,5 +195,6 @@ def test_a_signature_sees_attributes_and_no_deeper_than_eight_levels():
 
     signatures = Signatures()
     assert signatures.of(SimpleNamespace(x=ONE)) != signatures.of(SimpleNamespace(x=TWO))
+    assert signatures.of(Slotted(ONE)) != signatures.of(Slotted(TWO)), "slots are attributes, too"
     assert signatures.of(nested(ONE, 8)) != signatures.of(nested(TWO, 8))
     assert signatures.of(nested(ONE, 9)) == signatures.of(nested(TWO, 9)) == ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -184,15 +184,25 @@ def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[Any, ...]]:
         yield (path, tuple(value.shape), value.dtype)
     elif isinstance(value, (str, int)):
         yield (path, value)
-    elif depth < _DEEPEST and isinstance(value, Mapping):
-        for key, each in value.items():
+    elif depth < _DEEPEST:
+        for key, each in _inside(value):
             yield from _parts(each, f"{path}.{key}", depth + 1)
-    elif depth < _DEEPEST and isinstance(value, Sequence) and not isinstance(value, bytes):
-        for place, each in enumerate(value):
-            yield from _parts(each, f"{path}.{place}", depth + 1)
-    elif depth < _DEEPEST and hasattr(value, "__dict__"):
-        for key, each in vars(value).items():
-            yield from _parts(each, f"{path}.{key}", depth + 1)
+
+
+def _inside(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Entries of a mapping, members of a sequence, attributes of an object."""
+    if isinstance(value, Mapping):
+        return value.items()
+    if isinstance(value, Sequence):
+        return () if isinstance(value, bytes) else enumerate(value)
+    slots = [(name, getattr(value, name, None)) for name in _slots(type(value))]
+    return [*getattr(value, "__dict__", {}).items(), *slots]
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    named = (vars(each).get("__slots__", ()) for each in kind.__mro__)
+    names = (name for each in named for name in ((each,) if isinstance(each, str) else each))
+    return tuple(name for name in names if not name.startswith("__"))
 
 
 def of_a_tuple(batch: Any) -> tuple[Any, ...] | None:
