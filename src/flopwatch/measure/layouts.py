@@ -21,8 +21,6 @@ Inputs = dict[str, Any]
 def images(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...]) -> Inputs:
     """Images or videos in the layout that the model's arguments tell of."""
     layout = next((make for name, make in _LAYOUTS.items() if name in names), _plain)
-    if batch.frames > 1 and layout not in (_in_grids, _as_patches):
-        raise ArgumentError(f"{type(model).__name__} reads no videos in one piece; pass each frame as an image")
     return layout(model, batch, device)
 
 

@@ -218,6 +218,8 @@ def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Pl
 
 def _check(architecture: Architecture, batch: Batch) -> None:
     needs = architecture.inputs
+    if needs == "images" and not batch.image_count:
+        raise ArgumentError(f"a {architecture.model_type} reads images alone; expected at least one, got none")
     if not batch.sequences or ("tokens" in needs and not batch.seq_len):
         raise ArgumentError(
             f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}: a"
@@ -241,8 +243,8 @@ def _check_room(architecture: Architecture, batch: Batch) -> None:
     taken, room = architecture.image_tokens(batch), batch.sequences * batch.seq_len
     if taken > room:
         raise ArgumentError(
-            f"the {batch.image_count} images of a batch stand for {taken:,} tokens of its text, which has {room:,};"
-            " expected a longer --seq-len, fewer --images, or --images 0 for text alone"
+            f"images stand for {taken:,} tokens of the batch's text, which has {room:,}: expected a longer --seq-len,"
+            " fewer --images, or --images 0 for text alone"
         )
 
 
