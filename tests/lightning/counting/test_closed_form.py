@@ -10,14 +10,16 @@ from flopwatch.errors import ConfigError, MeasurementError
 from flopwatch.lightning.counting.batches import BatchReader
 from flopwatch.lightning.counting.closed_form import ClosedForm, ClosedFormCounter
 from flopwatch.lightning.counting.counter import Cost, Pattern, Seen, Subject, Warnings
-from flopwatch.lightning.counting.discovery import find_model
+from flopwatch.lightning.counting.discovery import FoundModel, find_model, trainable_of
 from flopwatch.lightning.counting.lengths import LateLengths
 from flopwatch.measure.results import Measurement
+from flopwatch.measure.watching import StepCounter
 from flopwatch.model.backward import EVERYTHING, Trainable, TrainingStep, recomputation, training_flops
 from flopwatch.model.batch import Batch
 from flopwatch.model.families import architecture_of
 from flopwatch.run.counts import Counts
 from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
+from tests.model.families import models as families
 from tests.model.families.composites import COMPOSITES, build, cases
 
 TOKENS = torch.zeros(2, 16, dtype=torch.long)
@@ -108,6 +110,22 @@ def count_walks(monkeypatch):
 
     monkeypatch.setattr(TrainingStep, "flops", counted)
     return walks
+
+
+def test_a_forward_pass_alone_through_adapted_experts_is_what_runs():
+    peft = pytest.importorskip("peft")
+    model = families.build("mixtral", attention="eager", device="cpu")
+    model = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules="all-linear"))
+    architecture, batch = architecture_of(families.config_of("mixtral")), families.batch_of("mixtral", 40)
+    trainable = trainable_of(FoundModel(architecture, "", model))
+    assert any(each.reference > 1 for each in trainable.adapters.values()), "PEFT multiplies those once more"
+    ran = StepCounter(model)
+    ran.start()
+    with torch.no_grad():
+        model(**families.inputs_of("mixtral", batch))
+    ran.stop()
+    one = ClosedForm(architecture, "causal", trainable, "none")
+    assert one.as_it_runs(batch, forward_only=True) == (ran.result("full").forward_flops, 0)
 
 
 def test_where_checkpointing_is_not_known_hardware_flops_are_not():

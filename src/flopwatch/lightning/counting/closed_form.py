@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -70,8 +70,7 @@ class ClosedForm:
         )
         rows = (getattr(leaf, "rows", None) for leaf, _, _ in architecture.leaves())
         self._fills_up = any(isinstance(each, FilledImages | PaddedPatches) for each in rows)
-        self._known: dict[tuple[TrainingStep, Batch], StepFlops] = {}
-        self._first_grid: Grid | None = None
+        self._known: dict[Hashable, StepFlops] = {}
 
     def cost(self, shape: Batch) -> Cost:
         """What a shape costs; of packed documents the sum of what each would alone."""
@@ -88,26 +87,36 @@ class ClosedForm:
         if shape.grids:
             return self._with_images(shape)
         if not shape.documents:
-            return self._once(self._step, shape)
-        return _sum(self._once(self._step, Batch(1, length)) for length in shape.documents)
+            return self._whole(shape)
+        return _sum(self._whole(Batch(1, length)) for length in shape.documents)
 
     def _with_images(self, shape: Batch) -> StepFlops:
         """What a shape costs with images of many sizes: the text, and what encoders do with each."""
-        self._first_grid = self._first_grid or shape.grids[0]
-        one = replace(shape, grids=(self._first_grid,), image_size=None, source_len=0)
-        text = self._once(self._step, one).plus(self._once(self._encoders, _images_of(one)), -1)
-        images = _images_of(shape)
-        # Where images are filled up to the largest one, they do not add up.
-        together = self._fills_up and not shape.source_len
-        each = [images] if together else [replace(images, grids=(grid,)) for grid in images.grids]
-        return _sum((text, *(self._once(self._encoders, batch) for batch in each)))
+        text = self._text(shape.sequences, shape.seq_len, shape.grids[0])
+        if self._fills_up and not shape.source_len:  # up to the largest image, so that they do not add up
+            images = replace(shape, sequences=1, seq_len=1)
+            return text.plus(self._once((shape.image_size, shape.grids), lambda: self._encoders.flops(images)))
+        return _sum((text, *(self._image(grid, shape.source_len) for grid in shape.grids)))
 
-    def _once(self, step: TrainingStep, shape: Batch) -> StepFlops:
-        flops = self._known.get((step, shape))
+    def _whole(self, shape: Batch) -> StepFlops:
+        return self._once(shape, lambda: self._step.flops(shape))
+
+    def _image(self, grid: Grid, padded: int = 0) -> StepFlops:
+        return self._once((grid, padded), lambda: self._encoders.flops(Batch(1, 1, padded, grids=(grid,))))
+
+    def _text(self, sequences: int, seq_len: int, grid: Grid) -> StepFlops:
+        """What the text costs with images, be it this one or others."""
+        return self._once(
+            (sequences, seq_len),
+            lambda: self._step.flops(Batch(sequences, seq_len, grids=(grid,))).plus(self._image(grid), -1),
+        )
+
+    def _once(self, key: Hashable, count: Callable[[], StepFlops]) -> StepFlops:
+        flops = self._known.get(key)
         if flops is None:
             if len(self._known) >= _MOST_SHAPES:
                 self._known.clear()
-            flops = self._known[step, shape] = step.flops(shape)
+            flops = self._known[key] = count()
         return flops
 
     def as_it_runs(self, shape: Batch, *, forward_only: bool = False) -> tuple[int, int | None]:
@@ -139,11 +148,6 @@ class ClosedForm:
 
 def _sum(parts: Iterable[StepFlops]) -> StepFlops:
     return StepFlops(*map(sum, zip(*parts, strict=True)))
-
-
-def _images_of(shape: Batch) -> Batch:
-    """The images of a batch, with the text of another one."""
-    return replace(shape, sequences=1, seq_len=1)
 
 
 class ClosedFormCounter:
@@ -328,8 +332,8 @@ class ClosedFormCounter:
 
     def knows(self, batch: Any, training: Pattern) -> bool:
         """Whether the closed form was made for what trains, and the batch's shape says what the model is fed."""
-        is_read = self._subject.reader.is_users or self._shape(batch) is not None
-        return is_read and training.parameters in self._forms
+        reader = self._subject.reader
+        return training.parameters in self._forms and (reader.is_users or reader.shape(batch) is not None)
 
     def cost(self, batch: Any, training: Pattern) -> Cost | None:
         """Return what a batch costs; unknown for a forward pass alone, and where values of it have to be read."""
