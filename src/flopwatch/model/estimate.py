@@ -171,16 +171,18 @@ def _adapters(tuned: FineTuning, forward_flops: int) -> tuple[ComponentRow, ...]
 
 def _text_alone(architecture: Architecture, batch: Batch) -> tuple[str, ...]:
     """Say where a model that sees or hears is counted without an image or a sound."""
-    if architecture.sees_any_size and not batch.grids and not (batch.image_size and batch.image_count):
-        return (f"text alone: no image is counted; {_PASS_IMAGES}",)
-    if architecture.inputs == "images and tokens" and not batch.image_count:
-        return ("text alone: no image is counted",)
+    seen = batch.grids or (batch.image_count and (batch.image_size or not architecture.sees_any_size))
+    if architecture.inputs in ("images and tokens", "grids and tokens") and not seen:
+        return (no_images(batch),)
     if architecture.inputs == "sounds and tokens" and not (batch.source_len and batch.clip_count):
         return ("text alone: no sound is counted; pass --source-len, the frames of each",)
     return ()
 
 
-_PASS_IMAGES = "pass --image-size and --images, how many there are in the batch"
+def no_images(batch: Batch) -> str:
+    """Say that text alone was counted, and how to count images where nobody asked for none."""
+    asked = "" if batch.images == 0 else "; pass --image-size and --images, how many there are in the batch"
+    return f"text alone: no image is counted{asked}"
 
 
 def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Plan | None) -> Estimate:
