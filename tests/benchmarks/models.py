@@ -140,15 +140,21 @@ def _counted(name: str, path: Path, model: torch.nn.Module) -> Result:
 
 def _measured(name: str, path: Path, model: torch.nn.Module) -> Result:
     said: list[str] = []
+    alone = ""
     for batch in batches():
         try:
             one = huggingface.estimate_of(path, batch, attention="full")
         except FlopwatchError as error:
             said.append(str(error))
             continue
-        if any("text alone" in note for note in one.notes):
-            return Result(name, "measured, text alone", next(note for note in one.notes if "text alone" in note)[:300])
-        return Result(name, "measured", against_torch(model, batch, one))
+        note = next((note for note in one.notes if "text alone" in note), None)
+        if note is None:
+            return Result(name, "measured", against_torch(model, batch, one))
+        alone = alone or note[:300]
+        if "pass --image-size" not in note:
+            break
+    if alone:
+        return Result(name, "measured, text alone", alone)
     return Result(
         name, "refused", next((each for each in reversed(said) if "run without data" in each), said[-1])[:300]
     )

@@ -73,3 +73,19 @@ def test_a_joined_model_is_verified_in_a_real_fit(tmp_path, name, way):
 def told(architecture, model):
     found = FoundModel(architecture, "", model)
     return trainable_of(found), checkpointing_of(model)
+
+
+def test_a_later_batch_with_images_under_another_name_is_counted_by_what_ran(tmp_path):
+    class Renamed(Whole):
+        def training_step(self, batch, batch_idx):
+            given = {name: each for name, each in batch.items() if name != "photos"}
+            pixels = {"pixel_values": batch["photos"]} if "photos" in batch else {}
+            return super().training_step({**given, **pixels}, batch_idx)
+
+    model = build("llava", attention="sdpa")
+    (batch, inputs), (other, renamed) = cases("llava", model)
+    renamed["photos"] = renamed.pop("pixel_values")
+    run = fit(tmp_path, Renamed(model), [inputs, renamed, inputs, renamed])
+    assert run.work.verification == "watched", run.work.note
+    architecture = architecture_of(config_of("llava"))
+    assert run.end.totals.flops == 2 * (training_flops(architecture, batch) + training_flops(architecture, other))

@@ -14,6 +14,7 @@ from flopwatch.measure import huggingface
 from flopwatch.measure.huggingface import estimate_of, notes_of
 from flopwatch.measure.results import Measurement, Uncounted
 from flopwatch.model.batch import Batch
+from tests.model.families.composites import COMPOSITES
 
 TINY = {"model_type": "tiny", "width": 4}
 
@@ -187,6 +188,16 @@ def test_seconds_of_sound_are_16_000_samples_and_no_tokens(tmp_path, monkeypatch
 def test_a_model_that_hears_nothing_takes_no_seconds(folder):
     with pytest.raises(ArgumentError, match="seconds: Tiny hears no sounds"):
         estimated(folder(), seconds=3)
+
+
+def test_text_alone_is_said_where_images_have_sizes_of_their_own_and_none_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    model_type, fields, _ = COMPOSITES["qwen2_vl"]
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type, **fields}))
+    (said,) = estimated(tmp_path, Batch(2, 12)).notes
+    assert said.startswith("text alone: no image is counted; pass --image-size and --images")
+    assert estimated(tmp_path, Batch(2, 12, images=0)).notes == ("text alone: no image is counted",)
+    assert estimated(tmp_path, Batch(2, 40, image_size=(32, 32), images=2)).notes == ()
 
 
 def test_another_head_of_a_known_model_is_measured(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from flopwatch.errors import ArgumentError, MeasurementError
-from flopwatch.measure.inputs import inputs_of
+from flopwatch.measure.inputs import inputs_of, leaves_images_out
 from flopwatch.model.batch import Batch
 from tests.model.families.composites import build
 from tests.model.families.models import build as build_plain
@@ -37,6 +37,31 @@ def test_images_that_do_not_fit_are_named():
 def test_text_alone_where_there_are_no_images():
     assert "pixel_values" not in inputs_of(build("qwen2_vl"), Batch(2, 12), CPU)
     assert "pixel_values" not in inputs_of(build("llava"), Batch(2, 12, images=0), CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "out"),
+    [
+        # Images of Qwen2-VL and Pixtral have sizes of their own, those of LLaVA the size of the config.
+        *((name, Batch(2, 40), True) for name in ("qwen2_vl", "mistral3", "lfm2_vl")),
+        *((name, Batch(2, 40), False) for name in ("llava", "llava_next")),
+        *((name, Batch(2, 40, images=0), True) for name in ("qwen2_vl", "llava")),
+        *((name, Batch(2, 40, images=2, image_size=(32, 32)), False) for name in ("qwen2_vl", "mistral3")),
+    ],
+)
+def test_images_that_are_left_out_are_known(name, batch, out):
+    assert leaves_images_out(build(name, device="meta"), batch) is out
+
+
+def test_a_model_without_eyes_leaves_no_images_out():
+    assert not leaves_images_out(build_plain("llama"), Batch(2, 40, images=0))
+
+
+def test_images_in_rows_have_a_mask_that_says_that_none_is_padding():
+    inputs = inputs_of(build("idefics3"), Batch(2, 40, image_size=(32, 32), images=4), CPU)
+    assert inputs["pixel_values"].shape == (2, 2, 3, 32, 32)
+    assert inputs["pixel_attention_mask"].shape == (2, 2, 32, 32)
+    assert inputs["pixel_attention_mask"].all()
 
 
 def test_encoders_and_decoders_need_both_lengths():

@@ -46,5 +46,14 @@ def test_the_table_adds_up_under_every_convention(convention):
     assert sum(row.forward_flops for row in rows) == conventions.forward_flops(architecture, batch, convention)
 
 
+def test_frames_of_sound_look_up_no_words():
+    fields = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}
+    fields |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "vocab_size": 100}
+    whisper = architecture_of({"model_type": "whisper", "num_mel_bins": 8, "max_source_positions": 50, **fields})
+    rows = conventions.rows(whisper, Batch(2, 10, 100), "chinchilla")
+    # 2 x 10 words of the decoder, 100 in the vocabulary, 16 wide; 100 frames of each sound are none.
+    assert sum(row.forward_flops for row in rows if row.name.endswith("embed_tokens")) == 2 * 20 * 100 * 16
+
+
 def test_every_convention_says_what_it_counts():
     assert set(conventions.DESCRIPTIONS) == set(conventions.CONVENTIONS)

@@ -62,6 +62,51 @@ def test_a_batch_without_tokens_is_refused():
         estimate(architecture_of(LLAMA), Batch(0, 50))
 
 
+GEMMA_3 = {
+    "model_type": "gemma3",
+    "mm_tokens_per_image": 256,
+    "text_config": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    | {"num_key_value_heads": 2, "vocab_size": 128, "head_dim": 16},
+    "vision_config": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    | {"patch_size": 14, "image_size": 224},
+}
+PIXTRAL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+MISTRAL_3 = {
+    "model_type": "mistral3",
+    "spatial_merge_size": 2,
+    "text_config": {**GEMMA_3["text_config"], "model_type": "mistral"},
+    "vision_config": {**PIXTRAL, "model_type": "pixtral", "patch_size": 14, "image_size": 56, "head_dim": 16},
+}
+
+
+def test_images_that_do_not_fit_the_text_are_refused():
+    architecture = architecture_of(GEMMA_3)
+    with pytest.raises(ArgumentError, match="images stand for 768 tokens of the batch's text, which has 600: expected"):
+        estimate(architecture, Batch(2, 300, images=3))
+    with pytest.raises(ArgumentError, match="images stand for 256 tokens of the batch's text, which has 255"):
+        estimate(architecture, Batch(1, 255))
+    assert estimate(architecture, Batch(1, 255, images=0)).notes == ("text alone: no image is counted",)
+    causal, full = (estimate(architecture, Batch(1, 256), attention=each) for each in ("causal", "full"))
+    # All 256 tokens are one image, which see each other: 256 x 256 pairs either way.
+    assert causal.forward_flops == full.forward_flops
+
+
+def test_images_of_any_size_are_refused_where_they_do_not_fit_and_not_counted_without_a_size():
+    architecture = architecture_of(MISTRAL_3)
+    alone = estimate(architecture, Batch(2, 64))
+    # Per token of text: q and o 64 x 64, k and v 64 x 32, three of 64 x 128 in two layers, the head 64 x 128. The core
+    # has 4 heads of 16, two products, over 64 x 65 / 2 pairs, two sequences, two layers.
+    matrices = 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128) + 64 * 128
+    assert alone.forward_flops == 2 * 128 * matrices + 2 * 2 * 2 * 4 * (16 + 16) * 2080
+    assert alone.notes[0].startswith("text alone: no image is counted; pass --image-size")
+    with pytest.raises(ArgumentError, match=r"expected the size of the 3 images \(--image-size\), got none"):
+        estimate(architecture, Batch(2, 64, images=3))
+    # 280 / 28 = 10 tokens a side.
+    with pytest.raises(ArgumentError, match="images stand for 200 tokens of the batch's text, which has 128"):
+        estimate(architecture, Batch(2, 64, images=2, image_size=(280, 280)))
+    assert estimate(architecture, Batch(2, 100, images=2, image_size=(280, 280))).notes == ()
+
+
 def test_a_sequence_beyond_learned_positions_is_refused():
     with pytest.raises(ArgumentError, match="2048 learned positions, got sequences of 2049"):
         estimate(architecture_of(GPT3), Batch(1, 2049))
@@ -84,6 +129,8 @@ def test_images_are_planned_in_samples():
     assert result.training_flops_per_token is None
     with pytest.raises(ArgumentError, match="has no tokens; pass the run in samples"):
         estimate(vit, Batch(4), tokens=100)
+    with pytest.raises(ArgumentError, match="a vit reads images alone; expected at least one, got none"):
+        estimate(vit, Batch(4, images=0))
 
 
 def test_checkpointing_adds_to_hardware_flops_alone():

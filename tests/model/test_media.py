@@ -1,7 +1,18 @@
 """Rows of images, videos and sounds by hand, and what a batch's values say of them."""
 
+from dataclasses import replace
+
 from flopwatch.model.batch import Batch
-from flopwatch.model.media import Clips, Grids, PaddedPatches, TellsGrids, TellsPadding, TellsPixels, TellsTiles
+from flopwatch.model.media import (
+    Clips,
+    FilledImages,
+    Grids,
+    PaddedPatches,
+    TellsGrids,
+    TellsPadding,
+    TellsPixels,
+    TellsTiles,
+)
 
 
 def test_every_frame_attends_by_itself_and_four_patches_are_one_token():
@@ -35,6 +46,20 @@ def test_patches_are_filled_up():
     assert rows.count(Batch(2, 40)) == 0
 
 
+def test_images_are_filled_up_to_the_largest_height_and_width():
+    rows = FilledImages(Grids(16, 2))
+    # 4 x 8 and 6 x 2 patches fit into 6 x 8; a tensor of 112 x 160 pixels has 7 x 10.
+    batch = Batch(2, 40, grids=((1, 4, 8), (1, 6, 2)))
+    assert list(rows.spans(batch)) == [(48, 2)]
+    assert list(rows.spans(replace(batch, image_size=(112, 160)))) == [(70, 2)]
+    # Of a size that is planned as processors round it: 100 / 32 = 3.1 and 60 / 32 = 1.9 tokens, 6 x 4 patches.
+    planned = Batch(2, 40, image_size=(100, 60), images=3)
+    assert list(rows.spans(planned)) == [(24, 3)]
+    # Rounded up it is 4 x 2 tokens, 8 x 4 patches.
+    assert list(FilledImages(Grids(16, 2, up=True)).spans(planned)) == [(32, 3)]
+    assert rows.count(Batch(2, 40)) == rows.count(Batch(2, 40, images=3)) == 0
+
+
 def test_sounds_become_shorter_with_every_convolution():
     # 400 samples: (400 - 10) // 5 + 1 = 79, then (79 - 3) // 2 + 1 = 39.
     rows = Clips(((10, 5, 0),)).after((3, 2, 0))
@@ -53,7 +78,9 @@ def test_what_values_say_of_images():
     assert pixels.grids == ((1, 4, 5), (1, 2, 2), (1, 3, 4))
     assert TellsPixels(16).applied(batch, {}).grids == ((1, 4, 6),) * 3
     assert TellsPadding().applied(batch, {"pixel_attention_mask": [1, 0, 1, 1]}).image_count == 3
-    assert TellsPadding().applied(batch, {}).image_count == 3
+    assert TellsPadding().applied(batch, {}) is None, "which of the three are padding is not told"
+    for images in (0, 1):
+        assert TellsPadding().applied(replace(batch, images=images), {}).image_count == images
 
 
 def test_tiles_of_an_image_are_those_that_transformers_cuts():

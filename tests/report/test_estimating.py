@@ -8,6 +8,7 @@ from flopwatch.model.batch import Batch
 from flopwatch.model.estimate import estimate as counted
 from flopwatch.model.families import architecture_of
 from tests.model.test_conventions import GPT3
+from tests.model.test_estimate import GEMMA_3
 from tests.model.test_shape_advice import GPT2, LLAMA_7B, VIT
 
 H100 = "h100-sxm5-80gb"
@@ -43,6 +44,18 @@ def test_chinchilla_is_twenty_tokens_per_parameter():
 @pytest.mark.parametrize(("written", "length"), [("8k", 8192), ("1K", 1024), ("1M", 2**20), ("300", 300), (300, 300)])
 def test_a_length_is_told_in_powers_of_two(written, length):
     assert flopwatch.estimate(LLAMA_7B, seq_len=written).batch.seq_len == length
+
+
+@pytest.mark.parametrize("none", [0, "0", 0.0])
+def test_without_images_a_model_that_sees_is_counted_as_text(none):
+    text = flopwatch.estimate(GEMMA_3, seq_len=64, images=none)
+    assert (text.batch.images, text.notes) == (0, ("text alone: no image is counted",))
+    assert text.forward_flops == counted(architecture_of(GEMMA_3), Batch(1, 64, images=0)).forward_flops
+    with pytest.raises(ArgumentError, match="or --images 0 for text alone"):
+        flopwatch.estimate(GEMMA_3, seq_len=64)
+    for wrong in (False, -1, "-1"):
+        with pytest.raises(ArgumentError, match="images: expected"):
+            flopwatch.estimate(GEMMA_3, seq_len=64, images=wrong)
 
 
 def test_lora_of_a_7b_trains_what_peft_prints():

@@ -59,7 +59,7 @@ def _add_batch(parser: Parser) -> None:
     group.add_argument("--source-len", metavar="N", help="tokens or mel frames that the encoder reads")
     group.add_argument("--seconds", metavar="S", type=float, help="length of each sound, instead of --source-len")
     group.add_argument("--image-size", metavar="H[xW]", help="image size in pixels (default: the config's)")
-    group.add_argument("--images", metavar="N", help="images in the batch (default: one per sequence)")
+    group.add_argument("--images", metavar="N", help="images in the batch, 0 for none (default: one per sequence)")
     group.add_argument("--frames", default="1", metavar="N", help="frames of each image, which then is a video")
     group.add_argument("--batch", default="1", metavar="B", help="sequences or images (default 1)")
 

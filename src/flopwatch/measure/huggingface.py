@@ -17,15 +17,15 @@ import torch
 
 from flopwatch.errors import ArgumentError, FlopwatchError, MeasurementError
 from flopwatch.measure import Measurement, prefer_countable_experts, run_once, short
-from flopwatch.measure.inputs import inputs_of
+from flopwatch.measure.inputs import inputs_of, leaves_images_out
 from flopwatch.measure.layouts import VISION
 from flopwatch.measure.meta import META
 from flopwatch.measure.meta_counter import MetaCounter, causal_attention_whole
 from flopwatch.measure.meta_values import BuiltWithValues, WholeNumbers
-from flopwatch.model.architecture import AttentionConvention
+from flopwatch.model.architecture import AttentionConvention, tokens_of
 from flopwatch.model.batch import FRAMES_PER_SECOND, Batch
 from flopwatch.model.conventions import Convention
-from flopwatch.model.estimate import Estimate
+from flopwatch.model.estimate import Estimate, no_images
 from flopwatch.model.families.config import counts_objects, read_mapping
 from flopwatch.units import quoted
 
@@ -88,7 +88,7 @@ def estimate_of(
 def _tokens(model: Any, batch: Batch) -> int:
     """Tokens of a batch, of source and target together; frames of sound and images are none."""
     of_words = getattr(model.config, "is_encoder_decoder", False) and model.main_input_name == "input_ids"
-    return batch.tokens if of_words else batch.sequences * batch.seq_len
+    return tokens_of("source and tokens" if of_words else "tokens", batch)
 
 
 def _length(model: Any, seconds: float) -> int:
@@ -116,7 +116,7 @@ def _with_images_or_without(
             return measured(model, replace(batch, images=0, clips=0), attention), (why,)
         except MeasurementError:
             raise error from None
-    return seen, ()
+    return seen, (no_images(batch),) if leaves_images_out(model, batch) else ()
 
 
 class _Experts:

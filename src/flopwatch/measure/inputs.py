@@ -100,12 +100,21 @@ def _words(sequences: int, length: int) -> torch.Tensor:
 
 def _images(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...]) -> Inputs:
     """Images in the layout that the model's arguments tell of."""
-    if not _sees_images(model, names) or batch.images == 0:
-        return {}
-    reads_text = "input_ids" in names and batch.images is None and batch.image_size is None and not batch.grids
-    if reads_text and ("image_grid_thw" in names or "spatial_shapes" in names):
-        return {}
-    return layouts.images(model, batch, device, names)
+    seen = _sees_images(model, names) and batch.images != 0 and not _is_text_alone(model, batch, names)
+    return layouts.images(model, batch, device, names) if seen else {}
+
+
+def _is_text_alone(model: Any, batch: Batch, names: tuple[str, ...]) -> bool:
+    """Whether a batch says nothing of images that would have sizes of their own beside the text."""
+    says_nothing = batch.images is None and batch.image_size is None and not batch.grids
+    return says_nothing and "input_ids" in names and layouts.are_of_any_size(model, names)
+
+
+def leaves_images_out(model: Any, batch: Batch) -> bool:
+    """Whether a model that sees images beside its text is given none."""
+    names = tuple(inspect.signature(model.forward).parameters)
+    alone = batch.images == 0 or _is_text_alone(model, batch, names)
+    return alone and "input_ids" in names and _sees_images(model, names)
 
 
 def _text(model: Any, batch: Batch, names: tuple[str, ...], sees: Inputs, hears: Inputs) -> Inputs:

@@ -12,7 +12,7 @@ from torch import nn
 
 from flopwatch.errors import ArgumentError, MeasurementError
 from flopwatch.model.batch import Batch
-from flopwatch.model.media import TellsTiles
+from flopwatch.model.media import PIXEL_MASK, Grids, TellsTiles
 
 _DEFAULT_IMAGE = 224
 Inputs = dict[str, Any]
@@ -75,13 +75,15 @@ def _in_grids(model: Any, batch: Batch, device: torch.device) -> Inputs:
     patch, frames = _one(config.patch_size), _one(getattr(config, "temporal_patch_size", 1))
     merge = getattr(config, "spatial_merge_size", None) or 1
     channels = _channels(config)
-    grids = batch.grids
-    if not grids:
-        sides = [max(round(side / (patch * merge)), 1) * merge for side in batch.image_size or _image_size(config)]
-        grids = ((1, *sides),) * batch.image_count  # type: ignore[assignment]
+    grids = Grids(patch, merge, frames=frames).of(_sized(batch, config))
     rows = sum(count * height * width for count, height, width in grids)
     pixels = torch.ones(rows, *_patch_shape(model, (channels * frames * patch * patch, channels, patch)), device=device)
     return {"pixel_values": pixels, "image_grid_thw": torch.tensor(grids, dtype=torch.long)}
+
+
+def _sized(batch: Batch, config: Any) -> Batch:
+    """The batch with an image size: its own, else the config's."""
+    return batch if batch.image_size else replace(batch, image_size=_image_size(config))
 
 
 def _patch_shape(model: Any, sizes: tuple[int, int, int]) -> tuple[int, ...]:
@@ -113,32 +115,40 @@ def _padded(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Patches of each image, filled up to the same number, with the height and width of each in patches."""
     config = _vision(model)
     patch, factor = _one(config.patch_size), getattr(model.config, "downsample_factor", 1)
-    sides = [max(round(side / (patch * factor)), 1) * factor for side in batch.image_size or _image_size(config)]
-    grids = [grid[1:] for grid in batch.grids] or [(sides[0], sides[1])] * batch.image_count
+    grids = [grid[1:] for grid in Grids(patch, factor).of(_sized(batch, config))]
     rows = batch.source_len or max(height * width for height, width in grids)
     mask = torch.zeros(len(grids), rows, dtype=torch.long)
     for row, (height, width) in enumerate(grids):
         mask[row, : height * width] = 1
     pixels = torch.ones(len(grids), rows, config.num_channels * patch * patch, device=device)
     shapes = torch.tensor(grids, dtype=torch.long)
-    return {"pixel_values": pixels, "spatial_shapes": shapes, "pixel_attention_mask": mask}
+    return {"pixel_values": pixels, "spatial_shapes": shapes, PIXEL_MASK: mask}
 
 
 def _with_sizes(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Images with the size of each; where they are cut into tiles, the tiles of each."""
     config = _vision(model)
-    size = batch.image_size or _image_size(config)
     if getattr(model.config, "image_grid_pinpoints", None):
         return _cut(model, batch, device)
-    if getattr(config, "model_type", "") in _OF_ONE_SIZE:
+    if not are_of_any_size(model, ("image_sizes",)):
         return _plain(model, batch, device)
-    patch = _one(config.patch_size)
-    sizes = [(height * patch, width * patch) for _, height, width in batch.grids] or [size] * batch.image_count
-    given = _plain(model, batch, device)
-    return {**given, "image_sizes": torch.tensor(sizes, dtype=torch.long)}
+    patch, merge = _one(config.patch_size), getattr(model.config, "spatial_merge_size", None) or 1
+    grids = Grids(patch, merge, up=True).of(_sized(batch, config))
+    sizes = torch.tensor([(height * patch, width * patch) for _, height, width in grids], dtype=torch.long)
+    if not batch.grids or not batch.image_size:
+        batch = replace(batch, image_size=tuple(sizes.amax(0).tolist()))
+    return {**_plain(model, batch, device), "image_sizes": sizes}
 
 
 _OF_ONE_SIZE = ("clip_vision_model", "siglip_vision_model")
+
+
+def are_of_any_size(model: Any, names: tuple[str, ...]) -> bool:
+    """Whether images are patches of sizes of their own, so that there is none that an image usually has."""
+    if "image_grid_thw" in names or "spatial_shapes" in names:
+        return True
+    cut = getattr(model.config, "image_grid_pinpoints", None)
+    return "image_sizes" in names and not cut and getattr(_vision(model), "model_type", "") not in _OF_ONE_SIZE
 
 
 def _cut(model: Any, batch: Batch, device: torch.device) -> Inputs:
@@ -158,9 +168,11 @@ def _cut(model: Any, batch: Batch, device: torch.device) -> Inputs:
 
 
 def _in_rows(model: Any, batch: Batch, device: torch.device) -> Inputs:
-    """Images of each sequence in a row."""
+    """Images of each sequence in a row, none of them padding."""
     pixels = _plain(model, batch, device)["pixel_values"]
-    return {"pixel_values": pixels.reshape(batch.sequences, -1, *pixels.shape[1:])}
+    rows = pixels.reshape(batch.sequences, -1, *pixels.shape[1:])
+    sequences, images, _, height, width = rows.shape
+    return {"pixel_values": rows, PIXEL_MASK: torch.ones(sequences, images, height, width, dtype=torch.long)}
 
 
 _LAYOUTS: Mapping[str, Callable[[Any, Batch, torch.device], Inputs]] = {
@@ -168,7 +180,7 @@ _LAYOUTS: Mapping[str, Callable[[Any, Batch, torch.device], Inputs]] = {
     "grid_thw": _as_patches,
     "spatial_shapes": _padded,
     "image_sizes": _with_sizes,
-    "pixel_attention_mask": _in_rows,
+    PIXEL_MASK: _in_rows,
     "pixel_values": _plain,
     "pixel_values_videos": _clip,
 }

@@ -9,7 +9,7 @@ from typing import Literal
 
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import AttentionCore, Contrast, Leaf, Linear, Norm, Product, Vector
-from flopwatch.model.media import Told
+from flopwatch.model.media import TellsGrids, TellsPixels, TellsTiles, Told
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -101,6 +101,16 @@ Inputs = Literal[
 ]
 
 
+def tokens_of(inputs: Inputs | None, batch: Batch) -> int:
+    """Tokens of a batch, of source and target together; frames of sound and patches of images are none.
+
+    Args:
+        inputs: What the batch holds; where that is not known, everything in it is tokens.
+        batch: The batch.
+    """
+    return batch.tokens if inputs in (None, "source and tokens") else batch.sequences * batch.seq_len
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A model as an ordered tree of components.
@@ -123,7 +133,23 @@ class Architecture:
 
     def tokens(self, batch: Batch) -> int:
         """Tokens of a batch, of source and target together; frames of sound and images are none."""
-        return batch.tokens if self.inputs == "source and tokens" else batch.sequences * batch.seq_len
+        return tokens_of(self.inputs, batch)
+
+    @property
+    def sees_any_size(self) -> bool:
+        """Whether images have sizes of their own, so that without them there is nothing to count of an image."""
+        return isinstance(self.told, TellsGrids | TellsPixels)
+
+    def image_tokens(self, batch: Batch) -> int:
+        """Tokens of the text that stand for images: the rows that their encoder hands on to it.
+
+        Of images that are cut into tiles it is none that is sure, since the class drops what is padding.
+        """
+        if self.inputs not in ("images and tokens", "grids and tokens") or isinstance(self.told, TellsTiles):
+            return 0
+        alone = replace(batch, images=0, grids=())
+        last = {leaf.rows for leaf, _, _ in self.leaves() if isinstance(leaf, Linear) and leaf.writes == "x"}
+        return sum(rows.count(batch) for rows in last if not rows.count(alone))
 
     def parameters(self) -> int:
         """Return the parameters of the whole model; a tied head counts once."""
@@ -172,7 +198,13 @@ class Architecture:
     def named_leaves(self) -> Iterator[tuple[str, Leaf]]:
         """Every leaf with its path in the module tree, each layer on its own."""
         for component in self.components:
-            yield from _named(component, "")
+            yield from named(component, "")
+
+    def encoders(self) -> Architecture:
+        """The same model without its text: what encoders of images and sounds do depends on nothing behind them."""
+        text = Batch(1, 1, images=0, clips=0)
+        reading = [each for each in self.components if any(leaf.forward_flops(text) for leaf, _, _ in leaves(each))]
+        return replace(self, components=tuple(each for each in self.components if each not in reading))
 
     def counted_with(self, attention: AttentionConvention) -> Architecture:
         """Return the same model under an attention convention."""
@@ -228,13 +260,14 @@ def _unmasked(leaf: Leaf) -> Leaf:
     return leaf
 
 
-def _named(component: Component, path: str) -> Iterator[tuple[str, Leaf]]:
+def named(component: Component, path: str) -> Iterator[tuple[str, Leaf]]:
+    """Every leaf of a part with its path in the module tree, each layer on its own."""
     if isinstance(component, Leaf):
         yield join(path, component.name), component
     elif isinstance(component, Group):
         for child in component.children:
-            yield from _named(child, join(path, component.name))
+            yield from named(child, join(path, component.name))
     else:
         for index, kind in component.positions():
             for child in component.kinds[kind].children:
-                yield from _named(child, join(join(path, component.name), str(index)))
+                yield from named(child, join(join(path, component.name), str(index)))

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from flopwatch.model.architecture import Architecture, Component, Group, Stack, join, taken_in
+from flopwatch.model.architecture import Architecture, Component, Group, Stack, join, named, taken_in
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import AttentionCore, Embedding, Experts, Leaf, Linear, Product, Vector, matmul_flops
 
@@ -75,6 +75,10 @@ class Trainable:
         has_bias = bool(getattr(leaf, "bias", False))
         return has_bias and f"{path}{'_bias' if leaf.bare else '.bias'}" not in self.frozen
 
+    def of(self, leaf: Leaf, path: str) -> tuple[bool, bool, Adapter | None, bool]:
+        """All that is said of a part, in the order of the methods and fields."""
+        return self.weight(leaf, path), self.anything(leaf, path), self.adapters.get(path), path in self.inputs
+
 
 EVERYTHING = Trainable()
 
@@ -89,21 +93,67 @@ def training_flops(architecture: Architecture, batch: Batch, trainable: Trainabl
         batch: The input.
         trainable: Which parameters train; all by default.
     """
-    return _walked(architecture, batch, trainable).flops
+    return TrainingStep(architecture, trainable).flops(batch).training
 
 
 def added_forward_flops(architecture: Architecture, batch: Batch, trainable: Trainable) -> int:
     """Return the FLOPs that adapters add to the forward pass."""
-    return _walked(architecture, batch, trainable).added
+    return TrainingStep(architecture, trainable).flops(batch).added
 
 
-def _walked(
-    architecture: Architecture, batch: Batch, trainable: Trainable, checkpointing: Checkpointing = "none"
-) -> _Walk:
-    walk = _Walk(batch, trainable, checkpointing)
-    for component in architecture.components:
-        walk.enter(component, "")
-    return walk
+class StepFlops(NamedTuple):
+    """FLOPs of a step.
+
+    Attributes:
+        forward: The forward pass, with adapters.
+        added: What of it adapters add.
+        training: Forward and backward, without recomputation.
+        recomputed: What of the forward checkpointed layers run again.
+    """
+
+    forward: int = 0
+    added: int = 0
+    training: int = 0
+    recomputed: int = 0
+
+    def plus(self, other: StepFlops, times: int = 1) -> StepFlops:
+        """Return this and so many times the other."""
+        return StepFlops(*(own + times * more for own, more in zip(self, other, strict=True)))
+
+
+class TrainingStep:
+    """A model and what of it trains, ready to be counted for batch after batch.
+
+    Args:
+        architecture: The model, under the attention convention to count with.
+        trainable: Which parameters train; all by default.
+        checkpointing: How its stacks of layers are checkpointed.
+    """
+
+    def __init__(
+        self, architecture: Architecture, trainable: Trainable = EVERYTHING, checkpointing: Checkpointing = "none"
+    ) -> None:
+        self.architecture, self.trainable, self.checkpointing = architecture, trainable, checkpointing
+        self._alike: dict[str, int] = {}
+        self._numbers: dict[tuple[object, ...], int] = {}
+
+    def flops(self, batch: Batch) -> StepFlops:
+        """Return the exact FLOPs of a batch."""
+        walk = _Walk(batch, self)
+        for component in self.architecture.components:
+            walk.enter(component, "")
+        return walk.counts()
+
+    def alike(self, layer: Group, path: str) -> int:
+        """A number that a layer shares with those of its kind of which the same parts train."""
+        if self.trainable.everything:
+            return 0
+        number = self._alike.get(path)
+        if number is None:
+            leaves = (each for child in layer.children for each in named(child, path))
+            trains = tuple(self.trainable.of(leaf, below) for below, leaf in leaves)
+            number = self._alike[path] = self._numbers.setdefault(trains, len(self._numbers))
+        return number
 
 
 @dataclass(frozen=True)
@@ -121,14 +171,17 @@ class _Run:
 class _Walk:
     """One pass through the model in the order in which it runs, with the set of values that a gradient flows to."""
 
-    def __init__(self, batch: Batch, trainable: Trainable, checkpointing: Checkpointing) -> None:
-        self._batch = batch
-        self._trainable = trainable
-        self._checkpointing = checkpointing
-        self._flowing: frozenset[str] = frozenset()
-        self._settled: dict[tuple[str, int, frozenset[str]], tuple[int, int, frozenset[str]]] = {}
+    def __init__(self, batch: Batch, step: TrainingStep, flowing: frozenset[str] = frozenset()) -> None:
+        self._batch, self._step, self._trainable = batch, step, step.trainable
+        self._flowing = flowing
+        self._settled: dict[tuple[str, int, int, frozenset[str]], tuple[StepFlops, frozenset[str]]] = {}
+        self._layers = StepFlops()
         self._runs: list[_Run] = []
-        self.flops = self.added = self.again = 0
+        self._forward = self._added = self._backward = 0
+
+    def counts(self) -> StepFlops:
+        """Return what has been counted so far."""
+        return self._layers.plus(StepFlops(self._forward, self._added, self._forward + self._backward))
 
     def enter(self, component: Component, path: str) -> None:
         """Add a component's forward and backward."""
@@ -150,22 +203,21 @@ class _Walk:
         self._flowing = after
 
     def _layer(self, stack: Stack, kind: int, index: int, path: str) -> None:
-        """One layer; layers of a kind with the same gradients flowing cost the same, so that is worked out once."""
-        below = join(path, stack.name)
-        known = self._settled.get((below, kind, self._flowing)) if self._trainable.everything else None
-        if known is not None:
-            flops, again, self._flowing = known
-            self.flops += flops
-            self.again += again
-            return
-        before, flowing = self.flops, self._flowing
-        self._runs = []
-        layer = stack.kinds[kind]
-        self._enter_group(layer, join(below, str(index)))
-        self._flowing = flowing | self._flowing & taken_in(layer)
-        again = _again(self._runs, self._checkpointing)
-        self.again += again
-        self._settled[below, kind, flowing] = self.flops - before, again, self._flowing
+        """One layer; those that are alike and have the same gradients flowing cost the same, worked out once."""
+        layer, below = stack.kinds[kind], join(path, stack.name)
+        at = join(below, str(index))
+        key = below, kind, self._step.alike(layer, at), self._flowing
+        if key not in self._settled:
+            self._settled[key] = self._of_layer(layer, at)
+        counts, self._flowing = self._settled[key]
+        self._layers = self._layers.plus(counts)
+
+    def _of_layer(self, layer: Group, path: str) -> tuple[StepFlops, frozenset[str]]:
+        inside = _Walk(self._batch, self._step, self._flowing)
+        inside._enter_group(layer, path)
+        again = _again(inside._runs, self._step.checkpointing)
+        flowing = self._flowing | inside._flowing & taken_in(layer)
+        return inside.counts().plus(StepFlops(recomputed=again)), flowing
 
     def _run(self, leaf: Leaf, path: str) -> None:
         if not leaf.runs(self._batch):
@@ -195,27 +247,29 @@ class _Walk:
         return replace(adapter, trains=False) if leaf.no_grad else adapter
 
     def _add(self, leaf: Leaf, forward: int, flows: bool, weight: bool) -> None:
-        self.flops += forward
+        self._forward += forward
         if forward and (flows or weight):
             backward = leaf.backward_flops(forward, self._flowing, weight)
             lacking = leaf.lacking_flops(self._batch) if backward and isinstance(leaf, Product) else 0
-            self.flops += backward - lacking
+            self._backward += backward - lacking
 
     def _adapt(self, leaf: Linear, adapter: Adapter, flows: bool) -> None:
         """Two narrow layers: the first's input gradient only where one flows, the second's always."""
         down = Linear("", leaf.in_features, adapter.rank, rows=leaf.rows).forward_flops(self._batch)
         up = Linear("", adapter.rank, leaf.out_features, rows=leaf.rows).forward_flops(self._batch)
         needed = adapter.trains or flows
-        self.added += down + up
-        self.flops += down * (1 + adapter.trains + flows) + up * (1 + adapter.trains + needed)
+        self._forward += down + up
+        self._added += down + up
+        self._backward += down * (adapter.trains + flows) + up * (adapter.trains + needed)
         self._runs += [_Run(down, needed, before=True), _Run(up, needed, before=True)]
 
     def _adapt_weight(self, leaf: Linear | Experts, adapter: Adapter) -> None:
         """Products of the narrow matrices, of which one has a gradient for each of them."""
         product = matmul_flops(leaf.out_features, adapter.rank, leaf.in_features)
         forward = product * adapter.products
-        self.added += forward
-        self.flops += forward + 2 * product * adapter.trains
+        self._forward += forward
+        self._added += forward
+        self._backward += 2 * product * adapter.trains
         self._runs.append(_Run(forward, adapter.trains, before=True))
 
 
@@ -265,7 +319,7 @@ def recomputation(
         trainable: Which parameters train; all by default.
         flash_attention: Whether attention runs in a kernel that recomputes its scores.
     """
-    again = _walked(architecture, batch, trainable, checkpointing).again if checkpointing != "none" else 0
+    again = TrainingStep(architecture, trainable, checkpointing).flops(batch).recomputed
     scores = 0
     if flash_attention:
         cores = ((leaf, runs) for leaf, runs, _ in architecture.leaves() if isinstance(leaf, AttentionCore))

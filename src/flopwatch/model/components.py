@@ -162,15 +162,21 @@ class Norm(Leaf):
 class Vector(Leaf):
     """Parameters that are added or multiplied elementwise: class tokens, biases of their own, layer scales, decays.
 
-    `trains` is false for parameters that Hugging Face keeps out of the gradient itself.
+    `trains` is false for parameters that Hugging Face keeps out of the gradient itself. One with `rows` of its own is
+    not there for a batch without them.
     """
 
     size: int
     trains: bool = field(default=True, kw_only=True)
+    rows: Rows | None = field(default=None, kw_only=True)
 
     def parameters(self) -> int:
         """Count `size` parameters."""
         return self.size
+
+    def runs(self, batch: Batch) -> bool:
+        """Whether there is anything that it is added to."""
+        return self.rows is None or self.rows.count(batch) > 0
 
 
 @dataclass(frozen=True)

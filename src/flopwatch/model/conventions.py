@@ -32,7 +32,7 @@ DESCRIPTIONS: Mapping[Convention, str] = MappingProxyType(
         "macs": "multiply-adds, which vision papers call FLOPs: half of the exact count",
     }
 )
-_Weigh = Callable[[Leaf, Batch], int]
+_Weigh = Callable[[Leaf, Batch, int], int]
 
 
 def rule_of_thumb_forward_flops(parameters: int, tokens: int) -> int:
@@ -113,10 +113,10 @@ def rows(architecture: Architecture, batch: Batch, convention: Convention) -> li
         raise ConfigError(
             f"the {convention} convention counts parameters times tokens, which {architecture.inputs} are not"
         )
-    weigh = _WEIGHTS[convention]
+    weigh, tokens = _WEIGHTS[convention], architecture.tokens(batch)
     lines: dict[str, ComponentRow] = {}
     for line, leaf, runs, exist in architecture.lines():
-        once = weigh(leaf, batch)
+        once = weigh(leaf, batch, tokens)
         # Rules of thumb count parameters, however often they are used; products count as often as they run.
         times = exist if per_parameter and not isinstance(leaf, AttentionCore) else runs
         row = lines.get(line, ComponentRow(line, 0, 0, 0))
@@ -131,26 +131,26 @@ def rows(architecture: Architecture, batch: Batch, convention: Convention) -> li
     return list(lines.values())
 
 
-def _six_nd(leaf: Leaf, batch: Batch) -> int:
+def _six_nd(leaf: Leaf, batch: Batch, tokens: int) -> int:
     """2PD: parameters that a token meets, norms and embeddings among them."""
-    return rule_of_thumb_forward_flops(leaf.active_parameters(), batch.tokens)
+    return rule_of_thumb_forward_flops(leaf.active_parameters(), tokens)
 
 
-def _palm(leaf: Leaf, batch: Batch) -> int:
+def _palm(leaf: Leaf, batch: Batch, tokens: int) -> int:
     """2PD plus attention in full (PaLM, arXiv 2204.02311, appendix B); nanoGPT and llm-foundry count the same."""
-    return _full_core(leaf, batch) if isinstance(leaf, AttentionCore) else _six_nd(leaf, batch)
+    return _full_core(leaf, batch) if isinstance(leaf, AttentionCore) else _six_nd(leaf, batch, tokens)
 
 
-def _torchtitan(leaf: Leaf, batch: Batch) -> int:
+def _torchtitan(leaf: Leaf, batch: Batch, tokens: int) -> int:
     """As PaLM, but without embeddings, and a tied head as a product (torchtitan, models/utils.py)."""
     if isinstance(leaf, Embedding):
         return 0
     if isinstance(leaf, Linear) and leaf.tied:
-        return leaf.forward_flops(batch) + rule_of_thumb_forward_flops(leaf.parameters(), batch.tokens)
-    return _palm(leaf, batch)
+        return leaf.forward_flops(batch) + rule_of_thumb_forward_flops(leaf.parameters(), tokens)
+    return _palm(leaf, batch, tokens)
 
 
-def _chinchilla(leaf: Leaf, batch: Batch) -> int:
+def _chinchilla(leaf: Leaf, batch: Batch, tokens: int) -> int:
     """Per layer as the exact count in full, 3 FLOPs a pair and head for softmax, and the embedding as a product.
 
     Source: Hoffmann et al., arXiv 2203.15556, appendix F. The paper's own table A4 leaves embedding and logits out.
@@ -158,11 +158,11 @@ def _chinchilla(leaf: Leaf, batch: Batch) -> int:
     if isinstance(leaf, AttentionCore):
         return _full_core(leaf, batch) + 3 * leaf.heads * _full(leaf).pairs(batch)
     if isinstance(leaf, Embedding):
-        return 2 * batch.tokens * leaf.table_rows * leaf.features if leaf.words else 0
+        return 2 * tokens * leaf.table_rows * leaf.features if leaf.words else 0
     return leaf.forward_flops(batch)
 
 
-def _megatron(leaf: Leaf, batch: Batch) -> int:
+def _megatron(leaf: Leaf, batch: Batch, tokens: int) -> int:
     """Matrix products with causal attention as half of the square; windows and routers are not looked at.
 
     Source: Megatron-LM, `num_floating_point_operations` since March 2025 (commit 8873b55d6a). Its counts of state space
@@ -177,7 +177,7 @@ def _megatron(leaf: Leaf, batch: Batch) -> int:
     raise ConfigError(f"the megatron convention has no count of {leaf.name!r}; count with 'model' or 'full'")
 
 
-def _macs(leaf: Leaf, batch: Batch) -> int:
+def _macs(leaf: Leaf, batch: Batch, tokens: int) -> int:
     """Multiply-adds (fvcore, ptflops, torchvision and vision papers)."""
     return leaf.forward_flops(batch) // 2
 

@@ -8,9 +8,9 @@ from typing import Literal
 from flopwatch import units
 from flopwatch.errors import ArgumentError, ConfigError
 from flopwatch.hardware.chips import Chip, Dtype, find_chip
-from flopwatch.model import backward, conventions
+from flopwatch.model import conventions
 from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
-from flopwatch.model.backward import Checkpointing
+from flopwatch.model.backward import Checkpointing, TrainingStep
 from flopwatch.model.batch import Batch
 from flopwatch.model.conventions import Convention
 from flopwatch.model.lora import FineTuning, fine_tuning
@@ -130,16 +130,16 @@ def estimate(
     """
     _check(architecture, batch)
     batch = batch if architecture.told is None else architecture.told.planned(batch)
+    _check_room(architecture, batch)
     tuned = tuning or fine_tuning(architecture)
     trainable, everything = tuned.trainable, tuned.trainable.everything
     if not everything and convention != "model":
         raise ConfigError(f"the {convention} convention takes every parameter as trained; count with 'model'")
     counted = architecture.counted_with(attention)
-    exact = backward.training_flops(counted, batch, trainable)
-    training_flops = exact if convention == "model" else conventions.training_flops(counted, batch, convention)
-    again = backward.recomputation(counted, batch, checkpointing, trainable).flops
-    added = backward.added_forward_flops(counted, batch, trainable)
-    rows = (*conventions.rows(counted, batch, convention), *_adapters(tuned, added))
+    step = TrainingStep(counted, trainable, checkpointing).flops(batch)
+    exact, counts_reruns = convention == "model", convention in ("model", "full")
+    training_flops = step.training if exact else conventions.training_flops(counted, batch, convention)
+    rows = (*conventions.rows(counted, batch, convention), *_adapters(tuned, step.added))
     one = Estimate(
         model_type=architecture.model_type,
         method="config",
@@ -148,10 +148,10 @@ def estimate(
         convention=convention,
         attention=attention,
         batch=batch,
-        forward_flops=conventions.forward_flops(counted, batch, convention) + added,
+        forward_flops=sum(row.forward_flops for row in rows),
         training_flops=training_flops,
-        exact_training_flops=exact,
-        hardware_flops=training_flops + (again if convention in ("model", "full") else 0),
+        exact_training_flops=step.training,
+        hardware_flops=training_flops + step.recomputed * counts_reruns,
         components=rows,
         batch_tokens=architecture.tokens(batch),
         checkpointing=checkpointing,
@@ -171,16 +171,18 @@ def _adapters(tuned: FineTuning, forward_flops: int) -> tuple[ComponentRow, ...]
 
 def _text_alone(architecture: Architecture, batch: Batch) -> tuple[str, ...]:
     """Say where a model that sees or hears is counted without an image or a sound."""
-    if architecture.inputs == "grids and tokens" and not batch.grids and not (batch.image_size and batch.image_count):
-        return (f"text alone: no image is counted; {_PASS_IMAGES}",)
-    if architecture.inputs == "images and tokens" and not batch.image_count:
-        return ("text alone: no image is counted",)
+    seen = batch.grids or (batch.image_count and (batch.image_size or not architecture.sees_any_size))
+    if architecture.inputs in ("images and tokens", "grids and tokens") and not seen:
+        return (no_images(batch),)
     if architecture.inputs == "sounds and tokens" and not (batch.source_len and batch.clip_count):
         return ("text alone: no sound is counted; pass --source-len, the frames of each",)
     return ()
 
 
-_PASS_IMAGES = "pass --image-size and --images, how many there are in the batch"
+def no_images(batch: Batch) -> str:
+    """Say that text alone was counted, and how to count images where nobody asked for none."""
+    asked = "" if batch.images == 0 else "; pass --image-size and --images, how many there are in the batch"
+    return f"text alone: no image is counted{asked}"
 
 
 def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Plan | None) -> Estimate:
@@ -218,6 +220,8 @@ def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Pl
 
 def _check(architecture: Architecture, batch: Batch) -> None:
     needs = architecture.inputs
+    if needs == "images" and not batch.image_count:
+        raise ArgumentError(f"a {architecture.model_type} reads images alone; expected at least one, got none")
     if not batch.sequences or ("tokens" in needs and not batch.seq_len):
         raise ArgumentError(
             f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}: a"
@@ -225,7 +229,7 @@ def _check(architecture: Architecture, batch: Batch) -> None:
         )
     if batch.frames > 1 and needs != "grids and tokens":
         raise ArgumentError(f"a {architecture.model_type} reads no videos in one piece; pass each frame as an image")
-    if needs == "grids and tokens" and batch.images and not batch.image_size and not batch.grids:
+    if architecture.sees_any_size and batch.images and not batch.image_size and not batch.grids:
         raise ArgumentError(f"expected the size of the {batch.images} images (--image-size), got none")
     if needs in ("source and tokens", "frames and tokens") and not batch.source_len:
         what = "tokens that the encoder reads" if needs == "source and tokens" else "mel frames, 3000 for 30 seconds,"
@@ -234,6 +238,15 @@ def _check(architecture: Architecture, batch: Batch) -> None:
         raise ArgumentError(
             f"this {architecture.model_type} has {architecture.max_seq_len} learned positions, got sequences of"
             f" {batch.seq_len} tokens"
+        )
+
+
+def _check_room(architecture: Architecture, batch: Batch) -> None:
+    taken, room = architecture.image_tokens(batch), batch.sequences * batch.seq_len
+    if taken > room:
+        raise ArgumentError(
+            f"images stand for {taken:,} tokens of the batch's text, which has {room:,}: expected a longer --seq-len,"
+            " fewer --images, or --images 0 for text alone"
         )
 
 

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from flopwatch.model.batch import Batch, Convolution, Counted, Grid, Span
 
+PIXEL_MASK = "pixel_attention_mask"
+
 
 @dataclass(frozen=True)
 class Grids(Counted):
@@ -20,6 +22,7 @@ class Grids(Counted):
         window: Side in patches of the square windows that attend among themselves; those at an edge are smaller.
         together: Whether all images are one span, as where a mask keeps them apart.
         frames: Frames of a video that become one.
+        up: Whether sizes are rounded up to whole tokens, as Pixtral's processor does.
     """
 
     patch: int
@@ -28,18 +31,22 @@ class Grids(Counted):
     window: int | None = None
     together: bool = False
     frames: int = 1
+    up: bool = False
 
     def tokens(self) -> Grids:
         """Return the tokens that stand for the patches in the text."""
         return replace(self, merged=True, window=None, together=False)
 
     def of(self, batch: Batch) -> tuple[Grid, ...]:
-        """The grids of a batch; of an image size the nearest grid, as Hugging Face's processors round it."""
+        """The grids of a batch; of an image size the grid that Hugging Face's processors round it to."""
         if batch.grids or batch.image_size is None:
             return batch.grids
-        factor = self.patch * self.merge
-        height, width = (max(round(side / factor), 1) * self.merge for side in batch.image_size)
+        height, width = (self._tokens_across(side) * self.merge for side in batch.image_size)
         return ((-(-batch.frames // self.frames), height, width),) * batch.image_count
+
+    def _tokens_across(self, side: int) -> int:
+        factor = self.patch * self.merge
+        return -(-side // factor) if self.up else max(round(side / factor), 1)
 
     def spans(self, batch: Batch) -> Iterable[Span]:
         """Return one span per frame, or per window of it."""
@@ -78,6 +85,24 @@ class PaddedPatches(Counted):
             return ((batch.source_len, batch.image_count),)
         each = [frames * height * width for frames, height, width in self.grids.of(batch)]
         return ((max(each), len(each)),) if each else ()
+
+
+@dataclass(frozen=True)
+class FilledImages(Counted):
+    """Patches of images that are filled up to the batch's image size, or to the largest height and width of theirs."""
+
+    grids: Grids
+
+    def spans(self, batch: Batch) -> Iterable[Span]:
+        """Return one span per image."""
+        grids = self.grids.of(batch)
+        if not grids:
+            return ()
+        if batch.grids and batch.image_size:
+            height, width = (side // self.grids.patch for side in batch.image_size)
+        else:
+            height, width = (max(grid[side] for grid in grids) for side in (1, 2))
+        return ((height * width, len(grids)),)
 
 
 @dataclass(frozen=True)
@@ -125,8 +150,8 @@ class Told(Protocol):
     def names(self) -> tuple[str, ...]:
         """The tensors that say it."""
 
-    def applied(self, batch: Batch, values: Mapping[str, Sequence[Any]]) -> Batch:
-        """Return the batch with what the tensors that are there say."""
+    def applied(self, batch: Batch, values: Mapping[str, Sequence[Any]]) -> Batch | None:
+        """Return the batch with what the tensors that are there say; `None` where they do not say enough."""
 
     def planned(self, batch: Batch) -> Batch:
         """Return the batch as the model gets it, of which images and their size are known."""
@@ -214,9 +239,11 @@ class TellsTiles:
 class TellsPadding(_AsItIs):
     """Which tiles hold an image: those whose `pixel_attention_mask` begins with one."""
 
-    names: tuple[str, ...] = ("pixel_attention_mask",)
+    names: tuple[str, ...] = (PIXEL_MASK,)
 
-    def applied(self, batch: Batch, values: Mapping[str, Sequence[Any]]) -> Batch:
-        """Return the batch with the number of tiles that are no padding."""
-        mask = values.get(self.names[0])
-        return batch if mask is None else replace(batch, images=sum(map(bool, mask)))
+    def applied(self, batch: Batch, values: Mapping[str, Sequence[Any]]) -> Batch | None:
+        """Return the batch with the number of tiles that are no padding; without the mask a lone one is none."""
+        mask = values.get(PIXEL_MASK)
+        if mask is None:
+            return batch if batch.image_count <= 1 else None
+        return replace(batch, images=sum(map(bool, mask)))

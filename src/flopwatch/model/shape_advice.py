@@ -94,7 +94,7 @@ def _of_matrices(architecture: Architecture, batch: Batch, total: int, dtype: Dt
 def _of_rows(architecture: Architecture, batch: Batch, dtype: Dtype) -> Iterator[ShapeAdvice]:
     """The tokens of a batch are the inner size of every product of a weight's gradient."""
     fine, _ = _MULTIPLES[dtype]
-    tokens = batch.sequences * batch.seq_len
+    tokens = architecture.tokens(batch)
     if architecture.inputs == "tokens" and tokens % fine:
         better = -(-tokens // fine) * fine
         words = f"{tokens:,} tokens in a batch are no multiple of {fine}: {better:,} are, in every product of the model"

@@ -64,7 +64,7 @@ def estimate(
         source_len: Tokens or mel frames that the encoder reads.
         seconds: Length of each sound, instead of `source_len`.
         image_size: Height and width in pixels; by default the config's.
-        images: Images in the batch; by default one per sequence.
+        images: Images in the batch, 0 for text alone; by default one per sequence.
         frames: Frames of each image, which then is a video.
         attention: "causal" counts unmasked pairs only, "full" all pairs.
         convention: "model" for the exact count, or another one of `flopwatch.model.conventions`.
@@ -108,7 +108,7 @@ def estimate(
         0 if seq_len is None else _length("seq_len", seq_len),
         0 if source_len is None else _plain("source_len", source_len),
         size,
-        None if images is None else _whole("images", images),
+        _none_or_more("images", images),
         frames=_whole("frames", frames),
     )
     length = _seconds(seconds, source_len)
@@ -196,6 +196,11 @@ def _seconds(seconds: float | None, source_len: Amount | None) -> float | None:
 
 def _optional(name: str, amount: Amount | None) -> int | None:
     return None if amount is None else _whole(name, amount)
+
+
+def _none_or_more(name: str, amount: Amount | None) -> int | None:
+    none = amount in (0, "0") and not isinstance(amount, bool)
+    return 0 if none else _optional(name, amount)
 
 
 def _length(name: str, amount: Amount) -> int:

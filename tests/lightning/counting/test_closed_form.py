@@ -1,6 +1,7 @@
 """Batches by the closed form of a model's config, with what was seen of them made up."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,15 +10,17 @@ from flopwatch.errors import ConfigError, MeasurementError
 from flopwatch.lightning.counting.batches import BatchReader
 from flopwatch.lightning.counting.closed_form import ClosedForm, ClosedFormCounter
 from flopwatch.lightning.counting.counter import Cost, Pattern, Seen, Subject, Warnings
-from flopwatch.lightning.counting.discovery import find_model
+from flopwatch.lightning.counting.discovery import FoundModel, find_model, trainable_of
 from flopwatch.lightning.counting.lengths import LateLengths
 from flopwatch.measure.results import Measurement
-from flopwatch.model.backward import EVERYTHING, Trainable, recomputation, training_flops
+from flopwatch.measure.watching import StepCounter
+from flopwatch.model.backward import EVERYTHING, Trainable, TrainingStep, recomputation, training_flops
 from flopwatch.model.batch import Batch
 from flopwatch.model.families import architecture_of
 from flopwatch.run.counts import Counts
 from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
-from tests.model.families.composites import COMPOSITES
+from tests.model.families import models as families
+from tests.model.families.composites import COMPOSITES, build, cases
 
 TOKENS = torch.zeros(2, 16, dtype=torch.long)
 PAIR = (TOKENS, TOKENS)
@@ -46,9 +49,9 @@ def form(attention="causal", trainable=EVERYTHING, checkpointing="none"):
 
 
 def test_a_shape_costs_forward_and_backward_and_as_it_runs_all_pairs():
-    assert form().cost(Batch(2, 16)) == Cost(FLOPS_PER_BATCH, FLOPS_PER_BATCH)
+    assert form().cost(Batch(2, 16)) == Cost(FLOPS_PER_BATCH, FLOPS_PER_BATCH, FLOPS_PER_BATCH // 3)
     assert form("full").cost(Batch(2, 16)).flops == form().as_it_runs(Batch(2, 16))[0] == 3 * FORWARD
-    assert form().forward_flops(Batch(2, 16)) == FLOPS_PER_BATCH // 3
+    assert form().forward_cost(Batch(2, 16)) == Cost(*[FLOPS_PER_BATCH // 3] * 3)
 
 
 def test_documents_cost_what_each_would_alone_though_the_code_runs_all():
@@ -68,11 +71,65 @@ def test_images_of_many_sizes_cost_what_each_does(name, trainable):
     for batch in (*batches, *reversed(batches), replace(batches[0], grids=batches[1].grids[::-1])):
         flops = training_flops(architecture, batch, trainable)
         again = recomputation(architecture, batch, "non-reentrant", trainable).flops
-        assert one.cost(batch) == Cost(flops, flops + again)
+        forward = architecture.forward_flops(batch)
+        assert one.cost(batch) == Cost(flops, flops + again, forward)
+        assert one.forward_cost(batch) == Cost(forward, forward, forward)
+
+
+@pytest.mark.parametrize("name", ["qwen3_vl", "mistral3", "lfm2_vl"])
+def test_a_batch_of_sizes_that_were_seen_before_is_looked_up(name, monkeypatch):
+    model_type, fields, (batch, other) = COMPOSITES[name]
+    one = ClosedForm(architecture_of({"model_type": model_type, **fields}), "causal", EVERYTHING, "none")
+    for each in (batch, other):
+        one.cost(each)
+    walks = count_walks(monkeypatch)
+    for each in (batch, other):
+        one.cost(each), one.forward_cost(each)
+    assert walks == []
+    one.cost(replace(batch, grids=((1, 2, 8), *batch.grids)))
+    assert [len(walked.components) < len(one.architecture.components) for walked in walks] == [True]
+
+
+def test_an_image_size_that_changes_with_every_batch_walks_through_the_encoder_alone(monkeypatch):
+    model_type, fields, (batch, _) = COMPOSITES["mistral3"]
+    one = ClosedForm(architecture_of({"model_type": model_type, **fields}), "causal", EVERYTHING, "none")
+    one.cost(batch)
+    walks = count_walks(monkeypatch)
+    for side in (80, 96, 112):
+        one.cost(replace(batch, image_size=(side, side)))
+    assert [len(walked.components) < len(one.architecture.components) for walked in walks] == [True] * 3
+
+
+def count_walks(monkeypatch):
+    """The architectures that are walked through from now on."""
+    walks, flops = [], TrainingStep.flops
+
+    def counted(step, batch):
+        walks.append(step.architecture)
+        return flops(step, batch)
+
+    monkeypatch.setattr(TrainingStep, "flops", counted)
+    return walks
+
+
+def test_a_forward_pass_alone_through_adapted_experts_is_what_runs():
+    peft = pytest.importorskip("peft")
+    model = families.build("mixtral", attention="eager", device="cpu")
+    model = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules="all-linear"))
+    architecture, batch = architecture_of(families.config_of("mixtral")), families.batch_of("mixtral", 40)
+    trainable = trainable_of(FoundModel(architecture, "", model))
+    assert any(each.reference > 1 for each in trainable.adapters.values()), "PEFT multiplies those once more"
+    ran = StepCounter(model)
+    ran.start()
+    with torch.no_grad():
+        model(**families.inputs_of("mixtral", batch))
+    ran.stop()
+    one = ClosedForm(architecture, "causal", trainable, "none")
+    assert one.as_it_runs(batch, forward_only=True) == (ran.result("full").forward_flops, 0)
 
 
 def test_where_checkpointing_is_not_known_hardware_flops_are_not():
-    assert form(checkpointing=None).cost(Batch(2, 16)) == Cost(FLOPS_PER_BATCH, None)
+    assert form(checkpointing=None).cost(Batch(2, 16)) == Cost(FLOPS_PER_BATCH, None, FLOPS_PER_BATCH // 3)
     assert form(checkpointing=None).as_it_runs(Batch(2, 16))[1] is None
 
 
@@ -137,6 +194,54 @@ def test_a_batch_that_the_shape_does_not_tell_is_not_counted_by_it(batch, said):
         counter(batch)
 
 
+def joined(name, batch=None):
+    """A counter of a joined model that nobody watches, and its first batch."""
+    model = build(name)
+    _, inputs = next(cases(name, model))
+    inputs = {key: each for key, each in inputs.items() if key != "use_cache"}
+    return counter(batch or inputs, MeasurementError("no"), model=model), inputs
+
+
+def test_an_object_a_tuple_and_a_video_are_not_taken_for_text_alone(caplog):
+    one, inputs = joined("llava")
+    flops = one.count(inputs, None, PLAIN).flops
+    assert flops == training_flops(one._form(PLAIN).architecture, COMPOSITES["llava"][2][0])
+    assert one.count(SimpleNamespace(**inputs), None, PLAIN).flops == flops
+    assert one.count((inputs["input_ids"], inputs["pixel_values"]), None, PLAIN).flops is None
+    video = {**inputs, "pixel_values_videos": torch.ones(1, 8, 3, 32, 32)}
+    assert one.count(video, None, PLAIN).flops is None
+    assert "the shape of a batch is unknown" in caplog.text
+
+
+def test_tuples_whose_later_tensors_differ_are_not_taken_for_one_another():
+    one, inputs = joined("llava")
+    ids = inputs["input_ids"]
+    text = one.count((ids, ids), None, PLAIN).flops
+    assert text == training_flops(one._form(PLAIN).architecture, Batch(*ids.shape, images=0))
+    assert one.count((ids, inputs["pixel_values"]), None, PLAIN).flops is None
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        # A row of grids for every sequence, and sizes that are none.
+        ("qwen2_vl", {"image_grid_thw": torch.tensor([[[1, 4, 8]], [[1, 8, 4]]])}),
+        ("llava_next", {"image_sizes": torch.zeros(2, 2, dtype=torch.long)}),
+        ("llava_next", {"image_sizes": torch.ones(2, 3, dtype=torch.long)}),
+        ("llava_next", {"batch_num_images": torch.tensor([1, 1, 1])}),
+        # Which of two tiles a sequence are padding, only the mask would tell.
+        ("idefics3", {"pixel_attention_mask": None}),
+    ],
+)
+def test_sizes_that_cannot_be_read_are_watched_not_counted(name, changes, caplog):
+    one, inputs = joined(name)
+    changed = {key: each for key, each in {**inputs, **changes}.items() if each is not None}
+    assert one.count(changed, None, PLAIN).flops is None
+    assert "the sizes of a batch's images cannot be read" in caplog.text
+    with pytest.raises(ConfigError, match="found no model input"):
+        joined(name, changed)
+
+
 def test_later_batches_that_cannot_be_read_are_unknown_and_empty_ones_are_no_work(caplog):
     one = counter()
     for _ in range(2):
@@ -163,7 +268,15 @@ def test_a_later_batch_that_ran_something_else_is_an_objection():
     assert one.objection(PAIR, seen(100, 200), PLAIN) == (
         "the step no longer matches its closed form: 300 FLOPs, not 442,368"
     )
-    assert one.objection("text", seen(100, 200), PLAIN) is None, "of what cannot be read nothing is said"
+    assert one.objection((TOKENS[:, :0], TOKENS[:, :0]), seen(100, 200), PLAIN) is None, "of no tokens nothing is said"
+
+
+def test_a_later_batch_that_cannot_be_read_is_watched_and_counted_by_what_ran():
+    one = counter()
+    assert (one.knows(PAIR, PLAIN), one.knows("text", PLAIN)) == (True, False)
+    assert one.objection("text", seen(100, 200), PLAIN) == "the shape of a batch does not say what the model is fed"
+    nothing_complete = Seen(seen().counted, replace(seen().all_pairs, unseen=("w",)))
+    assert one.objection("text", nothing_complete, PLAIN) is None
 
 
 def test_other_parameters_that_train_and_cannot_be_told_by_name_are_refused():

@@ -1,5 +1,6 @@
 """Tokens and samples beside FLOPs that come from elsewhere."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -7,18 +8,44 @@ from flopwatch.lightning.counting.batches import BatchReader
 from flopwatch.lightning.counting.contents import Contents
 from flopwatch.lightning.counting.counter import Cost, Subject, Warnings
 from flopwatch.lightning.counting.lengths import LateLengths
+from flopwatch.model.batch import Batch
 from flopwatch.run.counts import Counts
 
 TOKENS = torch.zeros(2, 16, dtype=torch.long)
 
 
-def subject(module=None, batch_shape=None, *, sharded=False):
-    reader = BatchReader(batch_shape, "tokens")
+def subject(module=None, batch_shape=None, *, sharded=False, inputs="tokens"):
+    reader = BatchReader(batch_shape, inputs)
     return Subject(module or nn.Linear(3, 4), "causal", reader, LateLengths(), sharded, Warnings())
 
 
 def test_tokens_and_samples_of_a_batch_that_the_model_is_sure_to_be_fed():
     assert Contents(subject(), (TOKENS, TOKENS)).amounts((TOKENS, TOKENS), 5, 6) == Counts(5, 32, 2, 6, None)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "batch", "tokens"),
+    [
+        # Frames of sounds and patches of images are no tokens, words that an encoder reads are.
+        ("sounds and tokens", {"input_ids": TOKENS, "input_features": torch.zeros(2, 128, 3000)}, 32),
+        (
+            "grids and tokens",
+            {"input_ids": TOKENS, "pixel_values": torch.zeros(2, 1024, 768), "spatial_shapes": TOKENS[:, :2]},
+            32,
+        ),
+        ("frames and tokens", {"input_features": torch.zeros(2, 80, 3000), "labels": TOKENS}, None),
+        ("source and tokens", {"input_ids": TOKENS, "labels": TOKENS[:, :5]}, 2 * (16 + 5)),
+    ],
+)
+def test_frames_and_patches_are_no_tokens(inputs, batch, tokens):
+    contents = Contents(subject(inputs=inputs), batch)
+    assert contents.amounts(batch, 5, 6).tokens == tokens
+    assert contents.described(batch, Cost(5, 6)).tokens == tokens
+
+
+def test_what_the_users_function_says_of_an_unknown_model_is_all_tokens():
+    contents = Contents(subject(batch_shape=lambda batch: Batch(2, 5, 16), inputs=None), TOKENS)
+    assert contents.amounts(TOKENS, 5, 6).tokens == 42
 
 
 def test_padding_is_no_useful_token():

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flopwatch.lightning.counting.lengths import LengthReading, Lengths, documents_of, reading_of
+from flopwatch.lightning.counting.lengths import LateLengths, LengthReading, Lengths, documents_of, reading_of
 from flopwatch.lightning.counting.picking import Counting
 from flopwatch.run.counts import UNKNOWN, Counts
 from tests.lightning.models import FLOPS_PER_BATCH, TinyGPT
@@ -113,6 +113,22 @@ def test_lengths_that_cannot_be_read_cost_what_depends_on_them(counter, monkeypa
     assert caplog.text.count("reading the lengths in a batch failed") == 1
 
 
+def test_a_batch_that_cannot_be_counted_takes_no_other_one_with_it(monkeypatch, caplog):
+    monkeypatch.setattr("flopwatch.lightning.counting.lengths.LengthReading", Late)
+    monkeypatch.setattr(Late, "made", 0, raising=False)
+    monkeypatch.setattr(Late, "arrived", 0)
+    late = LateLengths()
+
+    def fails(lengths):
+        raise ZeroDivisionError
+
+    for amounts_of in (lambda lengths: Counts(1), fails, lambda lengths: Counts(3)):
+        assert late.amounts(BATCH, amounts_of, packed=False) == Counts()
+    Late.arrived = 3
+    assert late.settle(last=False) == [Counts(1), UNKNOWN, Counts(3)]
+    assert caplog.text.count("counting a batch by its lengths failed") == 1
+
+
 def test_a_device_that_cannot_be_asked_without_waiting_is_not_read():
     tokens = torch.zeros(2, 16, dtype=torch.long, device="meta")
     assert reading_of({"input_ids": tokens, "attention_mask": tokens}, packed=False) is None
@@ -122,9 +138,12 @@ def test_values_that_tell_of_images_are_read_of_masks_the_first_pixel():
     tokens = torch.zeros(2, 5, dtype=torch.long)
     masks = torch.zeros(2, 3, 4, 4, dtype=torch.long)
     masks[0, :2], masks[1, 0] = 1, 1
-    batch = {"input_ids": tokens, "image_grid_thw": torch.tensor([[1, 4, 6]]), "pixel_attention_mask": masks}
+    grids = torch.tensor([[1, 4, 6]])
+    batch = {"input_ids": tokens, "image_grid_thw": grids, "pixel_attention_mask": masks}
     reading = reading_of(batch, packed=False, told=("image_grid_thw", "video_grid_thw", "pixel_attention_mask"))
     assert reading.lengths().told == {"image_grid_thw": [[1, 4, 6]], "pixel_attention_mask": [1, 1, 0, 1, 0, 0]}
+    deeper = reading_of({**batch, "image_grid_thw": grids[None]}, packed=False, told=("image_grid_thw",))
+    assert deeper.lengths().told == {"image_grid_thw": [[[1, 4, 6]]]}, "grids are no masks, whatever their shape"
     assert reading_of(batch, packed=False) is None
     assert reading_of({"input_ids": tokens}, packed=False, told=("image_grid_thw",)).lengths().told == {}
 

@@ -1,5 +1,6 @@
 """What a batch holds, from shapes alone."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -62,7 +63,12 @@ def test_a_number_that_keeps_changing_is_no_part_of_a_signature():
     assert len(set(seen[8:])) == 1
 
 
-IMAGES, FRAMES = torch.zeros(3, 3, 32, 64), torch.zeros(3, 20, 100)
+IMAGES, FRAMES, CLIP = torch.zeros(3, 3, 32, 64), torch.zeros(3, 20, 100), torch.zeros(1, 8, 3, 32, 64)
+TEXT, PATCHES, VIDEO = (
+    {"input_ids": LONG},
+    {"pixel_values": torch.zeros(96, 48)},
+    {"pixel_values_videos": torch.zeros(96, 48)},
+)
 
 
 @pytest.mark.parametrize(
@@ -84,10 +90,30 @@ IMAGES, FRAMES = torch.zeros(3, 3, 32, 64), torch.zeros(3, 20, 100)
             {"input_ids": LONG, "pixel_values": torch.zeros(3, 5, 3, 32, 64)},
             Batch(3, 8, image_size=(32, 64), images=15),
         ),
-        ("grids and tokens", {"input_ids": LONG, "pixel_values": torch.zeros(96, 48)}, Batch(3, 8, images=0)),
-        ("grids and tokens", {"input_ids": LONG, "pixel_values": torch.zeros(2, 96, 48)}, Batch(3, 8, 96, images=0)),
-        ("grids and tokens", {"input_ids": LONG}, Batch(3, 8, images=0)),
+        ("images and tokens", {**TEXT, "pixel_values": IMAGES, "pixel_values_videos": CLIP}, None),
+        ("images and tokens", {**TEXT, "pixel_values_videos": CLIP}, None),
+        ("images and tokens", {**TEXT, "photos": IMAGES.to(torch.uint8)}, None),
+        ("images and tokens", {**TEXT, "photos": [IMAGES[0], IMAGES[1]]}, None),
+        ("images and tokens", {**TEXT, "attention_mask": torch.zeros(3, 1, 8, 8)}, Batch(3, 8, images=0)),
+        ("images and tokens", (LONG, IMAGES), None),
+        ("images and tokens", LONG, Batch(3, 8, images=0)),
+        ("grids and tokens", {**TEXT, **PATCHES, "image_grid_thw": LONG}, Batch(3, 8, images=0)),
+        ("grids and tokens", {**TEXT, **PATCHES}, None),
+        ("grids and tokens", {**TEXT, **VIDEO, "video_grid_thw": LONG}, Batch(3, 8, images=0)),
+        ("grids and tokens", {**TEXT, **VIDEO, "image_grid_thw": LONG}, None),
+        (
+            "grids and tokens",
+            {**TEXT, "pixel_values": torch.zeros(2, 96, 48), "spatial_shapes": LONG},
+            Batch(3, 8, 96, images=0),
+        ),
+        ("grids and tokens", {"input_ids": LONG, "position_ids": LONG.expand(3, 3, 8)}, Batch(3, 8, images=0)),
         ("grids and tokens", {"input_ids": LONG, "photos": IMAGES}, None),
+        ("grids and tokens", (LONG, torch.zeros(96, 48, 2)), None),
+        ("sounds and tokens", {**TEXT, "input_features": FRAMES}, Batch(3, 8, 100, clips=3)),
+        ("sounds and tokens", TEXT, Batch(3, 8, clips=0)),
+        ("sounds and tokens", {**TEXT, "input_features": FRAMES[0]}, None),
+        ("sounds and tokens", {**TEXT, "input_features": FRAMES, "pixel_values": IMAGES}, None),
+        ("sounds and tokens", {**TEXT, "spectrograms": FRAMES}, None),
         ("source and tokens", {"input_ids": LONG, "labels": LONG[:, :5]}, Batch(3, 5, 8)),
         ("source and tokens", {"input_ids": LONG, "labels": LONG, "decoder_input_ids": LONG[:, :4]}, Batch(3, 4, 8)),
         ("source and tokens", {"input_ids": LONG, "labels": LONG[:2]}, None),
@@ -98,6 +124,27 @@ IMAGES, FRAMES = torch.zeros(3, 3, 32, 64), torch.zeros(3, 20, 100)
 )
 def test_every_kind_of_model_finds_what_it_reads(inputs, batch, expected):
     assert shape_of(batch, inputs) == expected
+    if isinstance(batch, dict):
+        assert shape_of(SimpleNamespace(**batch), inputs) == expected, "attributes are read as entries are"
+
+
+@dataclass(slots=True)
+class Slotted:
+    input_ids: torch.Tensor
+    photos: torch.Tensor | None = None
+
+
+@pytest.mark.parametrize("inputs", ["images and tokens", "grids and tokens", "sounds and tokens"])
+def test_of_an_object_with_images_under_another_name_nothing_is_taken_for_text_alone(inputs):
+    assert shape_of(Slotted(LONG, IMAGES), inputs) is None
+    assert shape_of(Slotted(LONG), inputs).tokens == 24
+
+
+def test_of_an_object_that_hides_its_tensors_nothing_is_taken_for_text_alone():
+    class Hides:
+        input_ids = property(lambda self: LONG)
+
+    assert shape_of(Hides(), "images and tokens") is None
 
 
 def test_a_batch_may_be_an_object_with_attributes():
@@ -148,5 +195,6 @@ def test_a_signature_sees_attributes_and_no_deeper_than_eight_levels():
 
     signatures = Signatures()
     assert signatures.of(SimpleNamespace(x=ONE)) != signatures.of(SimpleNamespace(x=TWO))
+    assert signatures.of(Slotted(ONE)) != signatures.of(Slotted(TWO)), "slots are attributes, too"
     assert signatures.of(nested(ONE, 8)) != signatures.of(nested(TWO, 8))
     assert signatures.of(nested(ONE, 9)) == signatures.of(nested(TWO, 9)) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +15,13 @@ from flopwatch.lightning.counting.batches import UnreadableBatchError
 from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
 from flopwatch.lightning.counting.discovery import FoundModel
 from flopwatch.lightning.counting.lengths import Lengths, reading_of
-from flopwatch.lightning.counting.shapes import get, has_pairs_of_its_own, samples_of
-from flopwatch.model import backward, conventions
+from flopwatch.lightning.counting.shapes import get, has_pairs_of_its_own, of_a_tuple, samples_of
+from flopwatch.model import conventions
 from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
-from flopwatch.model.backward import Checkpointing, Trainable
+from flopwatch.model.backward import Checkpointing, StepFlops, Trainable, TrainingStep
 from flopwatch.model.batch import Batch, Grid
 from flopwatch.model.components import Product
+from flopwatch.model.media import FilledImages, PaddedPatches
 from flopwatch.model.shape_advice import shape_advice
 from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Verification, Work
@@ -54,73 +56,75 @@ class ClosedForm:
         checkpointing: Checkpointing | None,
     ) -> None:
         self.architecture = architecture.counted_with(attention)
-        self._as_it_runs = architecture.as_reference().with_full_attention()
-        self.trainable, self._trainable_as_it_runs = trainable, trainable.as_reference()
-        self.checkpointing = checkpointing
+        self.trainable, self.checkpointing = trainable, checkpointing
+        kind = checkpointing or "none"
+        self._step = TrainingStep(self.architecture, trainable, kind)
+        self._encoders = TrainingStep(self.architecture.encoders(), trainable, kind)
+        self._as_it_runs = TrainingStep(
+            architecture.as_reference().with_full_attention(), trainable.as_reference(), kind
+        )
         self.packs = (
             architecture.inputs == "tokens"
             and architecture.model_type not in _NO_DOCUMENTS
             and not any(isinstance(leaf, Product) for leaf, _, _ in architecture.leaves())
         )
-        self._costs: dict[Batch, Cost] = {}
-        self._first_grid: Grid | None = None
+        rows = (getattr(leaf, "rows", None) for leaf, _, _ in architecture.leaves())
+        self._fills_up = any(isinstance(each, FilledImages | PaddedPatches) for each in rows)
+        self._known: dict[Hashable, StepFlops] = {}
 
     def cost(self, shape: Batch) -> Cost:
         """What a shape costs; of packed documents the sum of what each would alone."""
-        if shape.grids:
-            return self._with_images(shape)
-        if not shape.documents:
-            return self._cost(shape)
-        each = [self._cost(Batch(1, length)) for length in shape.documents]
-        known = [cost.hardware_flops for cost in each if cost.hardware_flops is not None]
-        return Cost(sum(cost.flops for cost in each), sum(known) if len(known) == len(each) else None)
-
-    def _with_images(self, shape: Batch) -> Cost:
-        """What a shape costs with images of many sizes: each size is worked out once, since images add up."""
-        self._first_grid = self._first_grid or shape.grids[0]
-        alone = replace(shape, sequences=1, seq_len=1, grids=(self._first_grid,))
-        known = self._cost(replace(shape, grids=(self._first_grid,)))
-        one = self._cost(alone)
-        for grid, times in ((self._first_grid, -1), *((grid, 1) for grid in shape.grids)):
-            more = self._cost(replace(alone, grids=(self._first_grid, grid)))
-            known = Cost(known.flops + times * (more.flops - one.flops), _added(known, more, one, times))
-        return known
-
-    def _cost(self, shape: Batch) -> Cost:
-        cost = self._costs.get(shape)
-        if cost is None:
-            if len(self._costs) >= _MOST_SHAPES:
-                self._costs.clear()
-            flops = backward.training_flops(self.architecture, shape, self.trainable)
-            hardware = None
-            if self.checkpointing is not None:
-                again = backward.recomputation(self.architecture, shape, self.checkpointing, self.trainable)
-                hardware = flops + again.flops
-            cost = self._costs[shape] = Cost(flops, hardware)
-        return cost
+        flops = self._flops(shape)
+        hardware = None if self.checkpointing is None else flops.training + flops.recomputed
+        return Cost(flops.training, hardware, flops.forward)
 
     def forward_cost(self, shape: Batch) -> Cost:
         """What a forward pass without a backward costs."""
-        shapes = [Batch(1, length) for length in shape.documents] or [shape]
-        flops = sum(self.forward_flops(each) for each in shapes)
-        return Cost(flops, flops)
+        forward = self._flops(shape).forward
+        return Cost(forward, forward, forward)
+
+    def _flops(self, shape: Batch) -> StepFlops:
+        if shape.grids:
+            return self._with_images(shape)
+        if not shape.documents:
+            return self._whole(shape)
+        return _sum(self._whole(Batch(1, length)) for length in shape.documents)
+
+    def _with_images(self, shape: Batch) -> StepFlops:
+        """What a shape costs with images of many sizes: the text, and what encoders do with each."""
+        text = self._text(shape.sequences, shape.seq_len, shape.grids[0])
+        if self._fills_up and not shape.source_len:  # up to the largest image, so that they do not add up
+            images = replace(shape, sequences=1, seq_len=1)
+            return text.plus(self._once((shape.image_size, shape.grids), lambda: self._encoders.flops(images)))
+        return _sum((text, *(self._image(grid, shape.source_len) for grid in shape.grids)))
+
+    def _whole(self, shape: Batch) -> StepFlops:
+        return self._once(shape, lambda: self._step.flops(shape))
+
+    def _image(self, grid: Grid, padded: int = 0) -> StepFlops:
+        return self._once((grid, padded), lambda: self._encoders.flops(Batch(1, 1, padded, grids=(grid,))))
+
+    def _text(self, sequences: int, seq_len: int, grid: Grid) -> StepFlops:
+        """What the text costs with images, be it this one or others."""
+        return self._once(
+            (sequences, seq_len),
+            lambda: self._step.flops(Batch(sequences, seq_len, grids=(grid,))).plus(self._image(grid), -1),
+        )
+
+    def _once(self, key: Hashable, count: Callable[[], StepFlops]) -> StepFlops:
+        flops = self._known.get(key)
+        if flops is None:
+            if len(self._known) >= _MOST_SHAPES:
+                self._known.clear()
+            flops = self._known[key] = count()
+        return flops
 
     def as_it_runs(self, shape: Batch, *, forward_only: bool = False) -> tuple[int, int | None]:
         """FLOPs and recomputed FLOPs as the model's code runs them, over all pairs: what a watched batch shows."""
-        plain = replace(shape, documents=())
+        flops = self._as_it_runs.flops(replace(shape, documents=()))
         if forward_only:
-            added = backward.added_forward_flops(self._as_it_runs, plain, self.trainable)
-            return self._as_it_runs.forward_flops(plain) + added, 0
-        flops = backward.training_flops(self._as_it_runs, plain, self._trainable_as_it_runs)
-        if self.checkpointing is None:
-            return flops, None
-        again = backward.recomputation(self._as_it_runs, plain, self.checkpointing, self._trainable_as_it_runs)
-        return flops, again.flops
-
-    def forward_flops(self, shape: Batch) -> int:
-        """Return the forward FLOPs, adapters included."""
-        added = backward.added_forward_flops(self.architecture, shape, self.trainable)
-        return self.architecture.forward_flops(shape) + added
+            return flops.forward, 0
+        return flops.training, None if self.checkpointing is None else flops.recomputed
 
     def by_convention(self, shape: Batch) -> dict[str, int]:
         """What others would count, who know neither frozen parameters nor packed documents: else nothing."""
@@ -136,17 +140,14 @@ class ClosedForm:
 
     def rows(self, shape: Batch, adapter_parameters: int) -> tuple[ComponentRow, ...]:
         """Return the per-component table, with a row for adapters and their parameters."""
-        rows = self.architecture.rows(shape)
-        added = backward.added_forward_flops(self.architecture, shape, self.trainable)
+        rows, added = self.architecture.rows(shape), self._step.flops(shape).added
         if added:
             rows.append(ComponentRow("adapters", adapter_parameters, added))
         return tuple(rows)
 
 
-def _added(known: Cost, more: Cost, one: Cost, times: int) -> int | None:
-    if known.hardware_flops is None or more.hardware_flops is None or one.hardware_flops is None:
-        return None
-    return known.hardware_flops + times * (more.hardware_flops - one.hardware_flops)
+def _sum(parts: Iterable[StepFlops]) -> StepFlops:
+    return StepFlops(*map(sum, zip(*parts, strict=True)))
 
 
 class ClosedFormCounter:
@@ -171,6 +172,8 @@ class ClosedFormCounter:
         self._checkpointing = discovery.checkpointing_of(found.module)
         self._forms: dict[int, ClosedForm] = {}
         self._known: dict[Any, Counts] = {}
+        # What only values tell of a batch, unless the user's function tells all of it.
+        self._told = None if subject.reader.is_users else found.architecture.told
         self._shorter_by = 0
         self._full_at = self._whole_step(training, look)
         stated = self._stated_at_first(batch)
@@ -226,24 +229,20 @@ class ClosedFormCounter:
 
     def _told_of(self, batch: Any, shape: Batch | None) -> Batch | None:
         """The shape with what a batch's values tell of it; waits for a watched batch's values, for a second at most."""
-        if shape is None or not self._told:
+        if shape is None or self._told is None:
             return shape
-        reading = reading_of(batch, packed=False, told=self._told)
+        reading = reading_of(batch, packed=False, told=self._told.names)
         if reading is None or not reading.ready(wait=True):
             return None
         return self._with_told(shape, reading.lengths())
 
-    @property
-    def _told(self) -> tuple[str, ...]:
-        """Names of the tensors whose values tell what a batch holds, unless the user's function does."""
-        told = self._found.architecture.told
-        return () if told is None or self._subject.reader.is_users else told.names
-
     def _with_told(self, shape: Batch, lengths: Lengths) -> Batch | None:
-        told = self._found.architecture.told
-        if not self._told or told is None:
+        if self._told is None:
             return shape
-        return None if lengths.told is None else told.applied(shape, lengths.told)
+        try:
+            return None if lengths.told is None else self._told.applied(shape, lengths.told)
+        except (TypeError, ValueError, ArithmeticError):  # tensors of these names that hold something else
+            return None
 
     def _refuse_unless_sure(self, batch: Any, why: str) -> None:
         if not self._subject.reader.is_sure(batch):
@@ -281,13 +280,13 @@ class ClosedFormCounter:
         Raises:
             ConfigError: If other parameters train, and it cannot be told which parts of the model they are.
         """
-        like = _like(batch, training) if not self._subject.reader.is_users else None
+        like = self._like(batch, training)
         known = self._known.get(like) if like is not None else None
         if known is not None:
             return known
         form, shape, alone = self._form(training), self._shape(batch), self._is_forward_only(training)
         if shape is None:
-            self._subject.warnings.say("the shape of a batch is unknown; FLOPs and tokens are unknown from here on")
+            self._subject.warnings.say(_NO_SHAPE)
             return replace(UNKNOWN, samples=samples_of(batch))
         if shape.empty:
             self._subject.warnings.say(
@@ -298,11 +297,16 @@ class ClosedFormCounter:
             batch,
             lambda lengths: self._amounts(form, shape, lengths, alone),
             packed=self._packed,
-            told=self._told,
+            told=() if self._told is None else self._told.names,
         )
-        if like is not None:
+        if like is not None and len(self._known) < _MOST_SHAPES:
             self._known[like] = amounts
         return amounts
+
+    def _like(self, batch: Any, training: Pattern) -> Any:
+        """What batches have in common that cost the same, where that is plain at first sight; else nothing."""
+        plain = None if self._subject.reader.is_users else of_a_tuple(batch)
+        return None if plain is None else (training, plain)
 
     def _amounts(self, form: ClosedForm, shape: Batch, lengths: Lengths, alone: bool) -> Counts:
         told = self._with_told(shape, lengths)
@@ -327,16 +331,17 @@ class ClosedFormCounter:
         return replace(stated, seq_len=max(stated.seq_len - self._shorter_by, 0))
 
     def knows(self, batch: Any, training: Pattern) -> bool:
-        """Whether the closed form was made for what trains; it holds for all batches."""
-        return training.parameters in self._forms
+        """Whether the closed form was made for what trains, and the batch's shape says what the model is fed."""
+        reader = self._subject.reader
+        return training.parameters in self._forms and (reader.is_users or reader.shape(batch) is not None)
 
     def cost(self, batch: Any, training: Pattern) -> Cost | None:
         """Return what a batch costs; unknown for a forward pass alone, and where values of it have to be read."""
         form, shape = self._form(training), self._shape(batch)
         documents = self._packed and isinstance(get(batch, "position_ids"), torch.Tensor)
-        if shape is None or shape.empty or documents or self._told or self._is_forward_only(training):
+        if shape is None or shape.empty or documents or self._told is not None or self._is_forward_only(training):
             return None
-        return replace(form.cost(shape), forward_flops=form.forward_flops(shape))
+        return form.cost(shape)
 
     def objection(self, batch: Any, seen: Seen, training: Pattern) -> str | None:
         """What a later batch ran where the closed form gives something else.
@@ -344,7 +349,10 @@ class ClosedFormCounter:
         Raises:
             ConfigError: As `count`.
         """
-        shape = self._told_of(batch, self._shape(batch))
+        stated = self._shape(batch)
+        if stated is None and seen.all_pairs.complete:
+            return "the shape of a batch does not say what the model is fed"
+        shape = self._told_of(batch, stated)
         if shape is None or shape.empty:
             return None
         self._packed = self._packed and not _keeps_documents_back(batch, seen)
@@ -375,21 +383,13 @@ class ClosedFormCounter:
             tokens=architecture.tokens(shape) or None,
             source_len=shape.source_len or None,
             image_size=shape.image_size,
-            forward_flops=form.forward_flops(shape),
+            forward_flops=cost.forward_flops,
             training_flops=cost.flops,
             hardware_flops=cost.hardware_flops,
             components=form.rows(shape, discovery.adapter_parameters(self._found)),
             conventions=form.by_convention(shape),
             shape_advice=form.shape_advice(shape, self._subject.tensor_core_dtype()),
         )
-
-
-def _like(batch: Any, training: Pattern) -> Any:
-    """What batches have in common that cost the same, where that is plain at first sight; else nothing."""
-    if type(batch) not in (list, tuple) or not batch:
-        return None
-    first = batch[0]
-    return (training, first.shape, first.dtype) if isinstance(first, torch.Tensor) else None
 
 
 def _keeps_documents_back(batch: Any, seen: Seen) -> bool:

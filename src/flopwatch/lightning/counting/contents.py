@@ -8,7 +8,7 @@ from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.counting.batches import UnreadableBatchError
 from flopwatch.lightning.counting.counter import Cost, Subject
 from flopwatch.lightning.counting.lengths import Lengths
-from flopwatch.lightning.counting.shapes import of_tensors_alone, samples_of
+from flopwatch.lightning.counting.shapes import of_a_tuple, samples_of
 from flopwatch.model.batch import Batch
 from flopwatch.run.counts import Counts
 from flopwatch.run.records import Work
@@ -35,12 +35,12 @@ class Contents:
     def amounts(self, batch: Any, flops: int | None, hardware_flops: int | None) -> Counts:
         """Work of a batch of such FLOPs; padding is left out of useful tokens as soon as its mask is here."""
         # A dictionary may hold a mask, whose lengths have to be read.
-        plain = None if self._subject.reader.is_users or type(batch) is dict else of_tensors_alone(batch)
+        plain = None if self._subject.reader.is_users else of_a_tuple(batch)
         like = None if plain is None else (plain, flops, hardware_flops)
         if like is not None and like in self._known:
             return self._known[like]
         shape, samples = self._shape(batch), self._apart.run(_READING, samples_of, batch)
-        tokens = None if shape is None else shape.tokens or None
+        tokens = self._tokens(shape)
         if like is not None and len(self._known) < _MOST_SHAPES:
             self._known[like] = Counts(flops, tokens, samples, hardware_flops, None)
 
@@ -64,6 +64,9 @@ class Contents:
             self._apart.say(_READING, error)
         return None
 
+    def _tokens(self, shape: Batch | None) -> int | None:
+        return None if shape is None else self._subject.reader.tokens(shape) or None
+
     def described(self, batch: Any, cost: Cost) -> Work:
         """The module and a batch of it; whoever counts it adds how."""
         shape = self._shape(batch)
@@ -77,7 +80,7 @@ class Contents:
             attention=self._subject.attention,
             sequences=samples_of(batch) if shape is None else shape.sequences,
             seq_len=None if shape is None else shape.seq_len,
-            tokens=None if shape is None else shape.tokens or None,
+            tokens=self._tokens(shape),
             training_flops=cost.flops,
             hardware_flops=cost.hardware_flops,
         )

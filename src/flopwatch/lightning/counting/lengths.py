@@ -12,6 +12,7 @@ import torch
 
 from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.counting.shapes import get, is_tokens
+from flopwatch.model.media import PIXEL_MASK
 from flopwatch.run.counts import UNKNOWN, Counts
 
 _LONGEST_WAIT = 1.0
@@ -121,12 +122,11 @@ def _wanted(batch: Any, names: Sequence[str]) -> Mapping[str, Any] | None:
     tensors = [each for each in found.values() if isinstance(each, torch.Tensor)]
     if any(each.device.type not in _READABLE for each in tensors):
         return None
-    return {name: _small(each) for name, each in found.items()}
+    return {name: _first_pixels(each) if name == PIXEL_MASK else each for name, each in found.items()}
 
 
-def _small(values: Any) -> Any:
-    masks = isinstance(values, torch.Tensor) and values.dim() > 2
-    return values[..., 0, 0].flatten() if masks else values
+def _first_pixels(mask: Any) -> Any:
+    return mask[..., 0, 0].flatten() if isinstance(mask, torch.Tensor) and mask.dim() > 2 else mask
 
 
 class LateLengths:
@@ -166,6 +166,6 @@ class LateLengths:
     def _read(self, reading: LengthReading, amounts_of: Callable[[Lengths], Counts]) -> Counts:
         """Work by lengths that are here; where they cannot be read, what does not depend on them."""
         lengths = self._apart.run("reading the lengths in a batch", reading.lengths)
-        if lengths is not None:
-            return amounts_of(lengths)
-        return replace(amounts_of(Lengths()), flops=None, hardware_flops=None, useful_tokens=None)
+        known = Lengths() if lengths is None else lengths
+        amounts = self._apart.run("counting a batch by its lengths", amounts_of, known) or UNKNOWN
+        return replace(amounts, flops=None, hardware_flops=None, useful_tokens=None) if lengths is None else amounts

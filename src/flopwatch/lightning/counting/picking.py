@@ -109,7 +109,7 @@ class Counting:
         self._news: Work | None = None
         self._contents: Contents | None = None
         self.was_watched = self._was_given_up = False
-        inputs = "tokens" if self._found is None else self._found.architecture.inputs
+        inputs = None if self._found is None else self._found.architecture.inputs
         sharded = discovery.is_sharded(module, strategy)
         self._subject = Subject(
             *(module, attention, BatchReader(batch_shape, inputs), LateLengths(), sharded, self._warnings),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -54,11 +54,11 @@ def _images(batch: Any) -> Batch | None:
 
 def _images_and_tokens(batch: Any) -> Batch | None:
     """Text with images or tiles; in a row for each sequence they may be filled up, which only values tell."""
-    texts, pixels = _tokens(batch), get(batch, "pixel_values") if hasattr(batch, "keys") else None
-    if texts is None:
+    texts, pixels = _tokens(batch), get(batch, "pixel_values")
+    if texts is None or _holds_others(batch, "pixel_values"):
         return None
     if pixels is None:
-        return replace(texts, images=0) if _is_text_alone(batch) else None
+        return replace(texts, images=0)
     if not isinstance(pixels, torch.Tensor) or pixels.dim() not in (4, 5) or not pixels.is_floating_point():
         return None
     *several, _, height, width = pixels.shape
@@ -67,8 +67,10 @@ def _images_and_tokens(batch: Any) -> Batch | None:
 
 def _grids_and_tokens(batch: Any) -> Batch | None:
     """Text with patches of images; how many of which sizes only values tell."""
-    texts, pixels = _tokens(batch), get(batch, "pixel_values") if hasattr(batch, "keys") else None
-    if texts is None or (pixels is None and not _is_text_alone(batch, "pixel_values_videos")):
+    texts, pixels = _tokens(batch), get(batch, "pixel_values")
+    if texts is None or _holds_others(batch, *_GRIDS_OF):
+        return None
+    if any(get(batch, name) is not None and not _has_any(batch, grids) for name, grids in _GRIDS_OF.items()):
         return None
     padded = int(pixels.shape[1]) if isinstance(pixels, torch.Tensor) and pixels.dim() == 3 else 0
     return replace(texts, images=0, source_len=padded)
@@ -76,8 +78,8 @@ def _grids_and_tokens(batch: Any) -> Batch | None:
 
 def _sounds_and_tokens(batch: Any) -> Batch | None:
     """Text with frames of sounds."""
-    texts, frames = _tokens(batch), get(batch, "input_features") if hasattr(batch, "keys") else None
-    if texts is None or (frames is None and not _is_text_alone(batch)):
+    texts, frames = _tokens(batch), get(batch, "input_features")
+    if texts is None or _holds_others(batch, "input_features"):
         return None
     if frames is None:
         return replace(texts, clips=0)
@@ -86,10 +88,24 @@ def _sounds_and_tokens(batch: Any) -> Batch | None:
     return replace(texts, clips=int(frames.shape[0]), source_len=int(frames.shape[2]))
 
 
-def _is_text_alone(batch: Any, *known: str) -> bool:
-    """Whether no tensor in a batch could be an image or a sound under a name of its own."""
-    values = (each for name, each in batch.items() if name not in known) if isinstance(batch, Mapping) else ()
-    return not any(isinstance(each, torch.Tensor) and each.is_floating_point() and each.dim() > 2 for each in values)
+_GRIDS_OF = {"pixel_values": ("image_grid_thw", "spatial_shapes"), "pixel_values_videos": ("video_grid_thw",)}
+
+
+def _has_any(batch: Any, names: Sequence[str]) -> bool:
+    return any(get(batch, name) is not None for name in names)
+
+
+def _holds_others(batch: Any, *known: str) -> bool:
+    """Whether something in a batch could be an image, a video or a sound under another name, or cannot be seen."""
+    named = {f".{name}" for name in ("attention_mask", *known)}
+    tensors = [part for part in _parts(batch, "", 0) if len(part) == 3]
+    others = (part for part in tensors if part[0] not in named)
+    return not tensors or any(len(shape) > 2 and _is_of_values(dtype) for _, shape, dtype in others)
+
+
+def _is_of_values(dtype: torch.dtype) -> bool:
+    """Whether pixels and sounds come in such numbers; positions and grids do not."""
+    return dtype.is_floating_point or dtype == torch.uint8
 
 
 def _targets(batch: Any) -> Batch | None:
@@ -168,15 +184,30 @@ def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[Any, ...]]:
         yield (path, tuple(value.shape), value.dtype)
     elif isinstance(value, (str, int)):
         yield (path, value)
-    elif depth < _DEEPEST and isinstance(value, Mapping):
-        for key, each in value.items():
+    elif depth < _DEEPEST:
+        for key, each in _inside(value):
             yield from _parts(each, f"{path}.{key}", depth + 1)
-    elif depth < _DEEPEST and isinstance(value, Sequence) and not isinstance(value, bytes):
-        for place, each in enumerate(value):
-            yield from _parts(each, f"{path}.{place}", depth + 1)
-    elif depth < _DEEPEST and hasattr(value, "__dict__"):
-        for key, each in vars(value).items():
-            yield from _parts(each, f"{path}.{key}", depth + 1)
+
+
+def _inside(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Entries of a mapping, members of a sequence, attributes of an object."""
+    if isinstance(value, Mapping):
+        return value.items()
+    if isinstance(value, Sequence):
+        return () if isinstance(value, bytes) else enumerate(value)
+    slots = [(name, getattr(value, name, None)) for name in _slots(type(value))]
+    return [*getattr(value, "__dict__", {}).items(), *slots]
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    named = (vars(each).get("__slots__", ()) for each in kind.__mro__)
+    names = (name for each in named for name in ((each,) if isinstance(each, str) else each))
+    return tuple(name for name in names if not name.startswith("__"))
+
+
+def of_a_tuple(batch: Any) -> tuple[Any, ...] | None:
+    """Shapes and dtypes of a plain tuple or list of tensors, which tell all of it; `None` for anything else."""
+    return None if type(batch) is dict else of_tensors_alone(batch)
 
 
 def of_tensors_alone(batch: Any) -> tuple[Any, ...] | None:

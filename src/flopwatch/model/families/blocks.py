@@ -159,10 +159,12 @@ def gated_mlp(
     bias: bool = False,
     rows: Rows = TOKENS,
     stream: str = "x",
+    writes: str | None = None,
 ) -> Group:
-    """A gated MLP: gate and up (in one matrix if `fused`), and down."""
+    """A gated MLP: gate and up (in one matrix if `fused`), and down; by default it writes what it reads."""
     gate, up, down = names
-    reads, last = (stream,), Linear(down, intermediate_size, hidden_size, bias, None, rows, reads=("h",), writes=stream)
+    reads, out = (stream,), writes or stream
+    last = Linear(down, intermediate_size, hidden_size, bias, None, rows, reads=("h",), writes=out)
     if fused is not None:
         return Group(
             name, (Linear(fused, hidden_size, 2 * intermediate_size, bias, None, rows, reads=reads, writes="h"), last)
@@ -268,6 +270,19 @@ def language_model(
             Linear(head, hidden_size, vocab_size, bias=head_bias, tied=tied, role="head"),
         ),
         max_seq_len=max_seq_len,
+    )
+
+
+def mpt_model(fields: Fields, hidden_size: int, layer: tuple[Component, ...], *, tied: bool) -> Architecture:
+    """Equal layers under the names that MPT and DBRX share; `tied` where the config does not say."""
+    return language_model(
+        fields,
+        hidden_size,
+        [stack("transformer.blocks", [("", layer)] * fields.size("n_layers"))],
+        final_norm=Norm("norm_f", hidden_size),
+        embedding="transformer.wte",
+        body="transformer",
+        tied_default=tied,
     )
 
 

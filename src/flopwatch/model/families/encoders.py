@@ -54,19 +54,22 @@ def _refuse_decoders(fields: Fields) -> None:
 
 
 def _bert_layer(fields: Fields, hidden: int) -> tuple[Component, ...]:
-    heads, inner = fields.size("num_attention_heads"), fields.size("intermediate_size")
-    inside = attention(
-        "",
-        hidden,
-        heads,
-        blocks.split_heads(fields, hidden, heads),
-        ("self.query", "self.key", "self.value", "output.dense"),
-    )
     return (
-        Group("attention", (*inside.children, Norm("output.LayerNorm", hidden, bias=True))),
-        blocks.plain_mlp(hidden, inner, name="", names=("intermediate.dense", "output.dense")),
+        Group("attention", (*_bert_attention(fields, hidden), Norm("output.LayerNorm", hidden, bias=True))),
+        _bert_mlp(fields, hidden),
         Norm("output.LayerNorm", hidden, bias=True),
     )
+
+
+def _bert_attention(fields: Fields, hidden: int) -> tuple[Component, ...]:
+    heads = fields.size("num_attention_heads")
+    names = ("self.query", "self.key", "self.value", "output.dense")
+    return attention("", hidden, heads, blocks.split_heads(fields, hidden, heads), names).children
+
+
+def _bert_mlp(fields: Fields, hidden: int) -> Group:
+    names = ("intermediate.dense", "output.dense")
+    return blocks.plain_mlp(hidden, fields.size("intermediate_size"), name="", names=names)
 
 
 def _embeddings(fields: Fields, path: str, width: int) -> tuple[Component, ...]:
@@ -240,20 +243,13 @@ def esm(fields: Fields) -> Architecture:
     _refuse_decoders(fields)
     fields.refuse("is_folding_model", "it folds proteins")
     hidden, layers = fields.size("hidden_size"), fields.size("num_hidden_layers")
-    heads, inner, path = fields.size("num_attention_heads"), fields.size("intermediate_size"), "esm.embeddings"
-    inside = attention(
-        "",
-        hidden,
-        heads,
-        blocks.split_heads(fields, hidden, heads),
-        ("self.query", "self.key", "self.value", "output.dense"),
-    )
+    heads, path = fields.size("num_attention_heads"), "esm.embeddings"
     dropped = (Leaf("dropout"),) if fields.values.get("hidden_dropout_prob", 0.1) else ()
     layer: tuple[Component, ...] = (
         Norm("attention.LayerNorm", hidden, bias=True),
-        Group("attention", inside.children),
+        Group("attention", _bert_attention(fields, hidden)),
         Norm("LayerNorm", hidden, bias=True),
-        blocks.plain_mlp(hidden, inner, name="", names=("intermediate.dense", "output.dense")),
+        _bert_mlp(fields, hidden),
         *dropped,
     )
     absolute = fields.values.get("position_embedding_type", "absolute") == "absolute"

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flopwatch.model.architecture import Architecture, Component, Group
-from flopwatch.model.batch import Pixels, Rows
+from flopwatch.model.batch import Rows
 from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear, Norm
 from flopwatch.model.families import blocks
 from flopwatch.model.families.composite import interleaved, joined, language_of, text_fields, unread
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.contrastive import pooling, transformer
 from flopwatch.model.families.encoders import attention, needs_mapping
-from flopwatch.model.families.vision import projection
-from flopwatch.model.media import Grids, OnePerGrid, PaddedPatches, TellsGrids, TellsPixels
+from flopwatch.model.media import FilledImages, Grids, OnePerGrid, PaddedPatches, TellsGrids, TellsPixels
 
 _TOWER = "model.visual"
 _IMAGE = ("image",)
@@ -74,10 +73,13 @@ def _side(fields: Fields, name: str, default: int) -> int:
 
 def _patches(fields: Fields, hidden: int, rows: Rows, *, patch: int = 14, bias: bool) -> Linear:
     side, frames = _side(fields, "patch_size", patch), _side(fields, "temporal_patch_size", 2)
-    inside = fields.size("in_channels", 3) * frames * side * side
-    return Linear(
-        f"{_TOWER}.patch_embed.proj", inside, hidden, bias, None, rows, "patches", reads=("pixels",), writes="image"
-    )
+    values = fields.size("in_channels", 3) * frames * side * side
+    return _embedded(f"{_TOWER}.patch_embed.proj", values, hidden, rows, bias=bias)
+
+
+def _embedded(name: str, values: int, hidden: int, rows: Rows, *, bias: bool = True) -> Linear:
+    """Build the matrix that turns patches into vectors; images have no gradient."""
+    return Linear(name, values, hidden, bias, None, rows, "patches", reads=("pixels",), writes="image")
 
 
 def _merger(name: str, hidden: int, out: int, rows: Grids, *, norm_bias: bool) -> tuple[Component, ...]:
@@ -252,7 +254,7 @@ def _glm_tower(fields: Fields) -> tuple[Component, ...]:
     vision = needs_mapping(fields, "vision_config")
     hidden, heads, out = vision.size("hidden_size"), vision.size("num_heads", 12), vision.size("out_hidden_size", 4096)
     rows, inner = _grids(vision), vision.size("intermediate_size", 13696)
-    (side,) = {_side(vision, "image_size", 336)}
+    side = _side(vision, "image_size", 336)
     tokens = rows.tokens()
     layer = (
         norm("norm1", hidden, bias=False),
@@ -270,16 +272,15 @@ def _glm_tower(fields: Fields) -> tuple[Component, ...]:
         linear(f"{_TOWER}.downsample", hidden * rows.merge**2, out, tokens),
         linear(f"{_TOWER}.merger.proj", out, out, tokens, bias=False),
         norm(f"{_TOWER}.merger.post_projection_norm", out),
-        blocks.gated_mlp(out, inner, name=f"{_TOWER}.merger", rows=tokens, stream="image"),
-        Leaf("merged", reads=_IMAGE),
+        blocks.gated_mlp(out, inner, name=f"{_TOWER}.merger", rows=tokens, stream="image", writes="x"),
     )
 
 
 def _pixtral(vision: Fields, path: str, merge: int) -> tuple[tuple[Component, ...], Grids]:
     """Pixtral's encoder: images filled up to the largest one for the patches, then all in one row behind a mask."""
     hidden, heads, side = vision.size("hidden_size"), vision.size("num_attention_heads"), vision.size("patch_size", 16)
-    rows = Grids(side, merge)
-    one_row = Grids(side, merge, together=True)
+    rows = Grids(side, merge, up=True)
+    one_row = replace(rows, together=True)
     inside = attention(
         "attention",
         hidden,
@@ -297,9 +298,9 @@ def _pixtral(vision: Fields, path: str, merge: int) -> tuple[tuple[Component, ..
         norm("ffn_norm", hidden, bias=False),
         blocks.gated_mlp(hidden, inner, name="feed_forward", rows=rows, stream="image"),
     )
-    pixels = Pixels((side, side), ((side, side, 0),))
+    values = vision.size("num_channels", 3) * side * side
     parts = (
-        projection(vision, f"{path}.patch_conv", hidden, pixels, bias=False, stream="image"),
+        _embedded(f"{path}.patch_conv", values, hidden, FilledImages(rows), bias=False),
         norm(f"{path}.ln_pre", hidden, bias=False),
         blocks.stack(f"{path}.transformer.layers", [("", layer)] * vision.size("num_hidden_layers")),
     )
@@ -347,17 +348,7 @@ def lfm2_vl(fields: Fields) -> Architecture:
         f"{path}.embeddings.position_embedding", vision.size("num_patches", 256), hidden, reads=(), writes="image"
     )
     tower = (
-        Linear(
-            f"{path}.embeddings.patch_embedding",
-            channels * side * side,
-            hidden,
-            True,
-            None,
-            padded,
-            "patches",
-            reads=("pixels",),
-            writes="image",
-        ),
+        _embedded(f"{path}.embeddings.patch_embedding", channels * side * side, hidden, padded),
         table,
         transformer(vision, path, hidden, padded, "image"),
         norm(f"{path}.post_layernorm", hidden),

@@ -20,7 +20,7 @@ _SEQUENCE, _TOKENS, _ANSWERS = "ForSequenceClassification", "ForTokenClassificat
 _PRETRAINING = "ForPreTraining"
 # What the layers of a head are called where the decoder's class is older, and where its body is renamed.
 _OLDER = ("gpt2", "gpt_neox", "gpt_neo", "gpt_bigcode", "bloom", "mpt", "falcon")
-_RENAMED = (*("llama", "qwen2", "qwen3", "smollm3", "nemotron", "exaone4", "seed_oss", "qwen3_moe", "qwen3_next"),)
+_RENAMED = ("llama", "qwen2", "qwen3", "smollm3", "nemotron", "exaone4", "seed_oss", "qwen3_moe", "qwen3_next")
 _BODIES: Mapping[str, str] = MappingProxyType(
     {
         **{name: f"{name}." for name in ("bert", "roberta", "distilbert", "albert", "electra", "esm")},

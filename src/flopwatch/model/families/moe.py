@@ -349,14 +349,7 @@ def dbrx(fields: Fields) -> Architecture:
     attn = blocks.attention(hidden, heads, groups, head_dim, name="attn", names=("", "", "", "out_proj"), fused="Wqkv")
     first, second = blocks.norms("norm_1", "norm_2", features=hidden)
     layer = (Group("norm_attn_norm", (first, attn, second)), _dbrx_mixture(fields, hidden))
-    return blocks.language_model(
-        fields,
-        hidden,
-        [blocks.stack("transformer.blocks", [("", layer)] * fields.size("n_layers"))],
-        final_norm=Norm("norm_f", hidden),
-        embedding="transformer.wte",
-        body="transformer",
-    )
+    return blocks.mpt_model(fields, hidden, layer, tied=False)
 
 
 def _dbrx_mixture(fields: Fields, hidden: int) -> Group:

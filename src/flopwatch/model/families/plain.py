@@ -81,15 +81,7 @@ def mpt(fields: Fields) -> Architecture:
         blocks.plain_mlp(hidden, ratio * hidden, name="ffn", bias=False),
         *([Leaf("dropout")] if options.get("attn_pdrop") else []),
     )
-    return blocks.language_model(
-        fields,
-        hidden,
-        [blocks.stack("transformer.blocks", [("", layer)] * fields.size("n_layers"))],
-        final_norm=Norm("norm_f", hidden),
-        embedding="transformer.wte",
-        body="transformer",
-        tied_default=True,
-    )
+    return blocks.mpt_model(fields, hidden, layer, tied=True)
 
 
 def falcon(fields: Fields) -> Architecture:

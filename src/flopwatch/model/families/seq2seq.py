@@ -20,69 +20,65 @@ _NO_BIAS = (False, False, False, False)
 
 def t5(fields: Fields) -> Architecture:
     """T5 and its versions 1.1 and Flan (Raffel et al., arXiv 1910.10683): relative positions in the first block."""
-    hidden, heads, head_dim = (fields.size(each) for each in ("d_model", "num_heads", "d_kv"))
-    buckets = fields.size("relative_attention_num_buckets", 32)
-    gated = _t5_gated(fields)
-
-    def mlp(index: int, rows: Rows, stream: str) -> Group:
-        inner, name = fields.size("d_ff"), f"layer.{index}.DenseReluDense"
-        if gated:
-            names = ("wi_0", "wi_1", "wo")
-            return blocks.gated_mlp(hidden, inner, name=name, names=names, rows=rows, stream=stream)
-        return blocks.plain_mlp(hidden, inner, name=name, names=("wi", "wo"), bias=False, rows=rows, stream=stream)
-
-    every = fields.model_type == "umt5"
-
-    def layer(first: bool, rows: Rows, stream: str, cross: bool) -> tuple[Component, ...]:
-        table = Embedding("relative_attention_bias", buckets, heads, reads=(), writes=f"{stream}_bias")
-        own = attention("", hidden, heads, head_dim, _T5_QKVO, bias=_NO_BIAS, rows=rows, stream=stream, causal=cross)
-        inside = tuple(_with_bias(each, table.writes) for each in own.children)
-        first = first or every
-        parts: list[Component] = [
-            _norm("layer.0.layer_norm", hidden, stream),
-            Group("layer.0.SelfAttention", (table, *inside) if first else inside),
-        ]
-        if cross:
-            parts += [
-                _norm("layer.1.layer_norm", hidden, stream),
-                attention(
-                    "layer.1.EncDecAttention",
-                    hidden,
-                    heads,
-                    head_dim,
-                    _T5_QKVO,
-                    bias=_NO_BIAS,
-                    keys=SOURCE,
-                    key_stream="e",
-                ),
-            ]
-        last = 2 if cross else 1
-        dropped = dropout(fields, "dropout_rate", 0.1, stream)
-        return (*parts, _norm(f"layer.{last}.layer_norm", hidden, stream), mlp(last, rows, stream), *dropped)
-
-    def stack(name: str, layers: int, rows: Rows, stream: str, cross: bool) -> tuple[Component, ...]:
-        listed = [
-            ("first" if not index and not every else "", layer(not index, rows, stream, cross))
-            for index in range(layers)
-        ]
-        return blocks.stack(f"{name}.block", listed), _norm(f"{name}.final_layer_norm", hidden, stream)
-
+    hidden, vocab_size = fields.size("d_model"), fields.size("vocab_size")
     encoders = fields.size("num_layers")
     decoders = fields.size("num_decoder_layers", encoders)
-    vocab_size = fields.size("vocab_size")
     tied = "shared" if fields.flag("tie_word_embeddings", True) else None
     return Architecture(
         fields.model_type,
         (
             Embedding("shared", vocab_size, hidden, words=True, reads=(), writes="e"),
-            *stack("encoder", encoders, SOURCE, "e", cross=False),
+            *_t5_stack(fields, "encoder", encoders, SOURCE, "e"),
             Embedding("decoder.embed_tokens", vocab_size, hidden, tied="shared", reads=(), writes="x"),
-            *stack("decoder", decoders, TOKENS, "x", cross=True),
+            *_t5_stack(fields, "decoder", decoders, TOKENS, "x"),
             Linear("lm_head", hidden, vocab_size, tied=tied, role="head"),
         ),
         inputs="source and tokens",
         causal=False,
     )
+
+
+def _t5_stack(fields: Fields, name: str, layers: int, rows: Rows, stream: str) -> tuple[Component, ...]:
+    """Layers and their norm; UMT5's all have a table of positions, T5's the first one."""
+    every = fields.model_type == "umt5"
+    first, other = (_t5_layer(fields, rows, stream, table=table) for table in (True, every))
+    listed = [("", first)] * layers if every else [("first", first), *[("", other)] * (layers - 1)]
+    return blocks.stack(f"{name}.block", listed), _norm(f"{name}.final_layer_norm", fields.size("d_model"), stream)
+
+
+def _t5_layer(fields: Fields, rows: Rows, stream: str, *, table: bool) -> tuple[Component, ...]:
+    """A layer of the encoder (stream "e") or of the decoder, which attends to the encoder, too."""
+    hidden, heads, head_dim = (fields.size(each) for each in ("d_model", "num_heads", "d_kv"))
+    decodes, buckets = stream == "x", fields.size("relative_attention_num_buckets", 32)
+    positions = Embedding("relative_attention_bias", buckets, heads, reads=(), writes=f"{stream}_bias")
+    own = attention("", hidden, heads, head_dim, _T5_QKVO, bias=_NO_BIAS, rows=rows, stream=stream, causal=decodes)
+    inside = tuple(_with_bias(each, positions.writes) for each in own.children)
+    cross = (
+        _norm("layer.1.layer_norm", hidden, stream),
+        attention(
+            *("layer.1.EncDecAttention", hidden, heads, head_dim, _T5_QKVO),
+            bias=_NO_BIAS,
+            keys=SOURCE,
+            key_stream="e",
+        ),
+    )
+    last = 2 if decodes else 1
+    return (
+        _norm("layer.0.layer_norm", hidden, stream),
+        Group("layer.0.SelfAttention", (positions, *inside) if table else inside),
+        *(cross if decodes else ()),
+        _norm(f"layer.{last}.layer_norm", hidden, stream),
+        _t5_mlp(fields, last, rows, stream),
+        *dropout(fields, "dropout_rate", 0.1, stream),
+    )
+
+
+def _t5_mlp(fields: Fields, index: int, rows: Rows, stream: str) -> Group:
+    hidden, inner, name = fields.size("d_model"), fields.size("d_ff"), f"layer.{index}.DenseReluDense"
+    if _t5_gated(fields):
+        names = ("wi_0", "wi_1", "wo")
+        return blocks.gated_mlp(hidden, inner, name=name, names=names, rows=rows, stream=stream)
+    return blocks.plain_mlp(hidden, inner, name=name, names=("wi", "wo"), bias=False, rows=rows, stream=stream)
 
 
 def _with_bias(part: Component, stream: str) -> Component:

@@ -164,7 +164,8 @@ def _tiled(
     if not isinstance(stated, (list, tuple)) or any(len(each) != 2 for each in stated):
         raise fields.needed("image_grid_pinpoints", "a list of heights and widths")
     side, _ = image_size(vision)
-    newline = Vector("model.image_newline", text_fields(fields).size("hidden_size"), bare=True, reads=())
+    hidden = text_fields(fields).size("hidden_size")
+    newline = Vector("model.image_newline", hidden, bare=True, reads=(), rows=PerImage())
     told = TellsTiles(tuple((int(height), int(width)) for height, width in stated), side)
     return joined(fields, language, (*encoder, newline), told=told)
 
