@@ -126,7 +126,7 @@ class _Walk:
         self._trainable = trainable
         self._checkpointing = checkpointing
         self._flowing: frozenset[str] = frozenset()
-        self._settled: dict[tuple[str, int, frozenset[str]], tuple[int, int, frozenset[str]]] = {}
+        self._settled: dict[tuple[str, int, int, frozenset[str]], tuple[int, int, frozenset[str]]] = {}
         self._runs: list[_Run] = []
         self.flops = self.added = self.again = 0
 
@@ -152,7 +152,8 @@ class _Walk:
     def _layer(self, stack: Stack, kind: int, index: int, path: str) -> None:
         """One layer; layers of a kind with the same gradients flowing cost the same, so that is worked out once."""
         below = join(path, stack.name)
-        known = self._settled.get((below, kind, self._flowing)) if self._trainable.everything else None
+        key = below, stack.start, kind, self._flowing
+        known = self._settled.get(key) if self._trainable.everything else None
         if known is not None:
             flops, again, self._flowing = known
             self.flops += flops
@@ -165,7 +166,7 @@ class _Walk:
         self._flowing = flowing | self._flowing & taken_in(layer)
         again = _again(self._runs, self._checkpointing)
         self.again += again
-        self._settled[below, kind, flowing] = self.flops - before, again, self._flowing
+        self._settled[key] = self.flops - before, again, self._flowing
 
     def _run(self, leaf: Leaf, path: str) -> None:
         if not leaf.runs(self._batch):

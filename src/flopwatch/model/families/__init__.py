@@ -16,10 +16,12 @@ from flopwatch.model.families import (
     grid_towers,
     seq2seq,
     tile_towers,
+    torchvision_models,
     vision,
 )
 from flopwatch.model.families.config import Fields, read_mapping
 from flopwatch.model.families.heads import with_head
+from flopwatch.model.families.mtp import with_predictions
 from flopwatch.model.families.text_models import DECODERS, Builder
 from flopwatch.units import quoted
 
@@ -54,19 +56,20 @@ _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
         **_table(_JOINED, grid_towers.qwen2_vl, grid_towers.qwen2_5_vl, grid_towers.qwen3_vl, grid_towers.qwen3_vl_moe),
         **_table(_JOINED, grid_towers.qwen3_5, grid_towers.qwen3_5_moe, grid_towers.glm4v, grid_towers.glm4v_moe),
         **_table(("Model",), vision.dinov3_vit, contrastive.clip, contrastive.siglip),
-        **_table((), vision.dit),
+        **_table((), vision.dit, torchvision_models.torchvision_resnet),
         "xlm-roberta": (encoders.roberta, _MASKED),
     }
 )
 ARCHITECTURES: Mapping[str, Builder] = MappingProxyType({name: builder for name, (builder, _) in _FAMILIES.items()})
 
 
-def architecture_of(source: object) -> Architecture:
+def architecture_of(source: object, *, mtp: bool = False) -> Architecture:
     """Build the architecture that a config describes.
 
     Args:
         source: A path to `config.json` or its folder, a mapping, a dataclass or a Hugging Face config. It is only
             read; neither torch nor transformers is imported.
+        mtp: Whether its multi-token prediction layers train, which Hugging Face's classes leave out.
 
     Raises:
         UnknownModelError: If the `model_type` is missing or has no closed form.
@@ -83,9 +86,9 @@ def architecture_of(source: object) -> Architecture:
     builder, endings = _FAMILIES[model_type]
     fields, name = Fields(model_type, values), _class_of(values)
     if not name or not endings or name.endswith(endings):
-        return builder(fields)
+        return with_predictions(fields, builder(fields)) if mtp else builder(fields)
     other = with_head(fields, builder(fields), name)
-    if other is None:
+    if other is None or mtp:
         raise _another_head(model_type, name, endings)
     return other
 
