@@ -47,6 +47,15 @@ NEEDED: dict[str, dict[str, object]] = {
     "glm4v_moe_text": {"rope_parameters": GLMS, "head_dim": 128},
     **{name: {"text_config": {"rope_parameters": GLMS}} for name in ("glm46v", "glmga", "glm_image", "glm4v")},
     **{name: {"image_token_index": 5} for name in ("blip-2", "instructblip")},
+    "instructblipvideo": {"video_token_index": 5},
+    "gemma4": {"vision_config": {"model_type": "gemma4_vision"}, "image_token_id": 5},
+    "qwen3_omni_moe_thinker": {"vision_config": {"out_hidden_size": 2048}, "text_config": {"head_dim": 128}},
+    "janus": {"vision_config": {"projection_dim": 4096}},
+    "ovis2": {"hidden_size": 4096},
+    "step3p7": {"text_config": {"sliding_window": 512}},
+    "shieldgemma2": {"vision_config": {"image_size": 896, "patch_size": 14}},
+    "t5gemma2": {"encoder": {"vision_config": {"image_size": 896, "patch_size": 14}}},
+    "aria": {"vision_config": {"image_size": 490, "patch_size": 14}},
     "deepseek_v2": {"num_experts_per_tok": 6},
     "llama4": {"vision_config": {"intermediate_size": 3072, "vision_output_dim": 4096}},
     **{name: {"encoder_layerdrop": 0.0, "decoder_layerdrop": 0.0} for name in ("m2m_100", "nllb-moe")},
@@ -92,6 +101,9 @@ def _timed(name: str) -> Result:
         signal.alarm(0)
 
 
+_TRIED_WHOLE = ("refused", "wrong", "measured, text alone")
+
+
 def result_of(name: str) -> Result:
     """Count one type."""
     values = config_of(name)
@@ -99,7 +111,7 @@ def result_of(name: str) -> Result:
         return Result(name, "not built", "no config without further arguments")
     found = _of_config(name, values)
     whole = default_of(name)
-    return _of_config(name, whole) if found.how in ("refused", "wrong") and whole not in (None, values) else found
+    return _of_config(name, whole) if found.how in _TRIED_WHOLE and whole not in (None, values) else found
 
 
 def _of_config(name: str, values: dict[str, object]) -> Result:
@@ -221,7 +233,7 @@ def merged(values: dict[str, object], more: dict[str, object]) -> dict[str, obje
     inner = {
         key: merged(each, more[key])
         for key, each in values.items()
-        if key.endswith("_config") and isinstance(each, dict) and isinstance(more.get(key), dict)
+        if isinstance(each, dict) and isinstance(more.get(key), dict)
     }
     return {**values, **more, **inner}
 

@@ -24,7 +24,7 @@ def images(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...
     return layout(model, batch, device)
 
 
-def _vision(model: Any) -> Any:
+def vision_of(model: Any) -> Any:
     """The config of the part that sees."""
     config = model.config
     return next((found for name in VISION if (found := getattr(config, name, None)) is not None), config)
@@ -34,8 +34,8 @@ VISION = ("vision_config", "visual_config", "vision_encoder_config", "backbone_c
 
 
 def _plain(model: Any, batch: Batch, device: torch.device) -> Inputs:
-    config = _vision(model)
-    size = batch.image_size or _image_size(config)
+    config = vision_of(model)
+    size = batch.image_size or image_size_of(config)
     frames = _IN_A_ROW.get(model.config.model_type)
     several = () if frames is None else (getattr(config, "num_frames", None) or frames,)
     return {"pixel_values": torch.ones(batch.image_count, *several, _channels(config), *size, device=device)}
@@ -57,7 +57,8 @@ def _parts(config: Any) -> Iterator[Any]:
             yield from _parts(value)
 
 
-def _image_size(config: Any) -> tuple[int, int]:
+def image_size_of(config: Any) -> tuple[int, int]:
+    """Height and width of the images that a config is for; 224 x 224 where it does not say."""
     sizes = (getattr(part, "image_size", None) for part in _parts(config) if hasattr(part, "__dict__"))
     size = next(filter(None, sizes), _DEFAULT_IMAGE)
     if isinstance(size, Mapping):
@@ -71,13 +72,13 @@ def _one(value: Any) -> int:
 
 def _in_grids(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Patches of all images one after the other, with the grid of each."""
-    config = _vision(model)
+    config = vision_of(model)
     patch, frames = _one(config.patch_size), _one(getattr(config, "temporal_patch_size", 1))
     merge = getattr(config, "spatial_merge_size", None) or 1
     channels = _channels(config)
     grids = batch.grids
     if not grids:
-        sides = [max(round(side / (patch * merge)), 1) * merge for side in batch.image_size or _image_size(config)]
+        sides = [max(round(side / (patch * merge)), 1) * merge for side in batch.image_size or image_size_of(config)]
         grids = ((1, *sides),) * batch.image_count  # type: ignore[assignment]
     rows = sum(count * height * width for count, height, width in grids)
     pixels = torch.ones(rows, *_patch_shape(model, (channels * frames * patch * patch, channels, patch)), device=device)
@@ -103,17 +104,17 @@ def _as_patches(model: Any, batch: Batch, device: torch.device) -> Inputs:
 
 def _clip(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Frames of a video, as many as the config is for."""
-    config = _vision(model)
+    config = vision_of(model)
     frames = getattr(config, "frames_per_clip", None) or getattr(config, "num_frames", None) or 16
-    shape = (batch.image_count, int(frames), _channels(config), *(batch.image_size or _image_size(config)))
+    shape = (batch.image_count, int(frames), _channels(config), *(batch.image_size or image_size_of(config)))
     return {"pixel_values_videos": torch.ones(*shape, device=device)}
 
 
 def _padded(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Patches of each image, filled up to the same number, with the height and width of each in patches."""
-    config = _vision(model)
+    config = vision_of(model)
     patch, factor = _one(config.patch_size), getattr(model.config, "downsample_factor", 1)
-    sides = [max(round(side / (patch * factor)), 1) * factor for side in batch.image_size or _image_size(config)]
+    sides = [max(round(side / (patch * factor)), 1) * factor for side in batch.image_size or image_size_of(config)]
     grids = [grid[1:] for grid in batch.grids] or [(sides[0], sides[1])] * batch.image_count
     rows = batch.source_len or max(height * width for height, width in grids)
     mask = torch.zeros(len(grids), rows, dtype=torch.long)
@@ -126,8 +127,8 @@ def _padded(model: Any, batch: Batch, device: torch.device) -> Inputs:
 
 def _with_sizes(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Images with the size of each; where they are cut into tiles, the tiles of each."""
-    config = _vision(model)
-    size = batch.image_size or _image_size(config)
+    config = vision_of(model)
+    size = batch.image_size or image_size_of(config)
     if getattr(model.config, "image_grid_pinpoints", None):
         return _cut(model, batch, device)
     if getattr(config, "model_type", "") in _OF_ONE_SIZE:
@@ -143,7 +144,7 @@ _OF_ONE_SIZE = ("clip_vision_model", "siglip_vision_model")
 
 def _cut(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Tiles of images, by default of the first resolution that the config names, and the whole image in one more."""
-    side = _one(_vision(model).image_size)
+    side = _one(vision_of(model).image_size)
     tells = TellsTiles(tuple((height, width) for height, width in model.config.image_grid_pinpoints), side)
     size = batch.image_size if batch.image_size not in (None, (side, side)) else None
     height, width = size or tells.resolutions[0]
@@ -209,7 +210,8 @@ def _spectrogram(model: Any, batch: Batch, device: torch.device, names: tuple[st
     first = next((each for name, each in model.named_modules() if name.endswith("input_linear")), None)
     bins = first.in_features if isinstance(first, nn.Linear) and not _joins(model.config) else bins
     over_time = next((each for each in model.modules() if isinstance(each, nn.Conv1d | nn.Conv2d)), None)
-    frames_last = isinstance(over_time, nn.Conv1d) and over_time.in_channels == bins and not _turns(model)
+    over = isinstance(over_time, nn.Conv1d) and over_time.in_channels == bins and not _turns(model)
+    frames_last = over or "feature_attention_mask" in names
     shape = (batch.clip_count, bins, frames) if frames_last else (batch.clip_count, frames, bins)
     masks = {name: torch.ones(batch.clip_count, frames, dtype=torch.long) for name in _MASKS if name in names}
     return {"input_features": torch.ones(*shape, device=device), **masks}
