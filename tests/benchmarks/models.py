@@ -118,7 +118,8 @@ def _of_config(name: str, values: dict[str, object]) -> Result:
     try:
         model = huggingface.build(values)
     except FlopwatchError as error:
-        return Result(name, "not built", str(error)[:300])
+        how = "refused" if "no forward" in str(error) else "not built"
+        return Result(name, how, str(error)[:300])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
         path.write_text(json.dumps(values))

@@ -230,7 +230,8 @@ def _unmasked(leaf: Leaf) -> Leaf:
 
 def _named(component: Component, path: str) -> Iterator[tuple[str, Leaf]]:
     if isinstance(component, Leaf):
-        yield join(path, component.name), component
+        if not (isinstance(component, Linear) and component.again):
+            yield join(path, component.name), component
     elif isinstance(component, Group):
         for child in component.children:
             yield from _named(child, join(path, component.name))

@@ -66,7 +66,7 @@ class Trainable:
 
     def anything(self, leaf: Leaf, path: str) -> bool:
         """Return whether any parameter of a part trains."""
-        if not leaf.parameters() and not (isinstance(leaf, Linear | Embedding) and leaf.tied):
+        if not leaf.parameters() and not _has_anothers(leaf):
             return False
         if isinstance(leaf, Vector) and not leaf.trains:
             return False
@@ -74,6 +74,11 @@ class Trainable:
             return True
         has_bias = bool(getattr(leaf, "bias", False))
         return has_bias and f"{path}{'_bias' if leaf.bare else '.bias'}" not in self.frozen
+
+
+def _has_anothers(leaf: Leaf) -> bool:
+    """Whether a part uses the parameters of another one."""
+    return isinstance(leaf, Linear | Embedding) and bool(leaf.tied or getattr(leaf, "again", False))
 
 
 EVERYTHING = Trainable()

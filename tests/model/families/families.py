@@ -19,6 +19,11 @@ MLA = {
     "qk_rope_head_dim": 8,
     "v_head_dim": 12,
 }
+DEBERTA = {**BERT, "relative_attention": True, "pos_att_type": "p2c|c2p", "position_buckets": 12, "type_vocab_size": 0}
+DEBERTA |= {"norm_rel_ebd": "layer_norm", "max_relative_positions": -1, "position_biased_input": False}
+GEMMA4 = {**GATED, "num_hidden_layers": 6, "head_dim": 24, "global_head_dim": 40, "sliding_window": 20}
+GEMMA4 |= {"vocab_size_per_layer_input": 300, "hidden_size_per_layer_input": 12}
+GEMMA4_LAYERS = ["sliding_attention", "full_attention", "sliding_attention"] * 2
 DEEPSEEK = {
     **MLA,
     "moe_intermediate_size": 40,
@@ -110,6 +115,19 @@ FAMILIES = {
     "gemma": ("gemma", "lm", {**GATED, "head_dim": 32}),
     "gemma2": ("gemma2", "lm", {**GATED, "head_dim": 32, "sliding_window": 16}),
     "gemma3_text": ("gemma3_text", "lm", {**GATED, "num_hidden_layers": 7, "head_dim": 32, "sliding_window": 16}),
+    "gemma4_text": ("gemma4_text", "lm", GEMMA4),
+    "gemma4_text-shared-keys": (
+        "gemma4_text",
+        "lm",
+        {**GEMMA4, "layer_types": GEMMA4_LAYERS, "num_kv_shared_layers": 3, "use_double_wide_mlp": True},
+    ),
+    "gemma4_text-experts": (
+        "gemma4_text",
+        "lm",
+        {**GEMMA4, "layer_types": GEMMA4_LAYERS, "attention_k_eq_v": True, "num_global_key_value_heads": 1}
+        | {"enable_moe_block": True, "num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 40}
+        | {"hidden_size_per_layer_input": 0},
+    ),
     "gemma3_text-untied": ("gemma3_text", "lm", {**GATED, "head_dim": 32, "tie_word_embeddings": False}),
     "starcoder2": ("starcoder2", "lm", {**PLAIN, "num_key_value_heads": 2, "sliding_window": 16}),
     "stablelm": ("stablelm", "lm", {**GATED, "use_qkv_bias": True}),
@@ -284,6 +302,10 @@ FAMILIES = {
         {**PLAIN, "num_hidden_layers": 4, "intermediate_size": 176, "local_attention": 16}
         | {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2},
     ),
+    "deberta-v2": ("deberta-v2", "mlm", {**DEBERTA, "share_att_key": True}),
+    "deberta-v2-convolution": ("deberta-v2", "mlm", {**DEBERTA, "conv_kernel_size": 3, "conv_act": "gelu"}),
+    "deberta-v2-plain": ("deberta-v2", "mlm", {**BERT, "embedding_size": 40, "type_vocab_size": 2}),
+    "deberta-v2-new-head": ("deberta-v2", "mlm", {**DEBERTA, "pos_att_type": ["c2p"], "legacy": False}),
     "esm": (
         "esm",
         "mlm",

@@ -12,6 +12,7 @@ from flopwatch.model.families import (
     audio,
     contrastive,
     convnets,
+    deberta,
     encoders,
     grid_towers,
     seq2seq,
@@ -58,6 +59,7 @@ _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
         **_table(("Model",), vision.dinov3_vit, contrastive.clip, contrastive.siglip),
         **_table((), vision.dit, torchvision_models.torchvision_resnet),
         "xlm-roberta": (encoders.roberta, _MASKED),
+        "deberta-v2": (deberta.deberta_v2, _MASKED),
     }
 )
 ARCHITECTURES: Mapping[str, Builder] = MappingProxyType({name: builder for name, (builder, _) in _FAMILIES.items()})
