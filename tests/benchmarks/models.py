@@ -3,7 +3,7 @@
     python tests/benchmarks/models.py [TYPE ...] > tests/benchmarks/results/models.md
 
 Every type is taken with its class's own default config, in full width, its layers cut to two. Closed forms are compared
-with a run of the class on the meta device, measurements with torch's FlopCounterMode. Takes half an hour on one core.
+with a run of the class on the meta device, measurements with torch's FlopCounterMode. Takes half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import warnings
 from collections import Counter
 from dataclasses import dataclass
+from multiprocessing import Pool
 from pathlib import Path
 
 import torch
@@ -32,6 +33,7 @@ from flopwatch.model.estimate import Estimate
 from flopwatch.model.families import ARCHITECTURES, architecture_of
 
 SECONDS = 90
+PROCESSES = 2
 LAYERS = re.compile(r"(^|_)(n_layers?|num_layers|num_hidden_layers|layers|depth|num_blocks|num_encoder_blocks)$")
 # What transformers runs beside what the model asks for: see docs/conventions.md.
 DOCUMENTED = {"llama4_text", "llama4", "mamba", "falcon_mamba", "jamba"}
@@ -75,13 +77,11 @@ class Result:
 
 
 def main(names: list[str]) -> None:
-    warnings.filterwarnings("ignore")
-    transformers.logging.set_verbosity_error()
-    signal.signal(signal.SIGALRM, _too_late)
     results = []
-    for name in names or sorted(transformers.CONFIG_MAPPING):
-        results.append(_timed(name))
-        print(results[-1], file=sys.stderr, flush=True)
+    with Pool(PROCESSES, maxtasksperchild=50) as pool:
+        for result in pool.imap(_timed, names or sorted(transformers.CONFIG_MAPPING)):
+            results.append(result)
+            print(result, file=sys.stderr, flush=True)
     print(page(results))
 
 
@@ -90,6 +90,9 @@ def _too_late(*_: object) -> None:
 
 
 def _timed(name: str) -> Result:
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    signal.signal(signal.SIGALRM, _too_late)
     signal.alarm(SECONDS)
     try:
         return result_of(name)

@@ -50,6 +50,13 @@ def _gemma3n_audio(make: Maker) -> Inputs:
     return {"audio_mel": make.ones(make.clips, make.source, make.config.input_feat_size), "audio_mel_mask": silent}
 
 
+def _stacked_frames(make: Maker) -> Inputs:
+    """Several frames of the spectrogram in each."""
+    values = make.config.num_mel_bins * make.config.num_stacked_frames
+    features = make.ones(make.clips, make.source, values)
+    return {"input_features": features, "input_features_mask": make.ids(make.clips, make.source, value=1)}
+
+
 def _gemma4_audio(make: Maker) -> Inputs:
     return {
         "input_features": make.ones(make.clips, make.source, 128),
@@ -125,6 +132,7 @@ SOUND_LAYOUTS: Mapping[str, Callable[[Maker], Inputs]] = MappingProxyType(
         "dia": _dia,
         "fastspeech2_conformer": _fastspeech2,
         "fastspeech2_conformer_with_hifigan": _fastspeech2,
+        "fun_asr_nano_encoder": _stacked_frames,
         "gemma3n_audio": _gemma3n_audio,
         "gemma4_audio": _gemma4_audio,
         "kyutai_speech_to_text": _kyutai,
