@@ -330,6 +330,23 @@ FAMILIES = {
         {"vocab_size": 320, "d_model": 64, "d_kv": 24, "d_ff": 176, "num_layers": 2, "num_decoder_layers": 3}
         | {"num_heads": 4, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
     ),
+    "t5gemma": (
+        "t5gemma",
+        "seq2seq",
+        {
+            "encoder": {**GATED, "head_dim": 24, "sliding_window": 9},
+            "decoder": {**GATED, "hidden_size": 80, "num_hidden_layers": 2, "head_dim": 20, "sliding_window": 12},
+        },
+    ),
+    "t5gemma-untied": (
+        "t5gemma",
+        "seq2seq",
+        {
+            "encoder": {**GATED, "head_dim": 24, "attention_bias": True, "vocab_size": 300},
+            "decoder": {**GATED, "head_dim": 24, "layer_types": ["full_attention"] * 3},
+            "tie_word_embeddings": False,
+        },
+    ),
     "bart": (
         "bart",
         "seq2seq",

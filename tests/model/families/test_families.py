@@ -178,6 +178,19 @@ def test_chunks_local_heads_and_picked_keys_by_hand():
     assert core_flops(architecture_of(config_of("deepseek_v32")), Batch(1, 40)) == 3 * (820 * 2 * 2 * 21 + 520 * 288)
 
 
+def test_t5gemmas_windows_lie_before_a_token_in_the_decoder_and_around_it_in_the_encoder():
+    """Ten tokens on both sides. Encoder, a radius of 2: 3 + 4 + 6 * 5 + 4 + 3 = 44 pairs. Decoder: 1 + 2 + 8 * 3 = 27.
+
+    A pair costs 2 * 2 * 4 heads * 24 = 384 FLOPs; each side has one more layer of all or all causal pairs, and the
+    decoder's two attend to all pairs of both.
+    """
+    sizes = {"hidden_size": 64, "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "head_dim": 24, "vocab_size": 9}
+    sides = {"encoder": {**sizes, "sliding_window": 2}, "decoder": {**sizes, "sliding_window": 3}}
+    model = architecture_of({"model_type": "t5gemma", **sides})
+    assert core_flops(model, Batch(1, 10, 10)) == 384 * (44 + 100 + 27 + 55 + 2 * 100)
+
+
 def test_what_reference_code_does_beyond_the_model_is_not_counted():
     batch = Batch(2, 64)
     # Llama 4: two of four layers route; the reference runs 4 experts where 1 is active: 3 more x 3 x 64 x 176 x 2.
