@@ -117,6 +117,9 @@ def rows(architecture: Architecture, batch: Batch, convention: Convention) -> li
         raise ConfigError(
             f"the {convention} convention counts parameters times tokens, which {architecture.inputs} are not"
         )
+    tables = sum(isinstance(leaf, Embedding) and leaf.words for leaf, _, _ in architecture.leaves())
+    if convention == "chinchilla" and tables > 1:
+        raise ConfigError(f"the chinchilla convention counts one table of words, of which there are {tables} here")
     weigh = _WEIGHTS[convention]
     lines: dict[str, ComponentRow] = {}
     for line, leaf, runs, exist in architecture.lines():

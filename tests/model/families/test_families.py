@@ -16,6 +16,7 @@ from flopwatch.measure import measure
 from flopwatch.model.backward import training_flops
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import Leaf, Norm
+from flopwatch.model.conventions import by_convention
 from flopwatch.model.families import ARCHITECTURES, architecture_of
 from tests.model.families.composites import COMPOSITES
 from tests.model.families.families import FAMILIES, GATED
@@ -189,6 +190,7 @@ def test_t5gemmas_windows_lie_before_a_token_in_the_decoder_and_around_it_in_the
     sides = {"encoder": {**sizes, "sliding_window": 2}, "decoder": {**sizes, "sliding_window": 3}}
     model = architecture_of({"model_type": "t5gemma", **sides})
     assert core_flops(model, Batch(1, 10, 10)) == 384 * (44 + 100 + 27 + 55 + 2 * 100)
+    assert "chinchilla" not in by_convention(model, Batch(1, 10, 10))  # it knows of one table of words
 
 
 def test_what_reference_code_does_beyond_the_model_is_not_counted():

@@ -38,7 +38,7 @@ def t5gemma(fields: Fields) -> Architecture:
             Embedding("model.encoder.embed_tokens", encoder.size("vocab_size"), wide, words=True, reads=(), writes="e"),
             _stack(encoder, "model.encoder.layers", None),
             Norm("model.encoder.norm", wide, reads=("e",), writes="e"),
-            Embedding(table, vocab_size, hidden, reads=()),
+            Embedding(table, vocab_size, hidden, words=True, reads=()),
             _stack(decoder, "model.decoder.layers", wide),
             Norm("model.decoder.norm", hidden),
             Linear(
