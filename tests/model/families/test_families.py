@@ -240,6 +240,39 @@ def test_published_sizes_of_big_models():
     assert (total, round(active - 0.58, 2)) == (116.83, 5.13)
 
 
+def test_published_sizes_of_gemma_4():
+    """The text models of 31B, 26B-A4B and E4B: 30.7, 25.2 (3.8 active) and 7.5 billion (fairseq2's page of Gemma 4)."""
+    gemma = {"model_type": "gemma4_text", "vocab_size": 262144, "head_dim": 256, "global_head_dim": 512}
+    large = {**gemma, "attention_k_eq_v": True, "hidden_size_per_layer_input": 0, "sliding_window": 1024}
+    dense = {**large, "hidden_size": 5376, "intermediate_size": 21504, "num_hidden_layers": 60}
+    dense |= {"num_attention_heads": 32, "num_key_value_heads": 16, "num_global_key_value_heads": 4}
+    mixture = {**large, "hidden_size": 2816, "intermediate_size": 2112, "num_hidden_layers": 30}
+    mixture |= {"num_attention_heads": 16, "num_key_value_heads": 8, "num_global_key_value_heads": 2}
+    mixture |= {"enable_moe_block": True, "num_experts": 128, "top_k_experts": 8, "moe_intermediate_size": 704}
+    small = {**gemma, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 42}
+    small |= {"num_attention_heads": 8, "num_key_value_heads": 2, "num_kv_shared_layers": 18}
+    models = [architecture_of(each) for each in (dense, mixture, small)]
+    assert [round(each.parameters() / 1e9, 1) for each in models] == [30.7, 25.2, 7.5]
+    assert round(models[1].active_parameters() / 1e9, 1) == 3.8
+
+
+def test_published_sizes_of_deberta():
+    """Millions beside the embedding and of it, as its authors tell: v3 base 86 and 98, large 304 and 131."""
+    deberta = {"model_type": "deberta-v2", "vocab_size": 128100, "position_buckets": 256, "relative_attention": True}
+    deberta |= {"share_att_key": True, "pos_att_type": "p2c|c2p", "norm_rel_ebd": "layer_norm"}
+    deberta |= {"type_vocab_size": 0, "position_biased_input": False, "max_position_embeddings": 512}
+
+    def millions(hidden, layers, heads):
+        sizes = {"hidden_size": hidden, "intermediate_size": 4 * hidden, "num_hidden_layers": layers}
+        model = architecture_of({**deberta, **sizes, "num_attention_heads": heads})
+        body = sum(leaf.parameters() * exist for leaf, _, exist in model.leaves() if not leaf.name.startswith("cls"))
+        return body / 1e6 - 0.1281 * hidden, 0.1281 * hidden
+
+    base, large = millions(768, 12, 12), millions(1024, 24, 16)
+    assert base == pytest.approx((86, 98), rel=0.01)
+    assert large == pytest.approx((304, 131), rel=0.01)
+
+
 def test_leaves_that_are_nothing_but_wiring_have_no_lines():
     architecture = architecture_of(config_of("gpt2"))
     assert any(type(leaf) is Leaf for leaf, _, _ in architecture.leaves())
