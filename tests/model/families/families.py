@@ -24,6 +24,8 @@ DEBERTA |= {"norm_rel_ebd": "layer_norm", "max_relative_positions": -1, "positio
 GEMMA4 = {**GATED, "num_hidden_layers": 6, "head_dim": 24, "global_head_dim": 40, "sliding_window": 20}
 GEMMA4 |= {"vocab_size_per_layer_input": 300, "hidden_size_per_layer_input": 12}
 GEMMA4_LAYERS = ["sliding_attention", "full_attention", "sliding_attention"] * 2
+GEMMA3N = {**GATED, "num_hidden_layers": 6, "head_dim": 24, "sliding_window": 20, "num_kv_shared_layers": 0}
+GEMMA3N |= {"vocab_size_per_layer_input": 300, "hidden_size_per_layer_input": 12, "laurel_rank": 10}
 DEEPSEEK = {
     **MLA,
     "moe_intermediate_size": 40,
@@ -115,6 +117,13 @@ FAMILIES = {
     "gemma": ("gemma", "lm", {**GATED, "head_dim": 32}),
     "gemma2": ("gemma2", "lm", {**GATED, "head_dim": 32, "sliding_window": 16}),
     "gemma3_text": ("gemma3_text", "lm", {**GATED, "num_hidden_layers": 7, "head_dim": 32, "sliding_window": 16}),
+    "gemma3n_text": ("gemma3n_text", "lm", GEMMA3N),
+    "gemma3n_text-shared-keys": (
+        "gemma3n_text",
+        "lm",
+        {**GEMMA3N, "layer_types": GEMMA4_LAYERS, "num_kv_shared_layers": 3, "altup_num_inputs": 3, "laurel_rank": 7}
+        | {"intermediate_size": [40, 48, 48, 40, 64, 64]},
+    ),
     "gemma4_text": ("gemma4_text", "lm", GEMMA4),
     "gemma4_text-shared-keys": (
         "gemma4_text",

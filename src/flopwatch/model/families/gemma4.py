@@ -27,7 +27,7 @@ _GLOBAL_HEAD_DIM = 512
 
 
 @dataclass(frozen=True)
-class _Kind:
+class Kind:
     """What a layer's attention is like: where it looks, its heads, and whether it uses another layer's keys."""
 
     where: str
@@ -56,20 +56,30 @@ def gemma4_text(fields: Fields) -> Architecture:
         [blocks.stack("model.layers", [(f"{kind.label}", built[kind]) for kind in kinds])],
         final_norm=Norm("norm", hidden),
         tied_default=True,
-        before=_layer_inputs(fields, hidden, layers, fields.size("hidden_size_per_layer_input")) if each else (),
+        before=layer_inputs(fields, hidden, layers, fields.size("hidden_size_per_layer_input")) if each else (),
     )
 
 
-def _kinds(fields: Fields, layers: int) -> list[_Kind]:
+def _kinds(fields: Fields, layers: int) -> list[Kind]:
     where = blocks.layer_types(fields, layers, every(layers, 6))
     where[-1] = FULL
-    shared = layers - (fields.size("num_kv_shared_layers") if fields.values.get("num_kv_shared_layers") else 0)
-    if set(where[shared:]) - set(where[: max(shared, 0)]):
+    first = first_that_reuses(fields, where)
+    return [_kind(fields, number, kind, number >= first) for number, kind in enumerate(where)]
+
+
+def first_that_reuses(fields: Fields, where: list[str]) -> int:
+    """The first of the layers at the end that use keys and values of another one.
+
+    Raises:
+        ConfigError: If there is no layer of their kind before them.
+    """
+    first = len(where) - (fields.size("num_kv_shared_layers") if fields.values.get("num_kv_shared_layers") else 0)
+    if first < 0 or set(where[first:]) - set(where[:first]):
         raise fields.unusable("num_kv_shared_layers", "fewer layers, so that each kind has one with keys of its own,")
-    return [_kind(fields, number, kind, number >= shared) for number, kind in enumerate(where)]
+    return first
 
 
-def _kind(fields: Fields, number: int, where: str, reuses: bool) -> _Kind:
+def _kind(fields: Fields, number: int, where: str, reuses: bool) -> Kind:
     """A layer by the fields for all of them and by those for it alone."""
     own = {"head_dim": fields.values.get("global_head_dim") or _GLOBAL_HEAD_DIM} if where == FULL else {}
     if where == FULL and fields.flag("attention_k_eq_v", False):
@@ -80,10 +90,10 @@ def _kind(fields: Fields, number: int, where: str, reuses: bool) -> _Kind:
         own = dict(stated.get(str(number), {}))
     of_layer = replace(fields, values={**fields.values, **own})
     heads = of_layer.size("num_attention_heads")
-    return _Kind(where, of_layer.size("head_dim"), blocks.key_value_heads(of_layer, heads), reuses)
+    return Kind(where, of_layer.size("head_dim"), blocks.key_value_heads(of_layer, heads), reuses)
 
 
-def _layer_inputs(fields: Fields, hidden: int, layers: int, each: int) -> tuple[Component, ...]:
+def layer_inputs(fields: Fields, hidden: int, layers: int, each: int) -> tuple[Component, ...]:
     """An embedding of every token for every layer, added to a projection of the first hidden state."""
     table = fields.size("vocab_size_per_layer_input")
     return (
@@ -93,29 +103,30 @@ def _layer_inputs(fields: Fields, hidden: int, layers: int, each: int) -> tuple[
     )
 
 
-def _layer(fields: Fields, hidden: int, kind: _Kind) -> tuple[Component, ...]:
+def _layer(fields: Fields, hidden: int, kind: Kind) -> tuple[Component, ...]:
     each = fields.values.get("hidden_size_per_layer_input")
     return (
-        *(() if kind.reuses else _kept(kind)),
+        *(() if kind.reuses else kept(kind)),
         *blocks.norms("input_layernorm", features=hidden),
-        _attention(fields, hidden, kind),
+        attention_of(fields, hidden, kind),
         *blocks.norms("post_attention_layernorm", features=hidden),
         *_feed_forward(fields, hidden, kind),
         *blocks.norms("post_feedforward_layernorm", features=hidden),
-        *(_layer_input(hidden, fields.size("hidden_size_per_layer_input")) if each else ()),
+        *(layer_input(hidden, fields.size("hidden_size_per_layer_input")) if each else ()),
     )
 
 
-def _keys_and_values(kind: _Kind) -> tuple[str, str]:
+def _keys_and_values(kind: Kind) -> tuple[str, str]:
     return f"k of {kind.where}", f"v of {kind.where}"
 
 
-def _kept(kind: _Kind) -> tuple[Leaf, ...]:
+def kept(kind: Kind) -> tuple[Leaf, ...]:
     """Keys and values outlive their layer, for those that reuse them."""
     return tuple(Leaf("", reads=(name,), writes=name) for name in _keys_and_values(kind))
 
 
-def _attention(fields: Fields, hidden: int, kind: _Kind) -> Group:
+def attention_of(fields: Fields, hidden: int, kind: Kind) -> Group:
+    """Attention of one kind of layer, its keys and values under names that last."""
     heads, bias = fields.size("num_attention_heads"), fields.flag("attention_bias", False)
     width, narrow = heads * kind.head_dim, kind.key_value_heads * kind.head_dim
     key, value = _keys_and_values(kind)
@@ -140,7 +151,7 @@ def _attention(fields: Fields, hidden: int, kind: _Kind) -> Group:
     )
 
 
-def _feed_forward(fields: Fields, hidden: int, kind: _Kind) -> tuple[Component, ...]:
+def _feed_forward(fields: Fields, hidden: int, kind: Kind) -> tuple[Component, ...]:
     """The MLP, twice as wide where keys are reused if the config says so, and experts beside it."""
     wide = 2 if kind.reuses and fields.flag("use_double_wide_mlp", False) else 1
     dense = (
@@ -182,7 +193,7 @@ def _experts(fields: Fields, hidden: int) -> tuple[Component, ...]:
     )
 
 
-def _layer_input(hidden: int, each: int) -> tuple[Component, ...]:
+def layer_input(hidden: int, each: int) -> tuple[Component, ...]:
     """The layer's own input, gated by the hidden state and added to it."""
     return (
         Linear("per_layer_input_gate", hidden, each, writes="g"),
