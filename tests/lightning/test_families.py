@@ -149,8 +149,8 @@ JUDGED = [
     name for name in FAMILIES if FAMILIES[name][0] not in UNKNOWN_TO_TORCH | NESTED and name != "gemma4_text-experts"
 ]
 # Reentrant checkpoints pass gradients through their positional arguments alone: not to keys that layers share, and
-# a graph that layers share, as DeBERTa's normed positions, is freed by the first of them.
-ACROSS_LAYERS = ("shared-keys", "deberta")
+# a graph that layers share, as DeBERTa's normed positions, is freed by the first of them. Gemma 3n adds in place.
+ACROSS_LAYERS = ("shared-keys", "deberta", "gemma3n")
 
 
 @pytest.mark.parametrize("way", WAYS)

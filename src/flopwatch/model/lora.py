@@ -124,8 +124,8 @@ def _targets(leaves: Mapping[str, Leaf], targets: str | Sequence[str]) -> dict[s
 
 
 def _can_be_adapted(path: str, leaf: Linear) -> bool:
-    """Whether PEFT puts an adapter beside it that runs: not beside patches, convolutions or what is never called."""
-    return leaf.called and not leaf.bare and not leaf.tied and leaf.role != "patches" and "conv" not in path
+    """Whether PEFT puts an adapter beside it, be it one that never runs: not beside patches and convolutions."""
+    return not leaf.bare and not leaf.tied and leaf.role != "patches" and "conv" not in path
 
 
 def _is_in_attention(path: str) -> bool:
