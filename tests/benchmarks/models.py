@@ -3,7 +3,7 @@
     python tests/benchmarks/models.py [TYPE ...] > tests/benchmarks/results/models.md
 
 Every type is taken with its class's own default config, in full width, its layers cut to two. Closed forms are compared
-with a run of the class on the meta device, measurements with torch's FlopCounterMode. Takes half an hour on one core.
+with a run of the class on the meta device, measurements with torch's FlopCounterMode. Takes half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import warnings
 from collections import Counter
 from dataclasses import dataclass
+from multiprocessing import Pool
 from pathlib import Path
 
 import torch
@@ -32,6 +33,7 @@ from flopwatch.model.estimate import Estimate
 from flopwatch.model.families import ARCHITECTURES, architecture_of
 
 SECONDS = 90
+PROCESSES = 2
 LAYERS = re.compile(r"(^|_)(n_layers?|num_layers|num_hidden_layers|layers|depth|num_blocks|num_encoder_blocks)$")
 # What transformers runs beside what the model asks for: see docs/conventions.md.
 DOCUMENTED = {"llama4_text", "llama4", "mamba", "falcon_mamba", "jamba"}
@@ -47,6 +49,15 @@ NEEDED: dict[str, dict[str, object]] = {
     "glm4v_moe_text": {"rope_parameters": GLMS, "head_dim": 128},
     **{name: {"text_config": {"rope_parameters": GLMS}} for name in ("glm46v", "glmga", "glm_image", "glm4v")},
     **{name: {"image_token_index": 5} for name in ("blip-2", "instructblip")},
+    "instructblipvideo": {"video_token_index": 5},
+    "gemma4": {"vision_config": {"model_type": "gemma4_vision"}, "image_token_id": 5},
+    "qwen3_omni_moe_thinker": {"vision_config": {"out_hidden_size": 2048}, "text_config": {"head_dim": 128}},
+    "janus": {"vision_config": {"projection_dim": 4096}},
+    "ovis2": {"hidden_size": 4096},
+    "step3p7": {"text_config": {"sliding_window": 512}},
+    "shieldgemma2": {"vision_config": {"image_size": 896, "patch_size": 14}},
+    "t5gemma2": {"encoder": {"vision_config": {"image_size": 896, "patch_size": 14}}},
+    "aria": {"vision_config": {"image_size": 490, "patch_size": 14}},
     "deepseek_v2": {"num_experts_per_tok": 6},
     "llama4": {"vision_config": {"intermediate_size": 3072, "vision_output_dim": 4096}},
     **{name: {"encoder_layerdrop": 0.0, "decoder_layerdrop": 0.0} for name in ("m2m_100", "nllb-moe")},
@@ -66,13 +77,11 @@ class Result:
 
 
 def main(names: list[str]) -> None:
-    warnings.filterwarnings("ignore")
-    transformers.logging.set_verbosity_error()
-    signal.signal(signal.SIGALRM, _too_late)
     results = []
-    for name in names or sorted(transformers.CONFIG_MAPPING):
-        results.append(_timed(name))
-        print(results[-1], file=sys.stderr, flush=True)
+    with Pool(PROCESSES, maxtasksperchild=50) as pool:
+        for result in pool.imap(_timed, names or sorted(transformers.CONFIG_MAPPING)):
+            results.append(result)
+            print(result, file=sys.stderr, flush=True)
     print(page(results))
 
 
@@ -81,6 +90,9 @@ def _too_late(*_: object) -> None:
 
 
 def _timed(name: str) -> Result:
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    signal.signal(signal.SIGALRM, _too_late)
     signal.alarm(SECONDS)
     try:
         return result_of(name)
@@ -92,6 +104,9 @@ def _timed(name: str) -> Result:
         signal.alarm(0)
 
 
+_TRIED_WHOLE = ("refused", "wrong", "measured, text alone")
+
+
 def result_of(name: str) -> Result:
     """Count one type."""
     values = config_of(name)
@@ -99,14 +114,15 @@ def result_of(name: str) -> Result:
         return Result(name, "not built", "no config without further arguments")
     found = _of_config(name, values)
     whole = default_of(name)
-    return _of_config(name, whole) if found.how in ("refused", "wrong") and whole not in (None, values) else found
+    return _of_config(name, whole) if found.how in _TRIED_WHOLE and whole not in (None, values) else found
 
 
 def _of_config(name: str, values: dict[str, object]) -> Result:
     try:
         model = huggingface.build(values)
     except FlopwatchError as error:
-        return Result(name, "not built", str(error)[:300])
+        how = "refused" if "no forward" in str(error) else "not built"
+        return Result(name, how, str(error)[:300])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
         path.write_text(json.dumps(values))
@@ -227,7 +243,7 @@ def merged(values: dict[str, object], more: dict[str, object]) -> dict[str, obje
     inner = {
         key: merged(each, more[key])
         for key, each in values.items()
-        if key.endswith("_config") and isinstance(each, dict) and isinstance(more.get(key), dict)
+        if isinstance(each, dict) and isinstance(more.get(key), dict)
     }
     return {**values, **more, **inner}
 

@@ -7,6 +7,7 @@ import pytest
 from flopwatch.cli.command_line import DONE, FAILED, main
 from tests.model.test_components import LLAMA
 from tests.model.test_conventions import GPT3
+from tests.model.test_megatron_bridge import DEEPSEEK
 
 PLAN = ["--tokens", "300B", "--gpu", "NVIDIA H100 80GB HBM3", "--count", "1024", "--mfu", "0.4"]
 
@@ -40,6 +41,22 @@ def test_the_6nd_convention_prints_the_exact_value_beside(config, capsys):
     out = capsys.readouterr().out
     assert "3.143e+23" in out
     assert "3.186e+23" in out
+
+
+def test_layers_that_predict_further_tokens_count_on_request(tmp_path, capsys):
+    """DeepSeek-V3's layer adds a layer, a matrix of 2 x 7168 by 7168 and the head: 8 tokens at 6 FLOPs a parameter."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(DEEPSEEK))
+    counted = []
+    for more in ([], ["--mtp"]):
+        assert main(["estimate", str(path), "--seq-len", "8", "--json", *more]) == DONE
+        counted.append(json.loads(capsys.readouterr().out))
+    without, both = counted
+    # Attention 187,105,280; router, shared and 8 routed experts 1,835,008 + 9 x 44,040,192; eh_proj; head 926,679,040.
+    products = 187_105_280 + 1_835_008 + 9 * 44_040_192 + 2 * 7168**2 + 7168 * 129_280
+    pairs = 8 * 9 // 2 * 128 * (192 + 128)
+    assert both["training_flops"] - without["training_flops"] == 6 * (8 * products + pairs)
+    assert both["parameters"] > without["parameters"]
 
 
 def test_a_folder_with_a_config_will_do(config, capsys):

@@ -47,6 +47,27 @@ def test_large_masks_are_shapes_alone():
 
 
 @pytest.mark.usefixtures("values")
+def test_masks_of_tokens_pick_features_however_many_there_are():
+    """Of 2 x 3 tokens with 2^22 features each, 25 million values, four are picked."""
+    words = torch.tensor([[1, 5, 5], [5, 1, 5]])
+    states = torch.empty(2, 3, 2**22, device=META)
+    mask = (words == 5).unsqueeze(-1).expand_as(states).to(META)
+    assert states[mask].shape == (4 * 2**22,)
+    assert states.masked_scatter(mask, torch.zeros(4, 2**22)).is_meta
+
+
+def test_what_is_chosen_without_values_is_chosen_equally_often():
+    scores = torch.empty(4, 6, device="meta")
+    with WholeNumbers(choices=True), BuiltWithValues():
+        values, places = scores.topk(3)
+        assert values.is_meta
+        assert places.tolist() == [[0, 1, 2], [3, 4, 5], [0, 1, 2], [3, 4, 5]]
+        assert scores.argmax(-1).tolist() == [0, 1, 2, 3]
+    with WholeNumbers(), BuiltWithValues():
+        assert scores.argmax(-1).is_meta
+
+
+@pytest.mark.usefixtures("values")
 def test_gradients_go_where_values_pick():
     table = torch.nn.Parameter(torch.zeros(5, 4))
     picked = torch.nn.functional.embedding(torch.tensor([[1, 2, 2]]), table)

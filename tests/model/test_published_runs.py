@@ -269,6 +269,7 @@ def test_published_convention_ratios_of_llama_3_8b():
         "6nd": 0.936,
         "chinchilla": ratios["chinchilla"],
         "megatron": 1.0,
+        "megatron-bridge": 1.0,
         "torchtitan": 1.125,
         "macs": 0.5,
     }

@@ -20,7 +20,7 @@ from flopwatch.units import parse_count
 
 _KEYWORDS = (
     *("seq_len", "batch", "source_len", "seconds", "images", "frames"),
-    *("attention", "convention", "checkpointing", "lora_rank"),
+    *("attention", "convention", "checkpointing", "mtp", "lora_rank"),
     *("tokens", "samples", "gpu", "dtype", "count", "mfu", "usd_per_gpu_hour", "chips"),
 )
 
@@ -75,6 +75,11 @@ def _add_counting(parser: Parser) -> None:
         choices=get_args(Checkpointing),
         default="none",
         help="activation checkpointing, for hardware FLOPs: none, reentrant or non-reentrant (PyTorch's default)",
+    )
+    group.add_argument(
+        "--mtp",
+        action="store_true",
+        help="multi-token prediction layers train too (default: left out, as by the class)",
     )
     group.add_argument("--lora-rank", metavar="R", type=int, help="rank of LoRA adapters; all else is frozen")
     group.add_argument(

@@ -80,7 +80,7 @@ def estimate_of(
         hardware_flops=seen.hardware_flops,
         components=seen.rows(model),
         batch_tokens=_tokens(model, batch),
-        notes=(*notes_of(seen), *_left_out(values), *alone),
+        notes=(*notes_of(seen), *_left_out(values), *_a_part(values, model), *alone),
         is_masked=batch.tokens > 0,
     )
 
@@ -104,7 +104,7 @@ def _with_images_or_without(
     model: torch.nn.Module, batch: Batch, attention: AttentionConvention
 ) -> tuple[Measurement, tuple[str, ...]]:
     """Measure a batch; where nobody asked for images and the class cannot be given any, its text alone, and say so."""
-    encodes = any(hasattr(model.config, name) for name in (*VISION, "audio_config"))
+    encodes = any(getattr(model.config, name, None) is not None for name in (*VISION, "audio_config"))
     asked = bool(batch.images or batch.image_size or batch.grids or batch.clips or batch.source_len)
     try:
         seen = measured(model, batch, attention)
@@ -158,10 +158,32 @@ def _stacked(module: torch.nn.Module) -> list[torch.nn.Parameter]:
 
 
 def measured(model: torch.nn.Module, batch: Batch, attention: AttentionConvention) -> Measurement:
-    """Run a model that has no values in its weights; whole numbers, as token ids and grids are, have some."""
+    """Run a model that has no values in its weights; whole numbers, as token ids and grids are, have some.
+
+    Where its code reads which experts are chosen, all are chosen equally often.
+    """
+    try:
+        return _measured(model, batch, attention, WholeNumbers())
+    except MeasurementError as unread:
+        if not any(each in str(unread) for each in _UNREAD):
+            raise
+        try:
+            seen = _measured(model, batch, attention, WholeNumbers(choices=True))
+        except FlopwatchError:
+            raise unread from None
+    return replace(seen, assumptions=(*seen.assumptions, _EVENLY))
+
+
+_UNREAD = ("depend on values", "reads a tensor's value", "tolist")
+_EVENLY = "what is chosen by largest values, as experts are, was taken as chosen equally often"
+
+
+def _measured(
+    model: torch.nn.Module, batch: Batch, attention: AttentionConvention, values: WholeNumbers
+) -> Measurement:
     counter = MetaCounter(model)
     try:
-        with causal_attention_whole(), WholeNumbers(), BuiltWithValues():
+        with causal_attention_whole(), values, BuiltWithValues():
             inputs = inputs_for(model, batch)
             run_once(model, (), inputs, counter)
     except FlopwatchError:
@@ -182,11 +204,17 @@ def inputs_for(model: torch.nn.Module, batch: Batch) -> dict[str, Any]:
         return without_sounds(inputs_of(model, batch, CPU))
 
 
+_READ = ("pixel", "spectrogram_labels")
+
+
 def without_sounds(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Only pixels keep their values; of sounds classes want gradients, which are to be where those of weights are."""
+    """Only pixels and what is compared with a number keep their values.
+
+    Of sounds classes want gradients, which are to be where those of weights are.
+    """
     return {
         name: each.to(META)
-        if isinstance(each, torch.Tensor) and each.is_floating_point() and "pixel" not in name
+        if isinstance(each, torch.Tensor) and each.is_floating_point() and not any(each in name for each in _READ)
         else each
         for name, each in inputs.items()
     }
@@ -228,9 +256,29 @@ def build(values: Mapping[str, Any]) -> torch.nn.Module:
         lines = (line.strip() for line in str(error).splitlines())
         why = next(filter(None, lines), "")[:200] or type(error).__name__
         raise MeasurementError(f"transformers cannot build a {quoted(values.get('model_type'))}: {why}") from error
+    model = _that_trains(model)
     prefer_countable_experts(model)
     _without_data(model)
     return model
+
+
+def _that_trains(model: torch.nn.Module) -> torch.nn.Module:
+    """The part that is trained of a class without a forward of its own, as Qwen's omni models have.
+
+    Raises:
+        MeasurementError: If it is unknown which.
+    """
+    if type(model).forward is not torch.nn.Module.forward:
+        return model
+    if isinstance(thinker := getattr(model, "thinker", None), torch.nn.Module):
+        return thinker
+    raise MeasurementError(f"{type(model).__name__} has no forward of its own; its parts are trained one by one")
+
+
+def _a_part(values: Mapping[str, Any], model: Any) -> tuple[str, ...]:
+    part = str(model.config.model_type)
+    alone = part.endswith("_thinker") and part != values.get("model_type")
+    return (f"{part} alone: what speaks is trained apart",) if alone else ()
 
 
 def _without_data(model: torch.nn.Module) -> None:

@@ -10,6 +10,7 @@ import torch
 from flopwatch.errors import ArgumentError, MeasurementError
 from flopwatch.measure import layouts
 from flopwatch.measure.layouts import VISION, Inputs
+from flopwatch.measure.own_layouts import own_layout
 from flopwatch.model.batch import Batch
 
 _WORD = 2  # an id that is hardly ever padding or stands for an image
@@ -30,8 +31,9 @@ def inputs_of(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """
     signature = inspect.signature(model.forward).parameters
     names = tuple(signature)
+    own = own_layout(model, batch, device)
     quiet = {"use_cache": False} if "use_cache" in names else {}
-    return {**_inputs(model, batch, device, names), **quiet}
+    return {**(_inputs(model, batch, device, names) if own is None else own), **quiet}
 
 
 def _inputs(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...]) -> Inputs:
@@ -61,7 +63,8 @@ def _reads_text(model: Any, names: tuple[str, ...]) -> bool:
 
 
 def _sees_images(model: Any, names: tuple[str, ...]) -> bool:
-    joined = _encodes(model, "image") is not None or any(hasattr(model.config, name) for name in VISION)
+    parts = [getattr(model.config, name) for name in VISION if hasattr(model.config, name)]
+    joined = any(each is not None for each in parts) if parts else _encodes(model, "image") is not None
     alone = model.main_input_name.startswith("pixel_values") or "input_ids" not in names
     return any(name.startswith("pixel_values") for name in names) and (alone or joined)
 

@@ -24,7 +24,7 @@ def images(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...
     return layout(model, batch, device)
 
 
-def _vision(model: Any) -> Any:
+def vision_of(model: Any) -> Any:
     """The config of the part that sees."""
     config = model.config
     return next((found for name in VISION if (found := getattr(config, name, None)) is not None), config)
@@ -34,8 +34,8 @@ VISION = ("vision_config", "visual_config", "vision_encoder_config", "backbone_c
 
 
 def _plain(model: Any, batch: Batch, device: torch.device) -> Inputs:
-    config = _vision(model)
-    size = batch.image_size or _image_size(config)
+    config = vision_of(model)
+    size = batch.image_size or image_size_of(config)
     frames = _IN_A_ROW.get(model.config.model_type)
     several = () if frames is None else (getattr(config, "num_frames", None) or frames,)
     return {"pixel_values": torch.ones(batch.image_count, *several, _channels(config), *size, device=device)}
@@ -57,7 +57,8 @@ def _parts(config: Any) -> Iterator[Any]:
             yield from _parts(value)
 
 
-def _image_size(config: Any) -> tuple[int, int]:
+def image_size_of(config: Any) -> tuple[int, int]:
+    """Height and width of the images that a config is for; 224 x 224 where it does not say."""
     sizes = (getattr(part, "image_size", None) for part in _parts(config) if hasattr(part, "__dict__"))
     size = next(filter(None, sizes), _DEFAULT_IMAGE)
     if isinstance(size, Mapping):
@@ -71,7 +72,7 @@ def _one(value: Any) -> int:
 
 def _in_grids(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Patches of all images one after the other, with the grid of each."""
-    config = _vision(model)
+    config = vision_of(model)
     patch, frames = _one(config.patch_size), _one(getattr(config, "temporal_patch_size", 1))
     merge = getattr(config, "spatial_merge_size", None) or 1
     channels = _channels(config)
@@ -83,7 +84,7 @@ def _in_grids(model: Any, batch: Batch, device: torch.device) -> Inputs:
 
 def _sized(batch: Batch, config: Any) -> Batch:
     """The batch with an image size: its own, else the config's."""
-    return batch if batch.image_size else replace(batch, image_size=_image_size(config))
+    return batch if batch.image_size else replace(batch, image_size=image_size_of(config))
 
 
 def _patch_shape(model: Any, sizes: tuple[int, int, int]) -> tuple[int, ...]:
@@ -105,15 +106,15 @@ def _as_patches(model: Any, batch: Batch, device: torch.device) -> Inputs:
 
 def _clip(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Frames of a video, as many as the config is for."""
-    config = _vision(model)
+    config = vision_of(model)
     frames = getattr(config, "frames_per_clip", None) or getattr(config, "num_frames", None) or 16
-    shape = (batch.image_count, int(frames), _channels(config), *(batch.image_size or _image_size(config)))
+    shape = (batch.image_count, int(frames), _channels(config), *(batch.image_size or image_size_of(config)))
     return {"pixel_values_videos": torch.ones(*shape, device=device)}
 
 
 def _padded(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Patches of each image, filled up to the same number, with the height and width of each in patches."""
-    config = _vision(model)
+    config = vision_of(model)
     patch, factor = _one(config.patch_size), getattr(model.config, "downsample_factor", 1)
     grids = [grid[1:] for grid in Grids(patch, factor).of(_sized(batch, config))]
     rows = batch.source_len or max(height * width for height, width in grids)
@@ -127,7 +128,7 @@ def _padded(model: Any, batch: Batch, device: torch.device) -> Inputs:
 
 def _with_sizes(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Images with the size of each; where they are cut into tiles, the tiles of each."""
-    config = _vision(model)
+    config = vision_of(model)
     if getattr(model.config, "image_grid_pinpoints", None):
         return _cut(model, batch, device)
     if not are_of_any_size(model, ("image_sizes",)):
@@ -148,12 +149,12 @@ def are_of_any_size(model: Any, names: tuple[str, ...]) -> bool:
     if "image_grid_thw" in names or "spatial_shapes" in names:
         return True
     cut = getattr(model.config, "image_grid_pinpoints", None)
-    return "image_sizes" in names and not cut and getattr(_vision(model), "model_type", "") not in _OF_ONE_SIZE
+    return "image_sizes" in names and not cut and getattr(vision_of(model), "model_type", "") not in _OF_ONE_SIZE
 
 
 def _cut(model: Any, batch: Batch, device: torch.device) -> Inputs:
     """Tiles of images, by default of the first resolution that the config names, and the whole image in one more."""
-    side = _one(_vision(model).image_size)
+    side = _one(vision_of(model).image_size)
     tells = TellsTiles(tuple((height, width) for height, width in model.config.image_grid_pinpoints), side)
     size = batch.image_size if batch.image_size not in (None, (side, side)) else None
     height, width = size or tells.resolutions[0]
@@ -221,7 +222,8 @@ def _spectrogram(model: Any, batch: Batch, device: torch.device, names: tuple[st
     first = next((each for name, each in model.named_modules() if name.endswith("input_linear")), None)
     bins = first.in_features if isinstance(first, nn.Linear) and not _joins(model.config) else bins
     over_time = next((each for each in model.modules() if isinstance(each, nn.Conv1d | nn.Conv2d)), None)
-    frames_last = isinstance(over_time, nn.Conv1d) and over_time.in_channels == bins and not _turns(model)
+    over = isinstance(over_time, nn.Conv1d) and over_time.in_channels == bins and not _turns(model)
+    frames_last = over or "feature_attention_mask" in names
     shape = (batch.clip_count, bins, frames) if frames_last else (batch.clip_count, frames, bins)
     masks = {name: torch.ones(batch.clip_count, frames, dtype=torch.long) for name in _MASKS if name in names}
     return {"input_features": torch.ones(*shape, device=device), **masks}

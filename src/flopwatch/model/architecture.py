@@ -263,7 +263,8 @@ def _unmasked(leaf: Leaf) -> Leaf:
 def named(component: Component, path: str) -> Iterator[tuple[str, Leaf]]:
     """Every leaf of a part with its path in the module tree, each layer on its own."""
     if isinstance(component, Leaf):
-        yield join(path, component.name), component
+        if not (isinstance(component, Linear) and component.again):
+            yield join(path, component.name), component
     elif isinstance(component, Group):
         for child in component.children:
             yield from named(child, join(path, component.name))

@@ -66,7 +66,7 @@ class Trainable:
 
     def anything(self, leaf: Leaf, path: str) -> bool:
         """Return whether any parameter of a part trains."""
-        if not leaf.parameters() and not (isinstance(leaf, Linear | Embedding) and leaf.tied):
+        if not leaf.parameters() and not _has_anothers(leaf):
             return False
         if isinstance(leaf, Vector) and not leaf.trains:
             return False
@@ -78,6 +78,11 @@ class Trainable:
     def of(self, leaf: Leaf, path: str) -> tuple[bool, bool, Adapter | None, bool]:
         """All that is said of a part, in the order of the methods and fields."""
         return self.weight(leaf, path), self.anything(leaf, path), self.adapters.get(path), path in self.inputs
+
+
+def _has_anothers(leaf: Leaf) -> bool:
+    """Whether a part uses the parameters of another one."""
+    return isinstance(leaf, Linear | Embedding) and bool(leaf.tied or getattr(leaf, "again", False))
 
 
 EVERYTHING = Trainable()
@@ -174,7 +179,7 @@ class _Walk:
     def __init__(self, batch: Batch, step: TrainingStep, flowing: frozenset[str] = frozenset()) -> None:
         self._batch, self._step, self._trainable = batch, step, step.trainable
         self._flowing = flowing
-        self._settled: dict[tuple[str, int, int, frozenset[str]], tuple[StepFlops, frozenset[str]]] = {}
+        self._settled: dict[tuple[str, int, int, int, frozenset[str]], tuple[StepFlops, frozenset[str]]] = {}
         self._layers = StepFlops()
         self._runs: list[_Run] = []
         self._forward = self._added = self._backward = 0
@@ -206,7 +211,7 @@ class _Walk:
         """One layer; those that are alike and have the same gradients flowing cost the same, worked out once."""
         layer, below = stack.kinds[kind], join(path, stack.name)
         at = join(below, str(index))
-        key = below, kind, self._step.alike(layer, at), self._flowing
+        key = below, stack.start, kind, self._step.alike(layer, at), self._flowing
         if key not in self._settled:
             self._settled[key] = self._of_layer(layer, at)
         counts, self._flowing = self._settled[key]

@@ -76,7 +76,8 @@ class Linear(Leaf):
     """A dense layer, or a convolution: `in_features` inputs to each of `out_features` outputs, for every row.
 
     `tied` is the path of the part whose weight it uses, if it has none of its own. One that is not `called` is
-    multiplied with by its weight alone, so that an adapter beside it never runs.
+    multiplied with by its weight alone, so that an adapter beside it never runs. One that runs `again` is the layer of
+    its name that stands before it, on other rows.
     """
 
     in_features: int
@@ -86,9 +87,12 @@ class Linear(Leaf):
     rows: Rows = TOKENS
     role: Role = "weight"
     called: bool = field(default=True, kw_only=True)
+    again: bool = field(default=False, kw_only=True)
 
     def parameters(self) -> int:
         """Count the weight (in * out) and the bias."""
+        if self.again:
+            return 0
         weight = 0 if self.tied else self.in_features * self.out_features
         return weight + (self.out_features if self.bias else 0)
 

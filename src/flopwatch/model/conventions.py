@@ -8,6 +8,7 @@ gradient makes the backward cheaper: they take it as twice the forward.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -17,7 +18,9 @@ from flopwatch.model.architecture import Architecture, ComponentRow
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import AttentionCore, Embedding, Experts, Leaf, Linear, Norm, Vector
 
-Convention = Literal["model", "full", "palm", "palm-hfu", "6nd", "chinchilla", "megatron", "torchtitan", "macs"]
+Convention = Literal[
+    "model", "full", "palm", "palm-hfu", "6nd", "chinchilla", "megatron", "megatron-bridge", "torchtitan", "macs"
+]
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 DESCRIPTIONS: Mapping[Convention, str] = MappingProxyType(
     {
@@ -28,6 +31,7 @@ DESCRIPTIONS: Mapping[Convention, str] = MappingProxyType(
         "6nd": "rule of thumb: 6 x parameters x tokens, embeddings included, attention left out",
         "chinchilla": "the paper's appendix F: embeddings and logits as products, softmax, full attention",
         "megatron": "matrix multiplications, attention at half the square, no windows, no router",
+        "megatron-bridge": "megatron, but of a window of W keys W + 1, one by one",
         "torchtitan": "6 x parameters without embeddings, full attention, no windows",
         "macs": "multiply-adds, which vision papers call FLOPs: half of the exact count",
     }
@@ -113,6 +117,9 @@ def rows(architecture: Architecture, batch: Batch, convention: Convention) -> li
         raise ConfigError(
             f"the {convention} convention counts parameters times tokens, which {architecture.inputs} are not"
         )
+    tables = sum(isinstance(leaf, Embedding) and leaf.words for leaf, _, _ in architecture.leaves())
+    if convention == "chinchilla" and tables > 1:
+        raise ConfigError(f"the chinchilla convention counts one table of words, of which there are {tables} here")
     weigh, tokens = _WEIGHTS[convention], architecture.tokens(batch)
     lines: dict[str, ComponentRow] = {}
     for line, leaf, runs, exist in architecture.lines():
@@ -177,6 +184,16 @@ def _megatron(leaf: Leaf, batch: Batch, tokens: int) -> int:
     raise ConfigError(f"the megatron convention has no count of {leaf.name!r}; count with 'model' or 'full'")
 
 
+def _megatron_bridge(leaf: Leaf, batch: Batch, tokens: int) -> int:
+    """As Megatron, but layers with a window count the pairs that it keeps, of W keys before a token and its own.
+
+    Source: Megatron-Bridge, `flop_utils.py` (commit 067f987d): Hugging Face's window of W is W - 1 keys and its own.
+    """
+    if isinstance(leaf, AttentionCore) and leaf.causal and leaf.window is not None:
+        return replace(leaf, window=leaf.window + 1).forward_flops(batch)
+    return _megatron(leaf, batch, tokens)
+
+
 def _macs(leaf: Leaf, batch: Batch, tokens: int) -> int:
     """Multiply-adds (fvcore, ptflops, torchvision and vision papers)."""
     return leaf.forward_flops(batch) // 2
@@ -200,6 +217,7 @@ _WEIGHTS: Mapping[Convention, _Weigh] = MappingProxyType(
         "torchtitan": _torchtitan,
         "chinchilla": _chinchilla,
         "megatron": _megatron,
+        "megatron-bridge": _megatron_bridge,
         "macs": _macs,
     }
 )

@@ -41,6 +41,7 @@ def estimate(
     attention: AttentionConvention = "causal",
     convention: Convention = "model",
     checkpointing: Checkpointing = "none",
+    mtp: bool = False,
     lora_rank: int | None = None,
     lora_targets: str | Sequence[str] = ALL_LINEAR,
     freeze: Sequence[str] = (),
@@ -69,6 +70,7 @@ def estimate(
         attention: "causal" counts unmasked pairs only, "full" all pairs.
         convention: "model" for the exact count, or another one of `flopwatch.model.conventions`.
         checkpointing: Kind of activation checkpointing, for hardware FLOPs.
+        mtp: Whether the config's multi-token prediction layers train; Hugging Face's classes leave them out.
         lora_rank: Rank of LoRA adapters; all other parameters are frozen then.
         lora_targets: "all-linear", "attention", or names of layers such as "q_proj".
         freeze: Paths of parts that do not train.
@@ -114,18 +116,22 @@ def estimate(
     length = _seconds(seconds, source_len)
     tuning = {"lora_rank": lora_rank, "lora_targets": lora_targets, "freeze": freeze, "checkpointing": checkpointing}
     how = {"attention": attention, "convention": convention, "checkpointing": checkpointing, "plan": plan}
-    one = _counted(config, one_batch, length, tuning, how)
+    one = _counted(config, mtp, one_batch, length, tuning, how)
     total = _tokens(tokens, one)
     return counting.of_a_run(one, tokens=total, samples=_optional("samples", samples), plan=plan)
 
 
-def _counted(config: Any, batch: Batch, seconds: float | None, tuning: dict[str, Any], how: dict[str, Any]) -> Estimate:
+def _counted(
+    config: Any, mtp: bool, batch: Batch, seconds: float | None, tuning: dict[str, Any], how: dict[str, Any]
+) -> Estimate:
     """From the closed form; where there is none, measured with transformers, if that is installed."""
     try:
-        architecture = architecture_of(config)
+        architecture = architecture_of(config, mtp=mtp)
     except UnknownModelError as unknown:
         if not unknown.measurable:
             raise
+        if mtp:
+            raise ArgumentError(f"mtp: {unknown}; prediction layers are counted in models with one only") from None
         if tuning["lora_rank"] is not None or tuning["freeze"]:
             raise ArgumentError(f"{unknown}; adapters and frozen parts are counted in models with one only") from None
         return _measured(config, batch, seconds, how, unknown)

@@ -19,6 +19,13 @@ MLA = {
     "qk_rope_head_dim": 8,
     "v_head_dim": 12,
 }
+DEBERTA = {**BERT, "relative_attention": True, "pos_att_type": "p2c|c2p", "position_buckets": 12, "type_vocab_size": 0}
+DEBERTA |= {"norm_rel_ebd": "layer_norm", "max_relative_positions": -1, "position_biased_input": False}
+GEMMA4 = {**GATED, "num_hidden_layers": 6, "head_dim": 24, "global_head_dim": 40, "sliding_window": 20}
+GEMMA4 |= {"vocab_size_per_layer_input": 300, "hidden_size_per_layer_input": 12}
+GEMMA4_LAYERS = ["sliding_attention", "full_attention", "sliding_attention"] * 2
+GEMMA3N = {**GATED, "num_hidden_layers": 6, "head_dim": 24, "sliding_window": 20, "num_kv_shared_layers": 0}
+GEMMA3N |= {"vocab_size_per_layer_input": 300, "hidden_size_per_layer_input": 12, "laurel_rank": 10}
 DEEPSEEK = {
     **MLA,
     "moe_intermediate_size": 40,
@@ -110,6 +117,26 @@ FAMILIES = {
     "gemma": ("gemma", "lm", {**GATED, "head_dim": 32}),
     "gemma2": ("gemma2", "lm", {**GATED, "head_dim": 32, "sliding_window": 16}),
     "gemma3_text": ("gemma3_text", "lm", {**GATED, "num_hidden_layers": 7, "head_dim": 32, "sliding_window": 16}),
+    "gemma3n_text": ("gemma3n_text", "lm", GEMMA3N),
+    "gemma3n_text-shared-keys": (
+        "gemma3n_text",
+        "lm",
+        {**GEMMA3N, "layer_types": GEMMA4_LAYERS, "num_kv_shared_layers": 3, "altup_num_inputs": 3, "laurel_rank": 7}
+        | {"intermediate_size": [40, 48, 48, 40, 64, 64]},
+    ),
+    "gemma4_text": ("gemma4_text", "lm", GEMMA4),
+    "gemma4_text-shared-keys": (
+        "gemma4_text",
+        "lm",
+        {**GEMMA4, "layer_types": GEMMA4_LAYERS, "num_kv_shared_layers": 3, "use_double_wide_mlp": True},
+    ),
+    "gemma4_text-experts": (
+        "gemma4_text",
+        "lm",
+        {**GEMMA4, "layer_types": GEMMA4_LAYERS, "attention_k_eq_v": True, "num_global_key_value_heads": 1}
+        | {"enable_moe_block": True, "num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 40}
+        | {"hidden_size_per_layer_input": 0},
+    ),
     "gemma3_text-untied": ("gemma3_text", "lm", {**GATED, "head_dim": 32, "tie_word_embeddings": False}),
     "starcoder2": ("starcoder2", "lm", {**PLAIN, "num_key_value_heads": 2, "sliding_window": 16}),
     "stablelm": ("stablelm", "lm", {**GATED, "use_qkv_bias": True}),
@@ -284,6 +311,10 @@ FAMILIES = {
         {**PLAIN, "num_hidden_layers": 4, "intermediate_size": 176, "local_attention": 16}
         | {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2},
     ),
+    "deberta-v2": ("deberta-v2", "mlm", {**DEBERTA, "share_att_key": True}),
+    "deberta-v2-convolution": ("deberta-v2", "mlm", {**DEBERTA, "conv_kernel_size": 3, "conv_act": "gelu"}),
+    "deberta-v2-plain": ("deberta-v2", "mlm", {**BERT, "embedding_size": 40, "type_vocab_size": 2}),
+    "deberta-v2-new-head": ("deberta-v2", "mlm", {**DEBERTA, "pos_att_type": ["c2p"], "legacy": False}),
     "esm": (
         "esm",
         "mlm",
@@ -307,6 +338,23 @@ FAMILIES = {
         "seq2seq",
         {"vocab_size": 320, "d_model": 64, "d_kv": 24, "d_ff": 176, "num_layers": 2, "num_decoder_layers": 3}
         | {"num_heads": 4, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    ),
+    "t5gemma": (
+        "t5gemma",
+        "seq2seq",
+        {
+            "encoder": {**GATED, "head_dim": 24, "sliding_window": 9},
+            "decoder": {**GATED, "hidden_size": 80, "num_hidden_layers": 2, "head_dim": 20, "sliding_window": 12},
+        },
+    ),
+    "t5gemma-untied": (
+        "t5gemma",
+        "seq2seq",
+        {
+            "encoder": {**GATED, "head_dim": 24, "attention_bias": True, "vocab_size": 300},
+            "decoder": {**GATED, "head_dim": 24, "layer_types": ["full_attention"] * 3},
+            "tie_word_embeddings": False,
+        },
     ),
     "bart": (
         "bart",

@@ -16,6 +16,7 @@ from flopwatch.measure import measure
 from flopwatch.model.backward import training_flops
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import Leaf, Norm
+from flopwatch.model.conventions import by_convention
 from flopwatch.model.families import ARCHITECTURES, architecture_of
 from tests.model.families.composites import COMPOSITES
 from tests.model.families.families import FAMILIES, GATED
@@ -123,8 +124,8 @@ def test_published_models_equal_torchs_own_counter_to_the_integer(name):
 def test_every_architecture_is_judged():
     judged = {model_type for model_type, _, _ in FAMILIES.values()} | {each[0] for each in COMPOSITES.values()}
     # Kimi K2 is DeepSeek V3 under another name; DiT has no class in transformers (see test_dit.py); DBRX's cannot run
-    # on the meta device (see test_dbrx.py).
-    assert judged == set(ARCHITECTURES) - {"kimi_k2", "dit", "dbrx"}
+    # on the meta device (see test_dbrx.py); torchvision has ResNets of its own (see test_torchvision.py).
+    assert judged == set(ARCHITECTURES) - {"kimi_k2", "dit", "dbrx", "torchvision_resnet"}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -178,6 +179,20 @@ def test_chunks_local_heads_and_picked_keys_by_hand():
     assert core_flops(architecture_of(config_of("deepseek_v32")), Batch(1, 40)) == 3 * (820 * 2 * 2 * 21 + 520 * 288)
 
 
+def test_t5gemmas_windows_lie_before_a_token_in_the_decoder_and_around_it_in_the_encoder():
+    """Ten tokens on both sides. Encoder, a radius of 2: 3 + 4 + 6 * 5 + 4 + 3 = 44 pairs. Decoder: 1 + 2 + 8 * 3 = 27.
+
+    A pair costs 2 * 2 * 4 heads * 24 = 384 FLOPs; each side has one more layer of all or all causal pairs, and the
+    decoder's two attend to all pairs of both.
+    """
+    sizes = {"hidden_size": 64, "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "head_dim": 24, "vocab_size": 9}
+    sides = {"encoder": {**sizes, "sliding_window": 2}, "decoder": {**sizes, "sliding_window": 3}}
+    model = architecture_of({"model_type": "t5gemma", **sides})
+    assert core_flops(model, Batch(1, 10, 10)) == 384 * (44 + 100 + 27 + 55 + 2 * 100)
+    assert "chinchilla" not in by_convention(model, Batch(1, 10, 10))  # it knows of one table of words
+
+
 def test_what_reference_code_does_beyond_the_model_is_not_counted():
     batch = Batch(2, 64)
     # Llama 4: two of four layers route; the reference runs 4 experts where 1 is active: 3 more x 3 x 64 x 176 x 2.
@@ -223,6 +238,39 @@ def test_published_sizes_of_big_models():
     oss |= {"num_key_value_heads": 8, "head_dim": 64, "num_local_experts": 128, "num_experts_per_tok": 4}
     total, active = billions("gpt_oss", **oss, vocab_size=201088)
     assert (total, round(active - 0.58, 2)) == (116.83, 5.13)
+
+
+def test_published_sizes_of_gemma_4():
+    """The text models of 31B, 26B-A4B and E4B: 30.7, 25.2 (3.8 active) and 7.5 billion (fairseq2's page of Gemma 4)."""
+    gemma = {"model_type": "gemma4_text", "vocab_size": 262144, "head_dim": 256, "global_head_dim": 512}
+    large = {**gemma, "attention_k_eq_v": True, "hidden_size_per_layer_input": 0, "sliding_window": 1024}
+    dense = {**large, "hidden_size": 5376, "intermediate_size": 21504, "num_hidden_layers": 60}
+    dense |= {"num_attention_heads": 32, "num_key_value_heads": 16, "num_global_key_value_heads": 4}
+    mixture = {**large, "hidden_size": 2816, "intermediate_size": 2112, "num_hidden_layers": 30}
+    mixture |= {"num_attention_heads": 16, "num_key_value_heads": 8, "num_global_key_value_heads": 2}
+    mixture |= {"enable_moe_block": True, "num_experts": 128, "top_k_experts": 8, "moe_intermediate_size": 704}
+    small = {**gemma, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 42}
+    small |= {"num_attention_heads": 8, "num_key_value_heads": 2, "num_kv_shared_layers": 18}
+    models = [architecture_of(each) for each in (dense, mixture, small)]
+    assert [round(each.parameters() / 1e9, 1) for each in models] == [30.7, 25.2, 7.5]
+    assert round(models[1].active_parameters() / 1e9, 1) == 3.8
+
+
+def test_published_sizes_of_deberta():
+    """Millions beside the embedding and of it, as its authors tell: v3 base 86 and 98, large 304 and 131."""
+    deberta = {"model_type": "deberta-v2", "vocab_size": 128100, "position_buckets": 256, "relative_attention": True}
+    deberta |= {"share_att_key": True, "pos_att_type": "p2c|c2p", "norm_rel_ebd": "layer_norm"}
+    deberta |= {"type_vocab_size": 0, "position_biased_input": False, "max_position_embeddings": 512}
+
+    def millions(hidden, layers, heads):
+        sizes = {"hidden_size": hidden, "intermediate_size": 4 * hidden, "num_hidden_layers": layers}
+        model = architecture_of({**deberta, **sizes, "num_attention_heads": heads})
+        body = sum(leaf.parameters() * exist for leaf, _, exist in model.leaves() if not leaf.name.startswith("cls"))
+        return body / 1e6 - 0.1281 * hidden, 0.1281 * hidden
+
+    base, large = millions(768, 12, 12), millions(1024, 24, 16)
+    assert base == pytest.approx((86, 98), rel=0.01)
+    assert large == pytest.approx((304, 131), rel=0.01)
 
 
 def test_leaves_that_are_nothing_but_wiring_have_no_lines():

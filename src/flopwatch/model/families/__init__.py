@@ -12,14 +12,18 @@ from flopwatch.model.families import (
     audio,
     contrastive,
     convnets,
+    deberta,
     encoders,
     grid_towers,
     seq2seq,
+    t5gemma,
     tile_towers,
+    torchvision_models,
     vision,
 )
 from flopwatch.model.families.config import Fields, read_mapping
 from flopwatch.model.families.heads import with_head
+from flopwatch.model.families.mtp import with_predictions
 from flopwatch.model.families.text_models import DECODERS, Builder
 from flopwatch.units import quoted
 
@@ -43,7 +47,7 @@ _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
         **_table(_MASKED, encoders.modernbert, encoders.esm),
         **_table(_JOINED, audio.qwen2_audio, audio.voxtral),
         **_table(_SEQ2SEQ, seq2seq.t5, seq2seq.bart, seq2seq.pegasus, seq2seq.marian, seq2seq.whisper),
-        **_table(_SEQ2SEQ, seq2seq.mt5, seq2seq.umt5, seq2seq.m2m_100),
+        **_table(_SEQ2SEQ, seq2seq.mt5, seq2seq.umt5, seq2seq.m2m_100, t5gemma.t5gemma),
         **_table(_IMAGES, vision.vit, vision.deit, vision.dinov2, convnets.swin, convnets.convnext, convnets.resnet),
         **_table(_JOINED, tile_towers.gemma3, tile_towers.llava, tile_towers.llava_next, tile_towers.llava_onevision),
         **_table(_JOINED, tile_towers.paligemma, tile_towers.internvl, tile_towers.idefics3, tile_towers.smolvlm),
@@ -54,19 +58,21 @@ _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
         **_table(_JOINED, grid_towers.qwen2_vl, grid_towers.qwen2_5_vl, grid_towers.qwen3_vl, grid_towers.qwen3_vl_moe),
         **_table(_JOINED, grid_towers.qwen3_5, grid_towers.qwen3_5_moe, grid_towers.glm4v, grid_towers.glm4v_moe),
         **_table(("Model",), vision.dinov3_vit, contrastive.clip, contrastive.siglip),
-        **_table((), vision.dit),
+        **_table((), vision.dit, torchvision_models.torchvision_resnet),
         "xlm-roberta": (encoders.roberta, _MASKED),
+        "deberta-v2": (deberta.deberta_v2, _MASKED),
     }
 )
 ARCHITECTURES: Mapping[str, Builder] = MappingProxyType({name: builder for name, (builder, _) in _FAMILIES.items()})
 
 
-def architecture_of(source: object) -> Architecture:
+def architecture_of(source: object, *, mtp: bool = False) -> Architecture:
     """Build the architecture that a config describes.
 
     Args:
         source: A path to `config.json` or its folder, a mapping, a dataclass or a Hugging Face config. It is only
             read; neither torch nor transformers is imported.
+        mtp: Whether its multi-token prediction layers train, which Hugging Face's classes leave out.
 
     Raises:
         UnknownModelError: If the `model_type` is missing or has no closed form.
@@ -83,9 +89,9 @@ def architecture_of(source: object) -> Architecture:
     builder, endings = _FAMILIES[model_type]
     fields, name = Fields(model_type, values), _class_of(values)
     if not name or not endings or name.endswith(endings):
-        return builder(fields)
+        return with_predictions(fields, builder(fields)) if mtp else builder(fields)
     other = with_head(fields, builder(fields), name)
-    if other is None:
+    if other is None or mtp:
         raise _another_head(model_type, name, endings)
     return other
 

@@ -26,6 +26,7 @@ _BODIES: Mapping[str, str] = MappingProxyType(
         **{name: f"{name}." for name in ("bert", "roberta", "distilbert", "albert", "electra", "esm")},
         "xlm-roberta": "roberta.",
         "modernbert": "model.",
+        "deberta-v2": "deberta.",
     }
 )
 Head = Callable[[Fields, Architecture], tuple[Component, ...]]
@@ -143,6 +144,7 @@ _ENCODERS: Mapping[str, Mapping[str, Head]] = MappingProxyType(
         "xlm-roberta": _DENSE,
         "esm": _DENSE,
         "electra": {_PRETRAINING: _replaced_words, **_DENSE},
+        "deberta-v2": {_SEQUENCE: _of_sequences("pooler.dense", "classifier"), **_EACH_TOKEN},
         "distilbert": {_SEQUENCE: _of_sequences("pre_classifier", "classifier"), **_EACH_TOKEN},
         "modernbert": {
             _SEQUENCE: _after_the_usual(PER_SEQUENCE),

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from flopwatch.errors import ConfigError
 from flopwatch.model.architecture import Architecture
-from flopwatch.model.families import deepseek, gemma, gpt, hybrids, llama, moe, plain, recurrent, ssm
+from flopwatch.model.families import deepseek, gemma, gemma3n, gemma4, gpt, hybrids, llama, moe, plain, recurrent, ssm
 from flopwatch.model.families.config import Fields
 from flopwatch.units import quoted
 
@@ -25,7 +25,7 @@ DECODERS: Mapping[str, Builder] = MappingProxyType(
         **_named(plain.nanochat, llama.llama, llama.mistral, llama.qwen2, llama.qwen3, llama.phi3),
         **_named(llama.stablelm, llama.olmo, llama.olmo2, llama.olmo3, llama.cohere, llama.cohere2),
         **_named(llama.granite, llama.smollm3, llama.glm, llama.glm4, llama.exaone4, llama.seed_oss),
-        **_named(gemma.gemma, gemma.gemma2, gemma.gemma3_text),
+        **_named(gemma.gemma, gemma.gemma2, gemma.gemma3_text, gemma3n.gemma3n_text, gemma4.gemma4_text),
         **_named(moe.mixtral, moe.qwen2_moe, moe.qwen3_moe, moe.olmoe, moe.granitemoe, moe.phimoe),
         **_named(moe.gpt_oss, moe.llama4_text, moe.glm4_moe, moe.ernie4_5_moe, moe.dbrx),
         **_named(deepseek.deepseek_v2, deepseek.deepseek_v3, deepseek.deepseek_v32),
