@@ -44,7 +44,7 @@ def test_text_alone_where_there_are_no_images():
     [
         # Images of Qwen2-VL and Pixtral have sizes of their own, those of LLaVA the size of the config.
         *((name, Batch(2, 40), True) for name in ("qwen2_vl", "mistral3", "lfm2_vl")),
-        *((name, Batch(2, 40), False) for name in ("llava", "llava_next")),
+        *((name, Batch(2, 40), False) for name in ("llava", "llava_next", "internvl", "aya_vision")),
         *((name, Batch(2, 40, images=0), True) for name in ("qwen2_vl", "llava")),
         *((name, Batch(2, 40, images=2, image_size=(32, 32)), False) for name in ("qwen2_vl", "mistral3")),
     ],

@@ -131,7 +131,7 @@ def _with_sizes(model: Any, batch: Batch, device: torch.device) -> Inputs:
     config = vision_of(model)
     if getattr(model.config, "image_grid_pinpoints", None):
         return _cut(model, batch, device)
-    if not are_of_any_size(model, ("image_sizes",)):
+    if getattr(config, "model_type", "") in _OF_ONE_SIZE:
         return _plain(model, batch, device)
     patch, merge = _one(config.patch_size), getattr(model.config, "spatial_merge_size", None) or 1
     grids = Grids(patch, merge, up=True).of(_sized(batch, config))
@@ -148,8 +148,7 @@ def are_of_any_size(model: Any, names: tuple[str, ...]) -> bool:
     """Whether images are patches of sizes of their own, so that there is none that an image usually has."""
     if "image_grid_thw" in names or "spatial_shapes" in names:
         return True
-    cut = getattr(model.config, "image_grid_pinpoints", None)
-    return "image_sizes" in names and not cut and getattr(vision_of(model), "model_type", "") not in _OF_ONE_SIZE
+    return "image_sizes" in names and getattr(vision_of(model), "model_type", "") == "pixtral"
 
 
 def _cut(model: Any, batch: Batch, device: torch.device) -> Inputs:
