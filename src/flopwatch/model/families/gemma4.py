@@ -86,8 +86,10 @@ def _kind(fields: Fields, number: int, where: str, reuses: bool) -> Kind:
         groups = fields.values.get("num_global_key_value_heads")
         own |= {"num_key_value_heads": groups} if groups is not None else {}
     if fields.values.get("per_layer_config") is not None:
-        stated = {str(key): value for key, value in fields.mapping("per_layer_config").items()}
-        own = dict(stated.get(str(number), {}))
+        stated = fields.mapping("per_layer_config").items()  # layers of ten and more write the sixth as "05"
+        own = next(
+            (dict(value) for key, value in stated if str(key).lstrip("0") == (str(number) if number else "")), {}
+        )
     of_layer = replace(fields, values={**fields.values, **own})
     heads = of_layer.size("num_attention_heads")
     return Kind(where, of_layer.size("head_dim"), blocks.key_value_heads(of_layer, heads), reuses)
