@@ -5,6 +5,7 @@ what masks keep is proved in `tests/test_batch.py`. Where Hugging Face's code do
 (`Leaf.reference`), the two are compared as that code runs; `docs/conventions.md` lists those places.
 """
 
+import json
 import re
 
 import pytest
@@ -254,6 +255,26 @@ def test_published_sizes_of_gemma_4():
     models = [architecture_of(each) for each in (dense, mixture, small)]
     assert [round(each.parameters() / 1e9, 1) for each in models] == [30.7, 25.2, 7.5]
     assert round(models[1].active_parameters() / 1e9, 1) == 3.8
+
+
+def test_gemma_4s_saved_configs_number_layers_with_leading_zeros():
+    """Twelve layers of which the sixth and the last are global, saved by transformers: 16 more a head and global layer.
+
+    Queries, keys, values and the output have 4 + 2 + 2 + 4 heads of 64 x 16 more, two norms 16.
+    """
+    sizes = {"hidden_size": 64, "intermediate_size": 8, "num_hidden_layers": 12, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "head_dim": 24, "vocab_size": 9, "hidden_size_per_layer_input": 0}
+    wide, narrow = (
+        json.loads(
+            transformers.AutoConfig.for_model("gemma4_text", **sizes, global_head_dim=each).to_json_string(
+                use_diff=False
+            )
+        )
+        for each in (40, 24)
+    )
+    assert list(wide["per_layer_config"]) == ["05", "11"]
+    more = architecture_of(wide).parameters() - architecture_of(narrow).parameters()
+    assert more == 2 * (12 * 64 * 16 + 2 * 16)
 
 
 def test_published_sizes_of_deberta():

@@ -24,6 +24,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "hidden_size_per_layer_input": 256,
 }
 _GLOBAL_HEAD_DIM = 512
+_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def _kind(fields: Fields, number: int, where: str, reuses: bool) -> Kind:
         groups = fields.values.get("num_global_key_value_heads")
         own |= {"num_key_value_heads": groups} if groups is not None else {}
     if fields.values.get("per_layer_config") is not None:
-        stated = {str(key): value for key, value in fields.mapping("per_layer_config").items()}
-        own = dict(stated.get(str(number), {}))
+        # Saved configs fill numbers up with zeros: "05" beside "11".
+        stated = {str(key).zfill(_DIGITS): value for key, value in fields.mapping("per_layer_config").items()}
+        own = dict(stated.get(str(number).zfill(_DIGITS), {}))
     of_layer = replace(fields, values={**fields.values, **own})
     heads = of_layer.size("num_attention_heads")
     return Kind(where, of_layer.size("head_dim"), blocks.key_value_heads(of_layer, heads), reuses)
