@@ -61,11 +61,11 @@ def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch,
     (segment,) = read_run(tmp_path).segments
     assert segment.windows[-1].totals.counts.flops == (10 if broken == "report" else 6) * FLOPS_PER_BATCH
     assert (f"`flopwatch report {tmp_path}" in caplog.text) == (broken == "report")
-    if broken == "counter":
-        # Five steps were counted and told; the fit went on to ten, of which nothing is claimed.
+    if broken == "session":
+        # Six steps were counted and told; the fit went on to ten, of which nothing is claimed.
         report = summarize(read_run(tmp_path))
-        assert (report.status, report.step) == ("measuring stopped", 5)
-        assert report.totals.counts.flops == 5 * FLOPS_PER_BATCH
+        assert (report.status, report.step) == ("measuring stopped", 6)
+        assert report.totals.counts.flops == 6 * FLOPS_PER_BATCH
     # What came after an error is not in the totals, so there are none; a report that failed changes no total.
     totals = watch.state_dict().get("totals", {})
     assert totals.get("flops") == (10 * FLOPS_PER_BATCH if broken == "report" else None)

@@ -122,6 +122,16 @@ class AppendedFile:
             return self.path.open("x+b", buffering=0)
 
 
+def is_at(path: Path, opened: int) -> bool:
+    """Whether a path leads to an opened file, and not to another one or to nothing.
+
+    Raises:
+        OSError: If that cannot be told.
+    """
+    there, ours = _status(path), os.fstat(opened)
+    return there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
 def _status(path: Path) -> os.stat_result | None:
     """Of what has the name, be it a link; `None` where nothing has."""
     try:

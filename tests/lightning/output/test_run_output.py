@@ -1,5 +1,7 @@
 """The first rank's sinks as a whole, with a real file and a Trainer that is a plain object."""
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,26 @@ def test_where_no_file_could_be_made_the_summary_is_from_memory(tmp_path, caplog
         output.finish(report=False)
     assert "MFU 40% in the training loop" in caplog.text
     assert "written: " not in caplog.text
+
+
+@pytest.mark.parametrize("hangs", ["read", "write"])
+def test_a_disk_that_hangs_once_the_file_is_closed_is_not_waited_for(output, caplog, monkeypatch, hangs):
+    release = threading.Event()
+    monkeypatch.setattr(run_output, f"_{hangs.upper()}_SECONDS", 0.2)
+    owner, name = {"read": (run_output.runfile, "read_run"), "write": (run_output.files, "replace_text")}[hangs]
+    monkeypatch.setattr(owner, name, lambda *arguments: release.wait(20))
+    began = time.monotonic()
+    with caplog.at_level("INFO", logger="flopwatch"):
+        written(output).finish(report=True)
+    assert time.monotonic() - began < 10
+    release.set()
+    page = output.file.path.with_name("report.html")
+    assert caplog.text.count(f"no report was written: {page}: the disk does not respond") == 1
+    assert (f"cannot read {output.file.path}: the disk does not respond" in caplog.text) == (hangs == "read")
+    # The summary is told all the same, and no file that nobody could read back is said to be there.
+    assert "MFU 40% in the training loop, 24% over all wall time" in caplog.text
+    assert (f"written: {output.file.path}" in caplog.text) == (hangs == "write")
+    assert output.report.totals == samples.end().totals
 
 
 def test_after_an_error_of_ours_the_file_holds_what_was_counted_up_to_it(output):
