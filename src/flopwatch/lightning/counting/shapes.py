@@ -165,7 +165,7 @@ _MOST_VALUES = 8
 
 def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[Any, ...]]:
     if isinstance(value, torch.Tensor):
-        yield (path, tuple(value.shape), value.dtype)
+        yield (path, _shape(value), value.dtype)
     elif isinstance(value, (str, int)):
         yield (path, value)
     elif depth < _DEEPEST and isinstance(value, Mapping):
@@ -179,6 +179,13 @@ def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[Any, ...]]:
             yield from _parts(each, f"{path}.{key}", depth + 1)
 
 
+def _shape(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """The shape of a tensor; of one that holds several, their number and theirs."""
+    if tensor.is_nested and tensor.layout is torch.strided:
+        return (tensor.size(0), *(tuple(each.shape) for each in tensor.unbind()))
+    return tuple(tensor.shape)
+
+
 def of_tensors_alone(batch: Any) -> tuple[Any, ...] | None:
     """Names, shapes and dtypes of a plain tuple, list or dictionary of tensors; `None` for anything else."""
     parts: list[Any]
@@ -189,7 +196,7 @@ def of_tensors_alone(batch: Any) -> tuple[Any, ...] | None:
     else:
         return None
     for each in values:
-        if type(each) is not torch.Tensor:
+        if type(each) is not torch.Tensor or each.is_nested:
             return None
         parts += each.shape, each.dtype
     return tuple(parts)
