@@ -181,6 +181,18 @@ def test_a_working_directory_that_is_removed_costs_nothing_of_the_run(tmp_path, 
     assert caplog.text.count("no run file: ") == 1
 
 
+def test_a_run_file_stays_where_it_is_when_the_process_goes_elsewhere(tmp_path, caplog, monkeypatch):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    watch = FlopWatch(dirpath="runs", every_n_steps=1)
+    trainer(tmp_path, watch).fit(TinyGPT(lambda index: os.chdir(elsewhere) if index == 5 else None), loader())
+    assert sorted(path.name for path in (here / "runs").iterdir()) == ["report.html", "run.jsonl"]
+    assert list(elsewhere.iterdir()) == []
+    assert "was removed" not in caplog.text
+
+
 def start_slow_fit(tmp_path):
     def hears_interrupts():
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job is started deaf to it

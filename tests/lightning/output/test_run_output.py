@@ -134,8 +134,10 @@ def test_the_run_file_is_named_by_its_whole_path(tmp_path, monkeypatch):
     output.file.close()
 
 
-def test_a_new_file_is_in_the_users_folder_below_the_trainers_or_where_we_are(tmp_path):
+def test_a_new_file_is_in_the_users_folder_below_the_trainers_or_where_we_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert run_file_for(tmp_path / "mine", "/root").is_relative_to(tmp_path / "mine")
     assert run_file_for(None, str(tmp_path)).is_relative_to(tmp_path)
     # A bucket is no folder of this machine.
-    assert not run_file_for(None, "s3://bucket/runs").is_absolute()
+    assert run_file_for(None, "s3://bucket/runs").is_relative_to(tmp_path)
+    assert run_file_for(Path("mine"), ".") == tmp_path / "mine" / "run.jsonl"

@@ -163,5 +163,12 @@ class Output:
 
 
 def run_file_for(dirpath: Path | None, root: Any) -> Path:
-    """Path of a new run file: in the user's folder, or below the Trainer's; if that is not local, where we are."""
-    return runfile.new_run_file(dirpath, Path() if "://" in str(root) else Path(root))
+    """Path of a new run file: in the user's folder, or below the Trainer's; if that is not local, where we are.
+
+    It is a whole path, which leads to the same file wherever the process goes.
+    """
+    path = runfile.new_run_file(dirpath, Path() if "://" in str(root) else Path(root))
+    try:
+        return path.absolute()
+    except OSError:  # the working directory is gone
+        return path
