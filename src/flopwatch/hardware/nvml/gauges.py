@@ -76,8 +76,10 @@ def _possible(
     value = answer.value * factor
     if least <= value <= most:
         return Answer(value)
-    bound = f"more than {words(most)}" if value > most else f"less than {words(least)}"
-    return Answer(error=f"the driver reports {words(value)}, but {bound} is impossible", impossible=True)
+    error = f"the driver reports {words(value)}, but more than {words(most)} is impossible"
+    if not value > most:
+        error = f"the driver reports {words(value)}, but less than {words(least)} is impossible"
+    return Answer(error=error, impossible=True)
 
 
 def _watts(value: float) -> str:
