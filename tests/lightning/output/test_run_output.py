@@ -1,5 +1,6 @@
 """The first rank's sinks as a whole, with a real file and a Trainer that is a plain object."""
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -127,11 +128,15 @@ def test_before_training_began_there_is_no_end_to_tell(output):
     assert read_run(output.file.path).segments[0].end is None
 
 
-def test_the_run_file_is_named_by_its_whole_path(tmp_path, monkeypatch):
+def test_the_run_file_is_named_by_its_whole_path_without_asking_the_disk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    output = Output(trainer(), Path("runs") / "run.jsonl", lambda: None)
-    assert output.run_file() == str(tmp_path / "runs" / "run.jsonl")
+    output = Output(trainer(), run_file_for(Path("runs"), "."), lambda: None)
     output.file.close()
+    for name in ("lstat", "stat", "readlink", "getcwd"):
+        monkeypatch.setattr(os, name, lambda *arguments, **named: pytest.fail("the disk was asked"))
+    named = output.run_file()
+    monkeypatch.undo()
+    assert named == str(tmp_path / "runs" / "run.jsonl")
 
 
 def test_a_new_file_is_in_the_users_folder_below_the_trainers_or_where_we_are(tmp_path, monkeypatch):

@@ -68,4 +68,5 @@ def _length_of(trainer: Any) -> int | None:
 
 def _has_run_out(trainer: Any) -> bool:
     """Whether the data loader gave no more, however many batches it has by its own word."""
-    return bool(getattr(trainer.fit_loop._data_fetcher, "done", False))
+    fetcher = getattr(trainer.fit_loop, "_data_fetcher", None)  # none of Lightning's public counters tells
+    return bool(getattr(fetcher, "done", False))

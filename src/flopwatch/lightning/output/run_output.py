@@ -70,11 +70,8 @@ class Output:
             self._apart.run(_LOGGING, sink.close)
 
     def run_file(self) -> str:
-        """Return the run file's absolute path, for the process that resumes the run."""
-        try:
-            return str(self.file.path.resolve())
-        except OSError:  # the working directory is gone
-            return str(self.file.path)
+        """Return the run file's path, for the process that resumes the run; the disk, which may hang, is not asked."""
+        return str(self.file.path)
 
     def describe_work(self, work: Work, device: Device, budgets: tuple[Budget, ...], driver: str | None) -> None:
         """Tell file, log and loggers how batches are counted.
