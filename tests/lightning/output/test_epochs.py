@@ -140,6 +140,27 @@ def test_a_run_that_is_resumed_with_a_shorter_loader_has_its_epochs(tmp_path):
     assert (two.global_step, epochs[-1]) == (16, 2)
 
 
+@pytest.mark.parametrize(("saved_at", "accumulate"), [(6, 1), (2, 3), (3, 2)])
+def test_a_run_that_is_resumed_from_the_last_batch_of_an_epoch_has_its_epochs(tmp_path, saved_at, accumulate):
+    # Six batches an epoch: the checkpoint is saved with the sixth, before Lightning takes its epoch as done.
+    keeper = ModelCheckpoint(dirpath=tmp_path, filename="saved", every_n_train_steps=saved_at, save_top_k=1)
+    fit(
+        tmp_path / "a",
+        loader(6),
+        callbacks=[keeper],
+        max_steps=saved_at,
+        enable_checkpointing=True,
+        accumulate_grad_batches=accumulate,
+    )
+    watch = FlopWatch("3 epochs", on_budget="stop", every_n_steps=1, dirpath=tmp_path / "b")
+    two = trainer(tmp_path, watch, max_steps=-1, max_epochs=9, accumulate_grad_batches=accumulate)
+    two.fit(TinyGPT(), loader(6), ckpt_path=tmp_path / "saved.ckpt", weights_only=False)
+    segment = read_run(tmp_path / "b").segments[-1]
+    steps = 6 // accumulate
+    assert [each.epochs for each in segment.windows] == pytest.approx([1 + n / steps for n in range(1, 2 * steps + 1)])
+    assert (two.global_step, segment.end.epochs) == (3 * steps, 3)
+
+
 def test_the_last_pass_of_weight_averaging_is_an_epoch(tmp_path):
     class Normed(TinyGPT):
         def __init__(self):

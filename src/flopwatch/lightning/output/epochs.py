@@ -19,9 +19,15 @@ class Epochs:
         self._trainer = trainer
         self._length = self._said = _length_of(trainer)
         epochs = trainer.fit_loop.epoch_progress.current
-        self._entered = epochs.started > epochs.processed
+        is_between = 0 < epochs.processed >= epochs.started
+        # Batches of all epochs when the last one ended: none is running as long as no other batch is.
+        self._ended_at = self._batches.total.ready if is_between else None
         self._saw_begin = self._ran_out = False
         self._taught: int | None = None
+
+    @property
+    def _batches(self) -> Any:
+        return self._trainer.fit_loop.epoch_loop.batch_progress
 
     @property
     def length(self) -> int | None:
@@ -34,27 +40,24 @@ class Epochs:
         is_as_before = said is None or said == self._said
         self._length = (self._taught if is_as_before else None) or said or self._length
         self._said = said
-        self._entered = self._saw_begin = True
-        self._ran_out = False
+        self._saw_begin = True
 
     def end(self) -> None:
         """An epoch has ended: because its data loader gave no more, or because training ends within it."""
-        batches = self._trainer.fit_loop.epoch_loop.batch_progress.current
+        batches = self._batches.current
+        self._ended_at = self._batches.total.ready
         self._ran_out = _has_run_out(self._trainer)
         if self._ran_out and self._saw_begin and batches.completed == batches.ready:
             self._taught = int(batches.ready)
 
     def done(self) -> float | None:
         """Epochs done; `None` in the middle of one whose length is not known, or turned out to be another."""
-        epochs = self._trainer.fit_loop.epoch_progress.current
-        batches = self._trainer.fit_loop.epoch_loop.batch_progress
-        ran = batches.current.processed
-        is_over = epochs.started <= epochs.processed
-        at_its_end = batches.is_last_batch or ran == self._trainer.num_training_batches or (is_over and self._ran_out)
-        if is_over and (at_its_end or not self._entered):
-            return float(epochs.processed)
-        before = float(epochs.processed - is_over)  # Lightning takes an epoch that training ended within as processed
-        if at_its_end:
+        batches, ran = self._batches, self._batches.current.processed
+        is_over = batches.total.ready == self._ended_at
+        # Lightning takes an epoch that training ended within as processed.
+        before = float(self._trainer.fit_loop.epoch_progress.current.processed - is_over)
+        ran_out = is_over and self._ran_out
+        if batches.is_last_batch or ran == self._trainer.num_training_batches or ran_out:
             return before + 1
         if self._length is None or ran >= self._length:
             return None
