@@ -204,6 +204,19 @@ def test_a_loader_that_says_too_much_ends_its_epoch_where_it_ends(tmp_path):
     assert [each.message for each in segment.events] == ["the budget of 2 epochs is used up at step 12"]
 
 
+def test_a_part_of_an_epoch_is_one_of_the_epoch_that_it_lies_in(tmp_path):
+    data = Growing(loader(2), loader(2), loader(8))
+    _, one, segment = fit(tmp_path, data, budget="2.25 epochs", max_epochs=9, reload_dataloaders_every_n_epochs=1)
+    # Two batches, two batches, and a quarter of eight.
+    assert (one.global_step, segment.end.epochs) == (6, 2.25)
+
+
+def test_a_part_of_an_epoch_without_a_step_of_its_own_ends_with_that_epoch(tmp_path):
+    # Four batches are a step, by what the loader says of ten there is no last one, and six came.
+    _, one, segment = fit(tmp_path, overstated(3), budget="0.9 epochs", max_epochs=9, accumulate_grad_batches=4)
+    assert (one.current_epoch, segment.end.epochs) == (1, 1)
+
+
 def test_a_stream_that_ends_before_its_limit_ends_its_epoch_there(tmp_path):
     _, one, segment = fit(tmp_path, stream(4), budget="2 epochs", max_epochs=5, limit_train_batches=6)
     assert (one.global_step, one.current_epoch, segment.end.epochs) == (8, 2, 2)
