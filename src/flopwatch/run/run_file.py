@@ -240,16 +240,26 @@ def _read_segment(path: Path, tell: Tell, up_to_step: float = math.inf) -> tuple
             raise RunFileError(f"expected one run in {path}, found a second start in line {number}")
         if not isinstance(record, Window) or record.step <= up_to_step:
             gathered.add(record)
-    notes, beside = [], record_beside(path)
+    notes: list[str] = []
+    beside = record_beside(path)
     if isinstance(beside, End):
         gathered.add(beside)
         notes.append(f"the last records of {path.name} are missing; its totals are from {progress_path(path).name}")
     segment = gathered.segment()
     if segment is None:
         raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
+    if segment.end is None and isinstance(beside, Progress) and math.isinf(up_to_step):
+        notes += _further(segment, beside)
     if dropped.count:
         notes.append(f"{dropped.count} unreadable line(s) of {path.name} were skipped, first {dropped.first}")
     return segment, notes
+
+
+def _further(segment: Segment, progress: Progress) -> Iterator[str]:
+    """Says so where a process without an end came further than its last window."""
+    last = segment.windows[-1].step if segment.windows else segment.start.step
+    if progress.step > last:
+        yield f"the process came to step {progress.step:,}; the numbers are those up to step {last:,}"
 
 
 @dataclass
