@@ -152,6 +152,7 @@ def test_a_signature_sees_attributes_and_no_deeper_than_eight_levels():
     assert signatures.of(nested(ONE, 9)) == signatures.of(nested(TWO, 9)) == ()
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_a_nested_tensor_is_known_by_those_that_it_holds():
     def batch(*lengths):
         nested = torch.nested.nested_tensor([torch.ones(each) for each in lengths])
