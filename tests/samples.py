@@ -11,6 +11,7 @@ from flopwatch.run.records import (
     Event,
     Hardware,
     Memory,
+    Progress,
     Start,
     StepPhases,
     Totals,
@@ -148,6 +149,10 @@ def end(step=21, at=1035.0, status="finished"):
         totals=totals(step, at, 16_800 * TERA),
         seconds={"setup": 4.0, "training": 22.0, "data_wait": 3.0, "validation": 4.0, "checkpoint": 1.5, "other": 0.5},
     )
+
+
+def progress(step):
+    return Progress(1000.0 + step, step, totals(step, 1000.0 + step, 800 * TERA * step))
 
 
 def healthy_run():

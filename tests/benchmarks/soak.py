@@ -6,9 +6,9 @@ A parent process runs the fit again and again until it reaches its last step. It
 random time, makes the NVML driver fail or slow (the compiled fake, read through NVIDIA's binding), and fills and frees
 the small file system (a tmpfs, where it may mount one) that the run file is on. Within the fit loggers fail and stall,
 writes to the run file are slow, or do not answer for seconds, the wall clock jumps, and batches carry things that are
-no tensors; each process finds the clock set by up to two hours, and each epoch another number of batches. Weights are
-averaged (SWA), and there are budgets of all kinds. Each process resumes from the last checkpoint, saved every 500
-steps.
+no tensors; each process finds the clock set by up to two hours, and each epoch another number of batches, which its
+loader may overstate. The progress beside the run file is removed now and then. Weights are averaged (SWA), and there
+are budgets of all kinds. Each process resumes from the last checkpoint, saved every 500 steps.
 
 The judge is a ledger that the model keeps of its own steps, by hand arithmetic, and that travels in its checkpoints.
 
@@ -122,18 +122,19 @@ class Untouchable:
 
 
 class Batches(torch.utils.data.IterableDataset):
-    """Sequences of several lengths, beside things that are no tensors."""
+    """Sequences of several lengths, beside things that are no tensors; now and then fewer than it says."""
 
     JUNK = (None, "words", [], {"deep": [[]]}, Untouchable(), float("nan"), 10**400, b"\0", object, lambda: 0)
 
     def __init__(self, chance):
         self.chance, self.batches = chance, chance.randint(100, 900)
+        self.missing = chance.choice((0, 0, 50))
 
     def __len__(self):
         return self.batches
 
     def __iter__(self):
-        for _ in range(len(self)):
+        for _ in range(self.batches - self.missing):
             ids = torch.randint(32, (SEQUENCES, self.chance.choice(LENGTHS)))
             junk = self.chance.choice(self.JUNK)
             yield {"input_ids": ids, "labels": ids, "junk": junk, 7: self.chance.choice(self.JUNK)}
@@ -157,7 +158,7 @@ class Ledger(pl.LightningModule):
         super().__init__()
         config = transformers.GPT2Config(vocab_size=32, n_positions=32, n_embd=8, n_layer=2, n_head=2)
         self.model = transformers.GPT2LMHeadModel(config)
-        self.ledger = {"steps": 0, "tokens": 0, "flops": 0}
+        self.ledger = {"steps": 0, "samples": 0, "tokens": 0, "flops": 0}
 
     def transfer_batch_to_device(self, batch, device, dataloader_idx):
         return batch
@@ -165,6 +166,7 @@ class Ledger(pl.LightningModule):
     def training_step(self, batch, index):
         seq_len = batch["input_ids"].shape[1]
         self.ledger["steps"] += 1
+        self.ledger["samples"] += SEQUENCES
         self.ledger["tokens"] += SEQUENCES * seq_len
         self.ledger["flops"] += flops_of(seq_len)
         return self.model(batch["input_ids"], labels=batch["labels"], use_cache=False).loss
@@ -265,7 +267,7 @@ def small_disk(folder):
 
 def disturb(driver, disk, mounted, chance, faults, near_the_end):
     """One change of the world beside the fit."""
-    kind = chance.choice(("nvml error", "slow nvml", "healthy nvml", "full disk"))
+    kind = chance.choice(("nvml error", "slow nvml", "healthy nvml", "full disk", "removed progress"))
     filler = disk / "filler"
     filler.unlink(missing_ok=True)
     if kind == "nvml error":
@@ -279,6 +281,9 @@ def disturb(driver, disk, mounted, chance, faults, near_the_end):
         with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
             while file.write(bytes(4096)):
                 pass
+    elif kind == "removed progress":
+        for progress in disk.glob("run*.progress"):
+            progress.unlink(missing_ok=True)
     faults[kind] += 1
 
 
@@ -286,7 +291,7 @@ def attempt(command, environment, change, chance, most_seconds, log):
     """Run the fit until it ends or, after a random time, is killed; returns its exit status."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    until = time.monotonic() + chance.uniform(15, most_seconds)
+    until = time.monotonic() + chance.uniform(min(15, most_seconds / 2), most_seconds)
     while process.poll() is None and time.monotonic() < until:
         time.sleep(0.5)
         change()
@@ -382,7 +387,7 @@ def main():
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--most-seconds", type=float, default=90, help="a process is killed after 15 to so many seconds"
+        "--most-seconds", type=float, default=90, help="a process is killed after so many seconds at most"
     )
     parser.add_argument("--rounds", type=int, default=20, help="attempts of a run that is rolled back again and again")
     arguments = parser.parse_args()

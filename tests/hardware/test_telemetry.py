@@ -251,6 +251,17 @@ def test_a_counter_that_stands_still_while_the_gpu_works_is_none():
     assert tally.take_joules() is None
 
 
+def test_a_counter_that_creeps_while_the_gpu_works_is_none():
+    # 1 mJ a second, as of a counter in joules that is taken for millijoules: no GPU at work draws less than a watt.
+    tally = Tally()
+    for at in range(6):
+        tally.add(Reading(at, sm_clock_hz=1e9, reasons=frozenset(), utilization=1.0))
+        tally.add(Reading(at, joules=5000 + at / 1000))
+    assert tally.take().power_watts is None
+    assert tally.energy_lost == "the energy counter stands still while the GPU works"
+    assert tally.take_joules() is None
+
+
 def test_a_counter_that_moves_by_steps_or_of_a_gpu_at_rest_is_one():
     tally = Tally()
     for at, joules in ((0, 5000.0), (1, 5000.0), (2, 6400.0)):

@@ -61,11 +61,11 @@ def test_what_was_measured_before_an_error_stays_readable(tmp_path, monkeypatch,
     (segment,) = read_run(tmp_path).segments
     assert segment.windows[-1].totals.counts.flops == (10 if broken == "report" else 6) * FLOPS_PER_BATCH
     assert (f"`flopwatch report {tmp_path}" in caplog.text) == (broken == "report")
-    if broken == "counter":
-        # Five steps were counted and told; the fit went on to ten, of which nothing is claimed.
+    if broken == "session":
+        # Six steps were counted and told; the fit went on to ten, of which nothing is claimed.
         report = summarize(read_run(tmp_path))
-        assert (report.status, report.step) == ("measuring stopped", 5)
-        assert report.totals.counts.flops == 5 * FLOPS_PER_BATCH
+        assert (report.status, report.step) == ("measuring stopped", 6)
+        assert report.totals.counts.flops == 6 * FLOPS_PER_BATCH
     # What came after an error is not in the totals, so there are none; a report that failed changes no total.
     totals = watch.state_dict().get("totals", {})
     assert totals.get("flops") == (10 * FLOPS_PER_BATCH if broken == "report" else None)
@@ -179,6 +179,18 @@ def test_a_working_directory_that_is_removed_costs_nothing_of_the_run(tmp_path, 
     assert "stopped measuring" not in caplog.text
     assert len(logger.ours()) == 9
     assert caplog.text.count("no run file: ") == 1
+
+
+def test_a_run_file_stays_where_it_is_when_the_process_goes_elsewhere(tmp_path, caplog, monkeypatch):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    watch = FlopWatch(dirpath="runs", every_n_steps=1)
+    trainer(tmp_path, watch).fit(TinyGPT(lambda index: os.chdir(elsewhere) if index == 5 else None), loader())
+    assert sorted(path.name for path in (here / "runs").iterdir()) == ["report.html", "run.jsonl"]
+    assert list(elsewhere.iterdir()) == []
+    assert "was removed" not in caplog.text
 
 
 def start_slow_fit(tmp_path):

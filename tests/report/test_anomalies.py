@@ -101,7 +101,7 @@ STARVED = {"flops": 8 * PETA // 3, "data_wait_seconds": 7.0}
 
 @pytest.mark.parametrize(
     ("before", "during", "after"),
-    [(20, 23, 0), (20, 23, 20), (0, 23, 20), (20, 5, 0), (8, 40, 0), (10, 35, 4)],
+    [(20, 23, 0), (20, 23, 20), (0, 23, 20), (20, 5, 0), (8, 40, 0), (10, 35, 4), (9, 90, 0), (0, 90, 9)],
 )
 def test_a_dip_that_lasts_longer_than_the_rest_is_found_whole(before, during, after):
     (dip,) = dips_of(*[USUAL] * before, *[STARVED] * during, *[USUAL] * after)

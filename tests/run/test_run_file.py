@@ -5,9 +5,11 @@ import pytest
 
 from flopwatch.errors import RunFileError
 from flopwatch.report.report import summarize
+from flopwatch.run.record_lines import to_json
 from flopwatch.run.run_file import (
     find_run_file,
     new_run_file,
+    progress_path,
     read_run,
     report_path,
 )
@@ -172,3 +174,14 @@ def test_a_process_that_a_later_one_followed_was_killed(tmp_path):
     path = write(tmp_path / "b" / "run.jsonl", [start, *samples.healthy_run()[1:-1]])
     statuses = [process.status for process in summarize(read_run(path)).each_process]
     assert statuses == ["killed", "killed or still running"]
+
+
+def test_a_process_that_came_further_than_its_last_window_says_how_far(tmp_path):
+    records = samples.healthy_run()[:-1]  # killed: the last window is of step 21
+    path = write(tmp_path / "run.jsonl", records)
+    for step, notes in ((21, ()), (1150, ("the process came to step 1,150; the numbers are those up to step 21",))):
+        progress_path(path).write_text(to_json(samples.progress(step)) + "\n")
+        assert read_run(path).notes == notes
+    ended = write(tmp_path / "run-2.jsonl", samples.healthy_run())
+    progress_path(ended).write_text(to_json(samples.progress(1150)) + "\n")
+    assert read_run(ended).notes == ()

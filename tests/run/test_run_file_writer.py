@@ -11,8 +11,9 @@ import pytest
 
 from flopwatch.run import run_file_writer as runfile_writer
 from flopwatch.run.appending import AppendedFile
+from flopwatch.run.lineage import last_sign
 from flopwatch.run.record_lines import to_json
-from flopwatch.run.run_file import new_run_file, read_run
+from flopwatch.run.run_file import new_run_file, progress_path, read_run, record_beside
 from flopwatch.run.run_file_writer import RunFileWriter
 from tests import samples
 from tests.run.test_run_file import write
@@ -74,6 +75,30 @@ def test_a_disk_that_was_full_for_a_while_costs_no_record(small_disk, caplog, mo
     assert [window.step for window in segment.windows] == list(range(1, 41))
     assert caplog.text.count("cannot write the run file") == 1
     assert caplog.text.count("No space left on device; retrying, training continues") == 1
+
+
+def test_an_end_that_the_file_has_no_room_for_stands_beside_it(small_disk, tmp_path):
+    disk, filler = small_disk
+    filler.write_bytes(bytes(48 * 1024))
+    path = disk / "run.jsonl"
+    writer = RunFileWriter(path, lambda: samples.progress(1))
+    writer.write(samples.start())
+    wait_until(lambda: progress_path(path).exists() and path.read_bytes().count(b"\n") == 1)
+    with contextlib.suppress(OSError), (disk / "more").open("ab", buffering=0) as more:
+        while more.write(bytes(512)):
+            pass
+    with contextlib.suppress(OSError), path.open("ab", buffering=0) as same:
+        while same.write(b"\n"):  # the rest of its last page
+            pass
+    for record in (*WINDOWS, samples.end()):
+        writer.write(record)
+    assert not writer.close()
+    run = read_run(path)
+    (segment,) = run.segments
+    assert (segment.windows, segment.end) == ((), samples.end())
+    assert run.notes[0] == "the last records of run.jsonl are missing; its totals are from run.progress"
+    sign = last_sign(path)
+    assert (sign.ended, sign.progress.totals) == (True, samples.end().totals)
 
 
 def test_a_disk_that_stays_full_costs_the_file_and_no_memory_without_end(small_disk, caplog, monkeypatch):
@@ -201,12 +226,33 @@ def test_a_name_that_is_taken_is_not_used(tmp_path, kind, caplog):
 
 def test_a_folder_in_the_place_of_the_progress_costs_the_progress_alone(tmp_path, caplog):
     (tmp_path / "run.progress").mkdir()
-    writer = RunFileWriter(tmp_path / "run.jsonl", lambda: runfile_writer.Progress(1.0, 1, samples.end().totals))
+    writer = RunFileWriter(tmp_path / "run.jsonl", lambda: samples.progress(1))
     writer.write(samples.start())
     wait_until(lambda: "cannot save progress next to the run file (Is a directory)" in caplog.text)
     assert finished(writer, 0)
     assert steps_in(tmp_path / "run.jsonl") == list(range(1, 41))
     assert caplog.text.count("cannot save progress") == 1
+
+
+@pytest.mark.parametrize("change", ["removed", "replaced", "moved"])
+def test_a_progress_that_somebody_touched_is_made_again(tmp_path, change):
+    steps = iter(range(1, 1000))
+    path, beside = tmp_path / "run.jsonl", tmp_path / "run.progress"
+    writer = RunFileWriter(path, lambda: samples.progress(next(steps)))
+    writer.write(samples.start())
+    wait_until(beside.exists)
+    (tmp_path / "copy").write_bytes(beside.read_bytes())
+    if change == "removed":
+        beside.unlink()
+    else:
+        (tmp_path / "copy" if change == "replaced" else beside).replace(
+            beside if change == "replaced" else tmp_path / "x"
+        )
+    # What is there now is newer than anything that was there before.
+    newest = next(steps)
+    wait_until(lambda: (record := record_beside(path)) is not None and record.step > newest)
+    assert writer.close()
+    assert not beside.exists()
 
 
 def test_no_inode_for_the_progress_costs_the_progress_alone(tmp_path, caplog):
@@ -216,7 +262,7 @@ def test_no_inode_for_the_progress_costs_the_progress_alone(tmp_path, caplog):
     if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", disk]).returncode:
         pytest.skip("a disk with few inodes needs the right to mount one")
     try:
-        writer = RunFileWriter(disk / "run.jsonl", lambda: runfile_writer.Progress(1.0, 1, samples.end().totals))
+        writer = RunFileWriter(disk / "run.jsonl", lambda: samples.progress(1))
         writer.write(samples.start())
         wait_until(lambda: "cannot save progress next to the run file (No space left on device)" in caplog.text)
         assert finished(writer, 0)

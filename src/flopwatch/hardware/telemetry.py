@@ -24,7 +24,7 @@ _BUSY = 0.5
 _LONGEST_POWER_GAP_SECONDS = 10.0
 # A counter of 32 bits of millijoules, as old drivers have, starts again here; more than a GPU can draw is no wrap.
 _WRAP_JOULES = 2**32 / 1e3
-_MOST_WATTS = 1e4
+_LEAST_WATTS, _MOST_WATTS = 1.0, 1e4
 _COUNTER_PACE_SECONDS = 1.0  # the energy counter moves by steps
 _STILL_SECONDS = 5.0
 _JUMPED = "the energy counter went backwards, or rose by more than the GPU can draw"
@@ -232,10 +232,11 @@ class Tally:
         if reading.joules is not None:
             if self._last_energy is not None:
                 before_at, before = self._last_energy
-                if reading.joules == before:
-                    self._stand_still(reading.at - before_at)
-                    return
                 seconds = reading.at - before_at
+                least = _LEAST_WATTS * seconds if self._at_work else 0.0
+                if reading.joules == before or 0 <= reading.joules - before < least:
+                    self._stand_still(seconds)
+                    return
                 most = self.most_watts * (seconds + _COUNTER_PACE_SECONDS)
                 self._book(_drawn(before, reading.joules, most), seconds, _JUMPED)
             self._last_energy, self._still_seconds = (reading.at, reading.joules), 0.0
@@ -250,7 +251,7 @@ class Tally:
 
     @property
     def energy_stands_still(self) -> bool:
-        """Whether the counter lags behind a GPU at work by more than its pace."""
+        """Whether the counter lags behind a GPU at work by more than its pace: it stands, or creeps."""
         return self._still_seconds > _COUNTER_PACE_SECONDS
 
     def _stand_still(self, seconds: float) -> None:

@@ -19,7 +19,7 @@ _DIP = 0.15  # as much below the best stretch's pace is a dip
 _EXPLAINS = 0.5  # a cause explains a dip if it explains as much of it
 _TOLD = 0.05  # and is told from this share of it on
 _FEWEST_WINDOWS = 8
-_STRETCHES = 5  # the best stretch is a fifth of a process: no luck of a few windows, and no dip moves it
+_STRETCHES = 12  # the best stretch is a twelfth of a process: no luck of a few windows, and hardly a dip moves it
 _STRIDES = 8
 _AT_EDGE, _SUDDEN = 5, 0.1
 _FEWEST_FOR_DRIFT = 40
@@ -126,7 +126,7 @@ def _pace(window: Window) -> float | None:
 
 
 def _best_stretch(known: _Known) -> _Known:
-    """The windows in a row, a fifth of all, whose median pace is the highest."""
+    """The windows in a row, a twelfth of all, whose median pace is the highest."""
     length = max(len(known) // _STRETCHES, _FEWEST_WINDOWS)
     places = range(0, len(known) - length + 1, max(length // _STRIDES, 1))
     stretches = [known[place : place + length] for place in places]

@@ -53,9 +53,11 @@ class AppendedFile:
             OSError: If it cannot be written; nothing of it is in the file then.
         """
         assert self._file is not None
-        if self._file.seek(0, os.SEEK_END) > self._end and not _ends_a_line(self._file):
-            line = b"\n" + line
-        _append(self._file, line)
+        if not self._end:
+            self._file.seek(0)  # over whatever is there, as the first line says what the file is
+            _write(self._file, line)
+        else:
+            _append(self._file, line if _ends_a_line(self._file) else b"\n" + line)
         self._end = self._file.tell()
 
     def mend(self) -> str | None:
@@ -72,10 +74,31 @@ class AppendedFile:
         if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
             return self._go_on_elsewhere(there)
         if ours.st_size < self._end:
-            _append(self._file, self._head())
-            self._end = self._file.tell()
+            self._restore_head(self._file)
             return "was truncated; what was cut off is lost, new records are appended"
         return None
+
+    def _restore_head(self, file: FileIO) -> None:
+        """Put back what was cut off of the lines without which the file cannot be read."""
+        file.seek(0)
+        present = file.readall()
+        if not self._begins(present):
+            file.truncate(0)
+            present = b""
+        _append(file, _lacking(present, self._head()))
+        self._end = file.tell()
+
+    def _begins(self, text: bytes) -> bool:
+        """Whether a text begins as the file does."""
+        head = self._head()
+        return text.startswith(head[: head.find(b"\n") + 1])
+
+    def _written(self) -> bytes:
+        """What was written to the file, as much of it as is there, and its head."""
+        assert self._file is not None
+        self._file.seek(0)
+        text = self._file.readall()
+        return text if not self._end or self._begins(text) else self._head() + text
 
     def _go_on_elsewhere(self, there: os.stat_result) -> str:
         """Handle another file under the name: continue a copy of the run file, and leave any other file untouched."""
@@ -98,12 +121,8 @@ class AppendedFile:
         """Put into another file what it lacks of this one, and write there from now on."""
         assert self._file is not None
         try:
-            self._file.seek(0)
             other.seek(0)
-            whole, present = self._file.readall(), other.readall()
-            self._end = len(present)
-            missing = whole[len(present) :] if whole.startswith(present) else b""
-            _append(other, missing)
+            _append(other, _lacking(other.readall(), self._written()))
         except OSError:
             other.close()
             raise
@@ -122,6 +141,16 @@ class AppendedFile:
             return self.path.open("x+b", buffering=0)
 
 
+def is_at(path: Path, opened: int) -> bool:
+    """Whether a path leads to an opened file, and not to another one or to nothing.
+
+    Raises:
+        OSError: If that cannot be told.
+    """
+    there, ours = _status(path), os.fstat(opened)
+    return there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
 def _status(path: Path) -> os.stat_result | None:
     """Of what has the name, be it a link; `None` where nothing has."""
     try:
@@ -136,12 +165,27 @@ def _ends_a_line(file: FileIO) -> bool:
     return file.read(1) == b"\n"
 
 
+def _lacking(present: bytes, whole: bytes) -> bytes:
+    """What has to be appended so that all lines of the whole are there."""
+    if whole.startswith(present):
+        return whole[len(present) :]
+    lines = set(present.splitlines())
+    lacking = b"".join(each for each in whole.splitlines(keepends=True) if each.rstrip(b"\n") not in lines)
+    return lacking if present.endswith(b"\n") else b"\n" + lacking
+
+
 def _append(file: FileIO, line: bytes) -> None:
-    end = file.seek(0, os.SEEK_END)
+    file.seek(0, os.SEEK_END)
+    _write(file, line)
+
+
+def _write(file: FileIO, line: bytes) -> None:
+    """Write a line where the file stands, or nothing."""
+    begin = file.tell()
     try:
         written = 0
         while written < len(line):
             written += file.write(line[written:]) or 0
     except OSError:
-        file.truncate(end)
+        file.truncate(begin)
         raise

@@ -27,6 +27,7 @@ BudgetUnit = Literal[
 ]
 # Hoffmann et al., arXiv 2203.15556, table 3: 20.2 tokens per parameter at Chinchilla's own size, rounded as in use.
 CHINCHILLA_TOKENS_PER_PARAMETER = 20
+_SURE_AFTER_WINDOWS = 3
 
 _DURATIONS = {
     "s": 1,
@@ -188,10 +189,14 @@ def project(
 
 
 class Headline:
-    """The budget that stands for all, the one that will be reached first; another takes its place only for sure."""
+    """The budget that stands for all, the one that will be reached first; another takes its place only for sure.
+
+    Of what is still to come, only estimates that say so in three windows in a row are sure.
+    """
 
     def __init__(self) -> None:
         self._budget: Budget | None = None
+        self._overtaken = 0
 
     def choose(self, projections: Sequence[Projection], *, settle: bool = True) -> Projection | None:
         """The projection to show.
@@ -202,10 +207,18 @@ class Headline:
         """
         kept = next((each for each in projections if each.budget == self._budget), None)
         sure = (each for each in projections if kept is not None and _comes_first_for_sure(each, kept))
-        chosen = next(sure, kept) or next(iter(projections), None)
+        other = next(sure, None)
+        self._overtaken = 0 if other is None else self._overtaken + 1
+        if kept is not None and (other is None or self._is_too_early(other, kept)):
+            return kept
+        chosen = other or next(iter(projections), None)
         if settle and chosen is not None:
-            self._budget = chosen.budget
+            self._budget, self._overtaken = chosen.budget, 0
         return chosen
+
+    def _is_too_early(self, other: Projection, kept: Projection) -> bool:
+        is_an_estimate = other.fraction < 1 and kept.seconds_left is not None
+        return is_an_estimate and self._overtaken < _SURE_AFTER_WINDOWS
 
 
 def _comes_first_for_sure(other: Projection, kept: Projection) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from flopwatch.errors import RunFileError
 from flopwatch.run.record_lines import Record, from_json
 from flopwatch.run.records import Checkpoint, End, Progress, Start, Totals, Window
-from flopwatch.run.run_file import FILE_NAME, LONGEST_LINE, earlier_file, progress_path, read_start
+from flopwatch.run.run_file import FILE_NAME, LONGEST_LINE, earlier_file, progress_path, read_start, record_beside
 
 _STILL_ALIVE_SECONDS = 5.0
 _TAIL_BYTES = 2**16
@@ -59,10 +59,12 @@ class Lineage:
 
 def last_sign(path: Path) -> LastSign | None:
     """The last that is known of the process that wrote a run file; `None` if its file cannot be read."""
+    beside = record_beside(path)
     try:
-        record, progress = _last_record(path), _last_progress(path)
+        record = beside if isinstance(beside, End) else _last_record(path)
     except (OSError, RunFileError):
         return None
+    progress = beside if isinstance(beside, Progress) else None
     if isinstance(record, End):
         stopped = record.status == "measuring stopped"
         doubt = f"flopwatch failed in the process of {path}, which may have continued" if stopped else None
@@ -275,19 +277,6 @@ def _exists(pid: int | None) -> bool:
     except OSError:
         return True
     return True
-
-
-def _last_progress(path: Path) -> Progress | None:
-    beside = progress_path(path)
-    if not beside.is_file():
-        return None
-    with beside.open(encoding="utf-8", errors="replace") as file:
-        line = file.readline(LONGEST_LINE)
-    try:
-        record = from_json(line)
-    except RunFileError:
-        return None
-    return record if isinstance(record, Progress) else None
 
 
 def _last_record(path: Path) -> Start | Window | End | None:

@@ -15,7 +15,7 @@ from typing import Any
 from flopwatch.errors import RunFileError
 from flopwatch.run.reading_bar import no_bar
 from flopwatch.run.record_lines import Record, from_json
-from flopwatch.run.records import Device, End, Event, Hardware, Profile, Start, Window, Work
+from flopwatch.run.records import Device, End, Event, Hardware, Profile, Progress, Start, Window, Work
 from flopwatch.run.window_list import MOST_WINDOWS, WindowList
 
 FILE_NAME = "run.jsonl"
@@ -44,6 +44,19 @@ def read_start(path: Path) -> Start:
     if not isinstance(record, Start):
         raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
     return record
+
+
+def record_beside(run_file: Path) -> Progress | End | None:
+    """How far a process has come by the file beside its run file, or the end that the run file had no room for."""
+    beside = progress_path(run_file)
+    try:
+        if not beside.is_file():
+            return None
+        with beside.open("rb") as file:
+            record = from_json(file.readline(LONGEST_LINE))
+    except (OSError, RunFileError):
+        return None
+    return record if isinstance(record, (Progress, End)) else None
 
 
 def new_run_file(dirpath: Path | None, root: Path) -> Path:
@@ -227,11 +240,26 @@ def _read_segment(path: Path, tell: Tell, up_to_step: float = math.inf) -> tuple
             raise RunFileError(f"expected one run in {path}, found a second start in line {number}")
         if not isinstance(record, Window) or record.step <= up_to_step:
             gathered.add(record)
+    notes: list[str] = []
+    beside = record_beside(path)
+    if isinstance(beside, End):
+        gathered.add(beside)
+        notes.append(f"the last records of {path.name} are missing; its totals are from {progress_path(path).name}")
     segment = gathered.segment()
     if segment is None:
         raise RunFileError(f"expected a flopwatch run file, found no start record in {path}")
-    left_out = f"{dropped.count} unreadable line(s) of {path.name} were skipped, first {dropped.first}"
-    return segment, [left_out] if dropped.count else []
+    if segment.end is None and isinstance(beside, Progress) and math.isinf(up_to_step):
+        notes += _further(segment, beside)
+    if dropped.count:
+        notes.append(f"{dropped.count} unreadable line(s) of {path.name} were skipped, first {dropped.first}")
+    return segment, notes
+
+
+def _further(segment: Segment, progress: Progress) -> Iterator[str]:
+    """Says so where a process without an end came further than its last window."""
+    last = segment.windows[-1].step if segment.windows else segment.start.step
+    if progress.step > last:
+        yield f"the process came to step {progress.step:,}; the numbers are those up to step {last:,}"
 
 
 @dataclass

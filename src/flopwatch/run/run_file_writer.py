@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from flopwatch.errors import in_words
-from flopwatch.run.appending import AppendedFile
+from flopwatch.run.appending import AppendedFile, is_at
 from flopwatch.run.record_lines import Record, to_json
 from flopwatch.run.records import End, Event, Progress
 from flopwatch.run.run_file import Gathered, Run, new_run_file, progress_path
@@ -235,12 +235,12 @@ class _ProgressFile:
                 _logger.warning(words, _reason(error))
 
     def close(self, unwritten: End | None) -> None:
-        """Take the file away, unless it has to say what the run file has no room for."""
+        """Take the file away, unless it has to hold the end that the run file has no room for."""
         if unwritten is None or self._file is None:
             self.remove()
             return
         with contextlib.suppress(OSError):
-            self._write_over(self._file, Progress(unwritten.time, unwritten.step, unwritten.totals))
+            self._write_over(self._file, unwritten)
         self.forget()
 
     def forget(self) -> None:
@@ -258,14 +258,17 @@ class _ProgressFile:
                 self._path.unlink(missing_ok=True)
 
     def _opened(self, path: Path) -> TextIO:
+        """The file, made anew where something else has its name, or nothing has."""
+        if self._file is not None and not is_at(path, self._file.fileno()):
+            self.forget()
         if self._file is None:
             path.unlink(missing_ok=True)  # it may be a link to something else
             self._path, self._file = path, path.open("x", encoding="utf-8")
         return self._file
 
-    def _write_over(self, file: TextIO, progress: Progress) -> None:
+    def _write_over(self, file: TextIO, record: Progress | End) -> None:
         file.seek(0)
-        file.write(to_json(progress) + "\n")
+        file.write(to_json(record) + "\n")
         file.truncate()
         file.flush()
 

@@ -81,6 +81,14 @@ def test_no_clock_is_more_than_a_step_above_the_highest(driver):
         assert gauges.sm_clock_hz(GPU, 1.98e9).value == value
 
 
+def test_no_clock_is_less_than_a_hundredth_of_the_highest(driver):
+    # 1% of 1,980 MHz are 19.8.
+    for megahertz, value in ((20, 2e7), (19, None), (1, None)):
+        driver.answers["nvmlDeviceGetClockInfo"] = Answer(megahertz)
+        assert gauges.sm_clock_hz(GPU, 1.98e9).value == value
+    assert gauges.sm_clock_hz(GPU, 1.98e9).error == "the driver reports 1 MHz, but less than 20 MHz is impossible"
+
+
 def test_a_moment_may_draw_three_times_the_limit(driver):
     assert gauges.most_watts(GPU) == 10_000.0
     driver.answers["nvmlDeviceGetEnforcedPowerLimit"] = Answer(700_000)
@@ -203,8 +211,9 @@ def test_a_share_that_is_no_number_is_none(gpm):
     assert gauge.read() == Answer()
 
 
-def test_no_share_of_cycles_is_above_all_of_them(gpm):
-    gauge, gpm.share = gauges.TensorGauge(GPU, GPU), 120.0
+@pytest.mark.parametrize("share", [120.0, -5.0, 1e308])
+def test_no_share_of_cycles_is_above_all_of_them_or_below_none(gpm, share):
+    gauge, gpm.share = gauges.TensorGauge(GPU, GPU), share
     gauge.read()
     gpm.now += 1.0
     assert gauge.read().impossible

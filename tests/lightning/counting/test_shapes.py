@@ -198,3 +198,15 @@ def test_a_signature_sees_attributes_and_no_deeper_than_eight_levels():
     assert signatures.of(Slotted(ONE)) != signatures.of(Slotted(TWO)), "slots are attributes, too"
     assert signatures.of(nested(ONE, 8)) != signatures.of(nested(TWO, 8))
     assert signatures.of(nested(ONE, 9)) == signatures.of(nested(TWO, 9)) == ()
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_is_known_by_those_that_it_holds():
+    def batch(*lengths):
+        nested = torch.nested.nested_tensor([torch.ones(each) for each in lengths])
+        return {"input_ids": torch.zeros(2, 16, dtype=torch.long), "rows": nested}
+
+    signatures = Signatures()
+    assert signatures.of(batch(2, 3)) == signatures.of(batch(2, 3))
+    assert signatures.of(batch(2, 3)) != signatures.of(batch(3, 2))
+    assert (samples_of(batch(2, 3)), samples_of(batch(2, 3, 4))) == (2, None)

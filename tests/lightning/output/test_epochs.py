@@ -39,6 +39,17 @@ def stream(batches):
     return DataLoader(Stream(batches), batch_size=2)
 
 
+class Overstated(Stream):
+    """Batches of which there are fewer than it says: ten."""
+
+    def __len__(self):
+        return 20
+
+
+def overstated(batches):
+    return DataLoader(Overstated(batches), batch_size=2)
+
+
 class Skips(TinyGPT):
     """Leaves the rest of each epoch out from its fifth batch on."""
 
@@ -46,9 +57,9 @@ class Skips(TinyGPT):
         return -1 if batch_idx == 4 else None
 
 
-def fit(folder, data, model=None, budget=None, callbacks=(), **changes):
+def fit(folder, data, model=None, budget=None, callbacks=(), logger=None, **changes):
     """Fractions by step, the Trainer, and what the process wrote."""
-    logger = MemoryLogger()
+    logger = logger or MemoryLogger()
     arguments = {"on_budget": "stop"} if budget else {}
     watch = FlopWatch(budget, every_n_steps=1, dirpath=folder, **arguments)
     one = trainer(folder, watch, *callbacks, logger=logger, **{"max_steps": -1, **changes})
@@ -76,12 +87,14 @@ def test_epochs_that_grow_are_epochs(tmp_path, budget):
 
 
 def test_the_rest_of_an_epoch_that_was_skipped_is_done(tmp_path):
-    rows, one, segment = fit(tmp_path, loader(10), Skips(), max_epochs=3)
+    logger = MemoryLogger()
+    rows, one, segment = fit(tmp_path, loader(10), Skips(), max_epochs=3, logger=logger)
     # Four of ten batches run in each epoch; the last row is of the end, after the last step.
     assert (one.global_step, segment.end.epochs) == (12, 3)
     assert {step: rows[step] for step in (4, 5, 12)} == pytest.approx({4: 0.4 / 3, 5: 1.1 / 3, 12: 1})
     (budget,) = summarize(read_run(tmp_path)).budgets
     assert (budget.text, budget.fraction) == ("3 epochs", 1)
+    assert logger.rows[-1] == (11, {"budget/fraction": 1.0, "budget/hours_left": 0.0})
 
 
 def test_a_budget_that_is_used_up_by_skipping_ends_training_there(tmp_path):
@@ -127,6 +140,27 @@ def test_a_run_that_is_resumed_with_a_shorter_loader_has_its_epochs(tmp_path):
     assert (two.global_step, epochs[-1]) == (16, 2)
 
 
+@pytest.mark.parametrize(("saved_at", "accumulate"), [(6, 1), (2, 3), (3, 2)])
+def test_a_run_that_is_resumed_from_the_last_batch_of_an_epoch_has_its_epochs(tmp_path, saved_at, accumulate):
+    # Six batches an epoch: the checkpoint is saved with the sixth, before Lightning takes its epoch as done.
+    keeper = ModelCheckpoint(dirpath=tmp_path, filename="saved", every_n_train_steps=saved_at, save_top_k=1)
+    fit(
+        tmp_path / "a",
+        loader(6),
+        callbacks=[keeper],
+        max_steps=saved_at,
+        enable_checkpointing=True,
+        accumulate_grad_batches=accumulate,
+    )
+    watch = FlopWatch("3 epochs", on_budget="stop", every_n_steps=1, dirpath=tmp_path / "b")
+    two = trainer(tmp_path, watch, max_steps=-1, max_epochs=9, accumulate_grad_batches=accumulate)
+    two.fit(TinyGPT(), loader(6), ckpt_path=tmp_path / "saved.ckpt", weights_only=False)
+    segment = read_run(tmp_path / "b").segments[-1]
+    steps = 6 // accumulate
+    assert [each.epochs for each in segment.windows] == pytest.approx([1 + n / steps for n in range(1, 2 * steps + 1)])
+    assert (two.global_step, segment.end.epochs) == (3 * steps, 3)
+
+
 def test_the_last_pass_of_weight_averaging_is_an_epoch(tmp_path):
     class Normed(TinyGPT):
         def __init__(self):
@@ -160,6 +194,37 @@ def test_a_stream_that_turns_out_to_be_longer_is_unknown_until_its_end(tmp_path,
     # 4 batches, 4 + 3 of as many again; the eighth is not the last, so the epoch has another length.
     assert [each.epochs for each in segment.windows[3:]] == [1, 1.25, 1.5, 1.75, None, None, 2]
     assert (one.global_step, rows[max(rows)]) == (10, 1)
+
+
+def test_a_loader_that_says_too_much_ends_its_epoch_where_it_ends(tmp_path):
+    rows, one, segment = fit(tmp_path, overstated(6), budget="2 epochs", max_epochs=5)
+    # Of ten batches six came; the second epoch is held against six.
+    assert (one.global_step, one.current_epoch, segment.end.epochs) == (12, 2, 2)
+    assert {step: rows[step] for step in (3, 6, 9, 12)} == pytest.approx({3: 0.15, 6: 0.3, 9: 0.75, 12: 1})
+    assert [each.message for each in segment.events] == ["the budget of 2 epochs is used up at step 12"]
+
+
+def test_a_part_of_an_epoch_is_one_of_the_epoch_that_it_lies_in(tmp_path):
+    data = Growing(loader(2), loader(2), loader(8))
+    _, one, segment = fit(tmp_path, data, budget="2.25 epochs", max_epochs=9, reload_dataloaders_every_n_epochs=1)
+    # Two batches, two batches, and a quarter of eight.
+    assert (one.global_step, segment.end.epochs) == (6, 2.25)
+
+
+def test_a_part_of_an_epoch_without_a_step_of_its_own_ends_with_that_epoch(tmp_path):
+    # Four batches are a step, by what the loader says of ten there is no last one, and six came.
+    _, one, segment = fit(tmp_path, overstated(3), budget="0.9 epochs", max_epochs=9, accumulate_grad_batches=4)
+    assert (one.current_epoch, segment.end.epochs) == (1, 1)
+
+
+def test_a_stream_that_ends_before_its_limit_ends_its_epoch_there(tmp_path):
+    _, one, segment = fit(tmp_path, stream(4), budget="2 epochs", max_epochs=5, limit_train_batches=6)
+    assert (one.global_step, one.current_epoch, segment.end.epochs) == (8, 2, 2)
+
+
+def test_training_that_ends_within_an_overstated_epoch_has_not_done_it(tmp_path):
+    _, _, segment = fit(tmp_path, overstated(6), budget="2 epochs", max_steps=4)
+    assert segment.end.epochs == 0.4
 
 
 def test_a_restart_in_the_middle_of_a_stream_teaches_no_length(tmp_path):

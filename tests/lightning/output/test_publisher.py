@@ -185,7 +185,7 @@ def test_an_epoch_that_ended_without_another_step_is_logged_at_the_end():
     fit.publisher.conclude(1.9)
     assert len(output.rows) == 1, "nothing is new"
     fit.publisher.conclude(2.0)
-    assert output.rows[-1] == (19, {"budget/fraction": 1.0})
+    assert output.rows[-1] == (19, {"budget/fraction": 1.0, "budget/hours_left": 0.0})
     assert output.events() == ["the budget of 2 epochs is used up at step 20"]
 
 

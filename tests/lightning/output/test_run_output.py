@@ -1,5 +1,8 @@
 """The first rank's sinks as a whole, with a real file and a Trainer that is a plain object."""
 
+import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -91,6 +94,26 @@ def test_where_no_file_could_be_made_the_summary_is_from_memory(tmp_path, caplog
     assert "written: " not in caplog.text
 
 
+@pytest.mark.parametrize("hangs", ["read", "write"])
+def test_a_disk_that_hangs_once_the_file_is_closed_is_not_waited_for(output, caplog, monkeypatch, hangs):
+    release = threading.Event()
+    monkeypatch.setattr(run_output, f"_{hangs.upper()}_SECONDS", 0.2)
+    owner, name = {"read": (run_output.runfile, "read_run"), "write": (run_output.files, "replace_text")}[hangs]
+    monkeypatch.setattr(owner, name, lambda *arguments: release.wait(20))
+    began = time.monotonic()
+    with caplog.at_level("INFO", logger="flopwatch"):
+        written(output).finish(report=True)
+    assert time.monotonic() - began < 10
+    release.set()
+    page = output.file.path.with_name("report.html")
+    assert caplog.text.count(f"no report was written: {page}: the disk does not respond") == 1
+    assert (f"cannot read {output.file.path}: the disk does not respond" in caplog.text) == (hangs == "read")
+    # The summary is told all the same, and no file that nobody could read back is said to be there.
+    assert "MFU 40% in the training loop, 24% over all wall time" in caplog.text
+    assert (f"written: {output.file.path}" in caplog.text) == (hangs == "write")
+    assert output.report.totals == samples.end().totals
+
+
 def test_after_an_error_of_ours_the_file_holds_what_was_counted_up_to_it(output):
     output.file.write(samples.start())
     output.abandon(Progress(1030.0, 5, Totals(samples.counts(flops=50, steps=5))))
@@ -105,15 +128,21 @@ def test_before_training_began_there_is_no_end_to_tell(output):
     assert read_run(output.file.path).segments[0].end is None
 
 
-def test_the_run_file_is_named_by_its_whole_path(tmp_path, monkeypatch):
+def test_the_run_file_is_named_by_its_whole_path_without_asking_the_disk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    output = Output(trainer(), Path("runs") / "run.jsonl", lambda: None)
-    assert output.run_file() == str(tmp_path / "runs" / "run.jsonl")
+    output = Output(trainer(), run_file_for(Path("runs"), "."), lambda: None)
     output.file.close()
+    for name in ("lstat", "stat", "readlink", "getcwd"):
+        monkeypatch.setattr(os, name, lambda *arguments, **named: pytest.fail("the disk was asked"))
+    named = output.run_file()
+    monkeypatch.undo()
+    assert named == str(tmp_path / "runs" / "run.jsonl")
 
 
-def test_a_new_file_is_in_the_users_folder_below_the_trainers_or_where_we_are(tmp_path):
+def test_a_new_file_is_in_the_users_folder_below_the_trainers_or_where_we_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert run_file_for(tmp_path / "mine", "/root").is_relative_to(tmp_path / "mine")
     assert run_file_for(None, str(tmp_path)).is_relative_to(tmp_path)
     # A bucket is no folder of this machine.
-    assert not run_file_for(None, "s3://bucket/runs").is_absolute()
+    assert run_file_for(None, "s3://bucket/runs").is_relative_to(tmp_path)
+    assert run_file_for(Path("mine"), ".") == tmp_path / "mine" / "run.jsonl"

@@ -40,6 +40,7 @@ _NANOSECONDS, _MILLI, _MEGA, _PERCENT = 1e-9, 1e-3, 1e6, 1e-2
 # NVML says 0xFFFFFFFF for what it does not know, and no GPU is as quick or hungry as these.
 MOST_HZ, MOST_WATTS = 1e10, 1e4
 _CLOCK_STEP_HZ = 15e6
+_LOWEST_CLOCK = 0.01  # of the highest; GPUs at rest have a tenth
 _OVER_LIMIT = 3  # moments of a GPU's power are above its limit, which holds in the mean
 _MOST_SHARE = 1.01  # of cycles, counted between two samples
 _ALL_BITS = 2**64 - 1
@@ -53,7 +54,9 @@ def sm_clock_hz(gpu: Any, most_hz: float | None = None) -> Answer[float]:
     answer = ask("nvmlDeviceGetClockInfo", gpu, binding().NVML_CLOCK_SM)
     if answer.value == 0:
         return Answer()
-    return _possible(answer, _MEGA, MOST_HZ if most_hz is None else most_hz + _CLOCK_STEP_HZ, units.format_clock)
+    if most_hz is None:
+        return _possible(answer, _MEGA, MOST_HZ, units.format_clock)
+    return _possible(answer, _MEGA, most_hz + _CLOCK_STEP_HZ, units.format_clock, least=_LOWEST_CLOCK * most_hz)
 
 
 def max_sm_clock_hz(gpu: Any) -> Answer[float]:
@@ -64,16 +67,19 @@ def max_sm_clock_hz(gpu: Any) -> Answer[float]:
     return _possible(answer, _MEGA, MOST_HZ, units.format_clock)
 
 
-def _possible(answer: Answer[Any], factor: float, most: float, words: Callable[[float], str]) -> Answer[float]:
+def _possible(
+    answer: Answer[Any], factor: float, most: float, words: Callable[[float], str], least: float = 0.0
+) -> Answer[float]:
     """Convert a reading to base units; an impossible value is an error."""
     if answer.value is None:
         return answer
     value = answer.value * factor
-    if value <= most:
+    if least <= value <= most:
         return Answer(value)
-    return Answer(
-        error=(f"the driver reports {words(value)}, but more than {words(most)} is impossible"), impossible=True
-    )
+    error = f"the driver reports {words(value)}, but more than {words(most)} is impossible"
+    if not value > most:
+        error = f"the driver reports {words(value)}, but less than {words(least)} is impossible"
+    return Answer(error=error, impossible=True)
 
 
 def _watts(value: float) -> str:

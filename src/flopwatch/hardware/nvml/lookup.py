@@ -117,7 +117,7 @@ def visible_entry(cuda_index: int, visible: str | None) -> str | None:
         return str(cuda_index)
     entries: list[str] = []
     for entry in (each.strip() for each in visible.split(",")):
-        if not entry.isdecimal() and not entry.startswith(("GPU-", "MIG-")):
+        if not (entry.isascii() and entry.isdecimal()) and not entry.startswith(("GPU-", "MIG-")):
             break
         entries.append(entry)
     return entries[cuda_index] if cuda_index < len(entries) else None

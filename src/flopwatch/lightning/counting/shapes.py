@@ -181,7 +181,7 @@ _MOST_VALUES = 8
 
 def _parts(value: Any, path: str, depth: int) -> Iterator[tuple[Any, ...]]:
     if isinstance(value, torch.Tensor):
-        yield (path, tuple(value.shape), value.dtype)
+        yield (path, _shape(value), value.dtype)
     elif isinstance(value, (str, int)):
         yield (path, value)
     elif depth < _DEEPEST:
@@ -210,6 +210,13 @@ def of_a_tuple(batch: Any) -> tuple[Any, ...] | None:
     return None if type(batch) is dict else of_tensors_alone(batch)
 
 
+def _shape(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """The shape of a tensor; of one that holds several, their number and theirs."""
+    if tensor.is_nested and tensor.layout is torch.strided:
+        return (tensor.size(0), *(tuple(each.shape) for each in tensor.unbind()))
+    return tuple(tensor.shape)
+
+
 def of_tensors_alone(batch: Any) -> tuple[Any, ...] | None:
     """Names, shapes and dtypes of a plain tuple, list or dictionary of tensors; `None` for anything else."""
     parts: list[Any]
@@ -220,7 +227,7 @@ def of_tensors_alone(batch: Any) -> tuple[Any, ...] | None:
     else:
         return None
     for each in values:
-        if type(each) is not torch.Tensor:
+        if type(each) is not torch.Tensor or each.is_nested:
             return None
         parts += each.shape, each.dtype
     return tuple(parts)

@@ -8,7 +8,8 @@ from typing import Any
 class Epochs:
     """How many epochs are done, the present one by the share of its batches.
 
-    A data loader without a length has that of the epoch before, which it has just taught.
+    A data loader without a length has that of the epoch before, which it has just taught; so has one that gives fewer
+    batches than it says.
 
     Args:
         trainer: The Trainer, with its data loaders set up.
@@ -16,10 +17,17 @@ class Epochs:
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
-        self._length = _length_of(trainer)
+        self._length = self._said = _length_of(trainer)
         epochs = trainer.fit_loop.epoch_progress.current
-        self._entered = epochs.started > epochs.processed
-        self._saw_begin = False
+        is_between = 0 < epochs.processed >= epochs.started
+        # Batches of all epochs when the last one ended: none is running as long as no other batch is.
+        self._ended_at = self._batches.total.ready if is_between else None
+        self._saw_begin = self._ran_out = False
+        self._taught: int | None = None
+
+    @property
+    def _batches(self) -> Any:
+        return self._trainer.fit_loop.epoch_loop.batch_progress
 
     @property
     def length(self) -> int | None:
@@ -28,25 +36,28 @@ class Epochs:
 
     def begin(self) -> None:
         """An epoch begins, with a data loader that may be another one."""
-        batches = self._trainer.fit_loop.epoch_loop.batch_progress
-        length = _length_of(self._trainer)
-        ran_out = batches.is_last_batch and batches.current.completed == batches.current.ready
-        if length is None and self._saw_begin and ran_out:
-            length = int(batches.current.ready)
-        self._length = length or self._length
-        self._entered = self._saw_begin = True
+        said = _length_of(self._trainer)
+        is_as_before = said is None or said == self._said
+        self._length = (self._taught if is_as_before else None) or said or self._length
+        self._said = said
+        self._saw_begin = True
+
+    def end(self) -> None:
+        """An epoch has ended: because its data loader gave no more, or because training ends within it."""
+        batches = self._batches.current
+        self._ended_at = self._batches.total.ready
+        self._ran_out = _has_run_out(self._trainer)
+        if self._ran_out and self._saw_begin and batches.completed == batches.ready:
+            self._taught = int(batches.ready)
 
     def done(self) -> float | None:
         """Epochs done; `None` in the middle of one whose length is not known, or turned out to be another."""
-        epochs = self._trainer.fit_loop.epoch_progress.current
-        batches = self._trainer.fit_loop.epoch_loop.batch_progress
-        ran = batches.current.processed
-        at_its_end = batches.is_last_batch or ran == self._trainer.num_training_batches
-        is_over = epochs.started <= epochs.processed
-        if is_over and (at_its_end or not self._entered):
-            return float(epochs.processed)
-        before = float(epochs.processed - is_over)  # Lightning takes an epoch that training ended within as processed
-        if at_its_end:
+        batches, ran = self._batches, self._batches.current.processed
+        is_over = batches.total.ready == self._ended_at
+        # Lightning takes an epoch that training ended within as processed.
+        before = float(self._trainer.fit_loop.epoch_progress.current.processed - is_over)
+        ran_out = is_over and self._ran_out
+        if batches.is_last_batch or ran == self._trainer.num_training_batches or ran_out:
             return before + 1
         if self._length is None or ran >= self._length:
             return None
@@ -56,3 +67,9 @@ class Epochs:
 def _length_of(trainer: Any) -> int | None:
     batches = trainer.num_training_batches
     return int(batches) if 0 < batches < float("inf") else None
+
+
+def _has_run_out(trainer: Any) -> bool:
+    """Whether the data loader gave no more, however many batches it has by its own word."""
+    fetcher = getattr(trainer.fit_loop, "_data_fetcher", None)  # none of Lightning's public counters tells
+    return bool(getattr(fetcher, "done", False))

@@ -95,9 +95,12 @@ class Bounds:
         return max(math.ceil((budget.amount - done) * window.counts.steps / amount - _ROUNDING), 0)
 
     def _epochs_ahead(self, budget: Budget, done: float | None, window: Window) -> float | None:
-        """Epochs in as many batches as a window has, in the epoch that the budget ends within; no other is foreseen."""
+        """Epochs in as many batches as a window has, in the epoch that the budget ends within; no other is foreseen.
+
+        Where one has just ended, the next one's length is not known yet.
+        """
         length = self.epochs.length
-        if done is None or not length or math.floor(done) != math.floor(budget.amount):
+        if done is None or not length or done.is_integer() or math.floor(done) != math.floor(budget.amount):
             return None
         return window.counts.batches / length
 
@@ -116,9 +119,9 @@ class Bounds:
         )
 
     def ends_here(self) -> bool:
-        """Whether the epoch that has just ended reaches a user's budget of whole epochs; all ranks find the same."""
+        """Whether the epoch that has just ended reaches a user's budget of epochs; all ranks find the same."""
         done = self.epochs.done() if self.are_users else None
-        return done is not None and any(done >= each.amount for each in self.budgets if ends_with_an_epoch(each))
+        return done is not None and any(done >= each.amount for each in self.budgets if each.unit == "epochs")
 
     def _resolved(self, budgets: tuple[Budget, ...]) -> Iterator[Budget]:
         """The budgets that this run can be held against."""

@@ -18,7 +18,7 @@ from flopwatch.lightning.ranks.ranks import Ranks
 from flopwatch.run import clock, metrics
 from flopwatch.run.budget import Headline, Projection
 from flopwatch.run.metric_table import logger_metrics, name
-from flopwatch.run.moment import Moment
+from flopwatch.run.moment import Moment, hours
 from flopwatch.run.records import BudgetShare, Device, Totals, Window
 
 _logger = logging.getLogger("flopwatch")
@@ -86,15 +86,16 @@ class Publisher:
             self._apart.run("judging a window", self._judge, metrics.mfu(window, device), window, device)
 
     def conclude(self, epochs: float | None) -> None:
-        """Log what is used of the epochs where one has ended without another step."""
+        """Log what is used of the epochs, and the time left, where one has ended without another step."""
         if self._last is None or epochs is None or epochs == self._last.epochs:
             return
         projections = self._projections(replace(self._last, epochs=epochs))
         self._tell_reached(projections, self._last.step)
         projection = self._headline.choose(projections)
         if projection is not None and projection.budget.unit == "epochs":
-            key = name("budget/fraction", self._options.prefix)
-            self._output.loggers.log_metrics({key: projection.fraction}, self._axis)
+            values = {"budget/fraction": projection.fraction, "budget/hours_left": hours(projection.seconds_left)}
+            known = {name(key, self._options.prefix): value for key, value in values.items() if value is not None}
+            self._output.loggers.log_metrics(known, self._axis)
 
     def _moment(self, window: Window, device: Device, capacity_flops: float | None) -> Moment:
         return Moment(

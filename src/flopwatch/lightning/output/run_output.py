@@ -11,11 +11,12 @@ from flopwatch import files
 from flopwatch.errors import in_words
 from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.output import run_facts as facts
+from flopwatch.lightning.output.patience import within
 from flopwatch.lightning.output.sinks import CallbackMetricsSink, LoggerSink, ProgressSink, RunFileSink, Sink
 from flopwatch.report.render import RENDERERS
 from flopwatch.report.render.facts import work_words
 from flopwatch.report.render.text import component_table, summary_lines
-from flopwatch.report.report import Report, report_of
+from flopwatch.report.report import Report, report_of, summarize
 from flopwatch.report.verdict import WITHHELD
 from flopwatch.run import clock
 from flopwatch.run import run_file as runfile
@@ -27,6 +28,7 @@ from flopwatch.run.run_file_writer import RunFileWriter
 _logger = logging.getLogger("flopwatch")
 _MOST_COMPONENTS = 16
 _LOGGING = "logging a window"
+_READ_SECONDS, _WRITE_SECONDS = 30.0, 10.0
 
 
 class Output:
@@ -44,6 +46,7 @@ class Output:
         bar = ProgressSink(trainer.progress_bar_callback)
         self._sinks: tuple[Sink, ...] = (RunFileSink(self.file), self.loggers, bar, CallbackMetricsSink(trainer))
         self._apart = Apart()
+        self._hangs = False
         self.report: Report | None = None
 
     def open(self, keys: Sequence[str]) -> None:
@@ -67,11 +70,8 @@ class Output:
             self._apart.run(_LOGGING, sink.close)
 
     def run_file(self) -> str:
-        """Return the run file's absolute path, for the process that resumes the run."""
-        try:
-            return str(self.file.path.resolve())
-        except OSError:  # the working directory is gone
-            return str(self.file.path)
+        """Return the run file's path, for the process that resumes the run; the disk, which may hang, is not asked."""
+        return str(self.file.path)
 
     def describe_work(self, work: Work, device: Device, budgets: tuple[Budget, ...], driver: str | None) -> None:
         """Tell file, log and loggers how batches are counted.
@@ -111,15 +111,14 @@ class Output:
 
     def _conclude(self, report: bool) -> None:
         path, shortfall = self.file.path, self.file.shortfall()
-        run = self.file.run() if shortfall is not None else runfile.read_run(path)
         if shortfall is not None and not self.file.never_opened:
             _logger.warning("%s", shortfall)
-        if run is None:
+        result = self.report = self._read_report() if shortfall is None else self._known_report()
+        if result is None:
             return
-        result = self.report = report_of(run)
         self.loggers.log_summary(facts.summary(result))
         page = self._page(result) if report else None
-        whole = path if shortfall is None else None
+        whole = path if shortfall is None and not self._hangs else None
         self.loggers.attach(facts.tables(result), page, whole)
         for line in summary_lines(result):
             _logger.info("%s", line)
@@ -127,14 +126,32 @@ class Output:
             if each is not None:
                 _logger.info("written: %s", each)
 
+    def _read_report(self) -> Report | None:
+        """The report of the files on disk, of earlier processes, too; of this one where the disk hangs."""
+        path = self.file.path
+        try:
+            return within(_READ_SECONDS, lambda: report_of(runfile.read_run(path)))
+        except TimeoutError as error:
+            self._hangs = True
+            _logger.warning("cannot read %s: %s; what follows is of this process alone", path, error.strerror)
+            return self._known_report()
+
+    def _known_report(self) -> Report | None:
+        """The report of what this process knows by itself."""
+        run = self.file.run()
+        if run is None:
+            return None
+        return summarize(run) if self.file.hangs or self._hangs else report_of(run)
+
     def _page(self, result: Report) -> Path | None:
         """Write the report's page; on a disk that does not answer nobody waits for it."""
         path = runfile.report_path(self.file.path, "html")
-        if self.file.hangs:
+        if self.file.hangs or self._hangs:
             _logger.warning("no report was written: %s: the disk does not respond", path)
             return None
+        page = RENDERERS["html"](result)
         try:
-            files.replace_text(path, RENDERERS["html"](result))
+            within(_WRITE_SECONDS, files.replace_text, path, page)
         except OSError as error:
             again = "" if self.file.shortfall() else f"; `flopwatch report {self.file.path} -o FILE` writes it"
             _logger.warning("no report was written: %s: %s%s", path, error.strerror or error, again)
@@ -143,5 +160,12 @@ class Output:
 
 
 def run_file_for(dirpath: Path | None, root: Any) -> Path:
-    """Path of a new run file: in the user's folder, or below the Trainer's; if that is not local, where we are."""
-    return runfile.new_run_file(dirpath, Path() if "://" in str(root) else Path(root))
+    """Path of a new run file: in the user's folder, or below the Trainer's; if that is not local, where we are.
+
+    It is a whole path, which leads to the same file wherever the process goes.
+    """
+    path = runfile.new_run_file(dirpath, Path() if "://" in str(root) else Path(root))
+    try:
+        return path.absolute()
+    except OSError:  # the working directory is gone
+        return path

@@ -217,6 +217,8 @@ class Session:
 
     def epoch_ended(self) -> None:
         """A training epoch was run: end training where a budget is of so many."""
+        if self._bounds is not None:
+            self._bounds.epochs.end()
         if self._options.on_budget == "stop" and self._bounds is not None and self._bounds.ends_here():
             self.phase = Phase.STOPPING
             self._trainer.should_stop = True
