@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from flopwatch.report.loaded_run import LoadedRun, load
 
 __all__ = ["FlopWatch", "LoadedRun", "__version__", "estimate", "load"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _HOMES = {
     "FlopWatch": "flopwatch.lightning.callback",
     "LoadedRun": "flopwatch.report.loaded_run",
