@@ -1,5 +1,6 @@
 import pytest
 
+import flopwatch
 from flopwatch.cli.command_line import DONE, WRONG_USAGE, main
 
 
@@ -22,7 +23,7 @@ def test_wrong_usage_is_exit_code_2(arguments, capsys):
 
 def test_help_and_version_are_done(capsys):
     assert main(["--version"]) == DONE
-    assert capsys.readouterr().out.startswith("flopwatch 0.1")
+    assert capsys.readouterr().out.startswith(f"flopwatch {flopwatch.__version__}")
 
 
 COMMANDS = ("estimate", "gpus", "watch", "ls", "report", "trace", "dashboard", "completion")
@@ -56,7 +57,7 @@ def test_the_package_itself_can_be_run(python):
     script = (
         "import runpy, sys; sys.argv = ['flopwatch', '--version']; runpy.run_module('flopwatch', run_name='__main__')"
     )
-    assert python(script).stdout.startswith("flopwatch 0.1")
+    assert python(script).stdout.startswith(f"flopwatch {flopwatch.__version__}")
 
 
 def test_a_closed_pipe_is_no_failure(python, config):
