@@ -101,6 +101,7 @@ def test_a_model_without_masks_has_no_attention_convention():
         ({"mfu": 0.4}, ArgumentError, "expected gpu with mfu"),
         ({"image_size": 224}, ArgumentError, "image_size: a llama reads tokens; leave it out"),
         ({"source_len": 100}, ArgumentError, "source_len: a llama reads tokens; leave it out"),
+        ({"images": 4}, ArgumentError, "images: a llama reads tokens; leave it out"),
         ({"convention": "6nd", "lora_rank": 4}, Exception, "count with 'model'"),
         ({"tokens": 5, "samples": 5}, ArgumentError, "in tokens or in samples, got both"),
     ],

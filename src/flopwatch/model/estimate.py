@@ -9,7 +9,7 @@ from flopwatch import units
 from flopwatch.errors import ArgumentError, ConfigError
 from flopwatch.hardware.chips import Chip, Dtype, find_chip
 from flopwatch.model import conventions
-from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
+from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow, Inputs
 from flopwatch.model.backward import Checkpointing, TrainingStep
 from flopwatch.model.batch import Batch
 from flopwatch.model.conventions import Convention
@@ -128,6 +128,7 @@ def estimate(
         ConfigError: If the convention cannot count this model, or adapters and frozen parts.
         UnknownDeviceError: If the planned GPU has no known peak.
     """
+    _refuse_unread(architecture, batch)
     _check(architecture, batch)
     batch = batch if architecture.told is None else architecture.told.planned(batch)
     _check_room(architecture, batch)
@@ -218,6 +219,25 @@ def of_a_run(one: Estimate, *, tokens: int | None, samples: int | None, plan: Pl
     )
 
 
+def _refuse_unread(architecture: Architecture, batch: Batch) -> None:
+    """Refuse what a model does not read: it would change FLOPs per token, or count as nothing in silence."""
+    inputs = architecture.inputs
+    sees = any(each in inputs for each in ("images", "grids"))
+    given = {
+        "seq_len": (batch.seq_len, "tokens" in inputs),
+        "source_len": (batch.source_len, any(each in inputs for each in ("source", "frames", "sounds"))),
+        "image_size": (batch.image_size, sees),
+        "images": (batch.images, sees),
+    }
+    for name, (amount, is_read) in given.items():
+        if amount and not is_read:
+            raise ArgumentError(f"{name}: a {architecture.model_type} reads {_words_of(inputs)}; leave it out")
+
+
+def _words_of(inputs: Inputs) -> str:
+    return "images and tokens" if inputs == "grids and tokens" else inputs
+
+
 def _check(architecture: Architecture, batch: Batch) -> None:
     needs = architecture.inputs
     if needs == "images" and not batch.image_count:
@@ -225,7 +245,7 @@ def _check(architecture: Architecture, batch: Batch) -> None:
     if not batch.sequences or ("tokens" in needs and not batch.seq_len):
         raise ArgumentError(
             f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}: a"
-            f" {architecture.model_type} reads {needs}, so pass --seq-len N, the tokens per sequence"
+            f" {architecture.model_type} reads {_words_of(needs)}, so pass --seq-len N, the tokens per sequence"
         )
     if batch.frames > 1 and needs != "grids and tokens":
         raise ArgumentError(f"a {architecture.model_type} reads no videos in one piece; pass each frame as an image")

@@ -22,7 +22,6 @@ from flopwatch.run.budget import CHINCHILLA_TOKENS_PER_PARAMETER
 from flopwatch.units import number, parse_count, quoted
 
 Amount = int | float | str
-_INPUTS = {"grids and tokens": "images and tokens"}
 CHINCHILLA = "chinchilla"
 # A context of "8k" is 8,192 tokens: lengths are told in powers of two, amounts of tokens in powers of ten.
 _LENGTH_PREFIXES = {"": 1, "K": 2**10, "M": 2**20}
@@ -135,28 +134,8 @@ def _counted(
         if tuning["lora_rank"] is not None or tuning["freeze"]:
             raise ArgumentError(f"{unknown}; adapters and frozen parts are counted in models with one only") from None
         return _measured(config, batch, seconds, how, unknown)
-    _refuse_unread(architecture, batch)
     heard = batch if seconds is None else _heard(architecture, batch, seconds)
     return counting.estimate(architecture, heard, tuning=fine_tuning(architecture, **tuning), **how)
-
-
-def _refuse_unread(architecture: Architecture, batch: Batch) -> None:
-    """Refuse sizes of what a model does not read: they would change FLOPs per token, and nothing else.
-
-    Raises:
-        ArgumentError: If there are any.
-    """
-    inputs = architecture.inputs
-    sizes = {
-        "seq_len": (batch.seq_len, "tokens" in inputs),
-        "source_len": (batch.source_len, any(each in inputs for each in ("source", "frames", "sounds"))),
-        "image_size": (batch.image_size, any(each in inputs for each in ("images", "grids"))),
-    }
-    for name, (size, is_read) in sizes.items():
-        if size and not is_read:
-            raise ArgumentError(
-                f"{name}: a {architecture.model_type} reads {_INPUTS.get(inputs, inputs)}; leave it out"
-            )
 
 
 def _heard(architecture: Architecture, batch: Batch, seconds: float) -> Batch:
