@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LEAST_GAIN = 0.0005  # of an MFU; less would read as no points at all
+from flopwatch import units
+
+_LEAST_GAIN = 0.0005  # of an MFU; less would read as no points at all
+
+
+def points_words(gain: float | None) -> str | None:
+    """Return what a change adds to an MFU, as "1.2 points"; `None` where that is not known or nothing to speak of."""
+    return None if gain is None or gain < _LEAST_GAIN else units.format_points(gain)
 
 
 @dataclass(frozen=True)

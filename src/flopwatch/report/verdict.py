@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flopwatch import units
-from flopwatch.report.finding import LEAST_GAIN, Finding
+from flopwatch.report.finding import Finding, points_words
 from flopwatch.report.published_mfu import Known
 from flopwatch.report.report import Report
 from flopwatch.report.standings import BudgetStanding
@@ -170,8 +170,9 @@ def _mending(finding: Finding, usd: float | None) -> str:
     name = others.get(finding.kind, finding.kind.replace("_", " ")) if known is None else known.short
     upper = "up to " if finding.kind in (RECOMPUTED, CLOCK) or finding.evidence is not None else ""
     worth = [] if usd is None else [units.format_usd(usd)]
-    if finding.run_mfu_gain is not None and finding.run_mfu_gain >= LEAST_GAIN:
-        worth.append(f"{units.format_points(finding.run_mfu_gain)} of run MFU")
+    points = points_words(finding.run_mfu_gain)
+    if points is not None:
+        worth.append(f"{points} of run MFU")
     elif finding.of_run is not None:
         worth.insert(0, f"{units.format_share(finding.of_run)} of the run")
     return f"{name} ({upper}{', '.join(worth)})" if worth else name

@@ -80,38 +80,30 @@ def _each(account: TraceAccount, count: int) -> str:
     return f"{number} kernel{'' if number == '1' else 's'} a step"
 
 
-def _slow_data(account: TraceAccount) -> Iterator[_Find]:
-    idle = account.parts[IDLE_DATA]
+def _idle(account: TraceAccount) -> Iterator[_Find]:
+    """Time in which nothing ran, by what it waited for; on a CPU nobody launches anything."""
+    data, host, other = (account.parts[part] for part in (IDLE_DATA, IDLE_HOST, IDLE_OTHER))
     yield _Find(
         "data_wait",
-        idle,
-        f"nothing runs for {_of_step(account, idle)} while the host waits for its DataLoader",
+        data,
+        f"nothing runs for {_of_step(account, data)} while the host waits for its DataLoader",
         "more DataLoader workers (num_workers), a larger prefetch_factor, cheaper transforms",
     )
-
-
-def _launch_bound(account: TraceAccount) -> Iterator[_Find]:
-    idle = account.parts[IDLE_HOST]
-    if not account.on_cpu:
-        yield _Find(
-            "launch_bound",
-            idle,
-            f"the device waits {_of_step(account, idle)} for the host to launch the next of"
-            f" {_each(account, account.clues.kernels)}",
-            "torch.compile(mode='reduce-overhead') or CUDA graphs, a larger micro-batch, no .item() within the step",
-        )
-
-
-def _small_gaps(account: TraceAccount) -> Iterator[_Find]:
-    idle = account.parts[IDLE_OTHER]
-    if not account.on_cpu:
-        yield _Find(
-            "gaps",
-            idle,
-            f"the device is idle for {_of_step(account, idle)} before kernels that were launched in time, of"
-            f" {_each(account, account.clues.kernels)}",
-            "fewer, larger kernels (torch.compile, fused operators, CUDA graphs); look for waits between streams",
-        )
+    if account.on_cpu:
+        return
+    kernels = _each(account, account.clues.kernels)
+    yield _Find(
+        "launch_bound",
+        host,
+        f"the device waits {_of_step(account, host)} for the host to launch the next of {kernels}",
+        "torch.compile(mode='reduce-overhead') or CUDA graphs, a larger micro-batch, no .item() within the step",
+    )
+    yield _Find(
+        "gaps",
+        other,
+        f"the device is idle for {_of_step(account, other)} before kernels that were launched in time, of {kernels}",
+        "fewer, larger kernels (torch.compile, fused operators, CUDA graphs); look for waits between streams",
+    )
 
 
 def _elementwise(account: TraceAccount) -> Iterator[_Find]:
@@ -263,6 +255,6 @@ def _head_sizes(account: TraceAccount) -> Iterator[_Find]:
 
 
 _FINDERS: tuple[Callable[[TraceAccount], Iterator[_Find]], ...] = (
-    *(_slow_data, _launch_bound, _small_gaps, _elementwise, _attention, _optimizer, _communication),
+    *(_idle, _elementwise, _attention, _optimizer, _communication),
     *(_copies, _precision, _recomputation, _shapes, _head_sizes),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flopwatch import units
 from flopwatch.hardware.telemetry import REASONS
 from flopwatch.report.anomalies import CauseShare, Dip, Drift, SlowRank
-from flopwatch.report.finding import LEAST_GAIN, Finding
+from flopwatch.report.finding import Finding, points_words
 from flopwatch.report.published_mfu import Known
 from flopwatch.report.report import Report
 from flopwatch.run.time_kinds import CLOCK, RECOMPUTED, TIME_KINDS
@@ -60,9 +60,7 @@ def _shares(finding: Finding, whole: str) -> str:
 
 def _worth(finding: Finding) -> str:
     gains = [(finding.mfu_gain, "MFU"), (finding.run_mfu_gain, "run MFU")]
-    words = [
-        f"{units.format_points(gain)} of {name}" for gain, name in gains if gain is not None and gain >= LEAST_GAIN
-    ]
+    words = [f"{points} of {name}" for gain, name in gains if (points := points_words(gain)) is not None]
     upper = "up to " if finding.kind in (RECOMPUTED, CLOCK) or finding.evidence is not None else ""
     return f", worth {upper}{' and '.join(words)}" if words else ""
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import jinja2
 
 from flopwatch import units
-from flopwatch.report.finding import LEAST_GAIN
+from flopwatch.report.finding import points_words
 from flopwatch.report.render.section import Bar, Section
 from flopwatch.report.render.text import render_sections
 from flopwatch.report.render.traced import note_sentences, operators_section
@@ -215,9 +215,8 @@ def notes(report: TraceReport) -> list[str]:
 def gain_text(advice: Advice) -> str:
     """What an advice gains at most; points of MFU that round to nothing are left out."""
     of_step = f"{units.format_share(advice.fraction)} of the step"
-    if advice.points is None or advice.points < LEAST_GAIN:
-        return f"at most {of_step}"
-    return f"at most {units.format_points(advice.points)} of MFU, {of_step}"
+    points = points_words(advice.points)
+    return f"at most {of_step}" if points is None else f"at most {points} of MFU, {of_step}"
 
 
 def render_html(report: TraceReport) -> str:
