@@ -3,6 +3,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -37,6 +38,15 @@ def in_turn(request):
         with locked("turn", fcntl.LOCK_EX):
             stack.enter_context(locked("running", fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
         yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled():
+    """Leave nothing compiled to the next test: before torch 2.10 nothing is watched in a process that compiles."""
+    yield
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    if getattr(frames, "cached_backends", None):
+        sys.modules["torch._dynamo"].reset()
 
 
 class FakeDriver:

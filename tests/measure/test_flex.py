@@ -117,3 +117,18 @@ def test_pairs_of_different_widths_are_two_products_and_in_the_backward_four():
     # 70 pairs, each 2 FLOPs for each of 16 and of 4.
     assert flex.formula_of(flex_operator)(q, k, v) == 70 * 2 * 20
     assert flex.formula_of(flex_attention_backward)(q, k, v) == 70 * 4 * 20
+
+
+def test_a_mode_that_operators_have_a_rule_for_counts_the_same():
+    """As before torch 2.9, where an operator that is given functions raises under a mode that it has no rule for."""
+
+    class Registered(StepCounter):
+        supports_higher_order_operators = False
+
+    Registered._register_with_higher_order_operators()
+    Registered._register_with_higher_order_operators()
+    counter = Registered(nn.Linear(1, 1))
+    counter.start()
+    flex_attention(*heads(), block_mask=BLOCKS)
+    counter.stop()
+    assert counter.result("causal").forward_flops == KEPT * PAIR

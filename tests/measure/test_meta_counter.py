@@ -167,7 +167,7 @@ def test_attention_is_taken_apart_again_once_it_is_over():
         seen.clear()
         with Names():
             functional.scaled_dot_product_attention(query, query, query, is_causal=True)
-        return any("fused_attention" in name for name in seen)
+        return any("efficient_attention" in name for name in seen)
 
     seen = []
     with causal_attention_whole():

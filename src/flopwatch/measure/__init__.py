@@ -12,6 +12,7 @@ dispatcher (Triton kernels launched eagerly, code of other libraries behind `aut
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 import threading
@@ -28,7 +29,7 @@ from flopwatch.measure.meta import meta_batch, meta_copy
 from flopwatch.measure.meta_counter import MadeOnMeta, MetaCounter, causal_attention_whole
 from flopwatch.measure.results import Measurement, Uncounted
 from flopwatch.measure.undisturbed import module_kept, random_states_kept, tensors_of
-from flopwatch.measure.watching import StepCounter
+from flopwatch.measure.watching import CAN_WATCH_COMPILED, StepCounter
 from flopwatch.model.architecture import AttentionConvention
 
 _logger = logging.getLogger("flopwatch")
@@ -85,6 +86,8 @@ def _on_meta(module: nn.Module, inputs: Any, named: dict[str, Any], attention: A
     except Exception as error:
         raise MeasurementError(f"{type(module).__name__} cannot be copied for measurement: {short(error)}") from error
     prefer_countable_experts(duplicate)
+    if not CAN_WATCH_COMPILED:
+        importlib.import_module("torch._dynamo")  # the module may do so, which makes tensors that are no part of it
     counter = MetaCounter(duplicate)
     try:
         with random_states_kept([]), MadeOnMeta(), causal_attention_whole():
@@ -106,7 +109,8 @@ def run_once(module: nn.Module, inputs: Any, named: dict[str, Any], counter: Ste
         counter.stop()
 
 
-_UNKNOWN_SIZE = re.compile(r"register_meta function for ([\w.]+)\(\)")  # of torch's meta device
+# Of torch's meta device, and of that before 2.9.
+_UNKNOWN_SIZE = re.compile(r"register_meta function for ([\w.]+)\(\)|aten::(nonzero): attempted to run")
 
 
 def short(error: BaseException) -> str:
@@ -114,7 +118,7 @@ def short(error: BaseException) -> str:
     text = str(error).strip().split("\n")[0][:200]
     unknown_size = _UNKNOWN_SIZE.search(text)
     if unknown_size is not None:
-        return f"its sizes depend on values ({unknown_size[1]})"
+        return f"its sizes depend on values ({unknown_size[1] or 'torch.nonzero'})"
     frame, where, name = error.__traceback__, "", ""
     while frame is not None:
         name = frame.tb_frame.f_code.co_filename

@@ -8,6 +8,7 @@ shapes, since compiled code casts and copies them out of sight, too.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -67,6 +68,12 @@ class CompiledWeights:
             for name in names
         )
         self._weights.clear()
+
+
+def compiles_anything() -> bool:
+    """Return whether anything in this process was given to torch.compile."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")  # which takes a second to import
+    return any(each is not None for each in [*getattr(frames, "cached_backends", {}).values()])
 
 
 def is_compiled(module: nn.Module) -> bool:

@@ -22,7 +22,10 @@ _MOST_SECONDS = 30.0
 _ALL, _ANY = ("all", "_is_all_true"), ("any", "_is_any_true")
 _READ = torch.ops.aten._local_scalar_dense.default
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
-_FUSED = "_scaled_dot_product_fused_attention_overrideable"
+# Of the fused ones this has shapes in most versions of torch, for values of another width than the keys, too.
+_FUSED = torch.ops.aten._scaled_dot_product_efficient_attention
+# torch 2.4 has no shapes for it.
+_HAS_SHAPES = torch._C._dispatch_has_kernel_for_dispatch_key(_FUSED.default.name(), "Meta")
 
 
 class DataDependentError(RuntimeError):
@@ -149,12 +152,13 @@ def causal_attention_whole() -> Iterator[None]:
         plain = is_causal and mask is None and _are_of_one_batch(query, key, value)
         if threading.get_ident() != measuring or not plain:
             return _ATTENTION.decompose(query, key, value, mask, dropout, is_causal, **options)
-        inputs = (each.reshape(-1, *each.shape[-3:]) for each in (query, key, value))
-        out = getattr(torch.ops.aten, _FUSED)(*inputs, is_causal=True)[0]
+        queries_per_key = query.shape[-3] // key.shape[-3]
+        inputs = [query, *(each.repeat_interleave(queries_per_key, -3) for each in (key, value))]
+        out = _FUSED(*(each.reshape(-1, *each.shape[-3:]) for each in inputs), None, True, is_causal=True)[0]
         return out.reshape(*query.shape[:-1], value.shape[-1])
 
     with torch.library._scoped_library("aten", "IMPL") as library:
-        if hasattr(torch.ops.aten, _FUSED):
+        if _HAS_SHAPES:
             library.impl("scaled_dot_product_attention", attend, "AutogradMeta")
         yield
 

@@ -5,6 +5,8 @@ It runs no operator twice, keeps no tensor alive, reads no value, and where coun
 
 from __future__ import annotations
 
+import functools
+import importlib
 import sys
 import weakref
 from collections import Counter, defaultdict
@@ -30,7 +32,7 @@ from flopwatch.measure.results import Measurement, Uncounted
 from flopwatch.model.architecture import AttentionConvention
 
 Phase = Literal["forward", "backward", "recomputed", "optimizer"]
-CAN_WATCH_COMPILED = hasattr(TorchDispatchMode, "ignore_compile_internals")
+CAN_WATCH_COMPILED = torch.__version__ >= (2, 10)  # torch 2.9 leaves it compiled, but compiles it once more
 _RUNS_AGAIN = (
     "work with gradients enabled in the backward pass counts as the model's (double backward); recomputation inside"
     " a custom autograd Function cannot be told apart from it"
@@ -40,6 +42,10 @@ _ALL_PAIRS = "all attention pairs count where a mask is a tensor or PyTorch deco
 _SOFTMAX = [getattr(torch.ops.aten, each) for each in ("_softmax", "_safe_softmax") if hasattr(torch.ops.aten, each)]
 _CHECKPOINT_FILE, _ENGINE_FILE = "torch/utils/checkpoint.py", "torch/autograd/graph.py"
 _RUNS_ANOTHER = ("auto_functionalized", "auto_functionalized_v2", "with_effects", "inductor_compiled_code")
+
+
+def _run_under(operator: HigherOrderOperator, mode: StepCounter, *args: Any, **named: Any) -> Any:
+    return mode.__torch_dispatch__(operator, (), args, named)
 
 
 class StepCounter(TorchDispatchMode):
@@ -81,6 +87,8 @@ class StepCounter(TorchDispatchMode):
 
     def start(self) -> None:
         """Count from here on, on this thread and in the backward passes that it starts."""
+        if not hasattr(TorchDispatchMode, "supports_higher_order_operators"):
+            self._register_with_higher_order_operators()
         self.__enter__()  # type: ignore[no-untyped-call]
 
     def stop(self) -> None:
@@ -116,6 +124,16 @@ class StepCounter(TorchDispatchMode):
         except Exception as error:
             self._failed = self._failed or f"{operator} could not be counted ({type(error).__name__})"
         return out
+
+    @classmethod
+    def _register_with_higher_order_operators(cls) -> None:
+        """Tell every operator that is given functions what to do under this mode; before torch 2.9 it raises else."""
+        for name in ("cond", "flex_attention"):  # which make them when they are imported
+            importlib.import_module(f"torch._higher_order_ops.{name}")
+        for operator in torch._ops._higher_order_ops.values():
+            table = getattr(operator, "python_key_mode_table", None) or getattr(operator, "python_key_table", {})
+            if cls not in table:
+                operator.py_impl(cls)(functools.partial(_run_under, operator))
 
     def _run_higher_order(self, operator: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Run an operator that is given functions; those that run a single other one are counted by that one."""

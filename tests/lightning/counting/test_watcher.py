@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting import watcher as module
@@ -120,13 +121,29 @@ def test_the_first_batch_is_warm_up_and_costs_nothing():
     assert one.extra_seconds() == 2.0
 
 
-def test_compiled_modules_are_not_watched_where_torch_cannot(monkeypatch):
+def test_nothing_is_watched_where_torch_would_compile_again(monkeypatch):
     monkeypatch.setattr(module, "CAN_WATCH_COMPILED", False)
-    monkeypatch.setattr(module, "is_compiled", lambda each: True)
+    monkeypatch.setattr(module, "compiles_anything", lambda: False)
     one, _ = watcher()
-    assert "cannot watch compiled modules" in one.why_not
+    assert one.why_not is None
+    monkeypatch.setattr(module, "compiles_anything", lambda: True)
+    assert one.why_not.endswith("cannot be watched where torch.compile is used; torch 2.10 and later can")
     one.plan(due=True, known=False)
     one.want()
     one.start()
     one.stop()
     assert one.take("full") is None
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_a_watch_that_nobody_ended_ends_with_the_next_batch_and_at_the_end(counted):
+    one, _ = watcher()
+    for _ in range(3):
+        one.plan(due=True, known=False)
+        one.start()
+        assert len(_get_current_dispatch_mode_stack()) == 1
+        if counted:
+            one.take("full")
+            assert _get_current_dispatch_mode_stack() == []
+    one.release()
+    assert _get_current_dispatch_mode_stack() == []

@@ -133,7 +133,7 @@ def test_a_run_that_is_resumed_with_a_shorter_loader_has_its_epochs(tmp_path):
     save_at(4, tmp_path, loader(10))
     watch = FlopWatch("2 epochs", on_budget="stop", every_n_steps=1, dirpath=tmp_path / "b")
     two = trainer(tmp_path, watch, max_steps=-1, max_epochs=5)
-    two.fit(TinyGPT(), loader(8), ckpt_path=tmp_path / "saved.ckpt", weights_only=False)
+    two.fit(TinyGPT(), loader(8), ckpt_path=tmp_path / "saved.ckpt")
     epochs = [each.epochs for each in read_run(tmp_path / "b").segments[-1].windows]
     # Lightning goes on with the fifth batch, and ends the epoch with the eighth.
     assert epochs[:5] == pytest.approx([5 / 8, 6 / 8, 7 / 8, 1, 1 + 1 / 8])
@@ -154,7 +154,7 @@ def test_a_run_that_is_resumed_from_the_last_batch_of_an_epoch_has_its_epochs(tm
     )
     watch = FlopWatch("3 epochs", on_budget="stop", every_n_steps=1, dirpath=tmp_path / "b")
     two = trainer(tmp_path, watch, max_steps=-1, max_epochs=9, accumulate_grad_batches=accumulate)
-    two.fit(TinyGPT(), loader(6), ckpt_path=tmp_path / "saved.ckpt", weights_only=False)
+    two.fit(TinyGPT(), loader(6), ckpt_path=tmp_path / "saved.ckpt")
     segment = read_run(tmp_path / "b").segments[-1]
     steps = 6 // accumulate
     assert [each.epochs for each in segment.windows] == pytest.approx([1 + n / steps for n in range(1, 2 * steps + 1)])
@@ -231,7 +231,7 @@ def test_a_restart_in_the_middle_of_a_stream_teaches_no_length(tmp_path):
     save_at(2, tmp_path, stream(6))
     watch = FlopWatch(every_n_steps=1, dirpath=tmp_path / "b")
     two = trainer(tmp_path, watch, max_steps=-1, max_epochs=3)
-    two.fit(TinyGPT(), stream(6), ckpt_path=tmp_path / "saved.ckpt", weights_only=False)
+    two.fit(TinyGPT(), stream(6), ckpt_path=tmp_path / "saved.ckpt")
     # The stream begins anew, so the first epoch has 2 + 6 batches; the second tells that it is 6.
     epochs = [each.epochs for each in read_run(tmp_path / "b").segments[-1].windows]
     assert epochs[:12] == [*[None] * 5, 1, *[None] * 5, 2]
@@ -241,5 +241,5 @@ def test_a_restart_in_the_middle_of_a_stream_teaches_no_length(tmp_path):
 def test_a_resumed_epoch_that_training_ends_within_is_not_done(tmp_path):
     save_at(4, tmp_path, loader(10))
     two = trainer(tmp_path, FlopWatch("2 epochs", dirpath=tmp_path / "b"), max_steps=7)
-    two.fit(TinyGPT(), loader(10), ckpt_path=tmp_path / "saved.ckpt", weights_only=False)
+    two.fit(TinyGPT(), loader(10), ckpt_path=tmp_path / "saved.ckpt")
     assert read_run(tmp_path / "b").segments[-1].end.epochs == 0.7

@@ -83,7 +83,8 @@ class GuardedCounting:
 
     def release(self) -> None:
         """As `Counting.release`."""
-        self.batch_ends()
+        if self._counting is not None:
+            self._apart.run("watching a batch", self._counting.release)
 
     def count(self, batch: Any) -> Counts:
         """As `Counting.count`; FLOPs are unknown where it fails."""

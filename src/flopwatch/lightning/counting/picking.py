@@ -161,7 +161,7 @@ class Counting:
 
     def release(self) -> None:
         """Stop watching, whatever happens."""
-        self._watcher.stop()
+        self._watcher.release()
 
     def products(self) -> Mapping[torch.dtype, int]:
         """FLOPs of the batch that has just run by the dtype of the factors; empty where it was not watched."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from flopwatch.errors import MeasurementError
 from flopwatch.lightning.counting.counter import Look, Seen
-from flopwatch.measure.compiled import is_compiled
+from flopwatch.measure.compiled import compiles_anything
 from flopwatch.measure.watching import CAN_WATCH_COMPILED, StepCounter
 from flopwatch.model.architecture import AttentionConvention
 
@@ -40,10 +40,7 @@ class Watcher:
         self._counter: StepCounter | None = None
         self._seconds = {True: 0.0, False: 0.0}
         self._counts = {True: 0, False: 0}
-        self.why_not: str | None = None
         self.holds = False
-        if not CAN_WATCH_COMPILED and any(is_compiled(each) for each in module.modules()):
-            self.why_not = "this version of torch cannot watch compiled modules; torch 2.13 can"
 
     def plan(self, *, due: bool, known: bool) -> None:
         """Decide whether to watch the next batch.
@@ -55,6 +52,16 @@ class Watcher:
         self._batches += 1
         free, share = (_USUAL_FREE_SECONDS, _USUAL_SHARE) if known else (_MOST_FREE_SECONDS, _LARGEST_SHARE)
         self._wanted = self.can_watch and (due or self._may(free, share))
+
+    @property
+    def why_not(self) -> str | None:
+        """Return why nothing can be watched.
+
+        Under a dispatch mode older torches compile again, or never again, whatever is compiled in the process.
+        """
+        if CAN_WATCH_COMPILED or not compiles_anything():
+            return None
+        return f"torch {torch.__version__} cannot be watched where torch.compile is used; torch 2.10 and later can"
 
     @property
     def can_watch(self) -> bool:
@@ -79,16 +86,21 @@ class Watcher:
 
     def start(self) -> None:
         """Note that the batch begins."""
+        self.release()
         self._began = self._clock()
         self._counter = None
         if self._wanted:
             self._counter = StepCounter(self._module)
             self._counter.start()
 
-    def stop(self) -> None:
-        """Note that the batch has run or was aborted."""
+    def release(self) -> None:
+        """Watch no longer."""
         if self._counter is not None:
             self._counter.stop()
+
+    def stop(self) -> None:
+        """Note that the batch has run or was aborted."""
+        self.release()
         if self._batches > 1:  # the first one is warm-up
             self._seconds[self._wanted] += self._clock() - self._began
             self._counts[self._wanted] += 1
@@ -104,6 +116,7 @@ class Watcher:
         Args:
             attention: The run's convention.
         """
+        self.release()
         counter, self._counter = self._counter, None
         if counter is None:
             return None
