@@ -29,6 +29,7 @@ INSIDE = {
             "products",
             "batch",
             "media",
+            "sounds",
             "components",
             "architecture",
             "backward",

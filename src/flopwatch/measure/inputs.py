@@ -42,7 +42,7 @@ def _inputs(model: Any, batch: Batch, device: torch.device, names: tuple[str, ..
     if "grid_thw" in names:
         return layouts.images(model, batch, device, names)
     sees = _images(model, batch, device, names)
-    hears = layouts.sounds(model, batch, device, names) if not sees or batch.clips else {}
+    hears = layouts.sounds(model, batch, device, names) if not sees or batch.clips or batch.sounds else {}
     if not _reads_text(model, names) or (not batch.seq_len and (sees or hears)):
         return _alone(model, batch, names, {**sees, **hears})
     if not batch.seq_len:

@@ -191,7 +191,8 @@ def sounds(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...
     config = model.config
     if "input_values" in names and getattr(config, "max_length", None) and getattr(config, "num_mel_bins", None):
         return {"input_values": torch.ones(batch.clip_count, config.max_length, config.num_mel_bins, device=device)}
-    batch = batch if batch.source_len else replace(batch, source_len=_usual_frames(config, batch, names))
+    longest = batch.source_len or max(batch.sounds, default=0) or _usual_frames(config, batch, names)
+    batch = replace(batch, source_len=longest)
     if not batch.source_len:
         return {}
     if "input_values" in names:
@@ -224,7 +225,10 @@ def _spectrogram(model: Any, batch: Batch, device: torch.device, names: tuple[st
     over = isinstance(over_time, nn.Conv1d) and over_time.in_channels == bins and not _turns(model)
     frames_last = over or "feature_attention_mask" in names
     shape = (batch.clip_count, bins, frames) if frames_last else (batch.clip_count, frames, bins)
-    masks = {name: torch.ones(batch.clip_count, frames, dtype=torch.long) for name in _MASKS if name in names}
+    mask = torch.ones(batch.clip_count, frames, dtype=torch.long)
+    for row, length in enumerate(batch.sounds):
+        mask[row, length:] = 0
+    masks = {name: mask for name in _MASKS if name in names}
     return {"input_features": torch.ones(*shape, device=device), **masks}
 
 

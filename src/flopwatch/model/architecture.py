@@ -97,6 +97,7 @@ Inputs = Literal[
     "grids and tokens",
     "frames and tokens",
     "sounds and tokens",
+    "grids, sounds and tokens",
     "sounds",
 ]
 
@@ -116,7 +117,8 @@ class Architecture:
     """A model as an ordered tree of components.
 
     `max_seq_len` is the longest sequence that learned positions allow, `None` without such a limit. `inputs` says what
-    a batch of it holds, and `told` what of it only values tell, not shapes.
+    a batch of it holds, and `told` what of it only values tell, not shapes. Every sound is filled up to `sound_frames`
+    before its encoder, `None` where sounds have lengths of their own.
     """
 
     model_type: str
@@ -125,6 +127,7 @@ class Architecture:
     inputs: Inputs = "tokens"
     causal: bool = True
     told: Told | None = None
+    sound_frames: int | None = None
 
     def leaves(self) -> Iterator[tuple[Leaf, int, int]]:
         """Every leaf with how many times it runs and how many times its parameters exist."""
@@ -140,14 +143,19 @@ class Architecture:
         """Whether images have sizes of their own, so that without them there is nothing to count of an image."""
         return isinstance(self.told, TellsGrids | TellsPixels)
 
+    @property
+    def sees_beside_text(self) -> bool:
+        """Whether it reads text in which tokens stand for images."""
+        return self.inputs in ("images and tokens", "grids and tokens", "grids, sounds and tokens")
+
     def image_tokens(self, batch: Batch) -> int:
-        """Tokens of the text that stand for images: the rows that their encoder hands on to it.
+        """Tokens of the text that stand for images and sounds: the rows that their encoders hand on to it.
 
         Of images that are cut into tiles it is none that is sure, since the class drops what is padding.
         """
-        if self.inputs not in ("images and tokens", "grids and tokens") or isinstance(self.told, TellsTiles):
+        if not self.sees_beside_text or isinstance(self.told, TellsTiles):
             return 0
-        alone = replace(batch, images=0, grids=())
+        alone = replace(batch, images=0, grids=(), clips=0, sounds=())
         last = {leaf.rows for leaf, _, _ in self.leaves() if isinstance(leaf, Linear) and leaf.writes == "x"}
         return sum(rows.count(batch) for rows in last if not rows.count(alone))
 

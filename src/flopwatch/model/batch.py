@@ -25,6 +25,7 @@ class Batch:
         grids: Frames, height and width in patches of each image or video, where their sizes differ.
         frames: Frames of each image where it is a video.
         clips: How many sounds there are, each of `source_len` frames; by default one for each sequence.
+        sounds: Frames of each sound, where their lengths differ; `source_len` is then what they are filled up to.
         documents: Lengths of the documents that are packed into the sequences and do not see each other, in any order;
             empty where each sequence is one document.
 
@@ -41,6 +42,7 @@ class Batch:
     grids: tuple[Grid, ...] = ()
     clips: int | None = None
     frames: int = 1
+    sounds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = (
@@ -52,6 +54,7 @@ class Batch:
             self.clips or 0,
             *self.documents,
             *chain.from_iterable(self.grids),
+            *self.sounds,
         )
         if any(size < 0 for size in sizes):
             raise ValueError(f"expected a batch of zero or more tokens, got {self.sequences} x {self.seq_len}")
@@ -73,6 +76,8 @@ class Batch:
     @property
     def clip_count(self) -> int:
         """Return the number of sounds in the batch."""
+        if self.sounds:
+            return len(self.sounds)
         return self.sequences if self.clips is None else self.clips
 
     @property

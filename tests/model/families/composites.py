@@ -214,6 +214,40 @@ COMPOSITES |= {
         [Batch(2, 40, 96, clips=2), Batch(2, 64, 96, clips=4)],
     ),
 }
+# Pieces of 24 frames: 60 are two whole ones and one of 12, 20 are less than one.
+SEEN_AND_HEARD = [
+    Batch(2, 64, 60, grids=((1, 4, 8), (1, 8, 4)), sounds=(60, 41)),
+    Batch(3, 96, 20, grids=((1, 6, 10), (2, 4, 4)), sounds=(9, 20, 17)),
+]
+# Pieces of 100 frames, of which two attend together: 330 are three whole ones and one of 30.
+HEARD_IN_PIECES = [
+    Batch(2, 96, 330, grids=((1, 4, 8), (1, 8, 4)), sounds=(330, 120)),
+    Batch(3, 64, 70, grids=((1, 6, 10), (2, 4, 4)), sounds=(70, 5, 64)),
+]
+_BEGINS = {"vision_start_token_id": 303, "vision_end_token_id": 304}
+_BEGINS |= {"audio_start_token_id": 305, "audio_end_token_id": 306}
+COMPOSITES |= {
+    "qwen2_5_omni_thinker": (
+        "qwen2_5_omni_thinker",
+        {
+            "text_config": {**GATED, **_MROPE, "tie_word_embeddings": False},
+            "vision_config": COMPOSITES["qwen2_5_vl"][1]["vision_config"],
+            "audio_config": {**_AUDIO, "n_window": 12, "output_dim": 64},
+        }
+        | {"image_token_index": 300, "video_token_index": 301, "audio_token_index": 302, **_BEGINS},
+        SEEN_AND_HEARD,
+    ),
+    "qwen3_omni_moe_thinker": (
+        "qwen3_omni_moe_thinker",
+        {
+            "text_config": {**MOE, "moe_intermediate_size": 40, "head_dim": 16, **_MROPE},
+            "vision_config": _DEEP,
+            "audio_config": {**_AUDIO, "output_dim": 64, "downsample_hidden_size": 24, "n_window_infer": 200},
+        }
+        | {"image_token_id": 300, "video_token_id": 301, "audio_token_id": 302, **_BEGINS},
+        HEARD_IN_PIECES,
+    ),
+}
 COMPOSITES["llama4"][1]["vision_config"] |= {"projector_input_dim": 96, "projector_output_dim": 96}
 
 

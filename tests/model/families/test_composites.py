@@ -20,7 +20,15 @@ from tests.model.families.composites import COMPOSITES, build, cases, config_of
 
 pytestmark = pytest.mark.slow
 # Grouped products, which torch's own counter does not know, and depthwise convolutions, which it counts wrongly.
-UNKNOWN_TO_TORCH = {"qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v_moe", "lfm2_vl", "lfm2_vl-pooled"}
+UNKNOWN_TO_TORCH = {
+    "qwen3_vl_moe",
+    "qwen3_omni_moe_thinker",
+    "qwen3_5",
+    "qwen3_5_moe",
+    "glm4v_moe",
+    "lfm2_vl",
+    "lfm2_vl-pooled",
+}
 
 
 def counted_as_it_runs(config):
@@ -287,6 +295,29 @@ def test_a_llama_4_that_is_neither_whole_nor_text_alone_says_what_it_lacks(missi
     changes = {"text_config": {}} if missing == "vision_config" else {"num_hidden_layers": None}
     with pytest.raises(ConfigError, match=f"lacks '{missing}'"):
         architecture_of({**LLAMA_4_SCOUT, **changes})
+
+
+def test_qwen3_omnis_encoders_are_as_large_as_its_report_says():
+    """650 million for sounds, 540 million for images, 30 billion with 3 billion active (arXiv 2509.17765, table 1)."""
+    audio = {"d_model": 1280, "encoder_layers": 32, "encoder_attention_heads": 20, "encoder_ffn_dim": 5120}
+    vision = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16, "out_hidden_size": 2048}
+    text = {"hidden_size": 2048, "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4}
+    text |= {"head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768}
+    config = {"text_config": {**text, "vocab_size": 152064, "intermediate_size": 768}, "audio_config": audio}
+    config["vision_config"] = {**vision, "num_position_embeddings": 2304, "deepstack_visual_indexes": [8, 16, 24]}
+    config["audio_config"]["output_dim"] = 2048
+    thinker = architecture_of({"model_type": "qwen3_omni_moe", "thinker_config": config})
+    assert thinker.model_type == "qwen3_omni_moe_thinker"
+    named = {path: leaf.parameters() for path, leaf in thinker.named_leaves()}
+
+    def parameters(prefix):
+        return sum(each for path, each in named.items() if path.startswith(prefix))
+
+    assert round(parameters("model.audio_tower"), -7) == 650_000_000
+    assert round(parameters("model.visual"), -7) == 540_000_000
+    encoders = parameters("model.audio_tower") + parameters("model.visual")
+    assert round(thinker.parameters() - encoders, -8) == 30_500_000_000
+    assert round(thinker.active_parameters() - encoders, -8) == 3_400_000_000
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

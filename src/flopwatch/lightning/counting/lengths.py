@@ -13,6 +13,7 @@ import torch
 from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.counting.shapes import get, is_tokens
 from flopwatch.model.media import PIXEL_MASK
+from flopwatch.model.sounds import SOUND_MASK
 from flopwatch.run.counts import UNKNOWN, Counts
 
 _LONGEST_WAIT = 1.0
@@ -65,12 +66,16 @@ class LengthReading:
     def lengths(self) -> Lengths:
         """Return the values; call only once they are ready."""
         useful = None if self._mask is None else int((self._mask != 0).sum())
-        told = None if self._told is None else {name: _listed(each) for name, each in self._told.items()}
+        told = None if self._told is None else {name: _listed(name, each) for name, each in self._told.items()}
         return Lengths(useful, None if self._positions is None else documents_of(self._positions), told)
 
 
-def _listed(values: Any) -> list[Any]:
-    return values.tolist() if isinstance(values, torch.Tensor) else list(values)
+def _listed(name: str, values: Any) -> list[Any]:
+    """The values as a list; of masks over the frames of sounds how many each has."""
+    if not isinstance(values, torch.Tensor):
+        return list(values)
+    found: list[Any] = (values != 0).sum(-1).tolist() if name == SOUND_MASK else values.tolist()
+    return found
 
 
 def _to_host(tensor: Any) -> Any:

@@ -11,6 +11,7 @@ import torch
 
 from flopwatch.model.architecture import Inputs
 from flopwatch.model.batch import Batch
+from flopwatch.model.sounds import SOUND_MASK
 
 BatchShape = Callable[[Any], "tuple[int, int] | Batch"]
 
@@ -76,6 +77,17 @@ def _grids_and_tokens(batch: Any) -> Batch | None:
     return replace(texts, images=0, source_len=padded)
 
 
+def _grids_sounds_and_tokens(batch: Any) -> Batch | None:
+    """Text with images and sounds of many sizes; how many of which only values tell."""
+    texts = _tokens(batch)
+    if texts is None or _holds_others(batch, *_GRIDS_OF, "input_features"):
+        return None
+    told_by = {**_GRIDS_OF, "input_features": (SOUND_MASK,)}
+    if any(get(batch, name) is not None and not _has_any(batch, told) for name, told in told_by.items()):
+        return None
+    return replace(texts, images=0, clips=0)
+
+
 def _sounds_and_tokens(batch: Any) -> Batch | None:
     """Text with frames of sounds."""
     texts, frames = _tokens(batch), get(batch, "input_features")
@@ -136,6 +148,7 @@ _READERS: Mapping[Inputs, Callable[[Any], Batch | None]] = {
     "images": _images,
     "images and tokens": _images_and_tokens,
     "grids and tokens": _grids_and_tokens,
+    "grids, sounds and tokens": _grids_sounds_and_tokens,
     "sounds and tokens": _sounds_and_tokens,
     "frames and tokens": _frames_and_tokens,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flopwatch.model.architecture import Architecture, Component
 from flopwatch.model.components import Embedding, Linear, Norm
 from flopwatch.model.families import blocks
@@ -60,7 +62,8 @@ def qwen2_audio(fields: Fields) -> Architecture:
     width, hidden = audio.size("d_model"), text_fields(fields).size("hidden_size")
     last = _projected("linear", width, hidden, rows.after((2, 2, 0)), bias=True, writes="x")
     language = language_of(fields, "qwen2")
-    return joined(fields, language, tower, (last,), inputs="sounds and tokens")
+    model = joined(fields, language, tower, (last,), inputs="sounds and tokens")
+    return replace(model, sound_frames=rows.length)
 
 
 def voxtral(fields: Fields) -> Architecture:
@@ -78,7 +81,8 @@ def voxtral(fields: Fields) -> Architecture:
         _projected("linear_2", hidden, hidden, rows, bias=False, writes="x"),
     )
     language = language_of(fields, "llama")
-    return joined(fields, language, tower, projector, inputs="sounds and tokens")
+    model = joined(fields, language, tower, projector, inputs="sounds and tokens")
+    return replace(model, sound_frames=rows.length)
 
 
 # What Hugging Face's class takes for the text model's fields where its config has fewer.

@@ -241,4 +241,5 @@ def whisper(fields: Fields) -> Architecture:
         max_seq_len=targets,
         inputs="frames and tokens",
         causal=False,
+        sound_frames=2 * encoded,
     )
