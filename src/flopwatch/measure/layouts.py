@@ -49,17 +49,17 @@ def _channels(config: Any) -> int:
     return getattr(config, "num_channels", None) or getattr(config, "in_channels", None) or 3
 
 
-def _parts(config: Any) -> Iterator[Any]:
+def parts_of(config: Any) -> Iterator[Any]:
     """A config and those inside of it."""
     yield config
-    for value in vars(config).values():
+    for value in getattr(config, "__dict__", {}).values():
         if hasattr(value, "to_dict") and value is not config:
-            yield from _parts(value)
+            yield from parts_of(value)
 
 
 def image_size_of(config: Any) -> tuple[int, int]:
     """Height and width of the images that a config is for; 224 x 224 where it does not say."""
-    sizes = (getattr(part, "image_size", None) for part in _parts(config) if hasattr(part, "__dict__"))
+    sizes = (getattr(part, "image_size", None) for part in parts_of(config) if hasattr(part, "__dict__"))
     size = next(filter(None, sizes), _DEFAULT_IMAGE)
     if isinstance(size, Mapping):
         size = (size.get("height", _DEFAULT_IMAGE), size.get("width", _DEFAULT_IMAGE))
@@ -243,7 +243,7 @@ def _joins(config: Any) -> bool:
 
 def _bins(config: Any) -> int:
     for name in ("feature_projection_input_dim", "input_dim", "input_feat_per_channel", "num_mel_bins", "feature_size"):
-        found = next((value for part in _parts(config) if isinstance(value := getattr(part, name, None), int)), None)
+        found = next((value for part in parts_of(config) if isinstance(value := getattr(part, name, None), int)), None)
         if found is not None:
             return found
     raise MeasurementError("it is unknown how many values a frame of sound has")
