@@ -258,7 +258,7 @@ def _check(architecture: Architecture, batch: Batch) -> None:
         raise ArgumentError(f"a {architecture.model_type} reads no videos in one piece; pass each frame as an image")
     if architecture.sees_any_size and batch.images and not batch.image_size and not batch.grids:
         raise ArgumentError(f"expected the size of the {batch.images} images (--image-size), got none")
-    if needs in ("source and tokens", "frames and tokens") and not batch.source_len:
+    if needs in ("source and tokens", "frames and tokens", "sounds") and not batch.source_len:
         what = "tokens that the encoder reads" if needs == "source and tokens" else "mel frames, 3000 for 30 seconds,"
         raise ArgumentError(f"expected the number of {what} for a {architecture.model_type} (--source-len), got none")
     if architecture.max_seq_len is not None and batch.seq_len > architecture.max_seq_len:

@@ -125,11 +125,13 @@ class Clips(Counted):
         steps: (kernel, stride, padding) of each convolution or pooling before; lengths are rounded down.
         length: Frames of each sound where the batch does not say.
         extra: Rows beside the positions.
+        across: Rows for every position, such as the bands that are left of a spectrogram.
     """
 
     steps: tuple[Convolution, ...] = ()
     length: int = 0
     extra: int = 0
+    across: int = 1
 
     def after(self, *steps: Convolution) -> Clips:
         """Return the positions after further convolutions."""
@@ -140,7 +142,7 @@ class Clips(Counted):
         length = batch.source_len or self.length
         for kernel, stride, padding in self.steps:
             length = max((length + 2 * padding - kernel) // stride + 1, 0)
-        return ((length + self.extra, batch.clip_count),) if length else ()
+        return (((length + self.extra) * self.across, batch.clip_count),) if length else ()
 
 
 class Told(Protocol):

@@ -35,7 +35,7 @@ _OWN_MASK = (
 _MOST_SHAPES = 10_000
 # Their classes in Hugging Face do not read from position ids where a document begins.
 _NO_DOCUMENTS = frozenset(("albert", "bert", "bloom", "distilbert", "electra", "falcon"))
-_NO_DOCUMENTS |= {"gpt_oss", "modernbert", "mpt", "opt", "roberta", "xlm-roberta"}
+_NO_DOCUMENTS |= {"eurobert", "gpt_oss", "modernbert", "mpt", "neobert", "opt", "roberta", "xlm-roberta"}
 
 
 class ClosedForm:

@@ -100,6 +100,14 @@ def _sounds_and_tokens(batch: Any) -> Batch | None:
     return replace(texts, clips=int(frames.shape[0]), source_len=int(frames.shape[2]))
 
 
+def _sounds(batch: Any) -> Batch | None:
+    """Frames of sounds, as many for each."""
+    frames = get(batch, "input_features")
+    if not isinstance(frames, torch.Tensor) or frames.dim() != 3:
+        return None
+    return Batch(int(frames.shape[0]), source_len=int(frames.shape[1]))
+
+
 _GRIDS_OF = {"pixel_values": ("image_grid_thw", "spatial_shapes"), "pixel_values_videos": ("video_grid_thw",)}
 
 
@@ -149,6 +157,7 @@ _READERS: Mapping[Inputs, Callable[[Any], Batch | None]] = {
     "images and tokens": _images_and_tokens,
     "grids and tokens": _grids_and_tokens,
     "grids, sounds and tokens": _grids_sounds_and_tokens,
+    "sounds": _sounds,
     "sounds and tokens": _sounds_and_tokens,
     "frames and tokens": _frames_and_tokens,
 }

@@ -10,11 +10,13 @@ from flopwatch.errors import UnknownModelError
 from flopwatch.model.architecture import Architecture
 from flopwatch.model.families import (
     audio,
+    conformers,
     contrastive,
     convnets,
     deberta,
     encoders,
     grid_towers,
+    modern_encoders,
     omni,
     seq2seq,
     t5gemma,
@@ -34,6 +36,7 @@ _MASKED = ("ForMaskedLM",)
 _SEQ2SEQ = ("ForConditionalGeneration", "MTModel")
 _JOINED = ("ForConditionalGeneration",)
 _IMAGES = ("ForImageClassification",)
+_CTC = ("ForCTC",)
 
 
 def _table(endings: tuple[str, ...], *builders: Builder) -> dict[str, tuple[Builder, tuple[str, ...]]]:
@@ -45,7 +48,8 @@ _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
     {
         **{name: (builder, _CAUSAL) for name, builder in DECODERS.items()},
         **_table(_MASKED, encoders.bert, encoders.roberta, encoders.distilbert, encoders.albert, encoders.electra),
-        **_table(_MASKED, encoders.modernbert, encoders.esm),
+        **_table(_MASKED, encoders.modernbert, encoders.esm, modern_encoders.eurobert),
+        **_table(("LMHead",), modern_encoders.neobert),
         **_table(_JOINED, audio.qwen2_audio, audio.voxtral, omni.qwen2_5_omni_thinker, omni.qwen3_omni_moe_thinker),
         **_table(_SEQ2SEQ, seq2seq.t5, seq2seq.bart, seq2seq.pegasus, seq2seq.marian, seq2seq.whisper),
         **_table(_SEQ2SEQ, seq2seq.mt5, seq2seq.umt5, seq2seq.m2m_100, t5gemma.t5gemma),
@@ -58,6 +62,7 @@ _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
         **_table(_JOINED, grid_towers.mistral3, grid_towers.lfm2_vl),
         **_table(_JOINED, grid_towers.qwen2_vl, grid_towers.qwen2_5_vl, grid_towers.qwen3_vl, grid_towers.qwen3_vl_moe),
         **_table(_JOINED, grid_towers.qwen3_5, grid_towers.qwen3_5_moe, grid_towers.glm4v, grid_towers.glm4v_moe),
+        **_table(_CTC, conformers.parakeet_ctc),
         **_table(("Model",), vision.dinov3_vit, contrastive.clip, contrastive.siglip),
         **_table((), vision.dit, torchvision_models.torchvision_resnet, omni.qwen2_5_omni, omni.qwen3_omni_moe),
         "xlm-roberta": (encoders.roberta, _MASKED),

@@ -28,8 +28,7 @@ def _whisper(audio: Fields) -> tuple[tuple[Component, ...], Clips]:
     inner = audio.size_of("encoder_ffn_dim", "intermediate_size")
     layers = audio.size_of("encoder_layers", "num_hidden_layers")
     positions = audio.size("max_source_positions", 1500)
-    for name in ("encoder_layerdrop", "layerdrop"):
-        audio.refuse(name, "layers are left out at random")
+    audio.refuse_left_out("encoder_layerdrop", "layerdrop")
     frames = Clips(((3, 1, 1),), 2 * positions)
     rows = frames.after((3, 2, 1))
     head_dim = blocks.split_heads(audio, hidden, heads)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flopwatch import files
-from flopwatch.errors import ConfigError
+from flopwatch.errors import ConfigError, UnknownModelError
 from flopwatch.units import quoted
 
 _LARGEST_DIMENSION = 2**40
@@ -119,6 +119,24 @@ class Fields:
                 f"the {self.model_type} config sets {name}={quoted(self.values[name])}: {reason}, which is not counted"
                 " here"
             )
+
+    def refuse_left_out(self, *names: str, by_default: bool = False) -> None:
+        """Refuse a config whose class leaves layers out at random, so that no two steps cost the same.
+
+        Args:
+            names: The fields that say how many.
+            by_default: Whether the class leaves some out where a field is absent.
+
+        Raises:
+            UnknownModelError: If it does; all layers together can be measured.
+        """
+        for name in names:
+            if self.values.get(name) or (by_default and name not in self.values):
+                stated = quoted(self.values[name]) if name in self.values else "the default"
+                raise UnknownModelError(
+                    f"the {self.model_type} config leaves layers out at random ({name}={stated}), so that no closed"
+                    f" form says what a step costs; set {name} to 0 to count all of them"
+                )
 
     def needed(self, name: str, expected: str) -> ConfigError:
         """Return the error for a field that is missing or unusable."""

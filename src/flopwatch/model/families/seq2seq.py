@@ -136,10 +136,7 @@ def marian(fields: Fields) -> Architecture:
 
 
 def _bart(fields: Fields, *, offset: int | None, norm_first: bool, embedding_norm: bool) -> Architecture:
-    for name in ("encoder", "decoder"):
-        fields.refuse(f"{name}_layerdrop", "layers are left out at random")
-        if fields.model_type == "m2m_100" and f"{name}_layerdrop" not in fields.values:
-            raise fields.needed(f"{name}_layerdrop", "0")
+    fields.refuse_left_out("encoder_layerdrop", "decoder_layerdrop", by_default=fields.model_type == "m2m_100")
     hidden, vocab_size = fields.size("d_model"), fields.size("vocab_size")
     positions = fields.size("max_position_embeddings")
     tied = "model.shared" if fields.flag("tie_word_embeddings", True) else None
@@ -218,8 +215,7 @@ def whisper(fields: Fields) -> Architecture:
 
     `source_len` of a batch is in mel frames, 3000 for 30 seconds; the encoder sees half as many positions.
     """
-    for name in ("encoder", "decoder"):
-        fields.refuse(f"{name}_layerdrop", "layers are left out at random")
+    fields.refuse_left_out("encoder_layerdrop", "decoder_layerdrop")
     hidden, vocab_size, mels = fields.size("d_model"), fields.size("vocab_size"), fields.size("num_mel_bins", 80)
     encoded, targets = fields.size("max_source_positions", 1500), fields.size("max_target_positions", 448)
     half = Source(2)
