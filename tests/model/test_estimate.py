@@ -4,6 +4,7 @@ from flopwatch.errors import ArgumentError, UnknownDeviceError
 from flopwatch.model.batch import Batch
 from flopwatch.model.estimate import Plan, estimate
 from flopwatch.model.families import architecture_of
+from flopwatch.report.estimating import estimate as estimate_of_config
 from tests.model.test_components import LLAMA
 from tests.model.test_conventions import GPT3
 
@@ -151,6 +152,22 @@ def test_a_model_that_sees_and_hears_counts_what_is_given_and_says_when_that_is_
     # A sequence of 3000 frames is 750 tokens, 16 more are two images of 112 pixels.
     with pytest.raises(ArgumentError, match="images and sounds stand for 1,532 tokens of the batch's text, which has"):
         estimate(architecture, Batch(2, 760, 3000, images=2, image_size=(112, 112)))
+
+
+def test_granite_speech_reads_fifty_pairs_of_frames_a_second_and_attends_to_those_that_there_are():
+    """Two sounds of 0.8 seconds are 40 pairs of frames: 16, 16 and 8 attend among themselves, 2 x 256 + 64 pairs."""
+    speech = {"input_dim": 20, "num_layers": 1, "hidden_dim": 48, "num_heads": 4, "dim_head": 20, "context_size": 16}
+    former = {"hidden_size": 56, "num_hidden_layers": 1, "num_attention_heads": 4, "encoder_hidden_size": 48}
+    config = {"model_type": "granite_speech", "text_config": {**TEXT, "model_type": "granite"}}
+    config |= {"encoder_config": speech, "projector_config": {**former, "intermediate_size": 99}}
+    result = estimate_of_config(config, seq_len=64, batch=2, seconds=0.8)
+    assert (result.batch.source_len, result.notes) == (40, ())
+    flops = {row.name: row.forward_flops for row in result.components}
+    # Products of queries with keys, with values and with distances, of 20 for each of four heads, in two sounds.
+    assert flops["model.encoder.layers.attn.core"] == 2 * 2 * 4 * 20 * 2 * 576
+    assert flops["model.encoder.layers.attn.relative core"] == 2 * 4 * 20 * 2 * 576
+    alone = estimate_of_config(config, seq_len=64, batch=2)
+    assert alone.notes == ("text alone: no sound is counted; pass --seconds of the sound of each sequence",)
 
 
 def test_a_sequence_beyond_learned_positions_is_refused():

@@ -228,7 +228,9 @@ def _spectrogram(model: Any, batch: Batch, device: torch.device, names: tuple[st
     mask = torch.ones(batch.clip_count, frames, dtype=torch.long)
     for row, length in enumerate(batch.sounds):
         mask[row, length:] = 0
-    masks = {name: mask for name in _MASKS if name in names}
+    # Granite Speech's mask is over the tokens that stand for frames, all of which it takes without one.
+    masked = not str(model.config.model_type).startswith("granite_speech")
+    masks = {name: mask for name in _MASKS if name in names and masked}
     return {"input_features": torch.ones(*shape, device=device), **masks}
 
 

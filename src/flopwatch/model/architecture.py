@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from flopwatch.model.batch import Batch
+from flopwatch.model.batch import FRAMES_PER_SECOND, Batch
 from flopwatch.model.components import AttentionCore, Contrast, Leaf, Linear, Norm, Product, Vector
 from flopwatch.model.media import TellsGrids, TellsPixels, TellsTiles, Told
 
@@ -97,6 +97,7 @@ Inputs = Literal[
     "grids and tokens",
     "frames and tokens",
     "sounds and tokens",
+    "sounds in rows and tokens",
     "grids, sounds and tokens",
     "sounds",
 ]
@@ -128,6 +129,7 @@ class Architecture:
     causal: bool = True
     told: Told | None = None
     sound_frames: int | None = None
+    frames_per_second: int = FRAMES_PER_SECOND
 
     def leaves(self) -> Iterator[tuple[Leaf, int, int]]:
         """Every leaf with how many times it runs and how many times its parameters exist."""

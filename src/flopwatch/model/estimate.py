@@ -184,6 +184,8 @@ def _text_alone(architecture: Architecture, batch: Batch) -> tuple[str, ...]:
         return (no_images(batch),)
     if architecture.inputs == "sounds and tokens" and not heard:
         return ("text alone: no sound is counted",)
+    if architecture.inputs == "sounds in rows and tokens" and not heard:
+        return ("text alone: no sound is counted; pass --seconds of the sound of each sequence",)
     return ()
 
 
@@ -242,7 +244,7 @@ def _refuse_unread(architecture: Architecture, batch: Batch) -> None:
 
 
 def _words_of(inputs: Inputs) -> str:
-    return inputs.replace("grids", "images")
+    return inputs.replace("grids", "images").replace(" in rows", "")
 
 
 def _check(architecture: Architecture, batch: Batch) -> None:

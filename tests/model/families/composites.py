@@ -248,6 +248,23 @@ COMPOSITES |= {
         HEARD_IN_PIECES,
     ),
 }
+_SPEECH = {"input_dim": 20, "num_layers": 4, "hidden_dim": 48, "num_heads": 4, "dim_head": 20, "output_dim": 14}
+_SPEECH |= {"context_size": 16, "max_pos_emb": 24, "conv_kernel_size": 5, "feedforward_mult": 3}
+_FORMER = {"model_type": "blip_2_qformer", "hidden_size": 60, "num_hidden_layers": 3, "num_attention_heads": 4}
+_FORMER |= {"intermediate_size": 104, "encoder_hidden_size": 48}
+# Blocks of 16 frames and windows of 15, both filled up: 40 are three and three, 64 four and five.
+COMPOSITES["granite_speech"] = (
+    "granite_speech",
+    {"text_config": {"model_type": "granite", **GATED}, "encoder_config": _SPEECH, "projector_config": _FORMER}
+    | {"audio_token_index": 300, "tie_word_embeddings": False},
+    [Batch(2, 40, 40, clips=2), Batch(2, 64, 64, clips=4)],
+)
+COMPOSITES["granite_speech-asking-always"] = (
+    "granite_speech",
+    {**COMPOSITES["granite_speech"][1], "projector_config": {**_FORMER, "cross_attention_frequency": 1}}
+    | {"encoder_config": {**_SPEECH, "num_layers": 1, "conv_kernel_size": 6}, "tie_word_embeddings": True},
+    COMPOSITES["granite_speech"][2],
+)
 COMPOSITES["llama4"][1]["vision_config"] |= {"projector_input_dim": 96, "projector_output_dim": 96}
 
 

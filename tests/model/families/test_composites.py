@@ -28,6 +28,8 @@ UNKNOWN_TO_TORCH = {
     "glm4v_moe",
     "lfm2_vl",
     "lfm2_vl-pooled",
+    "granite_speech",
+    "granite_speech-asking-always",
 }
 
 

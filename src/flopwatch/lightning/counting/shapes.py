@@ -100,6 +100,13 @@ def _sounds_and_tokens(batch: Any) -> Batch | None:
     return replace(texts, clips=int(frames.shape[0]), source_len=int(frames.shape[2]))
 
 
+def _sounds_in_rows_and_tokens(batch: Any) -> Batch | None:
+    """Text with sounds whose frames are rows, not columns."""
+    turned = _sounds_and_tokens(batch)
+    frames = get(batch, "input_features")
+    return turned if turned is None or frames is None else replace(turned, source_len=int(frames.shape[1]))
+
+
 def _sounds(batch: Any) -> Batch | None:
     """Frames of sounds, as many for each."""
     frames = get(batch, "input_features")
@@ -158,6 +165,7 @@ _READERS: Mapping[Inputs, Callable[[Any], Batch | None]] = {
     "grids and tokens": _grids_and_tokens,
     "grids, sounds and tokens": _grids_sounds_and_tokens,
     "sounds": _sounds,
+    "sounds in rows and tokens": _sounds_in_rows_and_tokens,
     "sounds and tokens": _sounds_and_tokens,
     "frames and tokens": _frames_and_tokens,
 }
