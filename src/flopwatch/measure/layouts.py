@@ -59,7 +59,8 @@ def parts_of(config: Any) -> Iterator[Any]:
 
 def image_size_of(config: Any) -> tuple[int, int]:
     """Height and width of the images that a config is for; 224 x 224 where it does not say."""
-    sizes = (getattr(part, "image_size", None) for part in parts_of(config) if hasattr(part, "__dict__"))
+    parts = [part for part in parts_of(config) if hasattr(part, "__dict__")]
+    sizes = (getattr(part, name, None) for name in ("image_size", "crop_size") for part in parts)
     size = next(filter(None, sizes), _DEFAULT_IMAGE)
     if isinstance(size, Mapping):
         size = (size.get("height", _DEFAULT_IMAGE), size.get("width", _DEFAULT_IMAGE))
