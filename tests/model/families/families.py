@@ -55,6 +55,8 @@ GDN = {
     "linear_conv_kernel_dim": 4,
 }
 
+LONG_T5 = {"vocab_size": 320, "d_model": 64, "d_kv": 20, "d_ff": 200, "num_layers": 3, "num_decoder_layers": 2}
+LONG_T5 |= {"num_heads": 4, "local_radius": 9, "global_block_size": 6}
 CONFORMER = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 200}
 CONFORMER |= {"num_mel_bins": 16, "subsampling_conv_channels": 12, "layerdrop": 0.0}
 
@@ -297,6 +299,13 @@ FAMILIES = {
         {**GATED, "num_hidden_layers": 4, "layer_types": ["conv", "conv", "full_attention", "conv"]},
     ),
     "rwkv": ("rwkv", "lm", {"vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 3, "context_length": 128}),
+    # long sources
+    "longt5": ("longt5", "seq2seq", LONG_T5),
+    "longt5-transient-global": (
+        "longt5",
+        "seq2seq",
+        {**LONG_T5, "encoder_attention_type": "transient-global", "feed_forward_proj": "gated-gelu"},
+    ),
     # sounds
     "parakeet_ctc": ("parakeet_ctc", "ctc", {"vocab_size": 40, "pad_token_id": 39, "encoder_config": CONFORMER}),
     "parakeet_ctc-no-bias": (

@@ -183,6 +183,20 @@ def test_chunks_local_heads_and_picked_keys_by_hand():
     assert core_flops(architecture_of(config_of("deepseek_v32")), Batch(1, 40)) == 3 * (820 * 2 * 2 * 21 + 520 * 288)
 
 
+def test_longt5s_tokens_see_what_lies_within_the_radius_and_the_sums_of_blocks():
+    """Twenty tokens on both sides, four heads of 20: a pair costs 2 x 2 x 4 x 20 = 320 FLOPs.
+
+    Radius 9: 20 x 19 - 9 x 10 = 290 pairs in three layers; the decoder has two of 210 causal pairs and of 20 x 20. With
+    sums there are three of six tokens: 60 pairs more a layer. The code lets two filled blocks of 10 see 30 each.
+    """
+    batch = Batch(1, 20, 20)
+    local, everywhere = (architecture_of(config_of(name)) for name in ("longt5", "longt5-transient-global"))
+    assert core_flops(local, batch) == 320 * (3 * 290 + 2 * (210 + 400))
+    assert core_flops(everywhere, batch) == 320 * (3 * (290 + 60) + 2 * (210 + 400))
+    more = local.as_reference().forward_flops(batch) - local.forward_flops(batch)
+    assert more == 320 * 3 * (2 * 10 * 30 - 290)
+
+
 def test_t5gemmas_windows_lie_before_a_token_in_the_decoder_and_around_it_in_the_encoder():
     """Ten tokens on both sides. Encoder, a radius of 2: 3 + 4 + 6 * 5 + 4 + 3 = 44 pairs. Decoder: 1 + 2 + 8 * 3 = 27.
 
