@@ -142,7 +142,8 @@ def test_nobody_is_asked_over_the_network_and_no_implementation_is_taken_from_th
     automatic = sys.modules["transformers"].AutoConfig
     monkeypatch.setattr(automatic, "for_model", lambda **values: given.append(values) or values)
     estimated(path)
-    assert given == [{**TINY, "vision": {"depth": 1}}]
+    assert given
+    assert all(each == {**TINY, "vision": {"depth": 1}} for each in given)
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
