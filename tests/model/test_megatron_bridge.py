@@ -117,7 +117,8 @@ SUPER = {
     "moe_shared_expert_intermediate_size": 5376,
     "hybrid_override_pattern": "MEMEMEM*EMEMEMEM*EMEMEMEM*" + 4 * "EMEMEMEMEM*" + "EMEMEMEM*EMEMEMEME",
 }
-# With how many predictions of further tokens, each an attention layer, a mixture and the head once more.
+# With how many predictions of further tokens, each an attention layer, a mixture and the head once more:
+# `mtp_num_layers` and `mtp_hybrid_override_pattern` of Megatron-Bridge's recipes (recipes/nemotronh/h100, perf_recipes/nemotronh).
 HYBRIDS = {"Nemotron_3_Nano": (NANO, 0), "Nemotron_3_5_Lightning": (NANO, 2), "Nemotron_3_Super": (SUPER, 2)}
 
 
@@ -184,7 +185,7 @@ def identity(row):
 
 REASONS = {
     "its tokens and its TFLOP/s differ from those of the rows beside it": lambda row: identity(row) in APART,
-    "its sizes were not published": lambda row: row["model"] == "Nemotron_3_Ultra",
+    "no config with its sizes was found": lambda row: row["model"] == "Nemotron_3_Ultra",
     "no closed form": lambda row: row["model"] == "DeepSeekV4 Flash",
     "the lengths of packed documents were not published": lambda row: row["work"] != "pre-training",
 }
@@ -205,7 +206,7 @@ def test_every_other_row_has_a_reason():
     assert (len(ROWS), len(COUNTED), old, hybrid) == (278, 259, 22, 51)
     assert reasons == {
         "its tokens and its TFLOP/s differ from those of the rows beside it": 5,
-        "its sizes were not published": 2,
+        "no config with its sizes was found": 2,
         "no closed form": 2,
         "the lengths of packed documents were not published": 10,
     }
