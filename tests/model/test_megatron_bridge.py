@@ -118,7 +118,7 @@ SUPER = {
     "hybrid_override_pattern": "MEMEMEM*EMEMEMEM*EMEMEMEM*" + 4 * "EMEMEMEMEM*" + "EMEMEMEM*EMEMEMEME",
 }
 # With how many predictions of further tokens, each an attention layer, a mixture and the head once more:
-# `mtp_num_layers` and `mtp_hybrid_override_pattern` of Megatron-Bridge's recipes (recipes/nemotronh/h100, perf_recipes/nemotronh).
+# `mtp_num_layers` and `mtp_hybrid_override_pattern` of Megatron-Bridge's recipes, perf_recipes/nemotronh.
 HYBRIDS = {"Nemotron_3_Nano": (NANO, 0), "Nemotron_3_5_Lightning": (NANO, 2), "Nemotron_3_Super": (SUPER, 2)}
 
 
