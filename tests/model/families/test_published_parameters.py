@@ -15,6 +15,7 @@ from flopwatch.model.families import architecture_of
 MINIMAX_SCALES = 62 * (256 * 3 * 24 * 12 + 2 * 24 * 48 + 2 * 24 * 8)
 BESIDE = {
     "DeepSeek-V3": 58 * 256,
+    "Kimi-K2": 60 * 384,
     "Nemotron-3-Nano": 23 * 128,
     "MiniMax-M2": 62 * 256 + MINIMAX_SCALES,
 }
@@ -906,6 +907,70 @@ PUBLISHED = {
             "num_hidden_layers": 52,
             "architectures": ["NemotronHForCausalLM"],
         },
+    ),
+}
+
+LLAMA = PUBLISHED["Llama-3.1-8B"][1]
+DEEPSEEK = PUBLISHED["DeepSeek-V3"][1]
+# As people write them: names of remote code, fields that are null, parts without a model_type.
+PUBLISHED |= {
+    "falcon-7b": (
+        6921720704,
+        {
+            "model_type": "falcon",
+            "hidden_size": 4544,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 71,
+            "multi_query": True,
+            "parallel_attn": True,
+            "new_decoder_architecture": False,
+            "alibi": False,
+            "bias": False,
+            "vocab_size": 65024,
+        },
+    ),
+    "bloom": (
+        176247271424,
+        {
+            "model_type": "bloom",
+            "n_embed": 14336,
+            "hidden_size": 14336,
+            "n_layer": 70,
+            "num_attention_heads": 112,
+            "vocab_size": 250880,
+        },
+    ),
+    "mpt-7b": (
+        6649286656,
+        {
+            "model_type": "mpt",
+            "architectures": ["MPTForCausalLM"],
+            "d_model": 4096,
+            "n_layers": 32,
+            "n_heads": 32,
+            "no_bias": True,
+            "attn_config": {"attn_impl": "torch", "alibi": True},
+            "vocab_size": 50432,
+        },
+    ),
+    "Kimi-K2": (
+        1026408232448,
+        {
+            **DEEPSEEK,
+            "model_type": "kimi_k2",
+            "architectures": ["DeepseekV3ForCausalLM"],
+            "num_attention_heads": 64,
+            "num_key_value_heads": 64,
+            "n_routed_experts": 384,
+            "first_k_dense_replace": 1,
+            "vocab_size": 163840,
+        },
+    ),
+    "null fields": (8030261248, {**LLAMA, "rope_scaling": None, "quantization_config": None, "head_dim": None}),
+    # A reward model: one row of 4096 in place of the head's 128256.
+    "reward head": (
+        8030261248 - 128255 * 4096,
+        {**LLAMA, "architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "LABEL_0"}},
     ),
 }
 
