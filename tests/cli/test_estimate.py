@@ -123,6 +123,7 @@ def test_bad_arguments_of_estimate_are_one_clear_line(arguments, said, config, a
 
 def test_files_that_are_no_config_are_one_clear_line(tmp_path, assert_known_failure):
     assert_known_failure(["estimate", str(tmp_path / "no"), "--seq-len", "8"], "found no file at")
+    assert_known_failure(["estimate", "meta-llama/Llama-3.1-8B", "--seq-len", "8"], "download its config.json first")
     (tmp_path / "bad.json").write_text("{")
     assert_known_failure(["estimate", str(tmp_path / "bad.json"), "--seq-len", "8"], "expected JSON in")
     (tmp_path / "bin.json").write_bytes(b"\xff\xfe\x00" * 10)

@@ -237,6 +237,7 @@ def _refuse_unread(architecture: Architecture, batch: Batch) -> None:
         "source_len": (batch.source_len, any(each in inputs for each in ("source", "frames", "sounds"))),
         "image_size": (batch.image_size, sees),
         "images": (batch.images, sees),
+        "frames": (batch.frames > 1, sees),
     }
     for name, (amount, is_read) in given.items():
         if amount and not is_read:

@@ -223,7 +223,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         path = path / "config.json" if path.is_dir() else path
         values = json.loads(files.read_text(path, _LARGEST_FILE_BYTES))
     except FileNotFoundError:
-        raise ConfigError(f"expected a config.json or its folder, found no file at {path}") from None
+        hint = "" if path.suffix == ".json" else "; models are not looked up by name, so download its config.json first"
+        raise ConfigError(f"expected a config.json or its folder, found no file at {path}{hint}") from None
     except OSError as error:
         raise ConfigError(f"cannot read {str(path)[:200]}: {error.strerror}; check the path") from None
     except (ValueError, RecursionError) as error:
