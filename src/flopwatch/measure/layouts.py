@@ -117,7 +117,7 @@ def _padded(model: Any, batch: Batch, device: torch.device) -> Inputs:
     config = vision_of(model)
     patch, factor = _one(config.patch_size), getattr(model.config, "downsample_factor", 1)
     grids = [grid[1:] for grid in Grids(patch, factor).of(_sized(batch, config))]
-    rows = batch.source_len or max(height * width for height, width in grids)
+    rows = batch.patches or max(height * width for height, width in grids)
     mask = torch.zeros(len(grids), rows, dtype=torch.long)
     for row, (height, width) in enumerate(grids):
         mask[row, : height * width] = 1

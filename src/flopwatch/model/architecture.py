@@ -9,7 +9,7 @@ from typing import Literal
 
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import AttentionCore, Contrast, Leaf, Linear, Norm, Product, Vector
-from flopwatch.model.media import TellsGrids, TellsPixels, TellsTiles, Told
+from flopwatch.model.media import TellsGrids, TellsPixels, TellsPlaces, TellsTiles, Told
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -31,7 +31,8 @@ class Stack:
     """Layers in a row: a few kinds of layer, and for each position which kind stands there.
 
     With `shared` all positions of a kind use the same parameters, as ALBERT's do. `start` is the index of the first
-    one where other parts stand between the layers.
+    one where other parts stand between the layers. Layers that are not `checkpointed` never run again, since Hugging
+    Face's class leaves them out of activation checkpointing.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Stack:
     pattern: tuple[int, ...]
     shared: bool = False
     start: int = 0
+    checkpointed: bool = True
 
     def positions(self) -> Iterator[tuple[int, int]]:
         """The index of every layer in the module tree, with its kind."""
@@ -95,10 +97,12 @@ Inputs = Literal[
     "images",
     "images and tokens",
     "grids and tokens",
+    "grids, sounds and tokens",
     "frames and tokens",
     "sounds and tokens",
     "sounds",
 ]
+SEES_BESIDE_TEXT: frozenset[Inputs] = frozenset(("images and tokens", "grids and tokens", "grids, sounds and tokens"))
 
 
 def tokens_of(inputs: Inputs | None, batch: Batch) -> int:
@@ -138,14 +142,14 @@ class Architecture:
     @property
     def sees_any_size(self) -> bool:
         """Whether images have sizes of their own, so that without them there is nothing to count of an image."""
-        return isinstance(self.told, TellsGrids | TellsPixels)
+        return isinstance(self.told, TellsGrids | TellsPixels | TellsPlaces)
 
     def image_tokens(self, batch: Batch) -> int:
         """Tokens of the text that stand for images: the rows that their encoder hands on to it.
 
         Of images that are cut into tiles it is none that is sure, since the class drops what is padding.
         """
-        if self.inputs not in ("images and tokens", "grids and tokens") or isinstance(self.told, TellsTiles):
+        if self.inputs not in SEES_BESIDE_TEXT or isinstance(self.told, TellsTiles):
             return 0
         alone = replace(batch, images=0, grids=())
         last = {leaf.rows for leaf, _, _ in self.leaves() if isinstance(leaf, Linear) and leaf.writes == "x"}
@@ -256,7 +260,7 @@ def _regrouped(group: Group, change: Callable[[Leaf], Leaf]) -> Group:
 
 def _unmasked(leaf: Leaf) -> Leaf:
     if isinstance(leaf, AttentionCore):
-        return replace(leaf, causal=False, window=None, chunk=None, radius=None, image_tokens=0)
+        return replace(leaf, causal=False, window=None, chunk=None, radius=None, forwards=None)
     return leaf
 
 

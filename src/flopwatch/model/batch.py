@@ -24,6 +24,7 @@ class Batch:
         images: How many images there are; by default one for each sequence.
         grids: Frames, height and width in patches of each image or video, where their sizes differ.
         frames: Frames of each image where it is a video.
+        patches: Patches that each image is filled up to, where all are filled up to the same number.
         clips: How many sounds there are, each of `source_len` frames; by default one for each sequence.
         documents: Lengths of the documents that are packed into the sequences and do not see each other, in any order;
             empty where each sequence is one document.
@@ -41,6 +42,7 @@ class Batch:
     grids: tuple[Grid, ...] = ()
     clips: int | None = None
     frames: int = 1
+    patches: int = 0
 
     def __post_init__(self) -> None:
         sizes = (
@@ -50,6 +52,7 @@ class Batch:
             *(self.image_size or ()),
             self.images or 0,
             self.clips or 0,
+            self.patches,
             *self.documents,
             *chain.from_iterable(self.grids),
         )

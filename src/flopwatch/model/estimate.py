@@ -9,7 +9,7 @@ from flopwatch import units
 from flopwatch.errors import ArgumentError, ConfigError
 from flopwatch.hardware.chips import Chip, Dtype, find_chip
 from flopwatch.model import conventions
-from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow, Inputs
+from flopwatch.model.architecture import SEES_BESIDE_TEXT, Architecture, AttentionConvention, ComponentRow, Inputs
 from flopwatch.model.backward import Checkpointing, TrainingStep
 from flopwatch.model.batch import Batch
 from flopwatch.model.conventions import Convention
@@ -173,9 +173,10 @@ def _adapters(tuned: FineTuning, forward_flops: int) -> tuple[ComponentRow, ...]
 def _text_alone(architecture: Architecture, batch: Batch) -> tuple[str, ...]:
     """Say where a model that sees or hears is counted without an image or a sound."""
     seen = batch.grids or (batch.image_count and (batch.image_size or not architecture.sees_any_size))
-    if architecture.inputs in ("images and tokens", "grids and tokens") and not seen:
+    heard = "sounds" in architecture.inputs and batch.source_len and batch.clip_count
+    if architecture.inputs in SEES_BESIDE_TEXT and not seen and not heard:
         return (no_images(batch),)
-    if architecture.inputs == "sounds and tokens" and not (batch.source_len and batch.clip_count):
+    if architecture.inputs == "sounds and tokens" and not heard:
         return ("text alone: no sound is counted; pass --source-len, the frames of each",)
     return ()
 
@@ -235,7 +236,7 @@ def _refuse_unread(architecture: Architecture, batch: Batch) -> None:
 
 
 def _words_of(inputs: Inputs) -> str:
-    return "images and tokens" if inputs == "grids and tokens" else inputs
+    return inputs.replace("grids", "images")
 
 
 def _check(architecture: Architecture, batch: Batch) -> None:
@@ -247,7 +248,7 @@ def _check(architecture: Architecture, batch: Batch) -> None:
             f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}: a"
             f" {architecture.model_type} reads {_words_of(needs)}, so pass --seq-len N, the tokens per sequence"
         )
-    if batch.frames > 1 and needs != "grids and tokens":
+    if batch.frames > 1 and "grids" not in needs:
         raise ArgumentError(f"a {architecture.model_type} reads no videos in one piece; pass each frame as an image")
     if architecture.sees_any_size and batch.images and not batch.image_size and not batch.grids:
         raise ArgumentError(f"expected the size of the {batch.images} images (--image-size), got none")

@@ -69,6 +69,8 @@ TEXT, PATCHES, VIDEO = (
     {"pixel_values": torch.zeros(96, 48)},
     {"pixel_values_videos": torch.zeros(96, 48)},
 )
+FILLED_UP = {"pixel_values": torch.zeros(2, 96, 48), "image_position_ids": torch.zeros(2, 96, 2, dtype=torch.long)}
+FRAMES_OF_VIDEO = {"pixel_values_videos": torch.zeros(5, 24, 48), "video_position_ids": LONG}
 
 
 @pytest.mark.parametrize(
@@ -104,10 +106,20 @@ TEXT, PATCHES, VIDEO = (
         (
             "grids and tokens",
             {**TEXT, "pixel_values": torch.zeros(2, 96, 48), "spatial_shapes": LONG},
-            Batch(3, 8, 96, images=0),
+            Batch(3, 8, images=0, patches=96),
         ),
         ("grids and tokens", {"input_ids": LONG, "position_ids": LONG.expand(3, 3, 8)}, Batch(3, 8, images=0)),
         ("grids and tokens", {"input_ids": LONG, "photos": IMAGES}, None),
+        ("grids and tokens", {**TEXT, **FILLED_UP}, Batch(3, 8, images=0, patches=96)),
+        ("grids and tokens", {**TEXT, **FILLED_UP, **FRAMES_OF_VIDEO}, None),  # filled up to two numbers
+        ("grids, sounds and tokens", {**TEXT, **FILLED_UP}, Batch(3, 8, images=0, patches=96, clips=0)),
+        (
+            "grids, sounds and tokens",
+            {**TEXT, **FILLED_UP, "input_features": FRAMES, "input_features_mask": LONG},
+            Batch(3, 8, 20, images=0, patches=96, clips=3),
+        ),
+        ("grids, sounds and tokens", {**TEXT, "input_features": FRAMES}, None),  # without a mask nothing is heard
+        ("grids, sounds and tokens", {**TEXT, "spectrograms": FRAMES}, None),
         ("grids and tokens", (LONG, torch.zeros(96, 48, 2)), None),
         ("sounds and tokens", {**TEXT, "input_features": FRAMES}, Batch(3, 8, 100, clips=3)),
         ("sounds and tokens", TEXT, Batch(3, 8, clips=0)),

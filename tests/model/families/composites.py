@@ -6,6 +6,7 @@ import transformers
 from flopwatch.measure.inputs import inputs_of
 from flopwatch.model.batch import Batch
 from tests.model.families.families import GATED, GDN, MOE, VISION
+from tests.model.families.joined_gemma import GEMMAS
 
 _SMALL_VISION = {**VISION, "hidden_size": 80}
 _CLIP = {"model_type": "clip_vision_model", **_SMALL_VISION, "projection_dim": 48}
@@ -112,8 +113,8 @@ UNEVEN = [
     Batch(2, 64, image_size=(64, 64), grids=((1, 8, 8), (1, 2, 4), (1, 4, 8))),
 ]
 PADDED = [
-    Batch(2, 40, source_len=40, grids=((1, 4, 8), (1, 8, 4))),
-    Batch(2, 64, source_len=60, grids=((1, 6, 10), (1, 4, 4), (1, 2, 10))),
+    Batch(2, 40, patches=40, grids=((1, 4, 8), (1, 8, 4))),
+    Batch(2, 64, patches=60, grids=((1, 6, 10), (1, 4, 4), (1, 2, 10))),
 ]
 
 COMPOSITES |= {
@@ -214,6 +215,7 @@ COMPOSITES |= {
         [Batch(2, 40, 96, clips=2), Batch(2, 64, 96, clips=4)],
     ),
 }
+COMPOSITES |= GEMMAS
 COMPOSITES["llama4"][1]["vision_config"] |= {"projector_input_dim": 96, "projector_output_dim": 96}
 
 

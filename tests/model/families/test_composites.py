@@ -21,6 +21,7 @@ from tests.model.families.composites import COMPOSITES, build, cases, config_of
 pytestmark = pytest.mark.slow
 # Grouped products, which torch's own counter does not know, and depthwise convolutions, which it counts wrongly.
 UNKNOWN_TO_TORCH = {"qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v_moe", "lfm2_vl", "lfm2_vl-pooled"}
+UNKNOWN_TO_TORCH |= {"gemma4-hears"}
 
 
 def counted_as_it_runs(config):
@@ -89,7 +90,7 @@ def test_partly_frozen_models_have_the_gradients_that_run_with_images_and_withou
         assert measure(model, real_data=True, **given).training_flops == training_flops(architecture, shape, trainable)
 
 
-BETWEEN = re.compile("projector|merger|connector|aligner|newline")
+BETWEEN = re.compile("projector|merger|connector|aligner|newline|embed_vision|embed_audio")
 
 
 def test_the_tokens_of_an_image_see_each_other_forwards_also_beyond_a_window():
@@ -104,6 +105,23 @@ def test_the_tokens_of_an_image_see_each_other_forwards_also_beyond_a_window():
     # Forwards 3 x 16 x 15 / 2 = 360; backwards 2 x 60 x 61 / 2 = 3660, in windows 2 x (1 + 2 + 3 + 4 + 56 x 5) = 580.
     assert [core.pairs(batch) for core in cores] == [940, 4020, 940, 4020]
     assert [int((each[:, 0] > 0).sum()) for each in seen] == [940, 4020, 940, 4020]
+
+
+def test_in_gemma_4_the_tokens_of_an_image_see_each_other_forwards_in_windows_alone():
+    batch = COMPOSITES["gemma4"][2][0]
+    model_type, fields, _ = COMPOSITES["gemma4"]
+    text = {**fields["text_config"], "sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"] * 2}
+    config = transformers.AutoConfig.for_model(
+        model_type, **{**fields, "text_config": {**text, "num_hidden_layers": 4, "num_kv_shared_layers": 0}}
+    )
+    model = build("gemma4", config=config)
+    seen = model(**inputs_of(model, batch, torch.device("cpu")), output_attentions=True).attentions
+    named = architecture_of(config).named_leaves()
+    cores = [leaf for path, leaf in named if path.startswith("model.language_model") and path.endswith("core")]
+    # Backwards 2 x 40 x 41 / 2 = 1640, in windows 2 x (1 + 2 + 3 + 4 + 36 x 5) = 380. Images of 8 and 6 tokens:
+    # forwards 28 + 15 = 43.
+    assert [core.pairs(batch) for core in cores] == [423, 1640, 423, 1640]
+    assert [int((each[:, 0] > 0).sum()) for each in seen] == [423, 1640, 423, 1640]
 
 
 def test_reentrant_checkpoints_keep_the_gradient_from_llama_4s_image_layers():

@@ -65,15 +65,28 @@ def _images_and_tokens(batch: Any) -> Batch | None:
     return replace(texts, image_size=(int(height), int(width)), images=prod(several))
 
 
-def _grids_and_tokens(batch: Any) -> Batch | None:
+def _grids_and_tokens(batch: Any, *others: str) -> Batch | None:
     """Text with patches of images; how many of which sizes only values tell."""
-    texts, pixels = _tokens(batch), get(batch, "pixel_values")
-    if texts is None or _holds_others(batch, *_GRIDS_OF):
+    texts = _tokens(batch)
+    if texts is None or _holds_others(batch, *_GRIDS_OF, *others):
         return None
     if any(get(batch, name) is not None and not _has_any(batch, grids) for name, grids in _GRIDS_OF.items()):
         return None
-    padded = int(pixels.shape[1]) if isinstance(pixels, torch.Tensor) and pixels.dim() == 3 else 0
-    return replace(texts, images=0, source_len=padded)
+    pixels = (get(batch, name) for name in _GRIDS_OF)
+    filled_up = {int(each.shape[1]) for each in pixels if isinstance(each, torch.Tensor) and each.dim() == 3}
+    if len(filled_up) > 1:  # images and videos, each of which has its own number of patches
+        return None
+    return replace(texts, images=0, patches=filled_up.pop() if filled_up else 0)
+
+
+def _grids_sounds_and_tokens(batch: Any) -> Batch | None:
+    """Text with patches of images and frames of sounds, which are heard only where their mask is there."""
+    seen, frames = _grids_and_tokens(batch, "input_features"), get(batch, "input_features")
+    if seen is None or frames is None:
+        return None if seen is None else replace(seen, clips=0)
+    if not isinstance(frames, torch.Tensor) or frames.dim() != 3 or get(batch, "input_features_mask") is None:
+        return None
+    return replace(seen, clips=int(frames.shape[0]), source_len=int(frames.shape[1]))
 
 
 def _sounds_and_tokens(batch: Any) -> Batch | None:
@@ -88,7 +101,10 @@ def _sounds_and_tokens(batch: Any) -> Batch | None:
     return replace(texts, clips=int(frames.shape[0]), source_len=int(frames.shape[2]))
 
 
-_GRIDS_OF = {"pixel_values": ("image_grid_thw", "spatial_shapes"), "pixel_values_videos": ("video_grid_thw",)}
+_GRIDS_OF = {
+    "pixel_values": ("image_grid_thw", "spatial_shapes", "image_position_ids"),
+    "pixel_values_videos": ("video_grid_thw", "video_position_ids"),
+}
 
 
 def _has_any(batch: Any, names: Sequence[str]) -> bool:
@@ -136,6 +152,7 @@ _READERS: Mapping[Inputs, Callable[[Any], Batch | None]] = {
     "images": _images,
     "images and tokens": _images_and_tokens,
     "grids and tokens": _grids_and_tokens,
+    "grids, sounds and tokens": _grids_sounds_and_tokens,
     "sounds and tokens": _sounds_and_tokens,
     "frames and tokens": _frames_and_tokens,
 }
