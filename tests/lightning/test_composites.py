@@ -43,7 +43,7 @@ def lora(model):
 def lora_of_text(model):
     """LoRA on attention in the text model alone, as most recipes have it."""
     peft = pytest.importorskip("peft")
-    pattern = r".*(language_model|text_model).*\.(q_proj|v_proj)"
+    pattern = r".*(language_model|text_model).*\.(q_proj|v_proj|q_b_proj)"
     return peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=pattern))
 
 

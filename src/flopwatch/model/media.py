@@ -26,6 +26,7 @@ class Grids(Counted):
         together: Whether all images are one span, as where a mask keeps them apart.
         frames: Frames of a video that become one.
         up: Whether sizes are rounded up to whole tokens, as Pixtral's processor does.
+        clip: Frames of a video that see each other and whose average gives the tokens, as one span.
     """
 
     patch: int
@@ -35,6 +36,7 @@ class Grids(Counted):
     together: bool = False
     frames: int = 1
     up: bool = False
+    clip: int | None = None
 
     def tokens(self) -> Grids:
         """Return the tokens that stand for the patches in the text."""
@@ -45,7 +47,9 @@ class Grids(Counted):
         if batch.grids or batch.image_size is None:
             return batch.grids
         height, width = (self._tokens_across(side) * self.merge for side in batch.image_size)
-        return ((-(-batch.frames // self.frames), height, width),) * batch.image_count
+        frames = -(-batch.frames // self.frames)
+        clips = [(frames, 1)] if self.clip is None else _parts(frames, self.clip)
+        return tuple((length, height, width) for length, count in clips for _ in range(count)) * batch.image_count
 
     def _tokens_across(self, side: int) -> int:
         factor = self.patch * self.merge
@@ -59,6 +63,8 @@ class Grids(Counted):
     def _frames(self, frames: int, height: int, width: int) -> Iterator[Span]:
         if self.window is not None:
             yield from self._windows(frames, height, width, self.window)
+        elif self.clip is not None:
+            yield (height // self.merge) * (width // self.merge) if self.merged else frames * height * width, 1
         elif self.merged:
             yield (height // self.merge) * (width // self.merge), frames
         else:

@@ -7,6 +7,7 @@ from flopwatch.measure.inputs import inputs_of
 from flopwatch.model.batch import Batch
 from tests.model.families.families import GATED, GDN, MOE, VISION
 from tests.model.families.joined_gemma import GEMMAS
+from tests.model.families.joined_kimi import KIMIS
 
 _SMALL_VISION = {**VISION, "hidden_size": 80}
 _CLIP = {"model_type": "clip_vision_model", **_SMALL_VISION, "projection_dim": 48}
@@ -215,7 +216,7 @@ COMPOSITES |= {
         [Batch(2, 40, 96, clips=2), Batch(2, 64, 96, clips=4)],
     ),
 }
-COMPOSITES |= GEMMAS
+COMPOSITES |= GEMMAS | KIMIS
 COMPOSITES["llama4"][1]["vision_config"] |= {"projector_input_dim": 96, "projector_output_dim": 96}
 
 

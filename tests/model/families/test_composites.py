@@ -21,7 +21,7 @@ from tests.model.families.composites import COMPOSITES, build, cases, config_of
 pytestmark = pytest.mark.slow
 # Grouped products, which torch's own counter does not know, and depthwise convolutions, which it counts wrongly.
 UNKNOWN_TO_TORCH = {"qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v_moe", "lfm2_vl", "lfm2_vl-pooled"}
-UNKNOWN_TO_TORCH |= {"gemma4-hears"}
+UNKNOWN_TO_TORCH |= {"gemma4-hears", "kimi_k25"}
 
 
 def counted_as_it_runs(config):
@@ -68,7 +68,7 @@ FROZEN = {
     "words": r"embed_tokens",
     "words and encoder": r"embed_tokens|vision_tower|visual|vision_model|audio_tower",
     "text": r"language_model|text_model|lm_head",
-    "text but queries and values": r"^(?!.*(q_proj|v_proj)).*(language_model|text_model|lm_head)",
+    "text but queries and values": r"^(?!.*(q_proj|v_proj|q_b_proj)).*(language_model|text_model|lm_head)",
 }
 
 

@@ -102,7 +102,7 @@ def _sounds_and_tokens(batch: Any) -> Batch | None:
 
 
 _GRIDS_OF = {
-    "pixel_values": ("image_grid_thw", "spatial_shapes", "image_position_ids"),
+    "pixel_values": ("image_grid_thw", "image_grid_hws", "spatial_shapes", "image_position_ids"),
     "pixel_values_videos": ("video_grid_thw", "video_position_ids"),
 }
 
