@@ -13,6 +13,7 @@ from flopwatch.measure.layouts import Inputs
 from flopwatch.measure.maker import Maker, Places
 from flopwatch.measure.sound_layouts import SOUND_LAYOUTS
 from flopwatch.model.batch import Batch
+from flopwatch.model.families.mobilenet import SIDE
 from flopwatch.model.media import TellsPlaces
 
 _BOXES = 36  # regions of an image that LXMERT sees (Tan and Bansal, arXiv 1908.07490)
@@ -84,6 +85,20 @@ def _gemma4(make: Maker) -> Inputs:
         given["input_features_mask"] = torch.ones(make.clips, frames, dtype=torch.bool)
         words.put(config.audio_token_id, [-(-frames // 4)] * make.clips)
     return {"input_ids": words.ids, **given, "mm_token_type_ids": (words.ids == config.image_token_id).long()}
+
+
+def _gemma3n(make: Maker) -> Inputs:
+    """Images in the one size that its encoder is for, and sounds, each of which stands for as many tokens."""
+    config, given, words = make.config, {}, Places(make.words)
+    if make.batch.images != 0:
+        given["pixel_values"] = make.pixels((SIDE, SIDE))
+        words.put(config.image_token_id, [config.vision_soft_tokens_per_image] * make.images)
+    if make.batch.source_len and make.clips:
+        frames = (make.clips, make.batch.source_len)
+        given["input_features"] = make.ones(*frames, config.audio_config.input_feat_size)
+        given["input_features_mask"] = torch.ones(*frames, dtype=torch.bool)
+        words.put(config.audio_token_id, [config.audio_soft_tokens_per_image] * make.clips)
+    return {"input_ids": words.ids, **given}
 
 
 def _pooled_patches(make: Maker, config: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -277,6 +292,7 @@ OWN_LAYOUTS: Mapping[str, Callable[[Maker], Inputs]] = MappingProxyType(
         "decision_transformer": _decision_transformer,
         "deepseek_vl_hybrid": _deepseek_vl_hybrid,
         "fuyu": _fuyu,
+        "gemma3n": _gemma3n,
         "gemma4": _gemma4,
         "gemma4_vision": _gemma4_vision,
         "hunyuan_vl_vision": _patches_on_their_own,

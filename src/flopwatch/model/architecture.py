@@ -96,13 +96,16 @@ Inputs = Literal[
     "source and tokens",
     "images",
     "images and tokens",
+    "images, sounds and tokens",
     "grids and tokens",
     "grids, sounds and tokens",
     "frames and tokens",
     "sounds and tokens",
     "sounds",
 ]
-SEES_BESIDE_TEXT: frozenset[Inputs] = frozenset(("images and tokens", "grids and tokens", "grids, sounds and tokens"))
+SEES_BESIDE_TEXT: frozenset[Inputs] = frozenset(
+    ("images and tokens", "images, sounds and tokens", "grids and tokens", "grids, sounds and tokens")
+)
 
 
 def tokens_of(inputs: Inputs | None, batch: Batch) -> int:

@@ -1,5 +1,7 @@
 """Small Gemmas with encoders of images and sounds, and batches of several sizes for each of them."""
 
+from importlib.util import find_spec
+
 from flopwatch.model.batch import Batch
 from tests.model.families.families import FAMILIES
 
@@ -20,6 +22,17 @@ HEARD = [
     Batch(2, 80, 71, patches=60, grids=((1, 6, 10), (1, 4, 4), (1, 2, 10)), clips=4),
 ]
 
+_OWN_IDS = {"vocab_offset": 300, "vocab_size": 8}, {"vocab_offset": 308, "vocab_size": 12}
+_HEARS3N = {"hidden_size": 64, "input_feat_size": 18, "conf_num_hidden_layers": 2, "conf_num_attention_heads": 4}
+_HEARS3N |= {"conf_attention_chunk_size": 6, "conf_attention_context_left": 5, "sscp_conv_channel_size": [12, 8]}
+_SMALL_IMAGES = (96, 96)  # of which its encoder, which has one size, makes 256 tokens all the same
+# Sounds of 50 and 71 frames are 13 and 18 positions, of which every fourth is handed on, filled up to 6 tokens.
+_IN_ONE_SIZE = [
+    Batch(2, 270, image_size=_SMALL_IMAGES, images=1, clips=0),
+    Batch(2, 540, 50, image_size=_SMALL_IMAGES, images=3, clips=2),
+    Batch(2, 40, 71, images=0, clips=4),
+]
+
 # name: (model_type, fields, batches)
 GEMMAS = {
     "gemma4": (
@@ -34,3 +47,17 @@ GEMMAS = {
         HEARD,
     ),
 }
+# Whose encoder of images is timm's.
+WITH_TIMM = {
+    "gemma3n": (
+        "gemma3n",
+        {
+            "text_config": FAMILIES["gemma3n_text"][2],
+            "vision_config": _OWN_IDS[0],
+            "audio_config": _HEARS3N | _OWN_IDS[1],
+        }
+        | {"image_token_id": 301, "audio_token_id": 309, "audio_soft_tokens_per_image": 6},
+        _IN_ONE_SIZE,
+    ),
+}
+GEMMAS |= WITH_TIMM if find_spec("timm") else {}

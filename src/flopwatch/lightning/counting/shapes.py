@@ -52,10 +52,10 @@ def _images(batch: Any) -> Batch | None:
     return image_batch(batch) if is_images(batch) else None
 
 
-def _images_and_tokens(batch: Any) -> Batch | None:
+def _images_and_tokens(batch: Any, *others: str) -> Batch | None:
     """Text with images or tiles; in a row for each sequence they may be filled up, which only values tell."""
     texts, pixels = _tokens(batch), get(batch, "pixel_values")
-    if texts is None or _holds_others(batch, "pixel_values"):
+    if texts is None or _holds_others(batch, "pixel_values", *others):
         return None
     if pixels is None:
         return replace(texts, images=0)
@@ -79,9 +79,17 @@ def _grids_and_tokens(batch: Any, *others: str) -> Batch | None:
     return replace(texts, images=0, patches=filled_up.pop() if filled_up else 0)
 
 
+def _images_sounds_and_tokens(batch: Any) -> Batch | None:
+    return _with_sounds(_images_and_tokens(batch, "input_features"), batch)
+
+
 def _grids_sounds_and_tokens(batch: Any) -> Batch | None:
-    """Text with patches of images and frames of sounds, which are heard only where their mask is there."""
-    seen, frames = _grids_and_tokens(batch, "input_features"), get(batch, "input_features")
+    return _with_sounds(_grids_and_tokens(batch, "input_features"), batch)
+
+
+def _with_sounds(seen: Batch | None, batch: Any) -> Batch | None:
+    """Text and images with frames of sounds, which are heard only where their mask is there."""
+    frames = get(batch, "input_features")
     if seen is None or frames is None:
         return None if seen is None else replace(seen, clips=0)
     if not isinstance(frames, torch.Tensor) or frames.dim() != 3 or get(batch, "input_features_mask") is None:
@@ -152,6 +160,7 @@ _READERS: Mapping[Inputs, Callable[[Any], Batch | None]] = {
     "images": _images,
     "images and tokens": _images_and_tokens,
     "grids and tokens": _grids_and_tokens,
+    "images, sounds and tokens": _images_sounds_and_tokens,
     "grids, sounds and tokens": _grids_sounds_and_tokens,
     "sounds and tokens": _sounds_and_tokens,
     "frames and tokens": _frames_and_tokens,

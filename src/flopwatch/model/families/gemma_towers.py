@@ -1,21 +1,21 @@
-"""Gemma 4 with its encoders: images as patches that are filled up, sounds in blocks that look back a little."""
+"""Gemmas with their encoders of images and sounds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from flopwatch.model.architecture import Architecture, Component, Group
-from flopwatch.model.batch import Batch, Rows
-from flopwatch.model.components import AttentionCore, Leaf, Linear, Norm, Vector
+from flopwatch.model.batch import TOKENS, Batch, PerImage, Rows
+from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear, Vector
 from flopwatch.model.families import blocks
 from flopwatch.model.families.composite import both_ways, joined, language_of
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.encoders import needs_mapping
-from flopwatch.model.families.gemma3n import WHOLE, Blend
-from flopwatch.model.media import Bands, Blocks, Clips, Grids, Once, PaddedPatches, TellsPlaces
+from flopwatch.model.families.gemma_sounds import gemma3n_sounds, gemma4_sounds, linear, norm
+from flopwatch.model.families.mobilenet import OUT, mobilenet_v5
+from flopwatch.model.media import Grids, Once, PaddedPatches, TellsPlaces
 
-_SEES, _HEARS = "model.vision_tower", "model.audio_tower"
-_HALVED = (3, 2, 1)
+_TOWER = "model.vision_tower"
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,10 @@ def gemma4(fields: Fields) -> Architecture:
         fields,
         both_ways(language, rows.tokens(), windows_alone=True) if by_kind else language,
         _images(vision, rows, hidden),
-        _sounds(needs_mapping(fields, "audio_config"), hidden) if hears else (),
+        gemma4_sounds(needs_mapping(fields, "audio_config"), hidden) if hears else (),
         inputs="grids, sounds and tokens" if hears else "grids and tokens",
         told=TellsPlaces(rows.patch, rows.merge, by_kind),
     )
-
-
-def _norm(name: str, features: int, stream: str) -> Norm:
-    return Norm(name, features, reads=(stream,), writes=stream)
-
-
-def _linear(
-    name: str, width: int, out: int, rows: Rows, reads: str, writes: str | None = None, *, bias: bool = False
-) -> Linear:
-    return Linear(name, width, out, bias, None, rows, reads=(reads,), writes=writes or reads)
 
 
 def _images(vision: Fields, rows: Grids, hidden: int) -> tuple[Component, ...]:
@@ -71,10 +61,10 @@ def _images(vision: Fields, rows: Grids, hidden: int) -> tuple[Component, ...]:
     padded, square = PaddedPatches(rows), rows.merge**2
     product = PoolingProduct("pool", seen, square, padded, reads=("image",), writes="image") if square > 1 else None
     layer = (
-        _norm("input_layernorm", seen, "image"),
+        norm("input_layernorm", seen, "image"),
         _image_attention(vision, seen, padded),
-        _norm("post_attention_layernorm", seen, "image"),
-        _norm("pre_feedforward_layernorm", seen, "image"),
+        norm("post_attention_layernorm", seen, "image"),
+        norm("pre_feedforward_layernorm", seen, "image"),
         blocks.gated_mlp(
             seen,
             inner,
@@ -82,12 +72,12 @@ def _images(vision: Fields, rows: Grids, hidden: int) -> tuple[Component, ...]:
             rows=padded,
             stream="image",
         ),
-        _norm("post_feedforward_layernorm", seen, "image"),
+        norm("post_feedforward_layernorm", seen, "image"),
     )
     places = 2 * vision.size("position_embedding_size", 10_240) * seen
     return (
         Linear(
-            f"{_SEES}.patch_embedder.input_proj",
+            f"{_TOWER}.patch_embedder.input_proj",
             3 * rows.patch**2,
             seen,
             rows=padded,
@@ -95,10 +85,10 @@ def _images(vision: Fields, rows: Grids, hidden: int) -> tuple[Component, ...]:
             reads=("pixels",),
             writes="image",
         ),
-        Vector(f"{_SEES}.patch_embedder.position_embedding_table", places, bare=True, reads=(), writes="image"),
-        blocks.stack(f"{_SEES}.encoder.layers", [("", layer)] * vision.size("num_hidden_layers", 16)),
+        Vector(f"{_TOWER}.patch_embedder.position_embedding_table", places, bare=True, reads=(), writes="image"),
+        blocks.stack(f"{_TOWER}.encoder.layers", [("", layer)] * vision.size("num_hidden_layers", 16)),
         Leaf("pool", reads=("image",), writes="image", reference=product),
-        _linear("model.embed_vision.embedding_projection", seen, hidden, rows.tokens(), "image", "x"),
+        linear("model.embed_vision.embedding_projection", seen, hidden, rows.tokens(), "image", "x"),
     )
 
 
@@ -108,100 +98,74 @@ def _image_attention(vision: Fields, seen: int, rows: Rows) -> Group:
     return Group(
         "self_attn",
         (
-            _linear("q_proj.linear", seen, heads * head_dim, rows, "image", "q"),
-            _linear("k_proj.linear", seen, groups * head_dim, rows, "image", "k"),
-            _linear("v_proj.linear", seen, groups * head_dim, rows, "image", "v"),
+            linear("q_proj.linear", seen, heads * head_dim, rows, "image", "q"),
+            linear("k_proj.linear", seen, groups * head_dim, rows, "image", "k"),
+            linear("v_proj.linear", seen, groups * head_dim, rows, "image", "v"),
             *blocks.head_norms(head_dim),
             AttentionCore("core", heads, head_dim, head_dim, causal=False, rows=rows),
-            _linear("o_proj.linear", heads * head_dim, seen, rows, "o", "image"),
+            linear("o_proj.linear", heads * head_dim, seen, rows, "o", "image"),
         ),
     )
 
 
-def _sounds(audio: Fields, hidden: int) -> tuple[Component, ...]:
-    """A Conformer (Gulati et al., arXiv 2005.08100) on a quarter of the frames, and its projector."""
-    width, out = audio.size("hidden_size", 1024), audio.size("output_proj_dims", 1536)
-    first, second = (
-        audio.sizes("subsampling_conv_channels") if "subsampling_conv_channels" in audio.values else (128, 32)
-    )
-    halved = Clips((_HALVED,))
-    rows, path = halved.after(_HALVED), f"{_HEARS}.subsample_conv_projection"
-    layers = blocks.stack(
-        f"{_HEARS}.layers", [("", _conformer(audio, width, rows))] * audio.size("num_hidden_layers", 12)
-    )
-    return (
-        # As many bands as the first convolution has channels, which its class takes for granted.
-        _linear(f"{path}.layer0.conv", 9, first, Bands(halved, first // 2), "frames", "sound"),
-        _norm(f"{path}.layer0.norm", first, "sound"),
-        _linear(f"{path}.layer1.conv", 9 * first, second, Bands(rows, first // 4), "sound"),
-        _norm(f"{path}.layer1.norm", second, "sound"),
-        _linear(f"{path}.input_proj_linear", first // 4 * second, width, rows, "sound"),
-        replace(layers, checkpointed=False),
-        _linear(f"{_HEARS}.output_proj", width, out, rows, "sound", bias=True),
-        _linear("model.embed_audio.embedding_projection", out, hidden, rows, "sound", "x"),
-    )
+def gemma3n(fields: Fields) -> Architecture:
+    """Gemma 3n (Google 2025): MobileNet-V5 on images, a Conformer on sounds, and the text model.
 
-
-def _conformer(audio: Fields, width: int, rows: Clips) -> tuple[Component, ...]:
-    kernel = audio.size("conv_kernel_size", 5)
-    return (
-        _feed_forward("feed_forward1", width, rows),
-        _norm("norm_pre_attn", width, "sound"),
-        _local_attention(audio, width, rows),
-        _norm("norm_post_attn", width, "sound"),
-        Group(
-            "lconv1d",
-            (
-                _norm("pre_layer_norm", width, "sound"),
-                _linear("linear_start.linear", width, 2 * width, rows, "sound"),
-                _linear("depthwise_conv1d", kernel, width, rows, "sound"),
-                _norm("conv_norm", width, "sound"),
-                _linear("linear_end.linear", width, width, rows, "sound"),
-            ),
-        ),
-        _feed_forward("feed_forward2", width, rows),
-        _norm("norm_out", width, "sound"),
-    )
-
-
-def _feed_forward(name: str, width: int, rows: Rows) -> Group:
-    return Group(
-        name,
-        (
-            _norm("pre_layer_norm", width, "sound"),
-            _linear("ffw_layer_1.linear", width, 4 * width, rows, "sound"),
-            _linear("ffw_layer_2.linear", 4 * width, width, rows, "sound"),
-            _norm("post_layer_norm", width, "sound"),
-        ),
-    )
-
-
-def _local_attention(audio: Fields, width: int, rows: Clips) -> Group:
-    """Attention to a few positions before, with a product for how far back they are (arXiv 1901.02860).
-
-    Hugging Face's code takes queries in blocks, and for each of them as many keys as any of the block may see.
+    Both projectors run on all tokens, too, for those that mark where an image or a sound begins and ends.
     """
-    heads, size = audio.size("num_attention_heads", 8), audio.size("attention_chunk_size", 12)
-    audio.refuse("attention_context_right", "sounds look ahead")
-    back = audio.size("attention_context_left", 13) - 1
-    seen, head_dim = size + back, blocks.split_heads(audio, width, heads)
-    distances, queries = seen // 2 + 1, Blocks(rows, size)
-    reads = ("q", "k", "v", "b")
-    relative = Blend(
-        "relative", 2 * width * distances, chunk=WHOLE, padded=False, rows=rows, reads=("q", "r"), writes="b"
-    )
-    core = AttentionCore("core", heads, head_dim, head_dim, window=back, rows=rows, reads=reads)
-    in_blocks = replace(core, causal=False, window=None, rows=queries, keys=Blocks(rows, size, seen))
-    return Group(
-        "self_attn",
+    language = language_of(fields, "gemma3n_text", tied=True, only=("gemma3n_text",))
+    vision, audio = _of_gemma3n(fields), Fields(f"{fields.model_type} audio_config", fields.mapping("audio_config"))
+    hidden = Fields(f"{fields.model_type} text_config", fields.mapping("text_config")).size("hidden_size", 2048)
+    images = PerImage(fields.size("vision_soft_tokens_per_image", 256))
+    tower, rows = gemma3n_sounds(audio)
+    width, filling = audio.size("hidden_size", 1536), Once(1, rows)
+    return joined(
+        fields,
+        language,
         (
-            _linear("q_proj.linear", width, width, rows, "sound", "q"),
-            _linear("k_proj.linear", width, width, rows, "sound", "k"),
-            _linear("v_proj.linear", width, width, rows, "sound", "v"),
-            Vector("per_dim_scale", head_dim, bare=True, reads=("q",), writes="q"),
-            Linear("relative_k_proj", width, width, rows=Once(distances, rows), reads=(), writes="r"),
-            replace(relative, reference=replace(relative, rows=queries)),
-            replace(core, reference=in_blocks),
-            _linear("post.linear", width, width, rows, "o", "sound"),
+            *_marks("vision", vision.size("vocab_size", 128), OUT, hidden),
+            *_marks("audio", audio.size("vocab_size", 128), width, hidden),
         ),
+        (*mobilenet_v5("model.vision_tower.timm_model"), *_handed_on("vision", "image", OUT, hidden, images)),
+        (
+            *tower,
+            *_handed_on("audio", "sound", width, hidden, rows),
+            # One row, with which sounds are filled up to the same number of tokens.
+            _again("audio", "e", width, hidden, filling),
+        ),
+        inputs="images, sounds and tokens",
     )
+
+
+def _of_gemma3n(fields: Fields) -> Fields:
+    """The fields of the encoder of images, of which there is one size."""
+    vision = Fields(f"{fields.model_type} vision_config", fields.mapping("vision_config"))
+    name = "mobilenetv5_300m_enc"
+    if vision.values.get("architecture", name) != name:
+        raise vision.unusable("architecture", repr(name))
+    if vision.size("hidden_size", OUT) != OUT:
+        raise vision.unusable("hidden_size", f"{OUT}, as {name} gives,")
+    vision.refuse("model_args", "timm builds another encoder")
+    return vision
+
+
+def _marks(kind: str, words: int, width: int, hidden: int) -> tuple[Component, ...]:
+    """What tokens that mark images or sounds are, which the class works out for every token."""
+    path = f"model.embed_{kind}"
+    return (
+        Embedding(f"{path}.embedding", words, width, reads=(), writes="e"),
+        norm(f"{path}.hard_embedding_norm", width, "e"),
+        linear(f"{path}.embedding_projection", width, hidden, TOKENS, "e", "x"),
+    )
+
+
+def _handed_on(kind: str, stream: str, width: int, hidden: int, rows: Rows) -> tuple[Component, ...]:
+    return (
+        norm(f"model.embed_{kind}.soft_embedding_norm", width, stream),
+        _again(kind, stream, width, hidden, rows),
+    )
+
+
+def _again(kind: str, reads: str, width: int, hidden: int, rows: Rows) -> Component:
+    """The projector on other rows."""
+    return replace(linear(f"model.embed_{kind}.embedding_projection", width, hidden, rows, reads, "x"), again=True)
