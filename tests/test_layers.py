@@ -29,6 +29,8 @@ INSIDE = {
             "products",
             "batch",
             "media",
+            "resized",
+            "sounds",
             "components",
             "architecture",
             "backward",

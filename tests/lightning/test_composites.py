@@ -12,7 +12,16 @@ from tests.model.families.composites import COMPOSITES, build, cases, config_of
 
 pytestmark = pytest.mark.slow
 BETWEEN = ("projector", "merger", "connector", "aligner", "modality_projection", "embed_vision", "embed_audio")
-ENCODERS = ("vision_tower", "visual", "vision_model", "audio_tower", "audio_model")
+BETWEEN += ("img_projection", "extensor", "proj_for")
+ENCODERS = (
+    "vision_tower",
+    "visual",
+    "vision_model",
+    "audio_tower",
+    "audio_model",
+    "img_processor",
+    "audio_embed.encoder",
+)
 
 
 def everything(model):
@@ -43,7 +52,7 @@ def lora(model):
 def lora_of_text(model):
     """LoRA on attention in the text model alone, as most recipes have it."""
     peft = pytest.importorskip("peft")
-    pattern = r".*(language_model|text_model).*\.(q_proj|v_proj|q_b_proj)"
+    pattern = r"(.*(language_model|text_model).*|model\.layers.*)\.(q_proj|v_proj|q_b_proj|qkv_proj)"
     return peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=pattern))
 
 

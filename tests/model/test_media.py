@@ -4,17 +4,13 @@ from dataclasses import replace
 
 from flopwatch.model.batch import Batch
 from flopwatch.model.media import (
-    Bands,
-    Blocks,
     Clips,
     FilledImages,
     Grids,
-    Once,
     PaddedPatches,
     TellsGrids,
     TellsPadding,
     TellsPixels,
-    TellsPlaces,
     TellsTiles,
 )
 
@@ -114,42 +110,3 @@ def test_frames_of_a_video_become_one_by_twos():
     rows = Grids(14, 2, frames=2)
     assert rows.of(Batch(1, 40, image_size=(56, 56), frames=5)) == ((3, 4, 4),)
     assert rows.of(Batch(1, 40, image_size=(56, 56))) == ((1, 4, 4),)
-
-
-def test_sounds_in_blocks_and_bands():
-    batch, halved = Batch(2, 40, 50, clips=3), Clips(((3, 2, 1),))
-    # 50 frames are 25 positions: in blocks of 6 there are five, of which each sees 10; and 25 x 8 bands.
-    assert list(Blocks(halved, 6).spans(batch)) == [(6, 15)]
-    assert list(Blocks(halved, 6, 10).spans(batch)) == [(10, 15)]
-    assert list(Bands(halved, 8).spans(batch)) == [(200, 3)]
-    assert Once(13, halved).count(batch) == 13, "for all sounds together"
-    assert Once(13, halved).count(replace(batch, clips=0)) == 0
-
-
-def test_the_place_of_the_last_patch_tells_the_grid():
-    batch, places = Batch(2, 40, patches=60), {"image_position_ids": [[5, 3], [0, 0]], "video_position_ids": [[1, 2]]}
-    tells = TellsPlaces(16, 3)
-    assert tells.applied(batch, places).grids == ((1, 4, 6), (1, 1, 1), (1, 3, 2))
-    assert tells.applied(batch, {"mm_token_type_ids": [[0]]}).image_count == 0
-    by_kind = TellsPlaces(16, 3, by_kind=True)
-    assert by_kind.applied(batch, places) is None, "which tokens see each other forwards is not told"
-    assert by_kind.applied(batch, {**places, "mm_token_type_ids": [[0]]}).image_count == 3
-    assert by_kind.applied(batch, {}).image_count == 0
-
-
-def test_images_that_are_planned_are_resized_as_gemma_4s_processor_does():
-    tells = TellsPlaces(16, 3)
-    # Squares of 48 pixels, 280 at most: 16.7 x 16.7, 9.7 x 29.0 and 0.8 x 334 of them, rounded down.
-    for size, height, width in (
-        ((768, 768), 48, 48),
-        ((400, 1200), 27, 84),
-        ((10, 4000), 3, 840),
-        ((4000, 10), 840, 3),
-    ):
-        planned = tells.planned(Batch(2, 400, image_size=size, images=3))
-        assert (planned.grids, planned.patches, planned.image_count) == (((1, height, width),) * 3, 2520, 3)
-    # A frame has 70 at most: 8.4 x 8.4.
-    video = tells.planned(Batch(1, 400, image_size=(768, 768), frames=4))
-    assert (video.grids, video.patches) == (((1, 24, 24),) * 4, 630)
-    for alone in (Batch(2, 40), Batch(2, 40, image_size=(64, 64), images=0)):
-        assert tells.planned(alone) is alone

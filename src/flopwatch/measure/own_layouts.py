@@ -14,7 +14,7 @@ from flopwatch.measure.maker import Maker, Places
 from flopwatch.measure.sound_layouts import SOUND_LAYOUTS
 from flopwatch.model.batch import Batch
 from flopwatch.model.families.mobilenet import SIDE
-from flopwatch.model.media import TellsPlaces
+from flopwatch.model.resized import TellsPlaces, TellsUseful
 
 _BOXES = 36  # regions of an image that LXMERT sees (Tan and Bansal, arXiv 1908.07490)
 _PIECES = 2048  # patches that Pix2Struct cuts an image into (Lee et al., arXiv 2210.03347)
@@ -99,6 +99,47 @@ def _gemma3n(make: Maker) -> Inputs:
         given["input_features_mask"] = torch.ones(*frames, dtype=torch.bool)
         words.put(config.audio_token_id, [config.audio_soft_tokens_per_image] * make.clips)
     return {"input_ids": words.ids, **given}
+
+
+def _phi4_multimodal(make: Maker) -> Inputs:
+    """Images cut into tiles, with a mask of the patches that hold them, and sounds."""
+    config, given, words = make.config, {}, Places(make.words)
+    vision = config.vision_config
+    tells = TellsUseful(vision.image_size, vision.patch_size)
+    batch = tells.planned(make.batch)
+    if batch.grids:
+        given = _tiles_with_masks(make, batch, vision)
+        whole = -(-(vision.image_size // vision.patch_size) // 2)
+        tokens = [height * (width + 1) + 1 + whole * (whole + 1) for _, height, width in batch.grids]
+        words.put(vision.image_token_id, tokens)
+    if batch.source_len and make.clips:
+        audio = config.audio_config
+        length = -(-batch.source_len // audio.time_reduction)
+        given["audio_input_features"] = make.ones(make.clips, batch.source_len, audio.input_size)
+        given["audio_embed_sizes"] = torch.tensor([length] * make.clips)
+        words.put(audio.audio_token_id, [length] * make.clips)
+    return {"input_ids": words.ids, **given}
+
+
+def _tiles_with_masks(make: Maker, batch: Batch, vision: Any) -> Inputs:
+    """Each image in as many tiles as hold its tokens, all in as many as the batch has for each of them."""
+    each, side = vision.image_size // vision.patch_size, vision.image_size
+    across = each // 2
+    images = len(batch.grids)
+    tiles = (batch.images or 0) // images
+    masks = torch.ones(images, tiles, each, each)
+    sizes = []
+    for mask, (_, height, width) in zip(masks, batch.grids, strict=True):
+        down, right = -(-height // across), -(-width // across)
+        sizes.append((down * side, right * side))
+        useful = torch.zeros(down * each, right * each)
+        useful[: 2 * height, : 2 * width] = 1
+        mask[1 : 1 + down * right] = useful.view(down, each, right, each).transpose(1, 2).reshape(-1, each, each)
+    return {
+        "image_pixel_values": make.ones(images, tiles, 3, side, side),
+        "image_sizes": torch.tensor(sizes),
+        "image_attention_mask": masks,
+    }
 
 
 def _pooled_patches(make: Maker, config: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -307,6 +348,7 @@ OWN_LAYOUTS: Mapping[str, Callable[[Maker], Inputs]] = MappingProxyType(
         "mllama": _mllama,
         "neomme": _neomme,
         "perceiver": _perceiver,
+        "phi4_multimodal": _phi4_multimodal,
         "pi0": _pi0,
         "pix2struct": _pix2struct,
         "seggpt": _seggpt,

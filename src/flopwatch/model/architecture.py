@@ -9,7 +9,8 @@ from typing import Literal
 
 from flopwatch.model.batch import Batch
 from flopwatch.model.components import AttentionCore, Contrast, Leaf, Linear, Norm, Product, Vector
-from flopwatch.model.media import TellsGrids, TellsPixels, TellsPlaces, TellsTiles, Told
+from flopwatch.model.media import TellsGrids, TellsPixels, TellsTiles, Told
+from flopwatch.model.resized import TellsPlaces, TellsUseful
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -145,7 +146,7 @@ class Architecture:
     @property
     def sees_any_size(self) -> bool:
         """Whether images have sizes of their own, so that without them there is nothing to count of an image."""
-        return isinstance(self.told, TellsGrids | TellsPixels | TellsPlaces)
+        return isinstance(self.told, TellsGrids | TellsPixels | TellsPlaces | TellsUseful)
 
     def image_tokens(self, batch: Batch) -> int:
         """Tokens of the text that stand for images: the rows that their encoder hands on to it.

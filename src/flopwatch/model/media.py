@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from flopwatch.model.batch import Batch, Convolution, Counted, Grid, Rows, Span
+from flopwatch.model.batch import Batch, Convolution, Counted, Grid, Span
 
 PIXEL_MASK = "pixel_attention_mask"
-PLACES = ("image_position_ids", "video_position_ids")
-TOKEN_KINDS = "mm_token_type_ids"
 
 
 @dataclass(frozen=True)
@@ -152,44 +149,6 @@ class Clips(Counted):
         return ((length + self.extra, batch.clip_count),) if length else ()
 
 
-@dataclass(frozen=True)
-class Blocks(Counted):
-    """Rows in blocks of a size, the last one filled up; where it is given, `seen` rows of each block."""
-
-    rows: Rows
-    size: int
-    seen: int | None = None
-
-    def spans(self, batch: Batch) -> Iterable[Span]:
-        """Return one span per block."""
-        length_of_one = self.size if self.seen is None else self.seen
-        return [(length_of_one, -(-length // self.size) * count) for length, count in self.rows.spans(batch)]
-
-
-@dataclass(frozen=True)
-class Bands(Counted):
-    """Rows of which each is as many positions as there are bands of frequencies."""
-
-    rows: Rows
-    bands: int
-
-    def spans(self, batch: Batch) -> Iterable[Span]:
-        """Return one span per sound."""
-        return [(length * self.bands, count) for length, count in self.rows.spans(batch)]
-
-
-@dataclass(frozen=True)
-class Once(Counted):
-    """A fixed number of rows for all sounds together, none where there is no sound."""
-
-    each: int
-    rows: Rows
-
-    def spans(self, batch: Batch) -> Iterable[Span]:
-        """Return one span."""
-        return ((self.each, 1),) if self.rows.count(batch) else ()
-
-
 class Told(Protocol):
     """What a batch says of its images by values, not by shapes."""
 
@@ -224,49 +183,6 @@ class TellsGrids(_AsItIs):
             (1, *each) if len(each) == 2 else tuple(each) for name in self.names for each in values.get(name, ())
         )
         return replace(batch, grids=grids, images=None) if grids else replace(batch, images=0)
-
-
-@dataclass(frozen=True)
-class TellsPlaces:
-    """Column and row of the last patch of every image and frame, which are filled up with patches at no place.
-
-    Args:
-        patch: Side of a patch in pixels.
-        pool: Patches a side that become one token of the text.
-        by_kind: Whether the tokens of an image see each other forwards, where the batch says which they are.
-    """
-
-    patch: int
-    pool: int
-    by_kind: bool = False
-    names: tuple[str, ...] = (*PLACES, TOKEN_KINDS)
-
-    def applied(self, batch: Batch, values: Mapping[str, Sequence[Any]]) -> Batch | None:
-        """Return the batch with its grids, without images where none are named."""
-        grids = tuple((1, row + 1, column + 1) for name in PLACES for column, row in values.get(name, ()))
-        if not grids:
-            return replace(batch, images=0)
-        unsaid = self.by_kind and TOKEN_KINDS not in values
-        return None if unsaid else replace(batch, grids=grids, images=None)
-
-    def planned(self, batch: Batch) -> Batch:
-        """Resize images as Gemma 4's processor does: at most 280 tokens for one, 70 for a frame of a video."""
-        if batch.grids or batch.image_size is None or not batch.image_count:
-            return batch
-        tokens = 280 if batch.frames == 1 else 70
-        grid = (1, *self._fitted(*batch.image_size, tokens))
-        return replace(batch, grids=(grid,) * (batch.image_count * batch.frames), patches=tokens * self.pool**2)
-
-    def _fitted(self, height: int, width: int, tokens: int) -> tuple[int, int]:
-        """The largest grid of so many tokens at most in the image's proportions."""
-        side = self.patch * self.pool
-        factor = math.sqrt(tokens * side**2 / (height * width))
-        rows, columns = (math.floor(factor * each / side) for each in (height, width))
-        if not rows:
-            rows, columns = 1, min(width // height, tokens)
-        elif not columns:
-            rows, columns = min(height // width, tokens), 1
-        return rows * self.pool, columns * self.pool
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,18 @@ FRAMES_OF_VIDEO = {"pixel_values_videos": torch.zeros(5, 24, 48), "video_positio
         ),
         ("grids, sounds and tokens", {**TEXT, "input_features": FRAMES}, None),  # without a mask nothing is heard
         ("grids, sounds and tokens", {**TEXT, "spectrograms": FRAMES}, None),
+        (
+            "images, sounds and tokens",
+            {**TEXT, "image_pixel_values": CLIP, "image_attention_mask": torch.ones(1, 8, 4, 4), "image_sizes": LONG},
+            Batch(3, 8, image_size=(32, 64), images=8, clips=0),
+        ),
+        (
+            "images, sounds and tokens",
+            {**TEXT, "audio_input_features": FRAMES, "audio_embed_sizes": LONG[0]},
+            Batch(3, 8, 20, images=0, clips=3),
+        ),
+        ("images, sounds and tokens", {**TEXT, "pixel_values": IMAGES, "input_features": FRAMES}, None),
+        ("images, sounds and tokens", {**TEXT, "photos": IMAGES}, None),
         ("grids and tokens", (LONG, torch.zeros(96, 48, 2)), None),
         ("sounds and tokens", {**TEXT, "input_features": FRAMES}, Batch(3, 8, 100, clips=3)),
         ("sounds and tokens", TEXT, Batch(3, 8, clips=0)),

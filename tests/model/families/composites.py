@@ -8,6 +8,7 @@ from flopwatch.model.batch import Batch
 from tests.model.families.families import GATED, GDN, MOE, VISION
 from tests.model.families.joined_gemma import GEMMAS
 from tests.model.families.joined_kimi import KIMIS
+from tests.model.families.joined_phi4 import PHI4
 
 _SMALL_VISION = {**VISION, "hidden_size": 80}
 _CLIP = {"model_type": "clip_vision_model", **_SMALL_VISION, "projection_dim": 48}
@@ -216,7 +217,7 @@ COMPOSITES |= {
         [Batch(2, 40, 96, clips=2), Batch(2, 64, 96, clips=4)],
     ),
 }
-COMPOSITES |= GEMMAS | KIMIS
+COMPOSITES |= GEMMAS | KIMIS | PHI4
 COMPOSITES["llama4"][1]["vision_config"] |= {"projector_input_dim": 96, "projector_output_dim": 96}
 
 
@@ -229,6 +230,7 @@ def build(name, attention="eager", device="cpu", config=None):
     """The class that is trained."""
     config = config or config_of(name)
     kinds = (transformers.AutoModelForImageTextToText, transformers.AutoModelForMultimodalLM)
+    kinds += (transformers.AutoModelForCausalLM,)
     automatic = next(each for each in kinds if type(config) in each._model_mapping)
     with torch.device(device):
         return automatic.from_config(config, attn_implementation=attention)

@@ -21,7 +21,7 @@ from tests.model.families.composites import COMPOSITES, build, cases, config_of
 pytestmark = pytest.mark.slow
 # Grouped products, which torch's own counter does not know, and depthwise convolutions, which it counts wrongly.
 UNKNOWN_TO_TORCH = {"qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v_moe", "lfm2_vl", "lfm2_vl-pooled"}
-UNKNOWN_TO_TORCH |= {"gemma4-hears", "gemma3n", "kimi_k25"}
+UNKNOWN_TO_TORCH |= {"gemma4-hears", "gemma3n", "kimi_k25", "phi4_multimodal"}
 
 
 def counted_as_it_runs(config):
@@ -64,11 +64,12 @@ def test_text_alone_runs_no_encoder(name):
     )
 
 
+TEXT = r"language_model|text_model|lm_head|(?<![._])model\.(layers|norm|embed_tokens)\."
 FROZEN = {
-    "words": r"embed_tokens",
+    "words": r"embed_tokens(?!_extend)",
     "words and encoder": r"embed_tokens|vision_tower|visual|vision_model|audio_tower",
-    "text": r"language_model|text_model|lm_head",
-    "text but queries and values": r"^(?!.*(q_proj|v_proj|q_b_proj)).*(language_model|text_model|lm_head)",
+    "text": TEXT,
+    "text but queries and values": rf"^(?!.*(q_proj|v_proj|q_b_proj|qkv_proj)).*({TEXT})",
 }
 
 
@@ -90,7 +91,9 @@ def test_partly_frozen_models_have_the_gradients_that_run_with_images_and_withou
         assert measure(model, real_data=True, **given).training_flops == training_flops(architecture, shape, trainable)
 
 
-BETWEEN = re.compile("projector|merger|connector|aligner|newline|embed_vision|embed_audio")
+BETWEEN = re.compile(
+    "projector|merger|connector|aligner|newline|embed_vision|embed_audio|img_projection|proj_for|extensor"
+)
 
 
 def test_the_tokens_of_an_image_see_each_other_forwards_also_beyond_a_window():

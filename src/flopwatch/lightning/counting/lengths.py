@@ -12,7 +12,8 @@ import torch
 
 from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.counting.shapes import get, is_tokens
-from flopwatch.model.media import PIXEL_MASK, PLACES, TOKEN_KINDS
+from flopwatch.model.media import PIXEL_MASK
+from flopwatch.model.resized import PLACES, TILE_MASK, TOKEN_KINDS
 from flopwatch.run.counts import UNKNOWN, Counts
 
 _LONGEST_WAIT = 1.0
@@ -134,10 +135,16 @@ def _last_places(places: Any) -> Any:
     return places.amax(1) if isinstance(places, torch.Tensor) and places.dim() == 3 else places
 
 
+def _sums_of_rows(mask: Any) -> Any:
+    """Every second row of each tile, in every second column."""
+    return mask[..., ::2, ::2].sum(-1) if isinstance(mask, torch.Tensor) and mask.dim() > 2 else mask
+
+
 # What of a large tensor tells enough; of the kinds of tokens it is that they are there.
 _PARTS: Mapping[str, Callable[[Any], Any]] = {
     PIXEL_MASK: _first_pixels,
     **dict.fromkeys(PLACES, _last_places),
+    TILE_MASK: _sums_of_rows,
     TOKEN_KINDS: lambda kinds: kinds[:1, :1],
 }
 

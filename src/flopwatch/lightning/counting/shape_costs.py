@@ -13,6 +13,7 @@ from flopwatch.model.backward import Checkpointing, StepFlops, Trainable, Traini
 from flopwatch.model.batch import Batch, Grid
 from flopwatch.model.components import Product
 from flopwatch.model.media import FilledImages, PaddedPatches
+from flopwatch.model.resized import OfTiles
 from flopwatch.model.shape_advice import shape_advice
 
 _MOST_SHAPES = 10_000
@@ -52,7 +53,7 @@ class ClosedForm:
             and not any(isinstance(leaf, Product) for leaf, _, _ in architecture.leaves())
         )
         rows = (getattr(leaf, "rows", None) for leaf, _, _ in architecture.leaves())
-        self._fills_up = any(isinstance(each, FilledImages | PaddedPatches) for each in rows)
+        self._fills_up = any(isinstance(each, FilledImages | PaddedPatches | OfTiles) for each in rows)
         self._looks_ahead = any(getattr(leaf, "forwards", None) for leaf, _, _ in self.architecture.leaves())
         self._known: dict[Hashable, StepFlops] = {}
 
@@ -78,8 +79,9 @@ class ClosedForm:
         """What a shape costs with images of many sizes: the text, and what encoders do with each."""
         text = self._text(shape)
         if self._fills_up and not shape.patches:  # up to the largest image, so that they do not add up
-            images = replace(shape, sequences=1, seq_len=1)
-            return text.plus(self._once((shape.image_size, shape.grids), lambda: self._encoders.flops(images)))
+            images = replace(shape, sequences=1, seq_len=1, clips=0)
+            key = shape.image_size, shape.images, shape.grids
+            return text.plus(self._once(key, lambda: self._encoders.flops(images)))
         return _sum((text, *(self._image(grid, shape.patches) for grid in shape.grids)))
 
     def _whole(self, shape: Batch) -> StepFlops:
@@ -87,7 +89,7 @@ class ClosedForm:
 
     def _image(self, grid: Grid, patches: int = 0) -> StepFlops:
         """What one image adds: its encoder's work, and the text's where it sees the image's tokens also forwards."""
-        one = Batch(1, 1, grids=(grid,), patches=patches, clips=0)
+        one = Batch(1, 1, images=1, grids=(grid,), patches=patches, clips=0)
         if not self._looks_ahead:
             return self._once((grid, patches), lambda: self._encoders.flops(one))
         two = replace(one, grids=(grid, grid))
@@ -96,7 +98,7 @@ class ClosedForm:
     def _text(self, shape: Batch) -> StepFlops:
         """What the text, and sounds in it, cost with images, be it these or others."""
         grid = shape.grids[0]
-        one = replace(shape, grids=(grid,), patches=0, image_size=None)
+        one = replace(shape, images=1, grids=(grid,), patches=0, image_size=None)
         key = shape.sequences, shape.seq_len, shape.source_len, shape.clips
         return self._once(key, lambda: self._step.flops(one).plus(self._image(grid), -1))
 

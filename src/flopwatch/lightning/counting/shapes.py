@@ -11,6 +11,7 @@ import torch
 
 from flopwatch.model.architecture import Inputs
 from flopwatch.model.batch import Batch
+from flopwatch.model.resized import TILE_MASK
 
 BatchShape = Callable[[Any], "tuple[int, int] | Batch"]
 
@@ -54,8 +55,8 @@ def _images(batch: Any) -> Batch | None:
 
 def _images_and_tokens(batch: Any, *others: str) -> Batch | None:
     """Text with images or tiles; in a row for each sequence they may be filled up, which only values tell."""
-    texts, pixels = _tokens(batch), get(batch, "pixel_values")
-    if texts is None or _holds_others(batch, "pixel_values", *others):
+    texts, pixels = _tokens(batch), _first(batch, *_PIXELS)
+    if texts is None or _holds_others(batch, *_PIXELS, *others):
         return None
     if pixels is None:
         return replace(texts, images=0)
@@ -80,19 +81,20 @@ def _grids_and_tokens(batch: Any, *others: str) -> Batch | None:
 
 
 def _images_sounds_and_tokens(batch: Any) -> Batch | None:
-    return _with_sounds(_images_and_tokens(batch, "input_features"), batch)
+    return _with_sounds(_images_and_tokens(batch, *_FRAMES, TILE_MASK), batch)
 
 
 def _grids_sounds_and_tokens(batch: Any) -> Batch | None:
-    return _with_sounds(_grids_and_tokens(batch, "input_features"), batch)
+    return _with_sounds(_grids_and_tokens(batch, *_FRAMES), batch)
 
 
 def _with_sounds(seen: Batch | None, batch: Any) -> Batch | None:
     """Text and images with frames of sounds, which are heard only where their mask is there."""
-    frames = get(batch, "input_features")
+    frames = _first(batch, *_FRAMES)
     if seen is None or frames is None:
         return None if seen is None else replace(seen, clips=0)
-    if not isinstance(frames, torch.Tensor) or frames.dim() != 3 or get(batch, "input_features_mask") is None:
+    unheard = get(batch, "input_features") is not None and get(batch, "input_features_mask") is None
+    if not isinstance(frames, torch.Tensor) or frames.dim() != 3 or unheard:
         return None
     return replace(seen, clips=int(frames.shape[0]), source_len=int(frames.shape[1]))
 
@@ -109,6 +111,12 @@ def _sounds_and_tokens(batch: Any) -> Batch | None:
     return replace(texts, clips=int(frames.shape[0]), source_len=int(frames.shape[2]))
 
 
+def _first(batch: Any, *names: str) -> Any:
+    """What stands under the first of the names that is there."""
+    return next((found for name in names if (found := get(batch, name)) is not None), None)
+
+
+_PIXELS, _FRAMES = ("pixel_values", "image_pixel_values"), ("input_features", "audio_input_features")
 _GRIDS_OF = {
     "pixel_values": ("image_grid_thw", "image_grid_hws", "spatial_shapes", "image_position_ids"),
     "pixel_values_videos": ("video_grid_thw", "video_position_ids"),

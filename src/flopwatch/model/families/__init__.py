@@ -17,6 +17,7 @@ from flopwatch.model.families import (
     gemma_towers,
     grid_towers,
     moonvit,
+    phi4_multimodal,
     seq2seq,
     t5gemma,
     tile_towers,
@@ -57,6 +58,7 @@ _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
             _JOINED, tile_towers.aya_vision, tile_towers.cohere2_vision, tile_towers.deepseek_vl, tile_towers.llama4
         ),
         **_table(_JOINED, grid_towers.mistral3, grid_towers.lfm2_vl, gemma_towers.gemma4, gemma_towers.gemma3n),
+        **_table(_CAUSAL, phi4_multimodal.phi4_multimodal),
         **_table(_JOINED, moonvit.kimi_vl, moonvit.kimi_k25),
         **_table(_JOINED, grid_towers.qwen2_vl, grid_towers.qwen2_5_vl, grid_towers.qwen3_vl, grid_towers.qwen3_vl_moe),
         **_table(_JOINED, grid_towers.qwen3_5, grid_towers.qwen3_5_moe, grid_towers.glm4v, grid_towers.glm4v_moe),

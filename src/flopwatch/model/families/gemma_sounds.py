@@ -10,7 +10,8 @@ from flopwatch.model.components import AttentionCore, Linear, Norm, Vector
 from flopwatch.model.families import blocks
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.gemma3n import WHOLE, Blend
-from flopwatch.model.media import Bands, Blocks, Clips, Once
+from flopwatch.model.media import Clips
+from flopwatch.model.sounds import Bands, Blocks, Once
 
 _TOWER = "model.audio_tower"
 _FIRST = f"{_TOWER}.subsample_conv_projection"

@@ -10,10 +10,11 @@ from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear, V
 from flopwatch.model.families import blocks
 from flopwatch.model.families.composite import both_ways, joined, language_of
 from flopwatch.model.families.config import Fields
-from flopwatch.model.families.encoders import needs_mapping
 from flopwatch.model.families.gemma_sounds import gemma3n_sounds, gemma4_sounds, linear, norm
 from flopwatch.model.families.mobilenet import OUT, mobilenet_v5
-from flopwatch.model.media import Grids, Once, PaddedPatches, TellsPlaces
+from flopwatch.model.media import Grids, PaddedPatches
+from flopwatch.model.resized import TellsPlaces
+from flopwatch.model.sounds import Once
 
 _TOWER = "model.vision_tower"
 
@@ -38,21 +39,26 @@ def gemma4(fields: Fields) -> Architecture:
     In some models the tokens of an image see each other also forwards, in the layers with a window.
     """
     language = language_of(fields, "gemma4_text", tied=True, only=("gemma4_text",))
-    text, hears = needs_mapping(fields, "text_config"), fields.values.get("audio_config") is not None
+    text, hears = _part(fields, "text_config"), fields.values.get("audio_config") is not None
     hidden = text.size("hidden_size", 2304)
     if fields.values.get("vision_config") is None and not hears:
         return joined(fields, language, inputs="tokens")
-    vision = needs_mapping(fields, "vision_config")
+    vision = _part(fields, "vision_config")
     rows = Grids(vision.size("patch_size", 16), vision.size("pooling_kernel_size", 3))
     by_kind = text.values.get("use_bidirectional_attention") == "vision"
     return joined(
         fields,
         both_ways(language, rows.tokens(), windows_alone=True) if by_kind else language,
         _images(vision, rows, hidden),
-        gemma4_sounds(needs_mapping(fields, "audio_config"), hidden) if hears else (),
+        gemma4_sounds(_part(fields, "audio_config"), hidden) if hears else (),
         inputs="grids, sounds and tokens" if hears else "grids and tokens",
         told=TellsPlaces(rows.patch, rows.merge, by_kind),
     )
+
+
+def _part(fields: Fields, name: str) -> Fields:
+    """The fields of a part, all of which the class has defaults for."""
+    return Fields(f"{fields.model_type} {name}", fields.mapping(name))
 
 
 def _images(vision: Fields, rows: Grids, hidden: int) -> tuple[Component, ...]:
@@ -114,8 +120,8 @@ def gemma3n(fields: Fields) -> Architecture:
     Both projectors run on all tokens, too, for those that mark where an image or a sound begins and ends.
     """
     language = language_of(fields, "gemma3n_text", tied=True, only=("gemma3n_text",))
-    vision, audio = _of_gemma3n(fields), Fields(f"{fields.model_type} audio_config", fields.mapping("audio_config"))
-    hidden = Fields(f"{fields.model_type} text_config", fields.mapping("text_config")).size("hidden_size", 2048)
+    vision, audio = _of_gemma3n(fields), _part(fields, "audio_config")
+    hidden = _part(fields, "text_config").size("hidden_size", 2048)
     images = PerImage(fields.size("vision_soft_tokens_per_image", 256))
     tower, rows = gemma3n_sounds(audio)
     width, filling = audio.size("hidden_size", 1536), Once(1, rows)
@@ -139,7 +145,7 @@ def gemma3n(fields: Fields) -> Architecture:
 
 def _of_gemma3n(fields: Fields) -> Fields:
     """The fields of the encoder of images, of which there is one size."""
-    vision = Fields(f"{fields.model_type} vision_config", fields.mapping("vision_config"))
+    vision = _part(fields, "vision_config")
     name = "mobilenetv5_300m_enc"
     if vision.values.get("architecture", name) != name:
         raise vision.unusable("architecture", repr(name))
