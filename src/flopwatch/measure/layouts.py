@@ -146,7 +146,7 @@ _OF_ONE_SIZE = ("clip_vision_model", "siglip_vision_model")
 
 def are_of_any_size(model: Any, names: tuple[str, ...]) -> bool:
     """Whether images are patches of sizes of their own, so that there is none that an image usually has."""
-    if "image_grid_thw" in names or "spatial_shapes" in names:
+    if any(each in names for each in ("image_grid_thw", "spatial_shapes", "image_position_ids")):
         return True
     return "image_sizes" in names and getattr(vision_of(model), "model_type", "") == "pixtral"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from flopwatch.measure.joined_layouts import JOINED_LAYOUTS
 from flopwatch.measure.layouts import Inputs
 from flopwatch.measure.maker import Maker, Places
 from flopwatch.measure.sound_layouts import SOUND_LAYOUTS
@@ -75,7 +76,7 @@ def _gemma4_vision(make: Maker) -> Inputs:
 def _gemma4(make: Maker) -> Inputs:
     """Images and sounds where the model has encoders of them, its text alone otherwise."""
     config, given, words = make.config, {}, Places(make.words)
-    if config.vision_config and make.batch.images != 0:
+    if config.vision_config and make.batch.images != 0 and (make.batch.image_size or make.batch.grids):
         given["pixel_values"], given["image_position_ids"] = _pooled_patches(make, config.vision_config)
         patches = (given["image_position_ids"] >= 0).all(-1).sum(-1)
         words.put(config.image_token_id, (patches // config.vision_config.pooling_kernel_size**2).tolist())
@@ -329,6 +330,7 @@ def _minicpm_vision(make: Maker) -> Inputs:
 OWN_LAYOUTS: Mapping[str, Callable[[Maker], Inputs]] = MappingProxyType(
     {
         **SOUND_LAYOUTS,
+        **JOINED_LAYOUTS,
         "blip_2_qformer": _qformer,
         "decision_transformer": _decision_transformer,
         "deepseek_vl_hybrid": _deepseek_vl_hybrid,
