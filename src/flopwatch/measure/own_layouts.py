@@ -128,12 +128,12 @@ def _tiles_with_masks(make: Maker, batch: Batch, vision: Any) -> Inputs:
     across = each // 2
     images = len(batch.grids)
     tiles = (batch.images or 0) // images
-    masks = torch.ones(images, tiles, each, each)
+    masks = torch.ones(images, tiles, each, each, dtype=torch.long)
     sizes = []
     for mask, (_, height, width) in zip(masks, batch.grids, strict=True):
         down, right = -(-height // across), -(-width // across)
         sizes.append((down * side, right * side))
-        useful = torch.zeros(down * each, right * each)
+        useful = torch.zeros(down * each, right * each, dtype=torch.long)
         useful[: 2 * height, : 2 * width] = 1
         mask[1 : 1 + down * right] = useful.view(down, each, right, each).transpose(1, 2).reshape(-1, each, each)
     return {

@@ -137,7 +137,7 @@ def test_reentrant_checkpoints_keep_the_gradient_from_llama_4s_image_layers():
     assert all(each.grad is None for each in model.vision_model.model.layers.parameters())
 
 
-@pytest.mark.parametrize("name", ["gemma3", "deepseek_vl", "llava", "qwen2_vl", "idefics3"])
+@pytest.mark.parametrize("name", ["gemma3", "deepseek_vl", "llava", "qwen2_vl", "idefics3", "gemma4"])
 def test_lora_has_the_parameters_that_peft_adds_also_where_a_layer_is_never_called(name):
     peft = pytest.importorskip("peft")
     model = build(name)

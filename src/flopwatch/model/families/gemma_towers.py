@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from flopwatch.model.architecture import Architecture, Component, Group
 from flopwatch.model.batch import TOKENS, Batch, PerImage, Rows
-from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear, Vector
+from flopwatch.model.components import AttentionCore, Embedding, Leaf, Vector
 from flopwatch.model.families import blocks
 from flopwatch.model.families.composite import both_ways, joined, language_of
 from flopwatch.model.families.config import Fields
@@ -82,15 +82,7 @@ def _images(vision: Fields, rows: Grids, hidden: int) -> tuple[Component, ...]:
     )
     places = 2 * vision.size("position_embedding_size", 10_240) * seen
     return (
-        Linear(
-            f"{_TOWER}.patch_embedder.input_proj",
-            3 * rows.patch**2,
-            seen,
-            rows=padded,
-            role="patches",
-            reads=("pixels",),
-            writes="image",
-        ),
+        linear(f"{_TOWER}.patch_embedder.input_proj", 3 * rows.patch**2, seen, padded, "pixels", "image"),
         Vector(f"{_TOWER}.patch_embedder.position_embedding_table", places, bare=True, reads=(), writes="image"),
         blocks.stack(f"{_TOWER}.encoder.layers", [("", layer)] * vision.size("num_hidden_layers", 16)),
         Leaf("pool", reads=("image",), writes="image", reference=product),

@@ -74,10 +74,10 @@ def _side(fields: Fields, name: str, default: int) -> int:
 def _patches(fields: Fields, hidden: int, rows: Rows, *, patch: int = 14, bias: bool) -> Linear:
     side, frames = _side(fields, "patch_size", patch), _side(fields, "temporal_patch_size", 2)
     values = fields.size("in_channels", 3) * frames * side * side
-    return embedded(f"{_TOWER}.patch_embed.proj", values, hidden, rows, bias=bias)
+    return _embedded(f"{_TOWER}.patch_embed.proj", values, hidden, rows, bias=bias)
 
 
-def embedded(name: str, values: int, hidden: int, rows: Rows, *, bias: bool = True) -> Linear:
+def _embedded(name: str, values: int, hidden: int, rows: Rows, *, bias: bool = True) -> Linear:
     """Build the matrix that turns patches into vectors; images have no gradient."""
     return Linear(name, values, hidden, bias, None, rows, "patches", reads=("pixels",), writes="image")
 
@@ -300,7 +300,7 @@ def _pixtral(vision: Fields, path: str, merge: int) -> tuple[tuple[Component, ..
     )
     values = vision.size("num_channels", 3) * side * side
     parts = (
-        embedded(f"{path}.patch_conv", values, hidden, FilledImages(rows), bias=False),
+        _embedded(f"{path}.patch_conv", values, hidden, FilledImages(rows), bias=False),
         norm(f"{path}.ln_pre", hidden, bias=False),
         blocks.stack(f"{path}.transformer.layers", [("", layer)] * vision.size("num_hidden_layers")),
     )
@@ -348,7 +348,7 @@ def lfm2_vl(fields: Fields) -> Architecture:
         f"{path}.embeddings.position_embedding", vision.size("num_patches", 256), hidden, reads=(), writes="image"
     )
     tower = (
-        embedded(f"{path}.embeddings.patch_embedding", channels * side * side, hidden, padded),
+        _embedded(f"{path}.embeddings.patch_embedding", channels * side * side, hidden, padded),
         table,
         transformer(vision, path, hidden, padded, "image"),
         norm(f"{path}.post_layernorm", hidden),

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flopwatch.model.architecture import Architecture, Component
-from flopwatch.model.components import Vector
+from flopwatch.model.components import Linear, Vector
 from flopwatch.model.families import blocks
 from flopwatch.model.families.composite import joined, language_of, text_fields
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.encoders import attention, needs_mapping
-from flopwatch.model.families.grid_towers import embedded, fused_attention, linear, norm
+from flopwatch.model.families.grid_towers import fused_attention, linear, norm
 from flopwatch.model.media import Grids, TellsGrids
 
 _TEXT = ("deepseek_v3", "kimi_k2")
@@ -32,7 +32,7 @@ def kimi_vl(fields: Fields) -> Architecture:
     )
     sides = vision.size("init_pos_emb_height", 64) * vision.size("init_pos_emb_width", 64)
     parts = (
-        embedded(f"{tower}.patch_embed.proj", 3 * rows.patch**2, hidden, rows),
+        _patches(f"{tower}.patch_embed.proj", hidden, rows),
         Vector(f"{tower}.patch_embed.pos_emb", sides * hidden, reads=(), writes="image"),
         blocks.stack(f"{tower}.encoder.blocks", [("", layer)] * layers),
         norm(f"{tower}.encoder.final_layernorm", hidden),
@@ -72,7 +72,7 @@ def kimi_k25(fields: Fields) -> Architecture:
     )
     table = f"{tower}.patch_embed.pos_emb.position_embeddings"
     parts = (
-        embedded(f"{tower}.patch_embed.proj", 3 * rows.patch**2, hidden, rows),
+        _patches(f"{tower}.patch_embed.proj", hidden, rows),
         Vector(table, height * width * hidden, bare=True, reads=(), writes="image"),
         blocks.stack(f"{tower}.layers", [("", layer)] * layers),
         norm(f"{tower}.final_layernorm", hidden),
@@ -80,6 +80,11 @@ def kimi_k25(fields: Fields) -> Architecture:
     projector = _projector("model.mm_projector", ("in_proj", "out_proj"), hidden, text.size("hidden_size"), rows)
     language = language_of(fields, "deepseek_v3", tied=True, only=_TEXT)
     return joined(fields, language, parts, projector, inputs="grids and tokens", told=TellsGrids())
+
+
+def _patches(name: str, hidden: int, rows: Grids) -> Linear:
+    """The matrix that turns patches into vectors, whose output no checkpoint makes require a gradient."""
+    return Linear(name, 3 * rows.patch**2, hidden, True, None, rows, reads=("pixels",), writes="image")
 
 
 def _sizes(vision: Fields) -> tuple[int, int, int, int]:
