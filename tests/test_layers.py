@@ -30,7 +30,7 @@ INSIDE = {
             "batch",
             "media",
             "resized",
-            "sounds",
+            "sound_blocks",
             "components",
             "architecture",
             "backward",

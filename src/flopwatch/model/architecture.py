@@ -99,13 +99,13 @@ Inputs = Literal[
     "images and tokens",
     "images, sounds and tokens",
     "grids and tokens",
-    "grids, sounds and tokens",
+    "filled grids, sounds and tokens",
     "frames and tokens",
     "sounds and tokens",
     "sounds",
 ]
 SEES_BESIDE_TEXT: frozenset[Inputs] = frozenset(
-    ("images and tokens", "images, sounds and tokens", "grids and tokens", "grids, sounds and tokens")
+    ("images and tokens", "images, sounds and tokens", "grids and tokens", "filled grids, sounds and tokens")
 )
 
 

@@ -77,7 +77,8 @@ class Linear(Leaf):
 
     `tied` is the path of the part whose weight it uses, if it has none of its own. One that is not `called` is
     multiplied with by its weight alone, so that an adapter beside it never runs. One that runs `again` is the layer of
-    its name that stands before it, on other rows.
+    its name that stands before it, on other rows. The output of one that is `opened` is made to require a gradient
+    where adapters train under checkpoints, as that of word embeddings is.
     """
 
     in_features: int
@@ -88,6 +89,7 @@ class Linear(Leaf):
     role: Role = "weight"
     called: bool = field(default=True, kw_only=True)
     again: bool = field(default=False, kw_only=True)
+    opened: bool = field(default=False, kw_only=True)
 
     def parameters(self) -> int:
         """Count the weight (in * out) and the bias."""

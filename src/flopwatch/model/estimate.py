@@ -236,7 +236,7 @@ def _refuse_unread(architecture: Architecture, batch: Batch) -> None:
 
 
 def _words_of(inputs: Inputs) -> str:
-    return inputs.replace("grids", "images")
+    return inputs.replace("grids", "images").replace("filled ", "")
 
 
 def _check(architecture: Architecture, batch: Batch) -> None:

@@ -112,14 +112,18 @@ FRAMES_OF_VIDEO = {"pixel_values_videos": torch.zeros(5, 24, 48), "video_positio
         ("grids and tokens", {"input_ids": LONG, "photos": IMAGES}, None),
         ("grids and tokens", {**TEXT, **FILLED_UP}, Batch(3, 8, images=0, patches=96)),
         ("grids and tokens", {**TEXT, **FILLED_UP, **FRAMES_OF_VIDEO}, None),  # filled up to two numbers
-        ("grids, sounds and tokens", {**TEXT, **FILLED_UP}, Batch(3, 8, images=0, patches=96, clips=0)),
+        ("filled grids, sounds and tokens", {**TEXT, **FILLED_UP}, Batch(3, 8, images=0, patches=96, clips=0)),
         (
-            "grids, sounds and tokens",
+            "filled grids, sounds and tokens",
             {**TEXT, **FILLED_UP, "input_features": FRAMES, "input_features_mask": LONG},
             Batch(3, 8, 20, images=0, patches=96, clips=3),
         ),
-        ("grids, sounds and tokens", {**TEXT, "input_features": FRAMES}, None),  # without a mask nothing is heard
-        ("grids, sounds and tokens", {**TEXT, "spectrograms": FRAMES}, None),
+        (
+            "filled grids, sounds and tokens",
+            {**TEXT, "input_features": FRAMES},
+            None,
+        ),  # without a mask nothing is heard
+        ("filled grids, sounds and tokens", {**TEXT, "spectrograms": FRAMES}, None),
         (
             "images, sounds and tokens",
             {**TEXT, "image_pixel_values": CLIP, "image_attention_mask": torch.ones(1, 8, 4, 4), "image_sizes": LONG},

@@ -12,7 +12,7 @@ from flopwatch.errors import ConfigError
 from flopwatch.lightning.counting.discovery import FoundModel, trainable_of
 from flopwatch.measure import measure
 from flopwatch.measure.inputs import inputs_of
-from flopwatch.model.backward import training_flops
+from flopwatch.model.backward import recomputation, training_flops
 from flopwatch.model.batch import Batch
 from flopwatch.model.families import architecture_of
 from flopwatch.model.lora import fine_tuning
@@ -144,6 +144,22 @@ def test_lora_has_the_parameters_that_peft_adds_also_where_a_layer_is_never_call
     ours = fine_tuning(architecture_of(model.config), lora_rank=4)
     adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules="all-linear"))
     assert ours.adapter_parameters == sum(each.numel() for each in adapted.parameters() if each.requires_grad)
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_adapters_under_checkpoints_have_the_gradients_that_transformers_opens(name):
+    """What a class names as its embeddings of words, images and sounds is made to require a gradient."""
+    peft = pytest.importorskip("peft")
+    model = build(name)
+    architecture = counted_as_it_runs(model.config)
+    ours = fine_tuning(architecture, lora_rank=4, lora_targets="attention", checkpointing="non-reentrant").trainable
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=sorted(ours.adapters)))
+    for batch, inputs in cases(name, model):
+        measured = measure(adapted, real_data=True, **inputs)
+        again = recomputation(architecture, batch, "non-reentrant", ours).flops
+        assert measured.training_flops == training_flops(architecture, batch, ours)
+        assert measured.hardware_flops == measured.training_flops + again
 
 
 @pytest.mark.parametrize("name", COMPOSITES)

@@ -1,21 +1,28 @@
-"""The counter that goes by the closed form of a batch's shape."""
+"""What a batch costs by the closed form of its shape, and the counter that goes by it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from flopwatch.errors import ConfigError
+from flopwatch.hardware.chips import Dtype
 from flopwatch.lightning.counting import discovery
 from flopwatch.lightning.counting.batches import UnreadableBatchError
 from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
 from flopwatch.lightning.counting.discovery import FoundModel
 from flopwatch.lightning.counting.lengths import Lengths, reading_of
-from flopwatch.lightning.counting.shape_costs import ClosedForm
+from flopwatch.lightning.counting.media_costs import MediaCosts, total
 from flopwatch.lightning.counting.shapes import get, has_pairs_of_its_own, of_a_tuple, samples_of
+from flopwatch.model import conventions
+from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
+from flopwatch.model.backward import Checkpointing, StepFlops, Trainable, TrainingStep
 from flopwatch.model.batch import Batch
+from flopwatch.model.components import Product
+from flopwatch.model.shape_advice import shape_advice
 from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Verification, Work
 
@@ -26,6 +33,97 @@ _OWN_MASK = (
     " mask tensors count"
 )
 _MOST_SHAPES = 10_000
+# Their classes in Hugging Face do not read from position ids where a document begins.
+_NO_DOCUMENTS = frozenset(("albert", "bert", "bloom", "distilbert", "electra", "falcon"))
+_NO_DOCUMENTS |= {"gpt_oss", "modernbert", "mpt", "opt", "roberta", "xlm-roberta"}
+
+
+class ClosedForm:
+    """Costs from the architecture, computed once for every shape.
+
+    Args:
+        architecture: The model, under its own masks.
+        attention: The convention to count with.
+        trainable: Which parameters train.
+        checkpointing: How layers are checkpointed, `None` if that is not known.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        attention: AttentionConvention,
+        trainable: Trainable,
+        checkpointing: Checkpointing | None,
+    ) -> None:
+        self.architecture = architecture.counted_with(attention)
+        self.trainable, self.checkpointing = trainable, checkpointing
+        kind = checkpointing or "none"
+        self._step = TrainingStep(self.architecture, trainable, kind)
+        self._media = MediaCosts(self.architecture, trainable, kind, self._once)
+        self._as_it_runs = TrainingStep(
+            architecture.as_reference().with_full_attention(), trainable.as_reference(), kind
+        )
+        self.packs = (
+            architecture.inputs == "tokens"
+            and architecture.model_type not in _NO_DOCUMENTS
+            and not any(isinstance(leaf, Product) for leaf, _, _ in architecture.leaves())
+        )
+        self._known: dict[Hashable, StepFlops] = {}
+
+    def cost(self, shape: Batch) -> Cost:
+        """What a shape costs; of packed documents the sum of what each would alone."""
+        flops = self._flops(shape)
+        hardware = None if self.checkpointing is None else flops.training + flops.recomputed
+        return Cost(flops.training, hardware, flops.forward)
+
+    def forward_cost(self, shape: Batch) -> Cost:
+        """What a forward pass without a backward costs."""
+        forward = self._flops(shape).forward
+        return Cost(forward, forward, forward)
+
+    def _flops(self, shape: Batch) -> StepFlops:
+        if shape.grids:
+            return self._media.flops(shape)
+        if not shape.documents:
+            return self._whole(shape)
+        return total(self._whole(Batch(1, length)) for length in shape.documents)
+
+    def _whole(self, shape: Batch) -> StepFlops:
+        return self._once(shape, lambda: self._step.flops(shape))
+
+    def _once(self, key: Hashable, count: Callable[[], StepFlops]) -> StepFlops:
+        flops = self._known.get(key)
+        if flops is None:
+            if len(self._known) >= _MOST_SHAPES:
+                self._known.clear()
+            flops = self._known[key] = count()
+        return flops
+
+    def as_it_runs(self, shape: Batch, *, forward_only: bool = False) -> tuple[int, int | None]:
+        """FLOPs and recomputed FLOPs as the model's code runs them, over all pairs: what a watched batch shows."""
+        flops = self._as_it_runs.flops(replace(shape, documents=()))
+        if forward_only:
+            return flops.forward, 0
+        return flops.training, None if self.checkpointing is None else flops.recomputed
+
+    def by_convention(self, shape: Batch) -> dict[str, int]:
+        """What others would count, who know neither frozen parameters nor packed documents: else nothing."""
+        if shape.documents or not self.trainable.everything:
+            return {}
+        return conventions.by_convention(self.architecture, shape)
+
+    def shape_advice(self, shape: Batch, dtype: Dtype | None) -> tuple[str, ...]:
+        """Return the sizes that cost speed in a precision of tensor cores, in words; nothing where parts are frozen."""
+        if dtype is None or not self.trainable.everything:
+            return ()
+        return tuple(each.words for each in shape_advice(self.architecture, shape, dtype))
+
+    def rows(self, shape: Batch, adapter_parameters: int) -> tuple[ComponentRow, ...]:
+        """Return the per-component table, with a row for adapters and their parameters."""
+        rows, added = self.architecture.rows(shape), self._step.flops(shape).added
+        if added:
+            rows.append(ComponentRow("adapters", adapter_parameters, added))
+        return tuple(rows)
 
 
 class ClosedFormCounter:

@@ -84,7 +84,7 @@ def _images_sounds_and_tokens(batch: Any) -> Batch | None:
     return _with_sounds(_images_and_tokens(batch, *_FRAMES, TILE_MASK), batch)
 
 
-def _grids_sounds_and_tokens(batch: Any) -> Batch | None:
+def _filled_grids_sounds_and_tokens(batch: Any) -> Batch | None:
     return _with_sounds(_grids_and_tokens(batch, *_FRAMES), batch)
 
 
@@ -169,7 +169,7 @@ _READERS: Mapping[Inputs, Callable[[Any], Batch | None]] = {
     "images and tokens": _images_and_tokens,
     "grids and tokens": _grids_and_tokens,
     "images, sounds and tokens": _images_sounds_and_tokens,
-    "grids, sounds and tokens": _grids_sounds_and_tokens,
+    "filled grids, sounds and tokens": _filled_grids_sounds_and_tokens,
     "sounds and tokens": _sounds_and_tokens,
     "frames and tokens": _frames_and_tokens,
 }

@@ -14,7 +14,7 @@ from flopwatch.model.families.gemma_sounds import gemma3n_sounds, gemma4_sounds,
 from flopwatch.model.families.mobilenet import OUT, mobilenet_v5
 from flopwatch.model.media import Grids, PaddedPatches
 from flopwatch.model.resized import TellsPlaces
-from flopwatch.model.sounds import Once
+from flopwatch.model.sound_blocks import Once
 
 _TOWER = "model.vision_tower"
 
@@ -51,7 +51,7 @@ def gemma4(fields: Fields) -> Architecture:
         both_ways(language, rows.tokens(), windows_alone=True) if by_kind else language,
         _images(vision, rows, hidden),
         gemma4_sounds(_part(fields, "audio_config"), hidden) if hears else (),
-        inputs="grids, sounds and tokens" if hears else "grids and tokens",
+        inputs="filled grids, sounds and tokens" if hears else "grids and tokens",
         told=TellsPlaces(rows.patch, rows.merge, by_kind),
     )
 

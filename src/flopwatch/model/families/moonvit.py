@@ -84,7 +84,7 @@ def kimi_k25(fields: Fields) -> Architecture:
 
 def _patches(name: str, hidden: int, rows: Grids) -> Linear:
     """The matrix that turns patches into vectors, whose output no checkpoint makes require a gradient."""
-    return Linear(name, 3 * rows.patch**2, hidden, True, None, rows, reads=("pixels",), writes="image")
+    return Linear(name, 3 * rows.patch**2, hidden, True, None, rows, "patches", reads=("pixels",), writes="image")
 
 
 def _sizes(vision: Fields) -> tuple[int, int, int, int]:

@@ -345,6 +345,7 @@ def llama4(fields: Fields) -> Architecture:
             hidden,
             rows=patches(vision),
             role="patches",
+            opened=True,
             reads=("pixels",),
             writes="image",
         ),
