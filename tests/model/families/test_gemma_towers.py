@@ -16,7 +16,7 @@ from flopwatch.model.batch import Batch
 from flopwatch.model.families import architecture_of
 from flopwatch.model.families.mobilenet import mobilenet_v5
 from tests.model.families.composites import build
-from tests.model.families.joined_gemma import WITH_TIMM
+from tests.model.families.joined_gemma import GEMMAS, WITH_TIMM
 from tests.model.families.test_composites import counted_as_it_runs
 
 # Of timm 1.0.31's mobilenetv5_300m_enc: its parameters, and what torch's counter sees of one image.
@@ -98,3 +98,16 @@ def test_seconds_of_a_sound_are_a_hundred_frames_each_beside_images_or_alone():
     assert text.notes == ("text alone: no image is counted",)
     heard = flopwatch.estimate(E4B, seq_len=1024, images=0, seconds=10).forward_flops
     assert both - seen == heard - text.forward_flops > 0
+
+
+def test_a_gemma_4_without_encoders_is_its_text_and_one_that_only_hears_is_refused():
+    model_type, fields, _ = GEMMAS["gemma4"]
+    alone = {"model_type": model_type, **fields, "vision_config": None, "audio_config": None}
+    config = transformers.AutoConfig.for_model(**alone)
+    model, batch = build("gemma4", config=config), Batch(2, 40)
+    architecture = counted_as_it_runs(alone)
+    assert (architecture.inputs, architecture.parameters()) == ("tokens", model.num_parameters())
+    measured = measure(model, real_data=True, input_ids=torch.full((2, 40), 2), use_cache=False)
+    assert measured.training_flops == training_flops(architecture, batch)
+    with pytest.raises(ConfigError, match="'vision_config'"):
+        architecture_of({**alone, "audio_config": {}})

@@ -41,7 +41,9 @@ def gemma4(fields: Fields) -> Architecture:
     language = language_of(fields, "gemma4_text", tied=True, only=("gemma4_text",))
     text, hears = _part(fields, "text_config"), fields.values.get("audio_config") is not None
     hidden = text.size("hidden_size", 2304)
-    if fields.values.get("vision_config") is None and not hears:
+    if fields.values.get("vision_config") is None:
+        if hears:
+            raise fields.unusable("vision_config", "an encoder of images beside that of sounds")
         return joined(fields, language, inputs="tokens")
     vision = _part(fields, "vision_config")
     rows = Grids(vision.size("patch_size", 16), vision.size("pooling_kernel_size", 3))
