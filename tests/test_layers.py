@@ -30,6 +30,8 @@ INSIDE = {
             "batch",
             "media",
             "sounds",
+            "resized",
+            "sound_blocks",
             "components",
             "architecture",
             "backward",

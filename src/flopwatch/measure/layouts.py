@@ -118,7 +118,7 @@ def _padded(model: Any, batch: Batch, device: torch.device) -> Inputs:
     config = vision_of(model)
     patch, factor = _one(config.patch_size), getattr(model.config, "downsample_factor", 1)
     grids = [grid[1:] for grid in Grids(patch, factor).of(_sized(batch, config))]
-    rows = batch.source_len or max(height * width for height, width in grids)
+    rows = batch.patches or max(height * width for height, width in grids)
     mask = torch.zeros(len(grids), rows, dtype=torch.long)
     for row, (height, width) in enumerate(grids):
         mask[row, : height * width] = 1
@@ -147,7 +147,7 @@ _OF_ONE_SIZE = ("clip_vision_model", "siglip_vision_model")
 
 def are_of_any_size(model: Any, names: tuple[str, ...]) -> bool:
     """Whether images are patches of sizes of their own, so that there is none that an image usually has."""
-    if "image_grid_thw" in names or "spatial_shapes" in names:
+    if any(each in names for each in ("image_grid_thw", "spatial_shapes", "image_position_ids")):
         return True
     return "image_sizes" in names and getattr(vision_of(model), "model_type", "") == "pixtral"
 

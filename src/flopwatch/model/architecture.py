@@ -10,6 +10,7 @@ from typing import Literal
 from flopwatch.model.batch import FRAMES_PER_SECOND, Batch
 from flopwatch.model.components import AttentionCore, Contrast, Leaf, Linear, Norm, Product, Vector
 from flopwatch.model.media import TellsGrids, TellsPixels, TellsTiles, Told
+from flopwatch.model.resized import TellsPlaces, TellsUseful
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -31,7 +32,8 @@ class Stack:
     """Layers in a row: a few kinds of layer, and for each position which kind stands there.
 
     With `shared` all positions of a kind use the same parameters, as ALBERT's do. `start` is the index of the first
-    one where other parts stand between the layers.
+    one where other parts stand between the layers. Layers that are not `checkpointed` never run again, since Hugging
+    Face's class leaves them out of activation checkpointing.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Stack:
     pattern: tuple[int, ...]
     shared: bool = False
     start: int = 0
+    checkpointed: bool = True
 
     def positions(self) -> Iterator[tuple[int, int]]:
         """The index of every layer in the module tree, with its kind."""
@@ -94,13 +97,24 @@ Inputs = Literal[
     "source and tokens",
     "images",
     "images and tokens",
+    "images, sounds and tokens",
     "grids and tokens",
+    "filled grids, sounds and tokens",
     "frames and tokens",
     "sounds and tokens",
     "sounds in rows and tokens",
     "grids, sounds and tokens",
     "sounds",
 ]
+SEES_BESIDE_TEXT: frozenset[Inputs] = frozenset(
+    (
+        "images and tokens",
+        "images, sounds and tokens",
+        "grids and tokens",
+        "grids, sounds and tokens",
+        "filled grids, sounds and tokens",
+    )
+)
 
 
 def tokens_of(inputs: Inputs | None, batch: Batch) -> int:
@@ -143,19 +157,14 @@ class Architecture:
     @property
     def sees_any_size(self) -> bool:
         """Whether images have sizes of their own, so that without them there is nothing to count of an image."""
-        return isinstance(self.told, TellsGrids | TellsPixels)
-
-    @property
-    def sees_beside_text(self) -> bool:
-        """Whether it reads text in which tokens stand for images."""
-        return self.inputs in ("images and tokens", "grids and tokens", "grids, sounds and tokens")
+        return isinstance(self.told, TellsGrids | TellsPixels | TellsPlaces | TellsUseful)
 
     def image_tokens(self, batch: Batch) -> int:
         """Tokens of the text that stand for images and sounds: the rows that their encoders hand on to it.
 
         Of images that are cut into tiles it is none that is sure, since the class drops what is padding.
         """
-        if not self.sees_beside_text or isinstance(self.told, TellsTiles):
+        if self.inputs not in SEES_BESIDE_TEXT or isinstance(self.told, TellsTiles):
             return 0
         alone = replace(batch, images=0, grids=(), clips=0, sounds=())
         last = {leaf.rows for leaf, _, _ in self.leaves() if isinstance(leaf, Linear) and leaf.writes == "x"}
@@ -266,7 +275,7 @@ def _regrouped(group: Group, change: Callable[[Leaf], Leaf]) -> Group:
 
 def _unmasked(leaf: Leaf) -> Leaf:
     if isinstance(leaf, AttentionCore):
-        return replace(leaf, causal=False, window=None, chunk=None, radius=None, image_tokens=0)
+        return replace(leaf, causal=False, window=None, chunk=None, radius=None, forwards=None)
     return leaf
 
 

@@ -9,7 +9,7 @@ from flopwatch import units
 from flopwatch.errors import ArgumentError, ConfigError
 from flopwatch.hardware.chips import Chip, Dtype, find_chip
 from flopwatch.model import conventions
-from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow, Inputs
+from flopwatch.model.architecture import SEES_BESIDE_TEXT, Architecture, AttentionConvention, ComponentRow, Inputs
 from flopwatch.model.backward import Checkpointing, TrainingStep
 from flopwatch.model.batch import FRAMES_PER_SECOND, Batch
 from flopwatch.model.conventions import Convention
@@ -174,13 +174,13 @@ def _adapters(tuned: FineTuning, forward_flops: int) -> tuple[ComponentRow, ...]
 def _text_alone(architecture: Architecture, batch: Batch) -> tuple[str, ...]:
     """Say where a model that sees or hears is counted without an image or a sound."""
     seen = batch.grids or (batch.image_count and (batch.image_size or not architecture.sees_any_size))
-    heard = batch.source_len and batch.clip_count
+    heard = "sounds" in architecture.inputs and batch.source_len and batch.clip_count
     if architecture.inputs == "grids, sounds and tokens" and not seen and not heard:
         return (
             "text alone: no image and no sound is counted; pass --image-size and --images, or --seconds of the sound of"
             " each sequence",
         )
-    if architecture.inputs in ("images and tokens", "grids and tokens") and not seen:
+    if architecture.inputs in SEES_BESIDE_TEXT and not seen and not heard:
         return (no_images(batch),)
     if architecture.inputs == "sounds and tokens" and not heard:
         return ("text alone: no sound is counted",)
@@ -245,7 +245,7 @@ def _refuse_unread(architecture: Architecture, batch: Batch) -> None:
 
 
 def _words_of(inputs: Inputs) -> str:
-    return inputs.replace("grids", "images").replace(" in rows", "")
+    return inputs.replace("grids", "images").replace(" in rows", "").replace("filled ", "")
 
 
 def _check(architecture: Architecture, batch: Batch) -> None:

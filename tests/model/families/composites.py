@@ -6,6 +6,9 @@ import transformers
 from flopwatch.measure.inputs import inputs_of
 from flopwatch.model.batch import Batch
 from tests.model.families.families import GATED, GDN, MOE, VISION
+from tests.model.families.joined_gemma import GEMMAS
+from tests.model.families.joined_kimi import KIMIS
+from tests.model.families.joined_phi4 import PHI4
 
 _SMALL_VISION = {**VISION, "hidden_size": 80}
 _CLIP = {"model_type": "clip_vision_model", **_SMALL_VISION, "projection_dim": 48}
@@ -112,8 +115,8 @@ UNEVEN = [
     Batch(2, 64, image_size=(64, 64), grids=((1, 8, 8), (1, 2, 4), (1, 4, 8))),
 ]
 PADDED = [
-    Batch(2, 40, source_len=40, grids=((1, 4, 8), (1, 8, 4))),
-    Batch(2, 64, source_len=60, grids=((1, 6, 10), (1, 4, 4), (1, 2, 10))),
+    Batch(2, 40, patches=40, grids=((1, 4, 8), (1, 8, 4))),
+    Batch(2, 64, patches=60, grids=((1, 6, 10), (1, 4, 4), (1, 2, 10))),
 ]
 
 COMPOSITES |= {
@@ -265,6 +268,7 @@ COMPOSITES["granite_speech-asking-always"] = (
     | {"encoder_config": {**_SPEECH, "num_layers": 1, "conv_kernel_size": 6}, "tie_word_embeddings": True},
     COMPOSITES["granite_speech"][2],
 )
+COMPOSITES |= GEMMAS | KIMIS | PHI4
 COMPOSITES["llama4"][1]["vision_config"] |= {"projector_input_dim": 96, "projector_output_dim": 96}
 
 
@@ -277,6 +281,7 @@ def build(name, attention="eager", device="cpu", config=None):
     """The class that is trained."""
     config = config or config_of(name)
     kinds = (transformers.AutoModelForImageTextToText, transformers.AutoModelForMultimodalLM)
+    kinds += (transformers.AutoModelForCausalLM,)
     automatic = next(each for each in kinds if type(config) in each._model_mapping)
     with torch.device(device):
         return automatic.from_config(config, attn_implementation=attention)

@@ -12,7 +12,7 @@ from flopwatch.errors import ConfigError
 from flopwatch.lightning.counting.discovery import FoundModel, trainable_of
 from flopwatch.measure import measure
 from flopwatch.measure.inputs import inputs_of
-from flopwatch.model.backward import training_flops
+from flopwatch.model.backward import recomputation, training_flops
 from flopwatch.model.batch import Batch
 from flopwatch.model.families import architecture_of
 from flopwatch.model.lora import fine_tuning
@@ -31,6 +31,7 @@ UNKNOWN_TO_TORCH = {
     "granite_speech",
     "granite_speech-asking-always",
 }
+UNKNOWN_TO_TORCH |= {"gemma4-hears", "gemma3n", "kimi_k25", "phi4_multimodal"}
 
 
 def counted_as_it_runs(config):
@@ -73,11 +74,12 @@ def test_text_alone_runs_no_encoder(name):
     )
 
 
+TEXT = r"language_model|text_model|lm_head|(?<![._])model\.(layers|norm|embed_tokens)\."
 FROZEN = {
-    "words": r"embed_tokens",
+    "words": r"embed_tokens(?!_extend)",
     "words and encoder": r"embed_tokens|vision_tower|visual|vision_model|audio_tower",
-    "text": r"language_model|text_model|lm_head",
-    "text but queries and values": r"^(?!.*(q_proj|v_proj)).*(language_model|text_model|lm_head)",
+    "text": TEXT,
+    "text but queries and values": rf"^(?!.*(q_proj|v_proj|q_b_proj|qkv_proj)).*({TEXT})",
 }
 
 
@@ -93,13 +95,15 @@ def test_partly_frozen_models_have_the_gradients_that_run_with_images_and_withou
     batch, inputs = next(cases(name, model))
     words = {"input_ids": inputs["input_ids"].clone().fill_(2), "use_cache": False}
     for shape, given in ((batch, inputs), (Batch(*words["input_ids"].shape, images=0, clips=0), words)):
-        if frozen == "text" and given is words:
+        if frozen == "text" and given is words and name != "gemma3n":  # whose projectors run on every token
             assert training_flops(architecture, shape, trainable) == architecture.forward_flops(shape)
             continue  # no gradient at all, which autograd refuses
         assert measure(model, real_data=True, **given).training_flops == training_flops(architecture, shape, trainable)
 
 
-BETWEEN = re.compile("projector|merger|connector|aligner|newline")
+BETWEEN = re.compile(
+    "projector|merger|connector|aligner|newline|embed_vision|embed_audio|img_projection|proj_for|extensor"
+)
 
 
 def test_the_tokens_of_an_image_see_each_other_forwards_also_beyond_a_window():
@@ -116,6 +120,23 @@ def test_the_tokens_of_an_image_see_each_other_forwards_also_beyond_a_window():
     assert [int((each[:, 0] > 0).sum()) for each in seen] == [940, 4020, 940, 4020]
 
 
+def test_in_gemma_4_the_tokens_of_an_image_see_each_other_forwards_in_windows_alone():
+    batch = COMPOSITES["gemma4"][2][0]
+    model_type, fields, _ = COMPOSITES["gemma4"]
+    text = {**fields["text_config"], "sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"] * 2}
+    config = transformers.AutoConfig.for_model(
+        model_type, **{**fields, "text_config": {**text, "num_hidden_layers": 4, "num_kv_shared_layers": 0}}
+    )
+    model = build("gemma4", config=config)
+    seen = model(**inputs_of(model, batch, torch.device("cpu")), output_attentions=True).attentions
+    named = architecture_of(config).named_leaves()
+    cores = [leaf for path, leaf in named if path.startswith("model.language_model") and path.endswith("core")]
+    # Backwards 2 x 40 x 41 / 2 = 1640, in windows 2 x (1 + 2 + 3 + 4 + 36 x 5) = 380. Images of 8 and 6 tokens:
+    # forwards 28 + 15 = 43.
+    assert [core.pairs(batch) for core in cores] == [423, 1640, 423, 1640]
+    assert [int((each[:, 0] > 0).sum()) for each in seen] == [423, 1640, 423, 1640]
+
+
 def test_reentrant_checkpoints_keep_the_gradient_from_llama_4s_image_layers():
     """What docs/conventions.md says of Hugging Face's class; where it has ended, the line there has to go."""
     model = build("llama4")
@@ -126,13 +147,29 @@ def test_reentrant_checkpoints_keep_the_gradient_from_llama_4s_image_layers():
     assert all(each.grad is None for each in model.vision_model.model.layers.parameters())
 
 
-@pytest.mark.parametrize("name", ["gemma3", "deepseek_vl", "llava", "qwen2_vl", "idefics3"])
+@pytest.mark.parametrize("name", ["gemma3", "deepseek_vl", "llava", "qwen2_vl", "idefics3", "gemma4"])
 def test_lora_has_the_parameters_that_peft_adds_also_where_a_layer_is_never_called(name):
     peft = pytest.importorskip("peft")
     model = build(name)
     ours = fine_tuning(architecture_of(model.config), lora_rank=4)
     adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules="all-linear"))
     assert ours.adapter_parameters == sum(each.numel() for each in adapted.parameters() if each.requires_grad)
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_adapters_under_checkpoints_have_the_gradients_that_transformers_opens(name):
+    """What a class names as its embeddings of words, images and sounds is made to require a gradient."""
+    peft = pytest.importorskip("peft")
+    model = build(name)
+    architecture = counted_as_it_runs(model.config)
+    ours = fine_tuning(architecture, lora_rank=4, lora_targets="attention", checkpointing="non-reentrant").trainable
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=sorted(ours.adapters)))
+    for batch, inputs in cases(name, model):
+        measured = measure(adapted, real_data=True, **inputs)
+        again = recomputation(architecture, batch, "non-reentrant", ours).flops
+        assert measured.training_flops == training_flops(architecture, batch, ours)
+        assert measured.hardware_flops == measured.training_flops + again
 
 
 @pytest.mark.parametrize("name", COMPOSITES)

@@ -9,6 +9,7 @@ from flopwatch.model.architecture import Architecture
 from flopwatch.model.backward import Checkpointing, StepFlops, Trainable, TrainingStep
 from flopwatch.model.batch import Batch, Grid
 from flopwatch.model.media import FilledImages, PaddedPatches
+from flopwatch.model.resized import OfTiles
 from flopwatch.model.sounds import Pieces
 
 Once = Callable[[Hashable, Callable[[], StepFlops]], StepFlops]
@@ -30,39 +31,50 @@ class MediaCosts:
         self._step = TrainingStep(architecture, trainable, checkpointing)
         self._encoders = TrainingStep(architecture.encoders(), trainable, checkpointing)
         self._once = once
-        rows = [getattr(leaf, "rows", None) for leaf, _, _ in architecture.leaves()]
-        self._fills_up = any(isinstance(each, FilledImages | PaddedPatches) for each in rows)
+        leaves = [leaf for leaf, _, _ in architecture.leaves()]
+        rows = [getattr(leaf, "rows", None) for leaf in leaves]
+        self._fills_up = any(isinstance(each, FilledImages | PaddedPatches | OfTiles) for each in rows)
+        self._looks_ahead = any(getattr(leaf, "forwards", None) for leaf in leaves)
         self._piece = max((each.frames for each in rows if isinstance(each, Pieces)), default=0)
 
     def flops(self, shape: Batch) -> StepFlops:
         """Return the FLOPs of a batch that has grids or sounds."""
         text = self._text(shape)
-        if self._fills_up and not shape.source_len:  # up to the largest image, so that they do not add up
-            together = replace(shape, sequences=1, seq_len=1)
-            return text.plus(self._once((shape.image_size, shape.grids), lambda: self._encoders.flops(together)))
-        images = (self._image(grid, shape) for grid in shape.grids)
-        return total((text, *images, *(self._sound(frames, shape) for frames in shape.sounds)))
+        if self._fills_up and not shape.patches:  # up to the largest image, so that they do not add up
+            together = replace(shape, sequences=1, seq_len=1, clips=0)
+            key = shape.image_size, shape.images, shape.grids
+            return text.plus(self._once(key, lambda: self._encoders.flops(together)))
+        images = (self._image(grid, shape.patches) for grid in shape.grids)
+        longest = max(shape.sounds, default=0)
+        return total((text, *images, *(self._sound(frames, longest) for frames in shape.sounds)))
 
-    def _image(self, grid: Grid, shape: Batch) -> StepFlops:
-        padded = 0 if shape.sounds else shape.source_len
-        alone = Batch(1, 1, padded, grids=(grid,), clips=0)
-        return self._once((grid, padded), lambda: self._encoders.flops(alone))
+    def _image(self, grid: Grid, patches: int = 0) -> StepFlops:
+        """What one image adds: its encoder's work, and the text's where it sees the image's tokens also forwards."""
+        one = Batch(1, 1, images=1, grids=(grid,), patches=patches, clips=0)
+        if not self._looks_ahead:
+            return self._once((grid, patches), lambda: self._encoders.flops(one))
+        two = replace(one, grids=(grid, grid))
+        return self._once((grid, patches), lambda: self._step.flops(two).plus(self._step.flops(one), -1))
 
-    def _sound(self, frames: int, shape: Batch) -> StepFlops:
+    def _sound(self, frames: int, longest: int) -> StepFlops:
         """One sound, whose pieces are filled up to the longest one of the batch."""
-        filled = min(max(shape.sounds), self._piece)
+        filled = min(longest, self._piece)
         alone = Batch(1, 1, filled, images=0, sounds=(frames,))
         return self._once(("sound", frames, filled), lambda: self._encoders.flops(alone))
 
     def _text(self, shape: Batch) -> StepFlops:
-        """What the text costs with images and sounds, be it these or others."""
-        few = replace(shape, grids=shape.grids[:1], sounds=shape.sounds[:1], source_len=0, image_size=None)
-        few = replace(few, images=None if few.grids else 0, clips=None if few.sounds else 0)
+        """What the text costs with images and sounds, be it these or others; sounds of one length are part of it."""
+        grids, sounds = shape.grids[:1], shape.sounds[:1]
+        few = replace(shape, images=len(grids), grids=grids, patches=0, image_size=None, sounds=sounds)
+        if sounds:
+            few = replace(few, source_len=min(*sounds, self._piece), clips=None)
 
         def count() -> StepFlops:
-            return self._step.flops(few).plus(self._encoders.flops(replace(few, sequences=1, seq_len=1)), -1)
+            media = (*map(self._image, grids), *(self._sound(frames, frames) for frames in sounds))
+            return self._step.flops(few).plus(total(media), -1)
 
-        return self._once(("text", few.sequences, few.seq_len, bool(few.grids), bool(few.sounds)), count)
+        alike = () if sounds else (few.source_len, few.clips)
+        return self._once(("text", few.sequences, few.seq_len, bool(grids), bool(sounds), *alike), count)
 
 
 def total(parts: Iterable[StepFlops]) -> StepFlops:

@@ -41,7 +41,7 @@ def _whisper(audio: Fields) -> tuple[tuple[Component, ...], Clips]:
         blocks.plain_mlp(hidden, inner, name="", names=("fc1", "fc2"), rows=rows, stream="sound"),
     )
     parts = (
-        Linear(f"{_TOWER}.conv1", 3 * mels, hidden, True, None, frames, reads=("frames",), writes="sound"),
+        Linear(f"{_TOWER}.conv1", 3 * mels, hidden, True, None, frames, reads=("frames",), writes="sound", opened=True),
         Linear(f"{_TOWER}.conv2", 3 * hidden, hidden, True, None, rows, reads=_SOUND, writes="sound"),
         Embedding(f"{_TOWER}.embed_positions", positions, hidden, reads=(), writes="sound"),
         blocks.stack(f"{_TOWER}.layers", [("", layer)] * layers),

@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from flopwatch.model.architecture import Architecture, Component, Group, Inputs, Stack
+from flopwatch.model.batch import Rows
 from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.encoders import needs_mapping
@@ -145,11 +146,14 @@ def interleaved(stack: Stack, after: Mapping[int, Sequence[Component]]) -> tuple
     return (*parts, replace(stack, pattern=stack.pattern[start:], start=start))
 
 
-def both_ways(language: Architecture, tokens: int) -> Architecture:
-    """The tokens of one image see each other also forwards."""
-    return language.with_leaves(
-        lambda leaf: replace(leaf, image_tokens=tokens) if isinstance(leaf, AttentionCore) else leaf
-    )
+def both_ways(language: Architecture, tokens: Rows, *, windows_alone: bool = False) -> Architecture:
+    """The tokens of one image see each other also forwards, in layers with a window alone or in all."""
+
+    def widened(leaf: Leaf) -> Leaf:
+        sees = isinstance(leaf, AttentionCore) and (leaf.window is not None or not windows_alone)
+        return replace(leaf, forwards=tokens) if isinstance(leaf, AttentionCore) and sees else leaf
+
+    return language.with_leaves(widened)
 
 
 def all_pairs(language: Architecture) -> Architecture:

@@ -72,15 +72,15 @@ def _side(fields: Fields, name: str, default: int) -> int:
     return sides.pop()
 
 
-def _patches(fields: Fields, hidden: int, rows: Rows, *, patch: int = 14, bias: bool) -> Linear:
+def _patches(fields: Fields, hidden: int, rows: Rows, *, patch: int = 14, bias: bool, opened: bool = False) -> Linear:
     side, frames = _side(fields, "patch_size", patch), _side(fields, "temporal_patch_size", 2)
     values = fields.size("in_channels", 3) * frames * side * side
-    return _embedded(f"{_TOWER}.patch_embed.proj", values, hidden, rows, bias=bias)
+    return replace(_embedded(f"{_TOWER}.patch_embed.proj", values, hidden, rows, bias=bias), opened=opened)
 
 
 def _embedded(name: str, values: int, hidden: int, rows: Rows, *, bias: bool = True) -> Linear:
     """Build the matrix that turns patches into vectors; images have no gradient."""
-    return Linear(name, values, hidden, bias, None, rows, "patches", reads=("pixels",), writes="image")
+    return Linear(name, values, hidden, bias, None, rows, "patches", reads=("pixels",), writes="image", opened=True)
 
 
 def _merger(name: str, hidden: int, out: int, rows: Grids, *, norm_bias: bool) -> tuple[Component, ...]:
@@ -105,7 +105,7 @@ def qwen2_vl(fields: Fields) -> Architecture:
         blocks.plain_mlp(hidden, inner, names=("fc1", "fc2"), rows=rows, stream="image"),
     )
     tower = (
-        _patches(vision, hidden, rows, bias=False),
+        _patches(vision, hidden, rows, bias=False, opened=True),
         blocks.stack(f"{_TOWER}.blocks", [("", layer)] * vision.size("depth", 32)),
         *_merger(f"{_TOWER}.merger", hidden, vision.size("hidden_size"), rows, norm_bias=True),
     )
@@ -143,7 +143,7 @@ def qwen2_5_vision(vision: Fields, *, fused: bool = True) -> tuple[Component, ..
 
     labels = ["full" if index in everywhere else "window" for index in range(vision.size("depth", 32))]
     return (
-        _patches(vision, hidden, rows, bias=False),
+        _patches(vision, hidden, rows, bias=False, opened=True),
         blocks.stack_of(f"{_TOWER}.blocks", labels, layer),
         *_merger(f"{_TOWER}.merger", hidden, vision.size("out_hidden_size"), rows, norm_bias=False),
     )

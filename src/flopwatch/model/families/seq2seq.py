@@ -229,8 +229,8 @@ def whisper(fields: Fields) -> Architecture:
     return Architecture(
         fields.model_type,
         (
-            Linear("model.encoder.conv1", 3 * mels, hidden, True, None, Source(1), reads=("frames",), writes="e"),
-            Linear("model.encoder.conv2", 3 * hidden, hidden, True, None, half, reads=("e",), writes="e"),
+            replace(_conv("conv1", mels, hidden, Source(1), reads="frames"), opened=True),
+            _conv("conv2", hidden, hidden, half, reads="e"),
             Embedding("model.encoder.embed_positions", encoded, hidden, reads=(), writes="e"),
             _sided_layers(fields, "encoder", half, "e", norm_first=True, key_bias=False),
             side_norm("model.encoder.layer_norm", hidden, "e", bias=True),
@@ -245,3 +245,8 @@ def whisper(fields: Fields) -> Architecture:
         causal=False,
         sound_frames=2 * encoded,
     )
+
+
+def _conv(name: str, channels: int, out: int, rows: Rows, *, reads: str) -> Linear:
+    """One of the convolutions over time that Whisper's encoder begins with."""
+    return Linear(f"model.encoder.{name}", 3 * channels, out, True, None, rows, reads=(reads,), writes="e")

@@ -111,7 +111,7 @@ def gemma3(fields: Fields) -> Architecture:
     """
     vision = completed(needs_mapping(fields, "vision_config"))
     tokens, seen = fields.size("mm_tokens_per_image", 256), vision.size("hidden_size", 768)
-    language = both_ways(language_of(fields, "gemma3_text", tied=True, only=("gemma3_text",)), tokens)
+    language = both_ways(language_of(fields, "gemma3_text", tied=True, only=("gemma3_text",)), PerImage(tokens))
     hidden, path = needs_mapping(fields, "text_config").size("hidden_size"), f"{_PROJECTOR}.mm_input_projection_weight"
     projector = (
         image_norm(f"{_PROJECTOR}.mm_soft_emb_norm", seen, bias=False),
@@ -346,6 +346,7 @@ def llama4(fields: Fields) -> Architecture:
             hidden,
             rows=patches(vision),
             role="patches",
+            opened=True,
             reads=("pixels",),
             writes="image",
         ),
