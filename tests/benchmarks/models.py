@@ -54,6 +54,8 @@ NEEDED: dict[str, dict[str, object]] = {
     "qwen3_omni_moe_thinker": {"vision_config": {"out_hidden_size": 2048}, "text_config": {"head_dim": 128}},
     "janus": {"vision_config": {"projection_dim": 4096}},
     "ovis2": {"hidden_size": 4096},
+    "molmo2": {"adapter_config": {"text_hidden_size": 4096, "vision_feature_layer": [1, 0]}},
+    **{name: {"vision_config": {"image_size": 256}} for name in ("modernvbert", "ultravbert")},
     "step3p7": {"text_config": {"sliding_window": 512}},
     "shieldgemma2": {"vision_config": {"image_size": 896, "patch_size": 14}},
     "t5gemma2": {"encoder": {"vision_config": {"image_size": 896, "patch_size": 14}}},

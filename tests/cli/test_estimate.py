@@ -76,7 +76,7 @@ BAD_CONFIGS = {
     "heads do not divide": ({**LLAMA, "hidden_size": 65}, "65 is not a multiple of its 4 attention heads"),
     "groups do not divide": ({**LLAMA, "num_key_value_heads": 3}, "not a multiple of num_key_value_heads=3"),
     "flag is text": ({**LLAMA, "attention_bias": "yes"}, "true or false for 'attention_bias', got 'yes'"),
-    "random layers": ({"model_type": "opt", "layerdrop": 0.1}, "left out at random"),
+    "random layers": ({"model_type": "opt", "layerdrop": 0.1, "hidden_size": 65}, "leaves layers out at random"),
     "cross-attention": ({**GPT3, "add_cross_attention": True}, "cross-attention"),
     "bidirectional": ({**LLAMA, "model_type": "gemma", "use_bidirectional_attention": True}, "both directions"),
     "layer types": ({**LLAMA, "model_type": "qwen2", "layer_types": ["full_attention"]}, "a list of 3 entries"),
@@ -123,6 +123,7 @@ def test_bad_arguments_of_estimate_are_one_clear_line(arguments, said, config, a
 
 def test_files_that_are_no_config_are_one_clear_line(tmp_path, assert_known_failure):
     assert_known_failure(["estimate", str(tmp_path / "no"), "--seq-len", "8"], "found no file at")
+    assert_known_failure(["estimate", "meta-llama/Llama-3.1-8B", "--seq-len", "8"], "download its config.json first")
     (tmp_path / "bad.json").write_text("{")
     assert_known_failure(["estimate", str(tmp_path / "bad.json"), "--seq-len", "8"], "expected JSON in")
     (tmp_path / "bin.json").write_bytes(b"\xff\xfe\x00" * 10)

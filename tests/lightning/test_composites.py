@@ -11,7 +11,17 @@ from tests.lightning.test_kinds_of_work import fit
 from tests.model.families.composites import COMPOSITES, build, cases, config_of
 
 pytestmark = pytest.mark.slow
-ENCODERS = ("vision_tower", "visual", "vision_model", "audio_tower", "audio_model")
+BETWEEN = ("projector", "merger", "connector", "aligner", "modality_projection", "embed_vision", "embed_audio")
+BETWEEN += ("img_projection", "extensor", "proj_for")
+ENCODERS = (
+    "vision_tower",
+    "visual",
+    "vision_model",
+    "audio_tower",
+    "audio_model",
+    "img_processor",
+    "audio_embed.encoder",
+)
 
 
 def everything(model):
@@ -28,7 +38,7 @@ def frozen_encoders(model):
 def projector_alone(model):
     """Nothing but what lies between encoder and text trains."""
     for name, each in model.named_parameters():
-        each.requires_grad_(any(part in name for part in ("projector", "merger", "connector", "aligner", "modality")))
+        each.requires_grad_(any(part in name for part in BETWEEN))
     return model
 
 
@@ -36,13 +46,16 @@ def lora(model):
     """LoRA on all linear layers, those of the encoders, too, which PEFT takes for such."""
     peft = pytest.importorskip("peft")
     left_out = ["router"] if model.config.model_type == "llama4" else None
-    return peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules="all-linear", exclude_modules=left_out))
+    linear = "all-linear"
+    if model.config.model_type == "qwen3_omni_moe_thinker":  # whose layers are called by numbers, as other parts are
+        linear = r".*\.((q|k|v|o|out)_proj|qkv|proj[12]?|(linear_)?fc[12]|conv_out)"
+    return peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=linear, exclude_modules=left_out))
 
 
 def lora_of_text(model):
     """LoRA on attention in the text model alone, as most recipes have it."""
     peft = pytest.importorskip("peft")
-    pattern = r".*(language_model|text_model).*\.(q_proj|v_proj)"
+    pattern = r"(.*(language_model|text_model).*|model\.layers.*)\.(q_proj|v_proj|q_b_proj|qkv_proj)"
     return peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=pattern))
 
 
@@ -56,7 +69,7 @@ WAYS = {
 @pytest.mark.parametrize("name", COMPOSITES)
 def test_a_joined_model_is_verified_in_a_real_fit(tmp_path, name, way):
     torch.manual_seed(0)
-    model = build(name, attention="sdpa")
+    model = build(name, attention=None)  # as the class has it by default: fused where it can
     batches = list(cases(name, model))
     model = WAYS[way](model)
     run = fit(tmp_path, Whole(model), [inputs for _, inputs in batches] * 2)

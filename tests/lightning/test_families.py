@@ -143,6 +143,7 @@ UNKNOWN_TO_TORCH = {
         "recurrent_gemma",
         "lfm2",
         "convnext",
+        "parakeet_ctc",
     ),
 }
 JUDGED = [

@@ -22,8 +22,9 @@ def both_counts(name, fields, batch):
     seen = measured(build({**values, "architectures": None}), batch, "full")
     kind = type(build({**values, "architectures": None}))
     real = kind._from_config(config, attn_implementation="eager").train()
+    inputs = inputs_of(real, batch, CPU)
     with FlopCounterMode(display=False) as counter:
-        out = real(**inputs_of(real, batch, CPU))
+        out = real(**inputs)
         forward = counter.get_total_flops()
         tensors = [each for each in torch.utils._pytree.tree_leaves(out) if isinstance(each, torch.Tensor)]
         sum(each.float().sum() for each in tensors if each.requires_grad).backward()

@@ -3,7 +3,7 @@
 import pytest
 
 from flopwatch.model.architecture import Architecture, ComponentRow, Group, Stack, join, leaves, taken_in
-from flopwatch.model.batch import Batch
+from flopwatch.model.batch import Batch, PerImage
 from flopwatch.model.components import AttentionCore, Embedding, Experts, Linear, Norm
 
 UP, DOWN = Linear("up", 4, 6), Linear("down", 6, 4)
@@ -87,7 +87,7 @@ def test_every_layer_has_its_own_paths():
 
 
 def test_full_attention_takes_off_every_kind_of_mask_and_causal_leaves_it():
-    masked = AttentionCore("core", 1, 1, 1, window=2, chunk=3, radius=1, image_tokens=2)
+    masked = AttentionCore("core", 1, 1, 1, window=2, chunk=3, radius=1, forwards=PerImage(2))
     (leaf, _, _), *_ = Architecture("toy", (masked,)).counted_with("full").leaves()
     # Of five tokens all 25 pairs.
     assert leaf.pairs(Batch(1, 5)) == 25

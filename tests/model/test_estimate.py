@@ -4,6 +4,7 @@ from flopwatch.errors import ArgumentError, UnknownDeviceError
 from flopwatch.model.batch import Batch
 from flopwatch.model.estimate import Plan, estimate
 from flopwatch.model.families import architecture_of
+from flopwatch.report.estimating import estimate as estimate_of_config
 from tests.model.test_components import LLAMA
 from tests.model.test_conventions import GPT3
 
@@ -105,6 +106,68 @@ def test_images_of_any_size_are_refused_where_they_do_not_fit_and_not_counted_wi
     with pytest.raises(ArgumentError, match="images stand for 200 tokens of the batch's text, which has 128"):
         estimate(architecture, Batch(2, 64, images=2, image_size=(280, 280)))
     assert estimate(architecture, Batch(2, 100, images=2, image_size=(280, 280))).notes == ()
+
+
+HEARS = {"d_model": 8, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "num_mel_bins": 4}
+TEXT = {**GEMMA_3["text_config"], "model_type": "qwen2"}
+QWEN_2_AUDIO = {"model_type": "qwen2_audio", "text_config": TEXT, "audio_config": {**HEARS, "max_source_positions": 50}}
+
+
+def test_sounds_are_filled_up_to_what_whispers_encoder_takes():
+    architecture = architecture_of(QWEN_2_AUDIO)
+    whole, short, unsaid = (estimate(architecture, Batch(2, 64, frames)) for frames in (100, 30, 0))
+    assert whole.forward_flops == short.forward_flops == unsaid.forward_flops
+    assert (short.batch.source_len, unsaid.batch.source_len, unsaid.notes) == (100, 100, ())
+    alone = estimate(architecture, Batch(2, 64, clips=0))
+    assert alone.notes == ("text alone: no sound is counted",)
+    # Convolutions of 3 over 4 x 100 and 8 x 50, four matrices of 8 x 8 and two of 8 x 16 at 50 positions, two products
+    # over 50 x 50 pairs, and 25 times 8 x 64, for each of two sounds.
+    hears = 3 * 4 * 8 * 100 + 3 * 8 * 8 * 50 + (4 * 64 + 2 * 128) * 50 + 2 * 8 * 2500 + 25 * 8 * 64
+    assert whole.forward_flops - alone.forward_flops == 2 * 2 * hears
+    with pytest.raises(ArgumentError, match="sounds of at most 100 frames, 1 seconds, got 101; pass longer ones as"):
+        estimate(architecture, Batch(2, 64, 101))
+
+
+QWEN_OMNI = {
+    "model_type": "qwen2_5_omni",
+    "thinker_config": {
+        "text_config": TEXT,
+        "audio_config": {**HEARS, "output_dim": 64},
+        "vision_config": {"depth": 1, "hidden_size": 8, "num_heads": 2, "intermediate_size": 16, "out_hidden_size": 64},
+    },
+}
+
+
+def test_a_model_that_sees_and_hears_counts_what_is_given_and_says_when_that_is_text_alone():
+    architecture = architecture_of(QWEN_OMNI)
+    alone, heard, seen = (
+        estimate(architecture, each)
+        for each in (Batch(2, 64), Batch(2, 64, 100), Batch(2, 64, images=1, image_size=(56, 56)))
+    )
+    assert alone.notes[0].startswith("text alone: no image and no sound is counted; pass --image-size")
+    assert (heard.notes, seen.notes) == ((), ())
+    # One piece of 100 frames: convolutions at 100 and 50 positions, the same layer, and 25 times 8 x 64.
+    hears = 3 * 4 * 8 * 100 + 3 * 8 * 8 * 50 + (4 * 64 + 2 * 128) * 50 + 2 * 8 * 2500 + 25 * 8 * 64
+    assert heard.forward_flops - alone.forward_flops == 2 * 2 * hears
+    # A sequence of 3000 frames is 750 tokens, 16 more are two images of 112 pixels.
+    with pytest.raises(ArgumentError, match="images and sounds stand for 1,532 tokens of the batch's text, which has"):
+        estimate(architecture, Batch(2, 760, 3000, images=2, image_size=(112, 112)))
+
+
+def test_granite_speech_reads_fifty_pairs_of_frames_a_second_and_attends_to_those_that_there_are():
+    """Two sounds of 0.8 seconds are 40 pairs of frames: 16, 16 and 8 attend among themselves, 2 x 256 + 64 pairs."""
+    speech = {"input_dim": 20, "num_layers": 1, "hidden_dim": 48, "num_heads": 4, "dim_head": 20, "context_size": 16}
+    former = {"hidden_size": 56, "num_hidden_layers": 1, "num_attention_heads": 4, "encoder_hidden_size": 48}
+    config = {"model_type": "granite_speech", "text_config": {**TEXT, "model_type": "granite"}}
+    config |= {"encoder_config": speech, "projector_config": {**former, "intermediate_size": 99}}
+    result = estimate_of_config(config, seq_len=64, batch=2, seconds=0.8)
+    assert (result.batch.source_len, result.notes) == (40, ())
+    flops = {row.name: row.forward_flops for row in result.components}
+    # Products of queries with keys, with values and with distances, of 20 for each of four heads, in two sounds.
+    assert flops["model.encoder.layers.attn.core"] == 2 * 2 * 4 * 20 * 2 * 576
+    assert flops["model.encoder.layers.attn.relative core"] == 2 * 4 * 20 * 2 * 576
+    alone = estimate_of_config(config, seq_len=64, batch=2)
+    assert alone.notes == ("text alone: no sound is counted; pass --seconds of the sound of each sequence",)
 
 
 def test_a_sequence_beyond_learned_positions_is_refused():

@@ -68,6 +68,10 @@ def test_all_linear_layers_of_every_family_are_those_that_peft_adapts(name):
     against_peft(name, "all-linear", target_modules="all-linear", exclude_modules=HEADS)
 
 
+def test_under_checkpoints_whispers_first_convolution_opens_the_encoder():
+    against_peft("whisper", ["q_proj", "v_proj"], "non-reentrant", target_modules=["q_proj", "v_proj"])
+
+
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["down_proj"]])
 def test_layers_by_name_are_those_that_peft_adapts(targets):
     against_peft("llama", targets, target_modules=targets)

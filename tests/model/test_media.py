@@ -40,7 +40,7 @@ def test_an_image_size_is_rounded_to_whole_tokens_as_processors_do():
 
 def test_patches_are_filled_up():
     rows = PaddedPatches(Grids(16, 2))
-    batch = Batch(2, 40, source_len=256, grids=((1, 4, 8), (1, 8, 4), (1, 2, 2)))
+    batch = Batch(2, 40, patches=256, grids=((1, 4, 8), (1, 8, 4), (1, 2, 2)))
     assert list(rows.spans(batch)) == [(256, 3)]
     assert list(rows.spans(Batch(2, 40, grids=((1, 4, 8), (1, 2, 2))))) == [(32, 2)]
     assert rows.count(Batch(2, 40)) == 0

@@ -91,7 +91,7 @@ def test_a_model_without_masks_has_no_attention_convention():
         ({"seconds": 3, "source_len": 300}, ArgumentError, "in source_len or in seconds, got both"),
         ({"seconds": 3}, ArgumentError, "seconds: a llama hears no sounds"),
         ({"frames": 0}, ArgumentError, "frames: expected a positive whole amount, got 0"),
-        ({"frames": 2}, ArgumentError, "a llama reads no videos in one piece; pass each frame as an image"),
+        ({"frames": 2}, ArgumentError, "frames: a llama reads tokens; leave it out"),
         ({"gpu": "H100"}, UnknownDeviceError, r"'H100' may be several: pass h100-sxm5-80gb \(989 TFLOP/s bf16\)"),
         (
             {"tokens": "chinchilla", "lora_rank": 4},

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from flopwatch.errors import ArgumentError, FlopwatchError, MeasurementError
 from flopwatch.measure import Measurement, prefer_countable_experts, run_once, short
 from flopwatch.measure.inputs import inputs_of, leaves_images_out
-from flopwatch.measure.layouts import VISION
+from flopwatch.measure.layouts import VISION, parts_of
 from flopwatch.measure.meta import META
 from flopwatch.measure.meta_counter import MetaCounter, causal_attention_whole
 from flopwatch.measure.meta_values import BuiltWithValues, WholeNumbers
@@ -194,7 +194,9 @@ def _measured(
 
 
 def _left_out(values: Mapping[str, Any]) -> tuple[str, ...]:
-    named = [key for key, value in values.items() if _leaves_out(key, value)]
+    """Say which layers would be left out at random, by the config or by what its class takes where it does not say."""
+    config = importlib.import_module("transformers").AutoConfig.for_model(**_without_implementations(values))
+    named = sorted({name for _, name in _choices(config)})
     return (f"layers that {' and '.join(named)} would leave out at random count as if they ran",) if named else ()
 
 
@@ -247,7 +249,7 @@ def build(values: Mapping[str, Any]) -> torch.nn.Module:
         raise MeasurementError(f"transformers {transformers.__version__} does not support it either")
     _check_sizes(values)
     try:
-        config = transformers.AutoConfig.for_model(**_without_choices(values))
+        config = _with_all_layers(transformers.AutoConfig.for_model(**_without_implementations(values)))
         classes = [getattr(transformers, str(name), None) for name in values.get("architectures") or ()]
         made = next((each for each in classes if each is not None), None)
         with WholeNumbers(), BuiltWithValues():
@@ -297,12 +299,25 @@ def _stay_offline() -> None:
         constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
 
 
-def _without_choices(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config without what it leaves to chance and the implementations that it requests from a hub."""
+def _without_implementations(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config without the implementations that it requests from a hub."""
     kept = {key: value for key, value in values.items() if not str(key).endswith("_implementation")}
-    kept |= {key: 0.0 for key, value in kept.items() if _leaves_out(key, value)}
     kept |= {"use_cache": False} if "use_cache" in kept else {}
-    return {key: _without_choices(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
+    inner = {key: _without_implementations(value) for key, value in kept.items() if isinstance(value, Mapping)}
+    return {**kept, **inner}
+
+
+def _with_all_layers(config: Any) -> Any:
+    """The config with no layer left out at random, also where that is what its class takes."""
+    for part, name in list(_choices(config)):
+        setattr(part, name, 0.0)
+    return config
+
+
+def _choices(config: Any) -> Iterator[tuple[Any, str]]:
+    """The fields that leave layers out at random, with the part of the config that has each."""
+    for part in parts_of(config):
+        yield from ((part, name) for name, value in getattr(part, "__dict__", {}).items() if _leaves_out(name, value))
 
 
 def _leaves_out(key: str, value: Any) -> bool:

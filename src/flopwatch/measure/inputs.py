@@ -10,6 +10,7 @@ import torch
 from flopwatch.errors import ArgumentError, MeasurementError
 from flopwatch.measure import layouts
 from flopwatch.measure.layouts import VISION, Inputs
+from flopwatch.measure.maker import Places
 from flopwatch.measure.own_layouts import own_layout
 from flopwatch.model.batch import Batch
 
@@ -42,7 +43,7 @@ def _inputs(model: Any, batch: Batch, device: torch.device, names: tuple[str, ..
     if "grid_thw" in names:
         return layouts.images(model, batch, device, names)
     sees = _images(model, batch, device, names)
-    hears = layouts.sounds(model, batch, device, names) if not sees or batch.clips else {}
+    hears = layouts.sounds(model, batch, device, names) if not sees or batch.clips or batch.sounds else {}
     if not _reads_text(model, names) or (not batch.seq_len and (sees or hears)):
         return _alone(model, batch, names, {**sees, **hears})
     if not batch.seq_len:
@@ -122,7 +123,7 @@ def leaves_images_out(model: Any, batch: Batch) -> bool:
 
 def _text(model: Any, batch: Batch, names: tuple[str, ...], sees: Inputs, hears: Inputs) -> Inputs:
     """Token ids, with as many places for images and sounds as the model's encoders give features."""
-    places = _Places(_words(batch.sequences, batch.seq_len))
+    places = Places(_words(batch.sequences, batch.seq_len))
     for inputs, kind in ((sees, "image"), (hears, "audio")):
         blocks = _features(model, inputs, kind) if inputs else []
         token = _token_id(model.config, kind)
@@ -161,33 +162,3 @@ def _token_id(config: Any, kind: str) -> int | None:
     """The token that stands for an image; there is none where image and text are only compared."""
     names = (f"{kind}_token_id", f"{kind}_token_index", f"{kind}_soft_token_id")
     return next((found for name in names if isinstance(found := getattr(config, name, None), int)), None)
-
-
-class _Places:
-    """Places for images and sounds in sequences of words; a word stands between any two of them."""
-
-    def __init__(self, ids: torch.Tensor) -> None:
-        self.ids = ids
-        self.taken = 0
-
-    def put(self, token: int, blocks: list[int]) -> None:
-        """Spread blocks of a token over the sequences, in order.
-
-        Raises:
-            ArgumentError: If they do not fit.
-        """
-        sequences, length = self.ids.shape
-        each = -(-len(blocks) // sequences)
-        shares = [blocks[row * each : (row + 1) * each] for row in range(sequences)]
-        end = self.taken + max(sum(share) + len(share) for share in shares)
-        if end > length:
-            raise ArgumentError(
-                f"its images or sounds stand for up to {end} tokens of a sequence; expected a longer --seq-len,"
-                f" got {length}"
-            )
-        for row, share in enumerate(shares):
-            at = self.taken
-            for block in share:
-                self.ids[row, at + 1 : at + 1 + block] = token
-                at += 1 + block
-        self.taken = end

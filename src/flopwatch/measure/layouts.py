@@ -49,17 +49,18 @@ def _channels(config: Any) -> int:
     return getattr(config, "num_channels", None) or getattr(config, "in_channels", None) or 3
 
 
-def _parts(config: Any) -> Iterator[Any]:
+def parts_of(config: Any) -> Iterator[Any]:
     """A config and those inside of it."""
     yield config
-    for value in vars(config).values():
+    for value in getattr(config, "__dict__", {}).values():
         if hasattr(value, "to_dict") and value is not config:
-            yield from _parts(value)
+            yield from parts_of(value)
 
 
 def image_size_of(config: Any) -> tuple[int, int]:
     """Height and width of the images that a config is for; 224 x 224 where it does not say."""
-    sizes = (getattr(part, "image_size", None) for part in _parts(config) if hasattr(part, "__dict__"))
+    parts = [part for part in parts_of(config) if hasattr(part, "__dict__")]
+    sizes = (getattr(part, name, None) for name in ("image_size", "crop_size") for part in parts)
     size = next(filter(None, sizes), _DEFAULT_IMAGE)
     if isinstance(size, Mapping):
         size = (size.get("height", _DEFAULT_IMAGE), size.get("width", _DEFAULT_IMAGE))
@@ -117,7 +118,7 @@ def _padded(model: Any, batch: Batch, device: torch.device) -> Inputs:
     config = vision_of(model)
     patch, factor = _one(config.patch_size), getattr(model.config, "downsample_factor", 1)
     grids = [grid[1:] for grid in Grids(patch, factor).of(_sized(batch, config))]
-    rows = batch.source_len or max(height * width for height, width in grids)
+    rows = batch.patches or max(height * width for height, width in grids)
     mask = torch.zeros(len(grids), rows, dtype=torch.long)
     for row, (height, width) in enumerate(grids):
         mask[row, : height * width] = 1
@@ -146,7 +147,7 @@ _OF_ONE_SIZE = ("clip_vision_model", "siglip_vision_model")
 
 def are_of_any_size(model: Any, names: tuple[str, ...]) -> bool:
     """Whether images are patches of sizes of their own, so that there is none that an image usually has."""
-    if "image_grid_thw" in names or "spatial_shapes" in names:
+    if any(each in names for each in ("image_grid_thw", "spatial_shapes", "image_position_ids")):
         return True
     return "image_sizes" in names and getattr(vision_of(model), "model_type", "") == "pixtral"
 
@@ -191,7 +192,8 @@ def sounds(model: Any, batch: Batch, device: torch.device, names: tuple[str, ...
     config = model.config
     if "input_values" in names and getattr(config, "max_length", None) and getattr(config, "num_mel_bins", None):
         return {"input_values": torch.ones(batch.clip_count, config.max_length, config.num_mel_bins, device=device)}
-    batch = batch if batch.source_len else replace(batch, source_len=_usual_frames(config, batch, names))
+    longest = batch.source_len or max(batch.sounds, default=0) or _usual_frames(config, batch, names)
+    batch = replace(batch, source_len=longest)
     if not batch.source_len:
         return {}
     if "input_values" in names:
@@ -224,7 +226,12 @@ def _spectrogram(model: Any, batch: Batch, device: torch.device, names: tuple[st
     over = isinstance(over_time, nn.Conv1d) and over_time.in_channels == bins and not _turns(model)
     frames_last = over or "feature_attention_mask" in names
     shape = (batch.clip_count, bins, frames) if frames_last else (batch.clip_count, frames, bins)
-    masks = {name: torch.ones(batch.clip_count, frames, dtype=torch.long) for name in _MASKS if name in names}
+    mask = torch.ones(batch.clip_count, frames, dtype=torch.long)
+    for row, length in enumerate(batch.sounds):
+        mask[row, length:] = 0
+    # Granite Speech's mask is over the tokens that stand for frames, all of which it takes without one.
+    masked = not str(model.config.model_type).startswith("granite_speech")
+    masks = {name: mask for name in _MASKS if name in names and masked}
     return {"input_features": torch.ones(*shape, device=device), **masks}
 
 
@@ -239,7 +246,7 @@ def _joins(config: Any) -> bool:
 
 def _bins(config: Any) -> int:
     for name in ("feature_projection_input_dim", "input_dim", "input_feat_per_channel", "num_mel_bins", "feature_size"):
-        found = next((value for part in _parts(config) if isinstance(value := getattr(part, name, None), int)), None)
+        found = next((value for part in parts_of(config) if isinstance(value := getattr(part, name, None), int)), None)
         if found is not None:
             return found
     raise MeasurementError("it is unknown how many values a frame of sound has")

@@ -81,3 +81,33 @@ def _needed(amount: int, what: str) -> int:
     if not amount:
         raise ArgumentError(f"expected {what}, got none")
     return amount
+
+
+class Places:
+    """Places for images and sounds in sequences of words; a word stands between any two of them."""
+
+    def __init__(self, ids: torch.Tensor) -> None:
+        self.ids = ids
+        self.taken = 0
+
+    def put(self, token: int, blocks: list[int]) -> None:
+        """Spread blocks of a token over the sequences, in order.
+
+        Raises:
+            ArgumentError: If they do not fit.
+        """
+        sequences, length = self.ids.shape
+        each = -(-len(blocks) // sequences)
+        shares = [blocks[row * each : (row + 1) * each] for row in range(sequences)]
+        end = self.taken + max(sum(share) + len(share) for share in shares)
+        if end > length:
+            raise ArgumentError(
+                f"its images or sounds stand for up to {end} tokens of a sequence; expected a longer --seq-len,"
+                f" got {length}"
+            )
+        for row, share in enumerate(shares):
+            at = self.taken
+            for block in share:
+                self.ids[row, at + 1 : at + 1 + block] = token
+                at += 1 + block
+        self.taken = end

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import torch
 
+from flopwatch.measure.joined_layouts import JOINED_LAYOUTS
 from flopwatch.measure.layouts import Inputs
-from flopwatch.measure.maker import Maker
+from flopwatch.measure.maker import Maker, Places
 from flopwatch.measure.sound_layouts import SOUND_LAYOUTS
 from flopwatch.model.batch import Batch
+from flopwatch.model.families.mobilenet import SIDE
+from flopwatch.model.resized import TellsPlaces, TellsUseful
 
 _BOXES = 36  # regions of an image that LXMERT sees (Tan and Bansal, arXiv 1908.07490)
 _PIECES = 2048  # patches that Pix2Struct cuts an image into (Lee et al., arXiv 2210.03347)
-_SQUARE = (768, 768)  # of which 48 x 48 patches in squares of 3 x 3 are Gemma's usual 256 tokens
+_SQUARE = (768, 768)  # of which 48 x 48 patches in squares of 3 x 3 are 256 tokens of Gemma
 _FUYU = 300
 
 
@@ -70,25 +74,85 @@ def _gemma4_vision(make: Maker) -> Inputs:
 
 
 def _gemma4(make: Maker) -> Inputs:
-    """Images where the model has an encoder of them, its text alone otherwise."""
-    config = make.config
-    if make.batch.images == 0 or not config.vision_config:
-        return {"input_ids": make.words, "mm_token_type_ids": torch.zeros_like(make.words)}
-    pixels, places = _pooled_patches(make, config.vision_config)
-    words = make.words_with(config.image_token_id, pixels.shape[1] // config.vision_config.pooling_kernel_size**2)
-    kinds = (words == config.image_token_id).long()
-    return {"input_ids": words, "pixel_values": pixels, "image_position_ids": places, "mm_token_type_ids": kinds}
+    """Images and sounds where the model has encoders of them, its text alone otherwise."""
+    config, given, words = make.config, {}, Places(make.words)
+    if config.vision_config and make.batch.images != 0 and (make.batch.image_size or make.batch.grids):
+        given["pixel_values"], given["image_position_ids"] = _pooled_patches(make, config.vision_config)
+        patches = (given["image_position_ids"] >= 0).all(-1).sum(-1)
+        words.put(config.image_token_id, (patches // config.vision_config.pooling_kernel_size**2).tolist())
+    if config.audio_config and make.batch.source_len and make.clips:
+        frames = make.batch.source_len
+        given["input_features"] = make.ones(make.clips, frames, config.audio_config.subsampling_conv_channels[0])
+        given["input_features_mask"] = torch.ones(make.clips, frames, dtype=torch.bool)
+        words.put(config.audio_token_id, [-(-frames // 4)] * make.clips)
+    return {"input_ids": words.ids, **given, "mm_token_type_ids": (words.ids == config.image_token_id).long()}
+
+
+def _gemma3n(make: Maker) -> Inputs:
+    """Images in the one size that its encoder is for, and sounds, each of which stands for as many tokens."""
+    config, given, words = make.config, {}, Places(make.words)
+    if make.batch.images != 0:
+        given["pixel_values"] = make.pixels((SIDE, SIDE))
+        words.put(config.image_token_id, [config.vision_soft_tokens_per_image] * make.images)
+    if make.batch.source_len and make.clips:
+        frames = (make.clips, make.batch.source_len)
+        given["input_features"] = make.ones(*frames, config.audio_config.input_feat_size)
+        given["input_features_mask"] = torch.ones(*frames, dtype=torch.bool)
+        words.put(config.audio_token_id, [config.audio_soft_tokens_per_image] * make.clips)
+    return {"input_ids": words.ids, **given}
+
+
+def _phi4_multimodal(make: Maker) -> Inputs:
+    """Images cut into tiles, with a mask of the patches that hold them, and sounds."""
+    config, given, words = make.config, {}, Places(make.words)
+    vision = config.vision_config
+    tells = TellsUseful(vision.image_size, vision.patch_size)
+    batch = tells.planned(make.batch)
+    if batch.grids:
+        given = _tiles_with_masks(make, batch, vision)
+        whole = -(-(vision.image_size // vision.patch_size) // 2)
+        tokens = [height * (width + 1) + 1 + whole * (whole + 1) for _, height, width in batch.grids]
+        words.put(vision.image_token_id, tokens)
+    if batch.source_len and make.clips:
+        audio = config.audio_config
+        length = -(-batch.source_len // audio.time_reduction)
+        given["audio_input_features"] = make.ones(make.clips, batch.source_len, audio.input_size)
+        given["audio_embed_sizes"] = torch.tensor([length] * make.clips)
+        words.put(audio.audio_token_id, [length] * make.clips)
+    return {"input_ids": words.ids, **given}
+
+
+def _tiles_with_masks(make: Maker, batch: Batch, vision: Any) -> Inputs:
+    """Each image in as many tiles as hold its tokens, all in as many as the batch has for each of them."""
+    each, side = vision.image_size // vision.patch_size, vision.image_size
+    across = each // 2
+    images = len(batch.grids)
+    tiles = (batch.images or 0) // images
+    masks = torch.ones(images, tiles, each, each, dtype=torch.long)
+    sizes = []
+    for mask, (_, height, width) in zip(masks, batch.grids, strict=True):
+        down, right = -(-height // across), -(-width // across)
+        sizes.append((down * side, right * side))
+        useful = torch.zeros(down * each, right * each, dtype=torch.long)
+        useful[: 2 * height, : 2 * width] = 1
+        mask[1 : 1 + down * right] = useful.view(down, each, right, each).transpose(1, 2).reshape(-1, each, each)
+    return {
+        "image_pixel_values": make.ones(images, tiles, 3, side, side),
+        "image_sizes": torch.tensor(sizes),
+        "image_attention_mask": masks,
+    }
 
 
 def _pooled_patches(make: Maker, config: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Patches of images of one size, a multiple of what is pooled into one, and the place of each."""
-    pool = config.pooling_kernel_size
-    sides = make.batch.image_size or _SQUARE
-    height, width = (max(round(side / (config.patch_size * pool)), 1) * pool for side in sides)
-    places = torch.cartesian_prod(torch.arange(width), torch.arange(height))
-    rows = height * width
-    pixels = make.ones(make.images, rows, 3 * config.patch_size**2)
-    return pixels, places.expand(make.images, rows, 2)
+    """Patches of images, all filled up to the same number, and the place of each, -1 of those that fill up."""
+    tells = TellsPlaces(config.patch_size, config.pooling_kernel_size)
+    batch = tells.planned(replace(make.batch, image_size=make.batch.image_size or _SQUARE))
+    rows = batch.patches or max(height * width for _, height, width in batch.grids)
+    places = torch.full((len(batch.grids), rows, 2), -1)
+    for place, (_, height, width) in zip(places, batch.grids, strict=True):
+        down, across = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        place[: height * width] = torch.stack((across, down), -1).reshape(-1, 2)
+    return make.ones(len(batch.grids), rows, 3 * config.patch_size**2), places
 
 
 def _pi0(make: Maker) -> Inputs:
@@ -266,10 +330,12 @@ def _minicpm_vision(make: Maker) -> Inputs:
 OWN_LAYOUTS: Mapping[str, Callable[[Maker], Inputs]] = MappingProxyType(
     {
         **SOUND_LAYOUTS,
+        **JOINED_LAYOUTS,
         "blip_2_qformer": _qformer,
         "decision_transformer": _decision_transformer,
         "deepseek_vl_hybrid": _deepseek_vl_hybrid,
         "fuyu": _fuyu,
+        "gemma3n": _gemma3n,
         "gemma4": _gemma4,
         "gemma4_vision": _gemma4_vision,
         "hunyuan_vl_vision": _patches_on_their_own,
@@ -284,6 +350,7 @@ OWN_LAYOUTS: Mapping[str, Callable[[Maker], Inputs]] = MappingProxyType(
         "mllama": _mllama,
         "neomme": _neomme,
         "perceiver": _perceiver,
+        "phi4_multimodal": _phi4_multimodal,
         "pi0": _pi0,
         "pix2struct": _pix2struct,
         "seggpt": _seggpt,

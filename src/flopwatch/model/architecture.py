@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from flopwatch.model.batch import Batch
+from flopwatch.model.batch import FRAMES_PER_SECOND, Batch
 from flopwatch.model.components import AttentionCore, Contrast, Leaf, Linear, Norm, Product, Vector
 from flopwatch.model.media import TellsGrids, TellsPixels, TellsTiles, Told
+from flopwatch.model.resized import TellsPlaces, TellsUseful
 
 AttentionConvention = Literal["causal", "full"]
 
@@ -31,7 +32,8 @@ class Stack:
     """Layers in a row: a few kinds of layer, and for each position which kind stands there.
 
     With `shared` all positions of a kind use the same parameters, as ALBERT's do. `start` is the index of the first
-    one where other parts stand between the layers.
+    one where other parts stand between the layers. Layers that are not `checkpointed` never run again, since Hugging
+    Face's class leaves them out of activation checkpointing.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Stack:
     pattern: tuple[int, ...]
     shared: bool = False
     start: int = 0
+    checkpointed: bool = True
 
     def positions(self) -> Iterator[tuple[int, int]]:
         """The index of every layer in the module tree, with its kind."""
@@ -94,11 +97,24 @@ Inputs = Literal[
     "source and tokens",
     "images",
     "images and tokens",
+    "images, sounds and tokens",
     "grids and tokens",
+    "filled grids, sounds and tokens",
     "frames and tokens",
     "sounds and tokens",
+    "sounds in rows and tokens",
+    "grids, sounds and tokens",
     "sounds",
 ]
+SEES_BESIDE_TEXT: frozenset[Inputs] = frozenset(
+    (
+        "images and tokens",
+        "images, sounds and tokens",
+        "grids and tokens",
+        "grids, sounds and tokens",
+        "filled grids, sounds and tokens",
+    )
+)
 
 
 def tokens_of(inputs: Inputs | None, batch: Batch) -> int:
@@ -116,7 +132,8 @@ class Architecture:
     """A model as an ordered tree of components.
 
     `max_seq_len` is the longest sequence that learned positions allow, `None` without such a limit. `inputs` says what
-    a batch of it holds, and `told` what of it only values tell, not shapes.
+    a batch of it holds, and `told` what of it only values tell, not shapes. Every sound is filled up to `sound_frames`
+    before its encoder, `None` where sounds have lengths of their own.
     """
 
     model_type: str
@@ -125,6 +142,8 @@ class Architecture:
     inputs: Inputs = "tokens"
     causal: bool = True
     told: Told | None = None
+    sound_frames: int | None = None
+    frames_per_second: int = FRAMES_PER_SECOND
 
     def leaves(self) -> Iterator[tuple[Leaf, int, int]]:
         """Every leaf with how many times it runs and how many times its parameters exist."""
@@ -138,16 +157,16 @@ class Architecture:
     @property
     def sees_any_size(self) -> bool:
         """Whether images have sizes of their own, so that without them there is nothing to count of an image."""
-        return isinstance(self.told, TellsGrids | TellsPixels)
+        return isinstance(self.told, TellsGrids | TellsPixels | TellsPlaces | TellsUseful)
 
     def image_tokens(self, batch: Batch) -> int:
-        """Tokens of the text that stand for images: the rows that their encoder hands on to it.
+        """Tokens of the text that stand for images and sounds: the rows that their encoders hand on to it.
 
         Of images that are cut into tiles it is none that is sure, since the class drops what is padding.
         """
-        if self.inputs not in ("images and tokens", "grids and tokens") or isinstance(self.told, TellsTiles):
+        if self.inputs not in SEES_BESIDE_TEXT or isinstance(self.told, TellsTiles):
             return 0
-        alone = replace(batch, images=0, grids=())
+        alone = replace(batch, images=0, grids=(), clips=0, sounds=())
         last = {leaf.rows for leaf, _, _ in self.leaves() if isinstance(leaf, Linear) and leaf.writes == "x"}
         return sum(rows.count(batch) for rows in last if not rows.count(alone))
 
@@ -256,7 +275,7 @@ def _regrouped(group: Group, change: Callable[[Leaf], Leaf]) -> Group:
 
 def _unmasked(leaf: Leaf) -> Leaf:
     if isinstance(leaf, AttentionCore):
-        return replace(leaf, causal=False, window=None, chunk=None, radius=None, image_tokens=0)
+        return replace(leaf, causal=False, window=None, chunk=None, radius=None, forwards=None)
     return leaf
 
 

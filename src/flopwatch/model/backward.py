@@ -213,14 +213,14 @@ class _Walk:
         at = join(below, str(index))
         key = below, stack.start, kind, self._step.alike(layer, at), self._flowing
         if key not in self._settled:
-            self._settled[key] = self._of_layer(layer, at)
+            self._settled[key] = self._of_layer(layer, at, self._step.checkpointing if stack.checkpointed else "none")
         counts, self._flowing = self._settled[key]
         self._layers = self._layers.plus(counts)
 
-    def _of_layer(self, layer: Group, path: str) -> tuple[StepFlops, frozenset[str]]:
+    def _of_layer(self, layer: Group, path: str, checkpointing: Checkpointing) -> tuple[StepFlops, frozenset[str]]:
         inside = _Walk(self._batch, self._step, self._flowing)
         inside._enter_group(layer, path)
-        again = _again(inside._runs, self._step.checkpointing)
+        again = _again(inside._runs, checkpointing)
         flowing = self._flowing | inside._flowing & taken_in(layer)
         return inside.counts().plus(StepFlops(recomputed=again)), flowing
 

@@ -24,7 +24,9 @@ class Batch:
         images: How many images there are; by default one for each sequence.
         grids: Frames, height and width in patches of each image or video, where their sizes differ.
         frames: Frames of each image where it is a video.
+        patches: Patches that each image is filled up to, where all are filled up to the same number.
         clips: How many sounds there are, each of `source_len` frames; by default one for each sequence.
+        sounds: Frames of each sound, where their lengths differ; `source_len` is then what they are filled up to.
         documents: Lengths of the documents that are packed into the sequences and do not see each other, in any order;
             empty where each sequence is one document.
 
@@ -41,6 +43,8 @@ class Batch:
     grids: tuple[Grid, ...] = ()
     clips: int | None = None
     frames: int = 1
+    sounds: tuple[int, ...] = ()
+    patches: int = 0
 
     def __post_init__(self) -> None:
         sizes = (
@@ -50,8 +54,10 @@ class Batch:
             *(self.image_size or ()),
             self.images or 0,
             self.clips or 0,
+            self.patches,
             *self.documents,
             *chain.from_iterable(self.grids),
+            *self.sounds,
         )
         if any(size < 0 for size in sizes):
             raise ValueError(f"expected a batch of zero or more tokens, got {self.sequences} x {self.seq_len}")
@@ -73,6 +79,8 @@ class Batch:
     @property
     def clip_count(self) -> int:
         """Return the number of sounds in the batch."""
+        if self.sounds:
+            return len(self.sounds)
         return self.sequences if self.clips is None else self.clips
 
     @property

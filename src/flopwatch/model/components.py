@@ -77,7 +77,8 @@ class Linear(Leaf):
 
     `tied` is the path of the part whose weight it uses, if it has none of its own. One that is not `called` is
     multiplied with by its weight alone, so that an adapter beside it never runs. One that runs `again` is the layer of
-    its name that stands before it, on other rows.
+    its name that stands before it, on other rows. The output of one that is `opened` is made to require a gradient
+    where adapters train under checkpoints, as that of word embeddings is.
     """
 
     in_features: int
@@ -88,6 +89,7 @@ class Linear(Leaf):
     role: Role = "weight"
     called: bool = field(default=True, kw_only=True)
     again: bool = field(default=False, kw_only=True)
+    opened: bool = field(default=False, kw_only=True)
 
     def parameters(self) -> int:
         """Count the weight (in * out) and the bias."""
@@ -187,8 +189,8 @@ class Vector(Leaf):
 class AttentionCore(Leaf):
     """The two products of attention, scores = Q K^T and output = scores V, over the pairs that the mask keeps.
 
-    `window` and `chunk` bound how far back a causal query sees; `radius` how far to both sides. The `image_tokens` of
-    one image, next to each other, see each other also forwards. Reads q, k, v, and what is added to the scores.
+    `window` and `chunk` bound how far back a causal query sees; `radius` how far to both sides. Rows of one stretch of
+    `forwards`, the tokens of one image, see each other also forwards. Reads q, k, v, and what is added to the scores.
     """
 
     heads: int
@@ -198,7 +200,7 @@ class AttentionCore(Leaf):
     window: int | None = None
     chunk: int | None = None
     radius: int | None = None
-    image_tokens: int = 0
+    forwards: Rows | None = None
     rows: Rows = TOKENS
     keys: Rows | None = None
     reads: tuple[str, ...] = field(default=("q", "k", "v"), kw_only=True)
@@ -213,7 +215,8 @@ class AttentionCore(Leaf):
             count * attended_pairs(length, causal=self.causal, window=self.window, chunk=self.chunk, radius=self.radius)
             for length, count in self.rows.spans(batch)
         )
-        return kept + batch.image_count * (self.image_tokens * (self.image_tokens - 1) // 2)
+        ahead = () if self.forwards is None else self.forwards.spans(batch)
+        return kept + sum(count * (length * (length - 1) // 2) for length, count in ahead)
 
     def forward_flops(self, batch: Batch) -> int:
         """2 * heads * (key_dim + value_dim) for each kept pair; grouped keys and values change the projections only."""

@@ -9,9 +9,9 @@ from flopwatch import units
 from flopwatch.errors import ArgumentError, ConfigError
 from flopwatch.hardware.chips import Chip, Dtype, find_chip
 from flopwatch.model import conventions
-from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow, Inputs
+from flopwatch.model.architecture import SEES_BESIDE_TEXT, Architecture, AttentionConvention, ComponentRow, Inputs
 from flopwatch.model.backward import Checkpointing, TrainingStep
-from flopwatch.model.batch import Batch
+from flopwatch.model.batch import FRAMES_PER_SECOND, Batch
 from flopwatch.model.conventions import Convention
 from flopwatch.model.lora import FineTuning, fine_tuning
 from flopwatch.model.shape_advice import ShapeAdvice, shape_advice
@@ -131,6 +131,7 @@ def estimate(
     _refuse_unread(architecture, batch)
     _check(architecture, batch)
     batch = batch if architecture.told is None else architecture.told.planned(batch)
+    batch = _filled_up(architecture, batch)
     _check_room(architecture, batch)
     tuned = tuning or fine_tuning(architecture)
     trainable, everything = tuned.trainable, tuned.trainable.everything
@@ -173,10 +174,18 @@ def _adapters(tuned: FineTuning, forward_flops: int) -> tuple[ComponentRow, ...]
 def _text_alone(architecture: Architecture, batch: Batch) -> tuple[str, ...]:
     """Say where a model that sees or hears is counted without an image or a sound."""
     seen = batch.grids or (batch.image_count and (batch.image_size or not architecture.sees_any_size))
-    if architecture.inputs in ("images and tokens", "grids and tokens") and not seen:
+    heard = "sounds" in architecture.inputs and batch.source_len and batch.clip_count
+    if architecture.inputs == "grids, sounds and tokens" and not seen and not heard:
+        return (
+            "text alone: no image and no sound is counted; pass --image-size and --images, or --seconds of the sound of"
+            " each sequence",
+        )
+    if architecture.inputs in SEES_BESIDE_TEXT and not seen and not heard:
         return (no_images(batch),)
-    if architecture.inputs == "sounds and tokens" and not (batch.source_len and batch.clip_count):
-        return ("text alone: no sound is counted; pass --source-len, the frames of each",)
+    if architecture.inputs == "sounds and tokens" and not heard:
+        return ("text alone: no sound is counted",)
+    if architecture.inputs == "sounds in rows and tokens" and not heard:
+        return ("text alone: no sound is counted; pass --seconds of the sound of each sequence",)
     return ()
 
 
@@ -228,6 +237,7 @@ def _refuse_unread(architecture: Architecture, batch: Batch) -> None:
         "source_len": (batch.source_len, any(each in inputs for each in ("source", "frames", "sounds"))),
         "image_size": (batch.image_size, sees),
         "images": (batch.images, sees),
+        "frames": (batch.frames > 1, sees),
     }
     for name, (amount, is_read) in given.items():
         if amount and not is_read:
@@ -235,7 +245,7 @@ def _refuse_unread(architecture: Architecture, batch: Batch) -> None:
 
 
 def _words_of(inputs: Inputs) -> str:
-    return "images and tokens" if inputs == "grids and tokens" else inputs
+    return inputs.replace("grids", "images").replace(" in rows", "").replace("filled ", "")
 
 
 def _check(architecture: Architecture, batch: Batch) -> None:
@@ -247,11 +257,11 @@ def _check(architecture: Architecture, batch: Batch) -> None:
             f"expected a batch of at least one token, got {batch.sequences} x {batch.seq_len}: a"
             f" {architecture.model_type} reads {_words_of(needs)}, so pass --seq-len N, the tokens per sequence"
         )
-    if batch.frames > 1 and needs != "grids and tokens":
+    if batch.frames > 1 and "grids" not in needs:
         raise ArgumentError(f"a {architecture.model_type} reads no videos in one piece; pass each frame as an image")
     if architecture.sees_any_size and batch.images and not batch.image_size and not batch.grids:
         raise ArgumentError(f"expected the size of the {batch.images} images (--image-size), got none")
-    if needs in ("source and tokens", "frames and tokens") and not batch.source_len:
+    if needs in ("source and tokens", "frames and tokens", "sounds") and not batch.source_len:
         what = "tokens that the encoder reads" if needs == "source and tokens" else "mel frames, 3000 for 30 seconds,"
         raise ArgumentError(f"expected the number of {what} for a {architecture.model_type} (--source-len), got none")
     if architecture.max_seq_len is not None and batch.seq_len > architecture.max_seq_len:
@@ -261,13 +271,39 @@ def _check(architecture: Architecture, batch: Batch) -> None:
         )
 
 
+def _filled_up(architecture: Architecture, batch: Batch) -> Batch:
+    """The batch with sounds as long as the encoder takes them, whatever they are themselves.
+
+    Raises:
+        ArgumentError: If they are longer than that.
+    """
+    frames = architecture.sound_frames
+    if frames is None or not batch.clip_count:
+        return batch
+    if batch.source_len > frames:
+        raise ArgumentError(
+            f"a {architecture.model_type} reads sounds of at most {frames:,} frames,"
+            f" {frames / FRAMES_PER_SECOND:g} seconds, got {batch.source_len:,}; pass longer ones as several"
+        )
+    return replace(batch, source_len=frames)
+
+
 def _check_room(architecture: Architecture, batch: Batch) -> None:
     taken, room = architecture.image_tokens(batch), batch.sequences * batch.seq_len
     if taken > room:
         raise ArgumentError(
-            f"images stand for {taken:,} tokens of the batch's text, which has {room:,}: expected a longer --seq-len,"
-            " fewer --images, or --images 0 for text alone"
+            f"{_shown(architecture)} stand for {taken:,} tokens of the batch's text, which has {room:,}: expected a"
+            f" longer --seq-len, {_fewer(architecture)}"
         )
+
+
+def _shown(architecture: Architecture) -> str:
+    return "images and sounds" if "sounds" in architecture.inputs else "images"
+
+
+def _fewer(architecture: Architecture) -> str:
+    sounds = ", shorter sounds" if "sounds" in architecture.inputs else ""
+    return f"fewer --images{sounds}, or --images 0 for text alone"
 
 
 def planned_run(plan: Plan, flops: int) -> PlannedRun:

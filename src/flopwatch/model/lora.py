@@ -80,14 +80,14 @@ def _words(rank: int | None, targets: Mapping[str, Linear], freeze: Sequence[str
 
 
 def _embeddings(leaves: Mapping[str, Leaf]) -> frozenset[str]:
-    """Tables of words, those that are tied to them, and what embeds patches."""
+    """Tables of words, those that are tied to them, and what classes name as embeddings of images or sounds."""
     return frozenset(path for path, leaf in leaves.items() if _is_embedding(leaf))
 
 
 def _is_embedding(leaf: Leaf) -> bool:
     if isinstance(leaf, Embedding):
         return leaf.words or leaf.tied is not None
-    return isinstance(leaf, Linear) and leaf.role == "patches"
+    return isinstance(leaf, Linear) and leaf.opened
 
 
 def _names(path: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ class Grids(Counted):
         together: Whether all images are one span, as where a mask keeps them apart.
         frames: Frames of a video that become one.
         up: Whether sizes are rounded up to whole tokens, as Pixtral's processor does.
+        clip: Frames of a video that see each other and whose average gives the tokens, as one span.
     """
 
     patch: int
@@ -32,6 +33,7 @@ class Grids(Counted):
     together: bool = False
     frames: int = 1
     up: bool = False
+    clip: int | None = None
 
     def tokens(self) -> Grids:
         """Return the tokens that stand for the patches in the text."""
@@ -42,7 +44,9 @@ class Grids(Counted):
         if batch.grids or batch.image_size is None:
             return batch.grids
         height, width = (self._tokens_across(side) * self.merge for side in batch.image_size)
-        return ((-(-batch.frames // self.frames), height, width),) * batch.image_count
+        frames = -(-batch.frames // self.frames)
+        clips = [(frames, 1)] if self.clip is None else _parts(frames, self.clip)
+        return tuple((length, height, width) for length, count in clips for _ in range(count)) * batch.image_count
 
     def _tokens_across(self, side: int) -> int:
         factor = self.patch * self.merge
@@ -56,6 +60,8 @@ class Grids(Counted):
     def _frames(self, frames: int, height: int, width: int) -> Iterator[Span]:
         if self.window is not None:
             yield from self._windows(frames, height, width, self.window)
+        elif self.clip is not None:
+            yield (height // self.merge) * (width // self.merge) if self.merged else frames * height * width, 1
         elif self.merged:
             yield (height // self.merge) * (width // self.merge), frames
         else:
@@ -75,14 +81,14 @@ def _parts(length: int, part: int) -> list[Span]:
 
 @dataclass(frozen=True)
 class PaddedPatches(Counted):
-    """Patches of images that are filled up to `source_len` of a batch, the same number for all."""
+    """Patches of images that are all filled up to the number of `patches` that a batch says."""
 
     grids: Grids
 
     def spans(self, batch: Batch) -> Iterable[Span]:
         """Return one span per image."""
-        if batch.source_len:
-            return ((batch.source_len, batch.image_count),)
+        if batch.patches:
+            return ((batch.patches, batch.image_count),)
         each = [frames * height * width for frames, height, width in self.grids.of(batch)]
         return ((max(each), len(each)),) if each else ()
 
@@ -125,11 +131,13 @@ class Clips(Counted):
         steps: (kernel, stride, padding) of each convolution or pooling before; lengths are rounded down.
         length: Frames of each sound where the batch does not say.
         extra: Rows beside the positions.
+        across: Rows for every position, such as the bands that are left of a spectrogram.
     """
 
     steps: tuple[Convolution, ...] = ()
     length: int = 0
     extra: int = 0
+    across: int = 1
 
     def after(self, *steps: Convolution) -> Clips:
         """Return the positions after further convolutions."""
@@ -140,7 +148,7 @@ class Clips(Counted):
         length = batch.source_len or self.length
         for kernel, stride, padding in self.steps:
             length = max((length + 2 * padding - kernel) // stride + 1, 0)
-        return ((length + self.extra, batch.clip_count),) if length else ()
+        return (((length + self.extra) * self.across, batch.clip_count),) if length else ()
 
 
 class Told(Protocol):

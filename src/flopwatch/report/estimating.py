@@ -140,9 +140,9 @@ def _counted(
 
 def _heard(architecture: Architecture, batch: Batch, seconds: float) -> Batch:
     """The batch with sounds of this length, as frames of a spectrogram."""
-    if architecture.inputs not in ("frames and tokens", "sounds and tokens"):
+    if not any(each in architecture.inputs for each in ("frames", "sounds")):
         raise ArgumentError(f"seconds: a {architecture.model_type} hears no sounds")
-    return replace(batch, source_len=round(seconds * FRAMES_PER_SECOND))
+    return replace(batch, source_len=round(seconds * architecture.frames_per_second))
 
 
 def _measured(

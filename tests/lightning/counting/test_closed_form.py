@@ -62,7 +62,9 @@ def test_documents_cost_what_each_would_alone_though_the_code_runs_all():
     assert form().by_convention(packed) == {}
 
 
-@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "mistral3", "lfm2_vl"])
+@pytest.mark.parametrize(
+    "name", ["qwen2_5_vl", "qwen3_vl", "mistral3", "lfm2_vl", "gemma4", "gemma4-hears", "phi4_multimodal"]
+)
 @pytest.mark.parametrize("trainable", [EVERYTHING, Trainable(frozenset({"model.language_model.embed_tokens.weight"}))])
 def test_images_of_many_sizes_cost_what_each_does(name, trainable):
     model_type, fields, batches = COMPOSITES[name]

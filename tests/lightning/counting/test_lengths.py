@@ -152,3 +152,18 @@ def test_values_on_a_device_that_would_make_wait_are_not_read():
     tokens, far = torch.zeros(2, 5, dtype=torch.long), torch.zeros(1, 3, device="meta")
     reading = reading_of({"input_ids": tokens, "image_grid_thw": far}, packed=False, told=("image_grid_thw",))
     assert reading.lengths().told is None
+
+
+def test_of_the_places_of_patches_only_the_last_ones_are_copied():
+    places = torch.tensor([[[0, 0], [1, 0], [0, 1], [1, 1], [0, 2], [1, 2]], [[0, 0], [1, 0], *[[-1, -1]] * 4]])
+    batch = {"input_ids": TOKENS, "image_position_ids": places, "mm_token_type_ids": TOKENS}
+    told = reading_of(batch, packed=False, told=("image_position_ids", "mm_token_type_ids")).lengths().told
+    assert told == {"image_position_ids": [[1, 2], [1, 0]], "mm_token_type_ids": [[0]]}
+
+
+def test_of_a_mask_of_tiles_the_sums_of_every_second_row_are_copied():
+    mask = torch.zeros(1, 2, 4, 4)
+    mask[0, 0], mask[0, 1, :3, :2] = 1, 1
+    batch = {"input_ids": TOKENS, "image_attention_mask": mask}
+    told = reading_of(batch, packed=False, told=("image_sizes", "image_attention_mask")).lengths().told
+    assert told == {"image_attention_mask": [[[2, 2], [1, 1]]]}

@@ -69,6 +69,8 @@ TEXT, PATCHES, VIDEO = (
     {"pixel_values": torch.zeros(96, 48)},
     {"pixel_values_videos": torch.zeros(96, 48)},
 )
+FILLED_UP = {"pixel_values": torch.zeros(2, 96, 48), "image_position_ids": torch.zeros(2, 96, 2, dtype=torch.long)}
+FRAMES_OF_VIDEO = {"pixel_values_videos": torch.zeros(5, 24, 48), "video_position_ids": LONG}
 
 
 @pytest.mark.parametrize(
@@ -104,10 +106,36 @@ TEXT, PATCHES, VIDEO = (
         (
             "grids and tokens",
             {**TEXT, "pixel_values": torch.zeros(2, 96, 48), "spatial_shapes": LONG},
-            Batch(3, 8, 96, images=0),
+            Batch(3, 8, images=0, patches=96),
         ),
         ("grids and tokens", {"input_ids": LONG, "position_ids": LONG.expand(3, 3, 8)}, Batch(3, 8, images=0)),
         ("grids and tokens", {"input_ids": LONG, "photos": IMAGES}, None),
+        ("grids and tokens", {**TEXT, **FILLED_UP}, Batch(3, 8, images=0, patches=96)),
+        ("grids and tokens", {**TEXT, **FILLED_UP, **FRAMES_OF_VIDEO}, None),  # filled up to two numbers
+        ("filled grids, sounds and tokens", {**TEXT, **FILLED_UP}, Batch(3, 8, images=0, patches=96, clips=0)),
+        (
+            "filled grids, sounds and tokens",
+            {**TEXT, **FILLED_UP, "input_features": FRAMES, "input_features_mask": LONG},
+            Batch(3, 8, 20, images=0, patches=96, clips=3),
+        ),
+        (
+            "filled grids, sounds and tokens",
+            {**TEXT, "input_features": FRAMES},
+            None,
+        ),  # without a mask nothing is heard
+        ("filled grids, sounds and tokens", {**TEXT, "spectrograms": FRAMES}, None),
+        (
+            "images, sounds and tokens",
+            {**TEXT, "image_pixel_values": CLIP, "image_attention_mask": torch.ones(1, 8, 4, 4), "image_sizes": LONG},
+            Batch(3, 8, image_size=(32, 64), images=8, clips=0),
+        ),
+        (
+            "images, sounds and tokens",
+            {**TEXT, "audio_input_features": FRAMES, "audio_embed_sizes": LONG[0]},
+            Batch(3, 8, 20, images=0, clips=3),
+        ),
+        ("images, sounds and tokens", {**TEXT, "pixel_values": IMAGES, "input_features": FRAMES}, None),
+        ("images, sounds and tokens", {**TEXT, "photos": IMAGES}, None),
         ("grids and tokens", (LONG, torch.zeros(96, 48, 2)), None),
         ("sounds and tokens", {**TEXT, "input_features": FRAMES}, Batch(3, 8, 100, clips=3)),
         ("sounds and tokens", TEXT, Batch(3, 8, clips=0)),

@@ -6,6 +6,9 @@ import transformers
 from flopwatch.measure.inputs import inputs_of
 from flopwatch.model.batch import Batch
 from tests.model.families.families import GATED, GDN, MOE, VISION
+from tests.model.families.joined_gemma import GEMMAS
+from tests.model.families.joined_kimi import KIMIS
+from tests.model.families.joined_phi4 import PHI4
 
 _SMALL_VISION = {**VISION, "hidden_size": 80}
 _CLIP = {"model_type": "clip_vision_model", **_SMALL_VISION, "projection_dim": 48}
@@ -112,8 +115,8 @@ UNEVEN = [
     Batch(2, 64, image_size=(64, 64), grids=((1, 8, 8), (1, 2, 4), (1, 4, 8))),
 ]
 PADDED = [
-    Batch(2, 40, source_len=40, grids=((1, 4, 8), (1, 8, 4))),
-    Batch(2, 64, source_len=60, grids=((1, 6, 10), (1, 4, 4), (1, 2, 10))),
+    Batch(2, 40, patches=40, grids=((1, 4, 8), (1, 8, 4))),
+    Batch(2, 64, patches=60, grids=((1, 6, 10), (1, 4, 4), (1, 2, 10))),
 ]
 
 COMPOSITES |= {
@@ -214,6 +217,58 @@ COMPOSITES |= {
         [Batch(2, 40, 96, clips=2), Batch(2, 64, 96, clips=4)],
     ),
 }
+# Pieces of 24 frames: 60 are two whole ones and one of 12, 20 are less than one.
+SEEN_AND_HEARD = [
+    Batch(2, 64, 60, grids=((1, 4, 8), (1, 8, 4)), sounds=(60, 41)),
+    Batch(3, 96, 20, grids=((1, 6, 10), (2, 4, 4)), sounds=(9, 20, 17)),
+]
+# Pieces of 100 frames, of which two attend together: 330 are three whole ones and one of 30.
+HEARD_IN_PIECES = [
+    Batch(2, 96, 330, grids=((1, 4, 8), (1, 8, 4)), sounds=(330, 120)),
+    Batch(3, 64, 70, grids=((1, 6, 10), (2, 4, 4)), sounds=(70, 5, 64)),
+]
+_BEGINS = {"vision_start_token_id": 303, "vision_end_token_id": 304}
+_BEGINS |= {"audio_start_token_id": 305, "audio_end_token_id": 306}
+COMPOSITES |= {
+    "qwen2_5_omni_thinker": (
+        "qwen2_5_omni_thinker",
+        {
+            "text_config": {**GATED, **_MROPE, "tie_word_embeddings": False},
+            "vision_config": COMPOSITES["qwen2_5_vl"][1]["vision_config"],
+            "audio_config": {**_AUDIO, "n_window": 12, "output_dim": 64},
+        }
+        | {"image_token_index": 300, "video_token_index": 301, "audio_token_index": 302, **_BEGINS},
+        SEEN_AND_HEARD,
+    ),
+    "qwen3_omni_moe_thinker": (
+        "qwen3_omni_moe_thinker",
+        {
+            "text_config": {**MOE, "moe_intermediate_size": 40, "head_dim": 16, **_MROPE},
+            "vision_config": _DEEP,
+            "audio_config": {**_AUDIO, "output_dim": 64, "downsample_hidden_size": 24, "n_window_infer": 200},
+        }
+        | {"image_token_id": 300, "video_token_id": 301, "audio_token_id": 302, **_BEGINS},
+        HEARD_IN_PIECES,
+    ),
+}
+_SPEECH = {"input_dim": 20, "num_layers": 4, "hidden_dim": 48, "num_heads": 4, "dim_head": 20, "output_dim": 14}
+_SPEECH |= {"context_size": 16, "max_pos_emb": 24, "conv_kernel_size": 5, "feedforward_mult": 3}
+_FORMER = {"model_type": "blip_2_qformer", "hidden_size": 60, "num_hidden_layers": 3, "num_attention_heads": 4}
+_FORMER |= {"intermediate_size": 104, "encoder_hidden_size": 48}
+# Blocks of 16 frames and windows of 15, both filled up: 40 are three and three, 64 four and five.
+COMPOSITES["granite_speech"] = (
+    "granite_speech",
+    {"text_config": {"model_type": "granite", **GATED}, "encoder_config": _SPEECH, "projector_config": _FORMER}
+    | {"audio_token_index": 300, "tie_word_embeddings": False},
+    [Batch(2, 40, 40, clips=2), Batch(2, 64, 64, clips=4)],
+)
+COMPOSITES["granite_speech-asking-always"] = (
+    "granite_speech",
+    {**COMPOSITES["granite_speech"][1], "projector_config": {**_FORMER, "cross_attention_frequency": 1}}
+    | {"encoder_config": {**_SPEECH, "num_layers": 1, "conv_kernel_size": 6}, "tie_word_embeddings": True},
+    COMPOSITES["granite_speech"][2],
+)
+COMPOSITES |= GEMMAS | KIMIS | PHI4
 COMPOSITES["llama4"][1]["vision_config"] |= {"projector_input_dim": 96, "projector_output_dim": 96}
 
 
@@ -226,6 +281,7 @@ def build(name, attention="eager", device="cpu", config=None):
     """The class that is trained."""
     config = config or config_of(name)
     kinds = (transformers.AutoModelForImageTextToText, transformers.AutoModelForMultimodalLM)
+    kinds += (transformers.AutoModelForCausalLM,)
     automatic = next(each for each in kinds if type(config) in each._model_mapping)
     with torch.device(device):
         return automatic.from_config(config, attn_implementation=attention)

@@ -55,7 +55,12 @@ GDN = {
     "linear_conv_kernel_dim": 4,
 }
 
-# name: (model_type, task, fields). Tasks: lm, mlm, seq2seq, image, clip, speech.
+LONG_T5 = {"vocab_size": 320, "d_model": 64, "d_kv": 20, "d_ff": 200, "num_layers": 3, "num_decoder_layers": 2}
+LONG_T5 |= {"num_heads": 4, "local_radius": 9, "global_block_size": 6}
+CONFORMER = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 200}
+CONFORMER |= {"num_mel_bins": 16, "subsampling_conv_channels": 12, "layerdrop": 0.0}
+
+# name: (model_type, task, fields). Tasks: lm, mlm, seq2seq, image, clip, speech, ctc.
 FAMILIES = {
     # decoders
     "gpt2": ("gpt2", "lm", GPT),
@@ -294,6 +299,24 @@ FAMILIES = {
         {**GATED, "num_hidden_layers": 4, "layer_types": ["conv", "conv", "full_attention", "conv"]},
     ),
     "rwkv": ("rwkv", "lm", {"vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 3, "context_length": 128}),
+    # long sources
+    "longt5": ("longt5", "seq2seq", LONG_T5),
+    "longt5-transient-global": (
+        "longt5",
+        "seq2seq",
+        {**LONG_T5, "encoder_attention_type": "transient-global", "feed_forward_proj": "gated-gelu"},
+    ),
+    # sounds
+    "parakeet_ctc": ("parakeet_ctc", "ctc", {"vocab_size": 40, "pad_token_id": 39, "encoder_config": CONFORMER}),
+    "parakeet_ctc-no-bias": (
+        "parakeet_ctc",
+        "ctc",
+        {"vocab_size": 40, "pad_token_id": 39}
+        | {
+            "encoder_config": {**CONFORMER, "attention_bias": False, "convolution_bias": False, "subsampling_factor": 4}
+            | {"conv_kernel_size": 5, "subsampling_conv_kernel_size": 5}
+        },
+    ),
     # encoders
     "bert": ("bert", "mlm", BERT),
     "roberta": ("roberta", "mlm", {**BERT, "max_position_embeddings": 130}),
@@ -310,6 +333,19 @@ FAMILIES = {
         "mlm",
         {**PLAIN, "num_hidden_layers": 4, "intermediate_size": 176, "local_attention": 16}
         | {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2},
+    ),
+    "eurobert": ("eurobert", "mlm", {**GATED, "pad_token_id": 0}),
+    "eurobert-biases-tied": (
+        "eurobert",
+        "mlm",
+        {
+            **GATED,
+            "pad_token_id": 0,
+            "attention_bias": True,
+            "mlp_bias": True,
+            "tie_word_embeddings": True,
+            "head_dim": 24,
+        },
     ),
     "deberta-v2": ("deberta-v2", "mlm", {**DEBERTA, "share_att_key": True}),
     "deberta-v2-convolution": ("deberta-v2", "mlm", {**DEBERTA, "conv_kernel_size": 3, "conv_act": "gelu"}),

@@ -15,6 +15,7 @@ AUTO = {
     "image": transformers.AutoModelForImageClassification,
     "clip": transformers.AutoModel,
     "features": transformers.AutoModel,
+    "ctc": transformers.AutoModelForCTC,
     "image_text": transformers.AutoModelForImageTextToText,
 }
 MEL_FRAMES = 100
@@ -49,6 +50,8 @@ def batch_of(name, seq_len, sequences=2):
         return Batch(sequences, seq_len, seq_len - 7)
     if task == "speech":
         return Batch(sequences, seq_len, MEL_FRAMES)
+    if task == "ctc":
+        return Batch(sequences, source_len=3 * seq_len)
     fields = FAMILIES[name][2]
     side = fields.get("image_size") or fields["vision_config"]["image_size"]
     if task == "clip":
@@ -70,5 +73,8 @@ def inputs_of(name, batch):
     if task == "speech":
         frames = torch.zeros(batch.sequences, FAMILIES[name][2]["num_mel_bins"], batch.source_len)
         return {"input_features": frames, "decoder_input_ids": tokens}
+    if task == "ctc":
+        mels = FAMILIES[name][2]["encoder_config"]["num_mel_bins"]
+        return {"input_features": torch.zeros(batch.sequences, batch.source_len, mels)}
     pixels = torch.zeros(batch.sequences, 3, *batch.image_size)
     return {"pixel_values": pixels, **({"input_ids": tokens} if task == "clip" else {})}

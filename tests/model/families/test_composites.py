@@ -12,7 +12,7 @@ from flopwatch.errors import ConfigError
 from flopwatch.lightning.counting.discovery import FoundModel, trainable_of
 from flopwatch.measure import measure
 from flopwatch.measure.inputs import inputs_of
-from flopwatch.model.backward import training_flops
+from flopwatch.model.backward import recomputation, training_flops
 from flopwatch.model.batch import Batch
 from flopwatch.model.families import architecture_of
 from flopwatch.model.lora import fine_tuning
@@ -20,7 +20,18 @@ from tests.model.families.composites import COMPOSITES, build, cases, config_of
 
 pytestmark = pytest.mark.slow
 # Grouped products, which torch's own counter does not know, and depthwise convolutions, which it counts wrongly.
-UNKNOWN_TO_TORCH = {"qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v_moe", "lfm2_vl", "lfm2_vl-pooled"}
+UNKNOWN_TO_TORCH = {
+    "qwen3_vl_moe",
+    "qwen3_omni_moe_thinker",
+    "qwen3_5",
+    "qwen3_5_moe",
+    "glm4v_moe",
+    "lfm2_vl",
+    "lfm2_vl-pooled",
+    "granite_speech",
+    "granite_speech-asking-always",
+}
+UNKNOWN_TO_TORCH |= {"gemma4-hears", "gemma3n", "kimi_k25", "phi4_multimodal"}
 
 
 def counted_as_it_runs(config):
@@ -63,11 +74,12 @@ def test_text_alone_runs_no_encoder(name):
     )
 
 
+TEXT = r"language_model|text_model|lm_head|(?<![._])model\.(layers|norm|embed_tokens)\."
 FROZEN = {
-    "words": r"embed_tokens",
+    "words": r"embed_tokens(?!_extend)",
     "words and encoder": r"embed_tokens|vision_tower|visual|vision_model|audio_tower",
-    "text": r"language_model|text_model|lm_head",
-    "text but queries and values": r"^(?!.*(q_proj|v_proj)).*(language_model|text_model|lm_head)",
+    "text": TEXT,
+    "text but queries and values": rf"^(?!.*(q_proj|v_proj|q_b_proj|qkv_proj)).*({TEXT})",
 }
 
 
@@ -83,13 +95,15 @@ def test_partly_frozen_models_have_the_gradients_that_run_with_images_and_withou
     batch, inputs = next(cases(name, model))
     words = {"input_ids": inputs["input_ids"].clone().fill_(2), "use_cache": False}
     for shape, given in ((batch, inputs), (Batch(*words["input_ids"].shape, images=0, clips=0), words)):
-        if frozen == "text" and given is words:
+        if frozen == "text" and given is words and name != "gemma3n":  # whose projectors run on every token
             assert training_flops(architecture, shape, trainable) == architecture.forward_flops(shape)
             continue  # no gradient at all, which autograd refuses
         assert measure(model, real_data=True, **given).training_flops == training_flops(architecture, shape, trainable)
 
 
-BETWEEN = re.compile("projector|merger|connector|aligner|newline")
+BETWEEN = re.compile(
+    "projector|merger|connector|aligner|newline|embed_vision|embed_audio|img_projection|proj_for|extensor"
+)
 
 
 def test_the_tokens_of_an_image_see_each_other_forwards_also_beyond_a_window():
@@ -106,6 +120,23 @@ def test_the_tokens_of_an_image_see_each_other_forwards_also_beyond_a_window():
     assert [int((each[:, 0] > 0).sum()) for each in seen] == [940, 4020, 940, 4020]
 
 
+def test_in_gemma_4_the_tokens_of_an_image_see_each_other_forwards_in_windows_alone():
+    batch = COMPOSITES["gemma4"][2][0]
+    model_type, fields, _ = COMPOSITES["gemma4"]
+    text = {**fields["text_config"], "sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"] * 2}
+    config = transformers.AutoConfig.for_model(
+        model_type, **{**fields, "text_config": {**text, "num_hidden_layers": 4, "num_kv_shared_layers": 0}}
+    )
+    model = build("gemma4", config=config)
+    seen = model(**inputs_of(model, batch, torch.device("cpu")), output_attentions=True).attentions
+    named = architecture_of(config).named_leaves()
+    cores = [leaf for path, leaf in named if path.startswith("model.language_model") and path.endswith("core")]
+    # Backwards 2 x 40 x 41 / 2 = 1640, in windows 2 x (1 + 2 + 3 + 4 + 36 x 5) = 380. Images of 8 and 6 tokens:
+    # forwards 28 + 15 = 43.
+    assert [core.pairs(batch) for core in cores] == [423, 1640, 423, 1640]
+    assert [int((each[:, 0] > 0).sum()) for each in seen] == [423, 1640, 423, 1640]
+
+
 def test_reentrant_checkpoints_keep_the_gradient_from_llama_4s_image_layers():
     """What docs/conventions.md says of Hugging Face's class; where it has ended, the line there has to go."""
     model = build("llama4")
@@ -116,13 +147,29 @@ def test_reentrant_checkpoints_keep_the_gradient_from_llama_4s_image_layers():
     assert all(each.grad is None for each in model.vision_model.model.layers.parameters())
 
 
-@pytest.mark.parametrize("name", ["gemma3", "deepseek_vl", "llava", "qwen2_vl", "idefics3"])
+@pytest.mark.parametrize("name", ["gemma3", "deepseek_vl", "llava", "qwen2_vl", "idefics3", "gemma4"])
 def test_lora_has_the_parameters_that_peft_adds_also_where_a_layer_is_never_called(name):
     peft = pytest.importorskip("peft")
     model = build(name)
     ours = fine_tuning(architecture_of(model.config), lora_rank=4)
     adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules="all-linear"))
     assert ours.adapter_parameters == sum(each.numel() for each in adapted.parameters() if each.requires_grad)
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_adapters_under_checkpoints_have_the_gradients_that_transformers_opens(name):
+    """What a class names as its embeddings of words, images and sounds is made to require a gradient."""
+    peft = pytest.importorskip("peft")
+    model = build(name)
+    architecture = counted_as_it_runs(model.config)
+    ours = fine_tuning(architecture, lora_rank=4, lora_targets="attention", checkpointing="non-reentrant").trainable
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=sorted(ours.adapters)))
+    for batch, inputs in cases(name, model):
+        measured = measure(adapted, real_data=True, **inputs)
+        again = recomputation(architecture, batch, "non-reentrant", ours).flops
+        assert measured.training_flops == training_flops(architecture, batch, ours)
+        assert measured.hardware_flops == measured.training_flops + again
 
 
 @pytest.mark.parametrize("name", COMPOSITES)
@@ -287,6 +334,29 @@ def test_a_llama_4_that_is_neither_whole_nor_text_alone_says_what_it_lacks(missi
     changes = {"text_config": {}} if missing == "vision_config" else {"num_hidden_layers": None}
     with pytest.raises(ConfigError, match=f"lacks '{missing}'"):
         architecture_of({**LLAMA_4_SCOUT, **changes})
+
+
+def test_qwen3_omnis_encoders_are_as_large_as_its_report_says():
+    """650 million for sounds, 540 million for images, 30 billion with 3 billion active (arXiv 2509.17765, table 1)."""
+    audio = {"d_model": 1280, "encoder_layers": 32, "encoder_attention_heads": 20, "encoder_ffn_dim": 5120}
+    vision = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16, "out_hidden_size": 2048}
+    text = {"hidden_size": 2048, "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4}
+    text |= {"head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768}
+    config = {"text_config": {**text, "vocab_size": 152064, "intermediate_size": 768}, "audio_config": audio}
+    config["vision_config"] = {**vision, "num_position_embeddings": 2304, "deepstack_visual_indexes": [8, 16, 24]}
+    config["audio_config"]["output_dim"] = 2048
+    thinker = architecture_of({"model_type": "qwen3_omni_moe", "thinker_config": config})
+    assert thinker.model_type == "qwen3_omni_moe_thinker"
+    named = {path: leaf.parameters() for path, leaf in thinker.named_leaves()}
+
+    def parameters(prefix):
+        return sum(each for path, each in named.items() if path.startswith(prefix))
+
+    assert round(parameters("model.audio_tower"), -7) == 650_000_000
+    assert round(parameters("model.visual"), -7) == 540_000_000
+    encoders = parameters("model.audio_tower") + parameters("model.visual")
+    assert round(thinker.parameters() - encoders, -8) == 30_500_000_000
+    assert round(thinker.active_parameters() - encoders, -8) == 3_400_000_000
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

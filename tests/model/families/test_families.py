@@ -13,6 +13,7 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
+from flopwatch.errors import UnknownModelError
 from flopwatch.measure import measure
 from flopwatch.model.backward import training_flops
 from flopwatch.model.batch import Batch
@@ -126,7 +127,10 @@ def test_every_architecture_is_judged():
     judged = {model_type for model_type, _, _ in FAMILIES.values()} | {each[0] for each in COMPOSITES.values()}
     # Kimi K2 is DeepSeek V3 under another name; DiT has no class in transformers (see test_dit.py); DBRX's cannot run
     # on the meta device (see test_dbrx.py); torchvision has ResNets of its own (see test_torchvision.py).
-    assert judged == set(ARCHITECTURES) - {"kimi_k2", "dit", "dbrx", "torchvision_resnet"}
+    # NeoBERT and Kimi-VL have no class either (see test_neobert.py, test_moonvit.py); Gemma 3n's takes timm (see
+    # test_gemma_towers.py). Of the whole Omni models it is their thinkers that are judged.
+    others = {"kimi_k2", "dit", "dbrx", "torchvision_resnet", "neobert", "qwen2_5_omni", "qwen3_omni_moe", "kimi_vl"}
+    assert judged | {"gemma3n"} == set(ARCHITECTURES) - others
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -178,6 +182,20 @@ def test_chunks_local_heads_and_picked_keys_by_hand():
     # DeepSeek V3.2: the indexer scores 820 pairs with 2 heads of 20 + 1, the attention sees 16 of them:
     # 520 pairs x 2 x 4 heads x (24 + 12).
     assert core_flops(architecture_of(config_of("deepseek_v32")), Batch(1, 40)) == 3 * (820 * 2 * 2 * 21 + 520 * 288)
+
+
+def test_longt5s_tokens_see_what_lies_within_the_radius_and_the_sums_of_blocks():
+    """Twenty tokens on both sides, four heads of 20: a pair costs 2 x 2 x 4 x 20 = 320 FLOPs.
+
+    Radius 9: 20 x 19 - 9 x 10 = 290 pairs in three layers; the decoder has two of 210 causal pairs and of 20 x 20. With
+    sums there are three of six tokens: 60 pairs more a layer. The code lets two filled blocks of 10 see 30 each.
+    """
+    batch = Batch(1, 20, 20)
+    local, everywhere = (architecture_of(config_of(name)) for name in ("longt5", "longt5-transient-global"))
+    assert core_flops(local, batch) == 320 * (3 * 290 + 2 * (210 + 400))
+    assert core_flops(everywhere, batch) == 320 * (3 * (290 + 60) + 2 * (210 + 400))
+    more = local.as_reference().forward_flops(batch) - local.forward_flops(batch)
+    assert more == 320 * 3 * (2 * 10 * 30 - 290)
 
 
 def test_t5gemmas_windows_lie_before_a_token_in_the_decoder_and_around_it_in_the_encoder():
@@ -275,6 +293,27 @@ def test_gemma_4s_saved_configs_number_layers_with_leading_zeros():
     assert list(wide["per_layer_config"]) == ["05", "11"]
     more = architecture_of(wide).parameters() - architecture_of(narrow).parameters()
     assert more == 2 * (12 * 64 * 16 + 2 * 16)
+
+
+def test_published_sizes_of_parakeet():
+    """Parakeet's models for CTC of 0.6 and 1.1 billion, of 24 and 42 layers (their pages on the hub)."""
+    encoder = {"hidden_size": 1024, "num_attention_heads": 8, "intermediate_size": 4096, "num_mel_bins": 80}
+
+    def billions(layers):
+        sizes = {**encoder, "num_hidden_layers": layers, "layerdrop": 0.0}
+        model = {"model_type": "parakeet_ctc", "vocab_size": 1025, "encoder_config": sizes}
+        return round(architecture_of(model).parameters() / 1e9, 1)
+
+    assert (billions(24), billions(42)) == (0.6, 1.1)
+
+
+def test_layers_that_are_left_out_at_random_have_no_closed_form():
+    encoder = config_of("parakeet_ctc").encoder_config.to_dict()
+    for layers in ({"layerdrop": 0.1}, {}):
+        changed = {**{key: each for key, each in encoder.items() if key != "layerdrop"}, **layers}
+        said = r"leaves layers out at random \(layerdrop=.*set layerdrop to 0 to count all of them"
+        with pytest.raises(UnknownModelError, match=said):
+            architecture_of({"model_type": "parakeet_ctc", "vocab_size": 40, "encoder_config": changed})
 
 
 def test_published_sizes_of_deberta():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +15,13 @@ from flopwatch.lightning.counting.batches import UnreadableBatchError
 from flopwatch.lightning.counting.counter import Cost, Look, Pattern, Seen, Subject
 from flopwatch.lightning.counting.discovery import FoundModel
 from flopwatch.lightning.counting.lengths import Lengths, reading_of
+from flopwatch.lightning.counting.media_costs import MediaCosts, total
 from flopwatch.lightning.counting.shapes import get, has_pairs_of_its_own, of_a_tuple, samples_of
 from flopwatch.model import conventions
 from flopwatch.model.architecture import Architecture, AttentionConvention, ComponentRow
 from flopwatch.model.backward import Checkpointing, StepFlops, Trainable, TrainingStep
-from flopwatch.model.batch import Batch, Grid
+from flopwatch.model.batch import Batch
 from flopwatch.model.components import Product
-from flopwatch.model.media import FilledImages, PaddedPatches
 from flopwatch.model.shape_advice import shape_advice
 from flopwatch.run.counts import UNKNOWN, Counts
 from flopwatch.run.records import Verification, Work
@@ -35,7 +35,7 @@ _OWN_MASK = (
 _MOST_SHAPES = 10_000
 # Their classes in Hugging Face do not read from position ids where a document begins.
 _NO_DOCUMENTS = frozenset(("albert", "bert", "bloom", "distilbert", "electra", "falcon"))
-_NO_DOCUMENTS |= {"gpt_oss", "modernbert", "mpt", "opt", "roberta", "xlm-roberta"}
+_NO_DOCUMENTS |= {"eurobert", "gpt_oss", "modernbert", "mpt", "neobert", "opt", "roberta", "xlm-roberta"}
 
 
 class ClosedForm:
@@ -59,7 +59,7 @@ class ClosedForm:
         self.trainable, self.checkpointing = trainable, checkpointing
         kind = checkpointing or "none"
         self._step = TrainingStep(self.architecture, trainable, kind)
-        self._encoders = TrainingStep(self.architecture.encoders(), trainable, kind)
+        self._media = MediaCosts(self.architecture, trainable, kind, self._once)
         self._as_it_runs = TrainingStep(
             architecture.as_reference().with_full_attention(), trainable.as_reference(), kind
         )
@@ -68,8 +68,6 @@ class ClosedForm:
             and architecture.model_type not in _NO_DOCUMENTS
             and not any(isinstance(leaf, Product) for leaf, _, _ in architecture.leaves())
         )
-        rows = (getattr(leaf, "rows", None) for leaf, _, _ in architecture.leaves())
-        self._fills_up = any(isinstance(each, FilledImages | PaddedPatches) for each in rows)
         self._known: dict[Hashable, StepFlops] = {}
 
     def cost(self, shape: Batch) -> Cost:
@@ -84,32 +82,14 @@ class ClosedForm:
         return Cost(forward, forward, forward)
 
     def _flops(self, shape: Batch) -> StepFlops:
-        if shape.grids:
-            return self._with_images(shape)
+        if shape.grids or shape.sounds:
+            return self._media.flops(shape)
         if not shape.documents:
             return self._whole(shape)
-        return _sum(self._whole(Batch(1, length)) for length in shape.documents)
-
-    def _with_images(self, shape: Batch) -> StepFlops:
-        """What a shape costs with images of many sizes: the text, and what encoders do with each."""
-        text = self._text(shape.sequences, shape.seq_len, shape.grids[0])
-        if self._fills_up and not shape.source_len:  # up to the largest image, so that they do not add up
-            images = replace(shape, sequences=1, seq_len=1)
-            return text.plus(self._once((shape.image_size, shape.grids), lambda: self._encoders.flops(images)))
-        return _sum((text, *(self._image(grid, shape.source_len) for grid in shape.grids)))
+        return total(self._whole(Batch(1, length)) for length in shape.documents)
 
     def _whole(self, shape: Batch) -> StepFlops:
         return self._once(shape, lambda: self._step.flops(shape))
-
-    def _image(self, grid: Grid, padded: int = 0) -> StepFlops:
-        return self._once((grid, padded), lambda: self._encoders.flops(Batch(1, 1, padded, grids=(grid,))))
-
-    def _text(self, sequences: int, seq_len: int, grid: Grid) -> StepFlops:
-        """What the text costs with images, be it this one or others."""
-        return self._once(
-            (sequences, seq_len),
-            lambda: self._step.flops(Batch(sequences, seq_len, grids=(grid,))).plus(self._image(grid), -1),
-        )
 
     def _once(self, key: Hashable, count: Callable[[], StepFlops]) -> StepFlops:
         flops = self._known.get(key)
@@ -144,10 +124,6 @@ class ClosedForm:
         if added:
             rows.append(ComponentRow("adapters", adapter_parameters, added))
         return tuple(rows)
-
-
-def _sum(parts: Iterable[StepFlops]) -> StepFlops:
-    return StepFlops(*map(sum, zip(*parts, strict=True)))
 
 
 class ClosedFormCounter:

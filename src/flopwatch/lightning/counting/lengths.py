@@ -13,6 +13,8 @@ import torch
 from flopwatch.lightning.apart import Apart
 from flopwatch.lightning.counting.shapes import get, is_tokens
 from flopwatch.model.media import PIXEL_MASK
+from flopwatch.model.resized import PLACES, TILE_MASK, TOKEN_KINDS
+from flopwatch.model.sounds import SOUND_MASK
 from flopwatch.run.counts import UNKNOWN, Counts
 
 _LONGEST_WAIT = 1.0
@@ -65,12 +67,16 @@ class LengthReading:
     def lengths(self) -> Lengths:
         """Return the values; call only once they are ready."""
         useful = None if self._mask is None else int((self._mask != 0).sum())
-        told = None if self._told is None else {name: _listed(each) for name, each in self._told.items()}
+        told = None if self._told is None else {name: _listed(name, each) for name, each in self._told.items()}
         return Lengths(useful, None if self._positions is None else documents_of(self._positions), told)
 
 
-def _listed(values: Any) -> list[Any]:
-    return values.tolist() if isinstance(values, torch.Tensor) else list(values)
+def _listed(name: str, values: Any) -> list[Any]:
+    """The values as a list; of masks over the frames of sounds how many each has."""
+    if not isinstance(values, torch.Tensor):
+        return list(values)
+    found: list[Any] = (values != 0).sum(-1).tolist() if name == SOUND_MASK else values.tolist()
+    return found
 
 
 def _to_host(tensor: Any) -> Any:
@@ -117,16 +123,35 @@ def reading_of(batch: Any, *, packed: bool, told: Sequence[str] = ()) -> LengthR
 
 
 def _wanted(batch: Any, names: Sequence[str]) -> Mapping[str, Any] | None:
-    """The tensors of these names, of masks the first pixel of each image; `None` if one is of an unreadable device."""
+    """The tensors of these names, of large ones the part that tells; `None` if one is of an unreadable device."""
     found = {name: each for name in names if (each := get(batch, name)) is not None}
     tensors = [each for each in found.values() if isinstance(each, torch.Tensor)]
     if any(each.device.type not in _READABLE for each in tensors):
         return None
-    return {name: _first_pixels(each) if name == PIXEL_MASK else each for name, each in found.items()}
+    return {name: _PARTS[name](each) if name in _PARTS else each for name, each in found.items()}
 
 
 def _first_pixels(mask: Any) -> Any:
     return mask[..., 0, 0].flatten() if isinstance(mask, torch.Tensor) and mask.dim() > 2 else mask
+
+
+def _last_places(places: Any) -> Any:
+    """The place of each image's last patch."""
+    return places.amax(1) if isinstance(places, torch.Tensor) and places.dim() == 3 else places
+
+
+def _sums_of_rows(mask: Any) -> Any:
+    """Every second row of each tile, in every second column."""
+    return mask[..., ::2, ::2].sum(-1) if isinstance(mask, torch.Tensor) and mask.dim() > 2 else mask
+
+
+# What of a large tensor tells enough; of the kinds of tokens it is that they are there.
+_PARTS: Mapping[str, Callable[[Any], Any]] = {
+    PIXEL_MASK: _first_pixels,
+    **dict.fromkeys(PLACES, _last_places),
+    TILE_MASK: _sums_of_rows,
+    TOKEN_KINDS: lambda kinds: kinds[:1, :1],
+}
 
 
 class LateLengths:

@@ -11,6 +11,8 @@ import torch
 
 from flopwatch.model.architecture import Inputs
 from flopwatch.model.batch import Batch
+from flopwatch.model.resized import TILE_MASK
+from flopwatch.model.sounds import SOUND_MASK
 
 BatchShape = Callable[[Any], "tuple[int, int] | Batch"]
 
@@ -52,10 +54,10 @@ def _images(batch: Any) -> Batch | None:
     return image_batch(batch) if is_images(batch) else None
 
 
-def _images_and_tokens(batch: Any) -> Batch | None:
+def _images_and_tokens(batch: Any, *others: str) -> Batch | None:
     """Text with images or tiles; in a row for each sequence they may be filled up, which only values tell."""
-    texts, pixels = _tokens(batch), get(batch, "pixel_values")
-    if texts is None or _holds_others(batch, "pixel_values"):
+    texts, pixels = _tokens(batch), _first(batch, *_PIXELS)
+    if texts is None or _holds_others(batch, *_PIXELS, *others):
         return None
     if pixels is None:
         return replace(texts, images=0)
@@ -65,15 +67,48 @@ def _images_and_tokens(batch: Any) -> Batch | None:
     return replace(texts, image_size=(int(height), int(width)), images=prod(several))
 
 
-def _grids_and_tokens(batch: Any) -> Batch | None:
+def _grids_and_tokens(batch: Any, *others: str) -> Batch | None:
     """Text with patches of images; how many of which sizes only values tell."""
-    texts, pixels = _tokens(batch), get(batch, "pixel_values")
-    if texts is None or _holds_others(batch, *_GRIDS_OF):
+    texts = _tokens(batch)
+    if texts is None or _holds_others(batch, *_GRIDS_OF, *others):
         return None
     if any(get(batch, name) is not None and not _has_any(batch, grids) for name, grids in _GRIDS_OF.items()):
         return None
-    padded = int(pixels.shape[1]) if isinstance(pixels, torch.Tensor) and pixels.dim() == 3 else 0
-    return replace(texts, images=0, source_len=padded)
+    pixels = (get(batch, name) for name in _GRIDS_OF)
+    filled_up = {int(each.shape[1]) for each in pixels if isinstance(each, torch.Tensor) and each.dim() == 3}
+    if len(filled_up) > 1:  # images and videos, each of which has its own number of patches
+        return None
+    return replace(texts, images=0, patches=filled_up.pop() if filled_up else 0)
+
+
+def _images_sounds_and_tokens(batch: Any) -> Batch | None:
+    return _with_sounds(_images_and_tokens(batch, *_FRAMES, TILE_MASK), batch)
+
+
+def _filled_grids_sounds_and_tokens(batch: Any) -> Batch | None:
+    return _with_sounds(_grids_and_tokens(batch, *_FRAMES), batch)
+
+
+def _with_sounds(seen: Batch | None, batch: Any) -> Batch | None:
+    """Text and images with frames of sounds, which are heard only where their mask is there."""
+    frames = _first(batch, *_FRAMES)
+    if seen is None or frames is None:
+        return None if seen is None else replace(seen, clips=0)
+    unheard = get(batch, "input_features") is not None and get(batch, "input_features_mask") is None
+    if not isinstance(frames, torch.Tensor) or frames.dim() != 3 or unheard:
+        return None
+    return replace(seen, clips=int(frames.shape[0]), source_len=int(frames.shape[1]))
+
+
+def _grids_sounds_and_tokens(batch: Any) -> Batch | None:
+    """Text with images and sounds of many sizes; how many of which only values tell."""
+    texts = _tokens(batch)
+    if texts is None or _holds_others(batch, *_GRIDS_OF, "input_features"):
+        return None
+    told_by = {**_GRIDS_OF, "input_features": (SOUND_MASK,)}
+    if any(get(batch, name) is not None and not _has_any(batch, told) for name, told in told_by.items()):
+        return None
+    return replace(texts, images=0, clips=0)
 
 
 def _sounds_and_tokens(batch: Any) -> Batch | None:
@@ -88,7 +123,31 @@ def _sounds_and_tokens(batch: Any) -> Batch | None:
     return replace(texts, clips=int(frames.shape[0]), source_len=int(frames.shape[2]))
 
 
-_GRIDS_OF = {"pixel_values": ("image_grid_thw", "spatial_shapes"), "pixel_values_videos": ("video_grid_thw",)}
+def _sounds_in_rows_and_tokens(batch: Any) -> Batch | None:
+    """Text with sounds whose frames are rows, not columns."""
+    turned = _sounds_and_tokens(batch)
+    frames = get(batch, "input_features")
+    return turned if turned is None or frames is None else replace(turned, source_len=int(frames.shape[1]))
+
+
+def _sounds(batch: Any) -> Batch | None:
+    """Frames of sounds, as many for each."""
+    frames = get(batch, "input_features")
+    if not isinstance(frames, torch.Tensor) or frames.dim() != 3:
+        return None
+    return Batch(int(frames.shape[0]), source_len=int(frames.shape[1]))
+
+
+def _first(batch: Any, *names: str) -> Any:
+    """What stands under the first of the names that is there."""
+    return next((found for name in names if (found := get(batch, name)) is not None), None)
+
+
+_PIXELS, _FRAMES = ("pixel_values", "image_pixel_values"), ("input_features", "audio_input_features")
+_GRIDS_OF = {
+    "pixel_values": ("image_grid_thw", "image_grid_hws", "spatial_shapes", "image_position_ids"),
+    "pixel_values_videos": ("video_grid_thw", "video_position_ids"),
+}
 
 
 def _has_any(batch: Any, names: Sequence[str]) -> bool:
@@ -136,6 +195,11 @@ _READERS: Mapping[Inputs, Callable[[Any], Batch | None]] = {
     "images": _images,
     "images and tokens": _images_and_tokens,
     "grids and tokens": _grids_and_tokens,
+    "grids, sounds and tokens": _grids_sounds_and_tokens,
+    "sounds": _sounds,
+    "sounds in rows and tokens": _sounds_in_rows_and_tokens,
+    "images, sounds and tokens": _images_sounds_and_tokens,
+    "filled grids, sounds and tokens": _filled_grids_sounds_and_tokens,
     "sounds and tokens": _sounds_and_tokens,
     "frames and tokens": _frames_and_tokens,
 }

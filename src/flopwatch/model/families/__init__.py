@@ -10,11 +10,19 @@ from flopwatch.errors import UnknownModelError
 from flopwatch.model.architecture import Architecture
 from flopwatch.model.families import (
     audio,
+    conformers,
     contrastive,
     convnets,
     deberta,
     encoders,
+    gemma_towers,
+    granite_speech,
     grid_towers,
+    longt5,
+    modern_encoders,
+    moonvit,
+    omni,
+    phi4_multimodal,
     seq2seq,
     t5gemma,
     tile_towers,
@@ -33,6 +41,7 @@ _MASKED = ("ForMaskedLM",)
 _SEQ2SEQ = ("ForConditionalGeneration", "MTModel")
 _JOINED = ("ForConditionalGeneration",)
 _IMAGES = ("ForImageClassification",)
+_CTC = ("ForCTC",)
 
 
 def _table(endings: tuple[str, ...], *builders: Builder) -> dict[str, tuple[Builder, tuple[str, ...]]]:
@@ -44,21 +53,26 @@ _FAMILIES: Mapping[str, tuple[Builder, tuple[str, ...]]] = MappingProxyType(
     {
         **{name: (builder, _CAUSAL) for name, builder in DECODERS.items()},
         **_table(_MASKED, encoders.bert, encoders.roberta, encoders.distilbert, encoders.albert, encoders.electra),
-        **_table(_MASKED, encoders.modernbert, encoders.esm),
-        **_table(_JOINED, audio.qwen2_audio, audio.voxtral),
+        **_table(_MASKED, encoders.modernbert, encoders.esm, modern_encoders.eurobert),
+        **_table(("LMHead",), modern_encoders.neobert),
+        **_table(_JOINED, audio.qwen2_audio, audio.voxtral, granite_speech.granite_speech),
+        **_table(_JOINED, omni.qwen2_5_omni_thinker, omni.qwen3_omni_moe_thinker),
         **_table(_SEQ2SEQ, seq2seq.t5, seq2seq.bart, seq2seq.pegasus, seq2seq.marian, seq2seq.whisper),
-        **_table(_SEQ2SEQ, seq2seq.mt5, seq2seq.umt5, seq2seq.m2m_100, t5gemma.t5gemma),
+        **_table(_SEQ2SEQ, seq2seq.mt5, seq2seq.umt5, seq2seq.m2m_100, t5gemma.t5gemma, longt5.longt5),
         **_table(_IMAGES, vision.vit, vision.deit, vision.dinov2, convnets.swin, convnets.convnext, convnets.resnet),
         **_table(_JOINED, tile_towers.gemma3, tile_towers.llava, tile_towers.llava_next, tile_towers.llava_onevision),
         **_table(_JOINED, tile_towers.paligemma, tile_towers.internvl, tile_towers.idefics3, tile_towers.smolvlm),
         **_table(
             _JOINED, tile_towers.aya_vision, tile_towers.cohere2_vision, tile_towers.deepseek_vl, tile_towers.llama4
         ),
-        **_table(_JOINED, grid_towers.mistral3, grid_towers.lfm2_vl),
+        **_table(_JOINED, grid_towers.mistral3, grid_towers.lfm2_vl, gemma_towers.gemma4, gemma_towers.gemma3n),
+        **_table(_CAUSAL, phi4_multimodal.phi4_multimodal),
+        **_table(_JOINED, moonvit.kimi_vl, moonvit.kimi_k25),
         **_table(_JOINED, grid_towers.qwen2_vl, grid_towers.qwen2_5_vl, grid_towers.qwen3_vl, grid_towers.qwen3_vl_moe),
         **_table(_JOINED, grid_towers.qwen3_5, grid_towers.qwen3_5_moe, grid_towers.glm4v, grid_towers.glm4v_moe),
+        **_table(_CTC, conformers.parakeet_ctc),
         **_table(("Model",), vision.dinov3_vit, contrastive.clip, contrastive.siglip),
-        **_table((), vision.dit, torchvision_models.torchvision_resnet),
+        **_table((), vision.dit, torchvision_models.torchvision_resnet, omni.qwen2_5_omni, omni.qwen3_omni_moe),
         "xlm-roberta": (encoders.roberta, _MASKED),
         "deberta-v2": (deberta.deberta_v2, _MASKED),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flopwatch.model.architecture import Architecture, Component
 from flopwatch.model.components import Embedding, Linear, Norm
 from flopwatch.model.families import blocks
@@ -26,8 +28,7 @@ def _whisper(audio: Fields) -> tuple[tuple[Component, ...], Clips]:
     inner = audio.size_of("encoder_ffn_dim", "intermediate_size")
     layers = audio.size_of("encoder_layers", "num_hidden_layers")
     positions = audio.size("max_source_positions", 1500)
-    for name in ("encoder_layerdrop", "layerdrop"):
-        audio.refuse(name, "layers are left out at random")
+    audio.refuse_left_out("encoder_layerdrop", "layerdrop")
     frames = Clips(((3, 1, 1),), 2 * positions)
     rows = frames.after((3, 2, 1))
     head_dim = blocks.split_heads(audio, hidden, heads)
@@ -40,7 +41,7 @@ def _whisper(audio: Fields) -> tuple[tuple[Component, ...], Clips]:
         blocks.plain_mlp(hidden, inner, name="", names=("fc1", "fc2"), rows=rows, stream="sound"),
     )
     parts = (
-        Linear(f"{_TOWER}.conv1", 3 * mels, hidden, True, None, frames, reads=("frames",), writes="sound"),
+        Linear(f"{_TOWER}.conv1", 3 * mels, hidden, True, None, frames, reads=("frames",), writes="sound", opened=True),
         Linear(f"{_TOWER}.conv2", 3 * hidden, hidden, True, None, rows, reads=_SOUND, writes="sound"),
         Embedding(f"{_TOWER}.embed_positions", positions, hidden, reads=(), writes="sound"),
         blocks.stack(f"{_TOWER}.layers", [("", layer)] * layers),
@@ -60,7 +61,8 @@ def qwen2_audio(fields: Fields) -> Architecture:
     width, hidden = audio.size("d_model"), text_fields(fields).size("hidden_size")
     last = _projected("linear", width, hidden, rows.after((2, 2, 0)), bias=True, writes="x")
     language = language_of(fields, "qwen2")
-    return joined(fields, language, tower, (last,), inputs="sounds and tokens")
+    model = joined(fields, language, tower, (last,), inputs="sounds and tokens")
+    return replace(model, sound_frames=rows.length)
 
 
 def voxtral(fields: Fields) -> Architecture:
@@ -78,7 +80,8 @@ def voxtral(fields: Fields) -> Architecture:
         _projected("linear_2", hidden, hidden, rows, bias=False, writes="x"),
     )
     language = language_of(fields, "llama")
-    return joined(fields, language, tower, projector, inputs="sounds and tokens")
+    model = joined(fields, language, tower, projector, inputs="sounds and tokens")
+    return replace(model, sound_frames=rows.length)
 
 
 # What Hugging Face's class takes for the text model's fields where its config has fewer.

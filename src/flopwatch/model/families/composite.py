@@ -8,19 +8,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from flopwatch.model.architecture import Architecture, Component, Group, Inputs, Stack
+from flopwatch.model.batch import Rows
 from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.encoders import needs_mapping
 from flopwatch.model.families.text_models import text_model
 from flopwatch.model.media import Told
 
+# What parts of published files leave out, since their class has it by default: LLaVA's Vicuna, encoders of 224 pixels.
+_DEFAULTS: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {
+        "llama": {
+            "hidden_size": 4096,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "vocab_size": 32000,
+        },
+        "mistral": {
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "vocab_size": 32000,
+        },
+        "clip_vision_model": {"image_size": 224},
+        "siglip_vision_model": {"image_size": 224},
+    }
+)
+
+
+def completed(part: Fields) -> Fields:
+    """The part of a joined config with the sizes that its own class has where the file leaves them out."""
+    known = _DEFAULTS.get(str(part.values.get("model_type")), {})
+    return replace(part, values={**known, **part.values})
+
 
 def text_fields(fields: Fields, name: str = "text_config") -> Fields:
     """The fields of the text model, which older files have at the top, beside those of the encoder."""
     if fields.mapping(name):
-        return needs_mapping(fields, name)
+        return completed(needs_mapping(fields, name))
     if fields.values.get("hidden_size") is None:
         return needs_mapping(fields, name)
     own = {key: value for key, value in fields.values.items() if not key.endswith("_config") and key != "model_type"}
@@ -115,11 +146,14 @@ def interleaved(stack: Stack, after: Mapping[int, Sequence[Component]]) -> tuple
     return (*parts, replace(stack, pattern=stack.pattern[start:], start=start))
 
 
-def both_ways(language: Architecture, tokens: int) -> Architecture:
-    """The tokens of one image see each other also forwards."""
-    return language.with_leaves(
-        lambda leaf: replace(leaf, image_tokens=tokens) if isinstance(leaf, AttentionCore) else leaf
-    )
+def both_ways(language: Architecture, tokens: Rows, *, windows_alone: bool = False) -> Architecture:
+    """The tokens of one image see each other also forwards, in layers with a window alone or in all."""
+
+    def widened(leaf: Leaf) -> Leaf:
+        sees = isinstance(leaf, AttentionCore) and (leaf.window is not None or not windows_alone)
+        return replace(leaf, forwards=tokens) if isinstance(leaf, AttentionCore) and sees else leaf
+
+    return language.with_leaves(widened)
 
 
 def all_pairs(language: Architecture) -> Architecture:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flopwatch import files
-from flopwatch.errors import ConfigError
+from flopwatch.errors import ConfigError, UnknownModelError
 from flopwatch.units import quoted
 
 _LARGEST_DIMENSION = 2**40
@@ -120,6 +120,24 @@ class Fields:
                 " here"
             )
 
+    def refuse_left_out(self, *names: str, by_default: bool = False) -> None:
+        """Refuse a config whose class leaves layers out at random, so that no two steps cost the same.
+
+        Args:
+            names: The fields that say how many.
+            by_default: Whether the class leaves some out where a field is absent.
+
+        Raises:
+            UnknownModelError: If it does; all layers together can be measured.
+        """
+        for name in names:
+            if self.values.get(name) or (by_default and name not in self.values):
+                stated = quoted(self.values[name]) if name in self.values else "the default"
+                raise UnknownModelError(
+                    f"the {self.model_type} config leaves layers out at random ({name}={stated}), so that no closed"
+                    f" form says what a step costs; set {name} to 0 to count all of them"
+                )
+
     def needed(self, name: str, expected: str) -> ConfigError:
         """Return the error for a field that is missing or unusable."""
         if self.values.get(name) is not None:
@@ -205,7 +223,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         path = path / "config.json" if path.is_dir() else path
         values = json.loads(files.read_text(path, _LARGEST_FILE_BYTES))
     except FileNotFoundError:
-        raise ConfigError(f"expected a config.json or its folder, found no file at {path}") from None
+        hint = "" if path.suffix == ".json" else "; models are not looked up by name, so download its config.json first"
+        raise ConfigError(f"expected a config.json or its folder, found no file at {path}{hint}") from None
     except OSError as error:
         raise ConfigError(f"cannot read {str(path)[:200]}: {error.strerror}; check the path") from None
     except (ValueError, RecursionError) as error:

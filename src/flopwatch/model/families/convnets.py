@@ -59,6 +59,7 @@ def swin(fields: Fields) -> Architecture:
         Pixels(grid.image_size, ((1, side, 0),)),
         "patches",
         reads=("pixels",),
+        opened=True,
     )
     return images(
         fields,

@@ -29,7 +29,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "altup_num_inputs": 4,
     "laurel_rank": 64,
 }
-_WHOLE = 2**40
+WHOLE = 2**40
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _laurel(hidden: int, rank: int) -> Group:
 def _predict(fields: Fields, hidden: int) -> Group:
     """Every hidden state before the layer as a blend of all, by coefficients of the token."""
     states = fields.size("altup_num_inputs")
-    blend = Blend("blend", 2 * hidden * states**2, chunk=_WHOLE, padded=False, reads=("x", "c"), writes="x")
+    blend = Blend("blend", 2 * hidden * states**2, chunk=WHOLE, padded=False, reads=("x", "c"), writes="x")
     return Group(
         "altup",
         (

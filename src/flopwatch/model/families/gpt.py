@@ -193,7 +193,7 @@ def _neo_layers(fields: Fields, layers: int) -> list[str]:
 
 def opt(fields: Fields) -> Architecture:
     """OPT (Zhang et al., arXiv 2205.01068): learned positions offset by two, optional narrower embedding (350m)."""
-    fields.refuse("layerdrop", "layers are left out at random")
+    fields.refuse_left_out("layerdrop")
     hidden, heads = fields.size("hidden_size"), fields.size("num_attention_heads")
     bias, affine = fields.flag("enable_bias", True), fields.flag("layer_norm_elementwise_affine", True)
     width = fields.optional_size("word_embed_proj_dim") or hidden

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from flopwatch.model.architecture import Architecture, Component, Group
 from flopwatch.model.batch import Rows
@@ -71,15 +72,15 @@ def _side(fields: Fields, name: str, default: int) -> int:
     return sides.pop()
 
 
-def _patches(fields: Fields, hidden: int, rows: Rows, *, patch: int = 14, bias: bool) -> Linear:
+def _patches(fields: Fields, hidden: int, rows: Rows, *, patch: int = 14, bias: bool, opened: bool = False) -> Linear:
     side, frames = _side(fields, "patch_size", patch), _side(fields, "temporal_patch_size", 2)
     values = fields.size("in_channels", 3) * frames * side * side
-    return _embedded(f"{_TOWER}.patch_embed.proj", values, hidden, rows, bias=bias)
+    return replace(_embedded(f"{_TOWER}.patch_embed.proj", values, hidden, rows, bias=bias), opened=opened)
 
 
 def _embedded(name: str, values: int, hidden: int, rows: Rows, *, bias: bool = True) -> Linear:
     """Build the matrix that turns patches into vectors; images have no gradient."""
-    return Linear(name, values, hidden, bias, None, rows, "patches", reads=("pixels",), writes="image")
+    return Linear(name, values, hidden, bias, None, rows, "patches", reads=("pixels",), writes="image", opened=True)
 
 
 def _merger(name: str, hidden: int, out: int, rows: Grids, *, norm_bias: bool) -> tuple[Component, ...]:
@@ -104,7 +105,7 @@ def qwen2_vl(fields: Fields) -> Architecture:
         blocks.plain_mlp(hidden, inner, names=("fc1", "fc2"), rows=rows, stream="image"),
     )
     tower = (
-        _patches(vision, hidden, rows, bias=False),
+        _patches(vision, hidden, rows, bias=False, opened=True),
         blocks.stack(f"{_TOWER}.blocks", [("", layer)] * vision.size("depth", 32)),
         *_merger(f"{_TOWER}.merger", hidden, vision.size("hidden_size"), rows, norm_bias=True),
     )
@@ -118,8 +119,8 @@ def qwen2_5_vl(fields: Fields) -> Architecture:
     return joined(fields, language_of(fields, "qwen2_5_vl_text"), tower, inputs="grids and tokens", told=TellsGrids())
 
 
-def qwen2_5_vision(vision: Fields) -> tuple[Component, ...]:
-    """Qwen2.5-VL's encoder and projector."""
+def qwen2_5_vision(vision: Fields, *, fused: bool = True) -> tuple[Component, ...]:
+    """Qwen2.5-VL's encoder and projector; q, k and v have a matrix each where they are not `fused`."""
     hidden, heads, inner = vision.size("hidden_size"), vision.size("num_heads", 16), vision.size("intermediate_size")
     rows = _grids(vision)
     side = vision.size("window_size", 112) // rows.merge // rows.patch * rows.merge
@@ -131,43 +132,49 @@ def qwen2_5_vision(vision: Fields) -> tuple[Component, ...]:
         raise vision.unusable("fullatt_block_indexes", "a list of layer numbers")
 
     def layer(label: str) -> tuple[Component, ...]:
+        seen = windows if label == "window" else rows
+        apart = attention("attn", hidden, heads, hidden // heads, ("q", "k", "v", "proj"), rows=seen, stream="image")
         return (
             norm("norm1", hidden, bias=False),
-            fused_attention("attn", hidden, heads, windows if label == "window" else rows),
+            fused_attention("attn", hidden, heads, seen) if fused else apart,
             norm("norm2", hidden, bias=False),
             blocks.gated_mlp(hidden, inner, bias=True, rows=rows, stream="image"),
         )
 
     labels = ["full" if index in everywhere else "window" for index in range(vision.size("depth", 32))]
     return (
-        _patches(vision, hidden, rows, bias=False),
+        _patches(vision, hidden, rows, bias=False, opened=True),
         blocks.stack_of(f"{_TOWER}.blocks", labels, layer),
         *_merger(f"{_TOWER}.merger", hidden, vision.size("out_hidden_size"), rows, norm_bias=False),
     )
 
 
+class Merger(NamedTuple):
+    """What Qwen 3's projectors and their parts are called."""
+
+    deep: str = "deepstack_merger_list"
+    norm: str = "norm"
+    first: str = "linear_fc1"
+    last: str = "linear_fc2"
+
+
+QWEN3_VL = Merger()
+
+
 def _qwen3_merger(
-    name: str, hidden: int, out: int, rows: Grids, *, inside: bool, reads: str, writes: str
+    name: str, hidden: int, out: int, rows: Grids, names: Merger, *, inside: bool, reads: str, writes: str
 ) -> tuple[Component, ...]:
     """Qwen 3's projector; the norm stands before the patches are put side by side, or after it where `inside`."""
-    wide, tokens = hidden * rows.merge**2, rows.tokens()
+    wide, tokens, inner = hidden * rows.merge**2, rows.tokens(), f"{writes}_inner"
+    normed = f"{writes}_merged"
     return (
-        Norm(f"{name}.norm", wide if inside else hidden, bias=True, reads=(reads,), writes=f"{writes}_merged"),
-        Linear(
-            f"{name}.linear_fc1",
-            wide,
-            wide,
-            True,
-            None,
-            tokens,
-            reads=(reads, f"{writes}_merged"),
-            writes=f"{writes}_inner",
-        ),
-        Linear(f"{name}.linear_fc2", wide, out, True, None, tokens, reads=(f"{writes}_inner",), writes=writes),
+        Norm(f"{name}.{names.norm}", wide if inside else hidden, bias=True, reads=(reads,), writes=normed),
+        Linear(f"{name}.{names.first}", wide, wide, True, None, tokens, reads=(reads, normed), writes=inner),
+        Linear(f"{name}.{names.last}", wide, out, True, None, tokens, reads=(inner,), writes=writes),
     )
 
 
-def _qwen3_tower(vision: Fields, taken: Sequence[int], read: int) -> tuple[Component, ...]:
+def _qwen3_tower(vision: Fields, taken: Sequence[int], read: int, names: Merger) -> tuple[Component, ...]:
     """Qwen 3's encoder; what some layers give goes through projectors of their own, to layers of the text model.
 
     The text model may have fewer layers than there are such features; then only the first ones are `read`.
@@ -184,8 +191,8 @@ def _qwen3_tower(vision: Fields, taken: Sequence[int], read: int) -> tuple[Compo
     layers, out = blocks.stack(f"{_TOWER}.blocks", [("", layer)] * vision.size("depth")), vision.size("out_hidden_size")
 
     def merger(number: int) -> tuple[Component, ...]:
-        path = f"{_TOWER}.deepstack_merger_list.{number}"
-        parts = _qwen3_merger(path, hidden, out, rows, inside=True, reads="image", writes=f"deep{number}")
+        path, deep = f"{_TOWER}.{names.deep}.{number}", f"deep{number}"
+        parts = _qwen3_merger(path, hidden, out, rows, names, inside=True, reads="image", writes=deep)
         return parts if number < read else tuple(map(unread, parts))
 
     after = {index: merger(number) for number, index in enumerate(taken)}
@@ -193,11 +200,15 @@ def _qwen3_tower(vision: Fields, taken: Sequence[int], read: int) -> tuple[Compo
         _patches(vision, hidden, rows, patch=16, bias=True),
         Embedding(f"{_TOWER}.pos_embed", vision.size("num_position_embeddings"), hidden, reads=(), writes="image"),
         *interleaved(layers, after),
-        *_qwen3_merger(f"{_TOWER}.merger", hidden, out, rows, inside=False, reads="image", writes="x"),
+        *_qwen3_merger(f"{_TOWER}.merger", hidden, out, rows, names, inside=False, reads="image", writes="x"),
     )
 
 
-def _qwen3(fields: Fields, text: str, *, deep: bool, tied: bool = False) -> Architecture:
+Within = Mapping[int, Sequence[Component]]
+
+
+def qwen3_vision(fields: Fields, names: Merger = QWEN3_VL, *, deep: bool) -> tuple[tuple[Component, ...], Within]:
+    """Qwen 3's encoder and projectors, and what they add behind layers of the text model where they are `deep`."""
     vision = needs_mapping(fields, "vision_config")
     taken = (vision.values.get("deepstack_visual_indexes", (8, 16, 24)) or ()) if deep else ()
     depth = vision.size("depth")
@@ -205,15 +216,13 @@ def _qwen3(fields: Fields, text: str, *, deep: bool, tied: bool = False) -> Arch
         raise vision.unusable("deepstack_visual_indexes", f"numbers of its {depth} layers")
     read = range(min(len(taken), text_fields(fields).size("num_hidden_layers")))
     within = {number: (Leaf("deepstack", reads=(f"deep{number}",)),) for number in read}
-    language = language_of(fields, text, tied=tied)
-    return joined(
-        fields,
-        language,
-        _qwen3_tower(vision, taken, len(read)),
-        inputs="grids and tokens",
-        told=TellsGrids(),
-        within=within,
-    )
+    return _qwen3_tower(vision, taken, len(read), names), within
+
+
+def _qwen3(fields: Fields, text: str, *, deep: bool) -> Architecture:
+    tower, within = qwen3_vision(fields, deep=deep)
+    language = language_of(fields, text)
+    return joined(fields, language, tower, inputs="grids and tokens", told=TellsGrids(), within=within)
 
 
 def qwen3_vl(fields: Fields) -> Architecture:

@@ -26,6 +26,7 @@ _BODIES: Mapping[str, str] = MappingProxyType(
         **{name: f"{name}." for name in ("bert", "roberta", "distilbert", "albert", "electra", "esm")},
         "xlm-roberta": "roberta.",
         "modernbert": "model.",
+        "eurobert": "model.",
         "deberta-v2": "deberta.",
     }
 )
@@ -122,6 +123,13 @@ def _after_the_usual(rows: Rows) -> Head:
     return head
 
 
+def _pooled_late(fields: Fields, architecture: Architecture) -> tuple[Component, ...]:
+    """EuroBERT's two layers, on all tokens where they are averaged after them, as by default."""
+    late = fields.values.get("classifier_pooling", "late") == "late"
+    width, rows = _width(fields), TOKENS if late else PER_SEQUENCE
+    return (_layer("dense", width, width, rows), _layer("classifier", width, labels(fields), rows))
+
+
 _EACH_TOKEN: Mapping[str, Head] = MappingProxyType(
     {_TOKENS: _of_tokens("classifier"), _ANSWERS: _of_tokens("qa_outputs")}
 )
@@ -143,6 +151,7 @@ _ENCODERS: Mapping[str, Mapping[str, Head]] = MappingProxyType(
         "roberta": _DENSE,
         "xlm-roberta": _DENSE,
         "esm": _DENSE,
+        "eurobert": {_SEQUENCE: _pooled_late, _TOKENS: _of_tokens("classifier")},
         "electra": {_PRETRAINING: _replaced_words, **_DENSE},
         "deberta-v2": {_SEQUENCE: _of_sequences("pooler.dense", "classifier"), **_EACH_TOKEN},
         "distilbert": {_SEQUENCE: _of_sequences("pre_classifier", "classifier"), **_EACH_TOKEN},

@@ -20,15 +20,19 @@ _NO_BIAS = (False, False, False, False)
 
 def t5(fields: Fields) -> Architecture:
     """T5 and its versions 1.1 and Flan (Raffel et al., arXiv 1910.10683): relative positions in the first block."""
+    return t5_around(fields, _t5_stack(fields, "encoder", fields.size("num_layers"), SOURCE, "e"))
+
+
+def t5_around(fields: Fields, encoder: tuple[Component, ...]) -> Architecture:
+    """T5 with an encoder: word embeddings, T5's decoder and the head."""
     hidden, vocab_size = fields.size("d_model"), fields.size("vocab_size")
-    encoders = fields.size("num_layers")
-    decoders = fields.size("num_decoder_layers", encoders)
+    decoders = fields.size("num_decoder_layers", fields.size("num_layers"))
     tied = "shared" if fields.flag("tie_word_embeddings", True) else None
     return Architecture(
         fields.model_type,
         (
             Embedding("shared", vocab_size, hidden, words=True, reads=(), writes="e"),
-            *_t5_stack(fields, "encoder", encoders, SOURCE, "e"),
+            *encoder,
             Embedding("decoder.embed_tokens", vocab_size, hidden, tied="shared", reads=(), writes="x"),
             *_t5_stack(fields, "decoder", decoders, TOKENS, "x"),
             Linear("lm_head", hidden, vocab_size, tied=tied, role="head"),
@@ -43,7 +47,7 @@ def _t5_stack(fields: Fields, name: str, layers: int, rows: Rows, stream: str) -
     every = fields.model_type == "umt5"
     first, other = (_t5_layer(fields, rows, stream, table=table) for table in (True, every))
     listed = [("", first)] * layers if every else [("first", first), *[("", other)] * (layers - 1)]
-    return blocks.stack(f"{name}.block", listed), _norm(f"{name}.final_layer_norm", fields.size("d_model"), stream)
+    return blocks.stack(f"{name}.block", listed), side_norm(f"{name}.final_layer_norm", fields.size("d_model"), stream)
 
 
 def _t5_layer(fields: Fields, rows: Rows, stream: str, *, table: bool) -> tuple[Component, ...]:
@@ -54,7 +58,7 @@ def _t5_layer(fields: Fields, rows: Rows, stream: str, *, table: bool) -> tuple[
     own = attention("", hidden, heads, head_dim, _T5_QKVO, bias=_NO_BIAS, rows=rows, stream=stream, causal=decodes)
     inside = tuple(_with_bias(each, positions.writes) for each in own.children)
     cross = (
-        _norm("layer.1.layer_norm", hidden, stream),
+        side_norm("layer.1.layer_norm", hidden, stream),
         attention(
             *("layer.1.EncDecAttention", hidden, heads, head_dim, _T5_QKVO),
             bias=_NO_BIAS,
@@ -64,16 +68,17 @@ def _t5_layer(fields: Fields, rows: Rows, stream: str, *, table: bool) -> tuple[
     )
     last = 2 if decodes else 1
     return (
-        _norm("layer.0.layer_norm", hidden, stream),
+        side_norm("layer.0.layer_norm", hidden, stream),
         Group("layer.0.SelfAttention", (positions, *inside) if table else inside),
         *(cross if decodes else ()),
-        _norm(f"layer.{last}.layer_norm", hidden, stream),
-        _t5_mlp(fields, last, rows, stream),
+        side_norm(f"layer.{last}.layer_norm", hidden, stream),
+        t5_mlp(fields, last, rows, stream),
         *dropout(fields, "dropout_rate", 0.1, stream),
     )
 
 
-def _t5_mlp(fields: Fields, index: int, rows: Rows, stream: str) -> Group:
+def t5_mlp(fields: Fields, index: int, rows: Rows, stream: str) -> Group:
+    """T5's MLP, gated or not, as the part of a layer with an index."""
     hidden, inner, name = fields.size("d_model"), fields.size("d_ff"), f"layer.{index}.DenseReluDense"
     if _t5_gated(fields):
         names = ("wi_0", "wi_1", "wo")
@@ -102,7 +107,8 @@ def _with_gate(fields: Fields) -> Fields:
     return Fields(fields.model_type, {**fields.values, "feed_forward_proj": "gated-gelu"})
 
 
-def _norm(name: str, features: int, stream: str, *, bias: bool = False) -> Norm:
+def side_norm(name: str, features: int, stream: str, *, bias: bool = False) -> Norm:
+    """Build a norm of the encoder's stream or the decoder's."""
     return Norm(name, features, bias=bias, reads=(stream,), writes=stream)
 
 
@@ -136,10 +142,7 @@ def marian(fields: Fields) -> Architecture:
 
 
 def _bart(fields: Fields, *, offset: int | None, norm_first: bool, embedding_norm: bool) -> Architecture:
-    for name in ("encoder", "decoder"):
-        fields.refuse(f"{name}_layerdrop", "layers are left out at random")
-        if fields.model_type == "m2m_100" and f"{name}_layerdrop" not in fields.values:
-            raise fields.needed(f"{name}_layerdrop", "0")
+    fields.refuse_left_out("encoder_layerdrop", "decoder_layerdrop", by_default=fields.model_type == "m2m_100")
     hidden, vocab_size = fields.size("d_model"), fields.size("vocab_size")
     positions = fields.size("max_position_embeddings")
     tied = "model.shared" if fields.flag("tie_word_embeddings", True) else None
@@ -151,8 +154,8 @@ def _bart(fields: Fields, *, offset: int | None, norm_first: bool, embedding_nor
 
     def side(name: str, rows: Rows, stream: str) -> tuple[Component, ...]:
         path = f"model.{name}"
-        before = [_norm(f"{path}.layernorm_embedding", hidden, stream, bias=True)] if embedding_norm else []
-        after = [_norm(f"{path}.layer_norm", hidden, stream, bias=True)] if norm_first else []
+        before = [side_norm(f"{path}.layernorm_embedding", hidden, stream, bias=True)] if embedding_norm else []
+        after = [side_norm(f"{path}.layer_norm", hidden, stream, bias=True)] if norm_first else []
         table = Embedding(f"{path}.embed_positions", positions + (offset or 0), hidden, reads=(), writes=stream)
         return (
             *([] if offset is None else [table]),
@@ -202,7 +205,7 @@ def _sided_layers(fields: Fields, name: str, rows: Rows, stream: str, *, norm_fi
     )
     layer: list[Component] = []
     for norm_name, part in parts:
-        norm = _norm(norm_name, hidden, stream, bias=True)
+        norm = side_norm(norm_name, hidden, stream, bias=True)
         layer += [norm, part] if norm_first else [part, norm]
     if norm_first:
         layer += dropout(fields, "dropout", 0.0 if fields.model_type == "whisper" else 0.1, stream)
@@ -218,8 +221,7 @@ def whisper(fields: Fields) -> Architecture:
 
     `source_len` of a batch is in mel frames, 3000 for 30 seconds; the encoder sees half as many positions.
     """
-    for name in ("encoder", "decoder"):
-        fields.refuse(f"{name}_layerdrop", "layers are left out at random")
+    fields.refuse_left_out("encoder_layerdrop", "decoder_layerdrop")
     hidden, vocab_size, mels = fields.size("d_model"), fields.size("vocab_size"), fields.size("num_mel_bins", 80)
     encoded, targets = fields.size("max_source_positions", 1500), fields.size("max_target_positions", 448)
     half = Source(2)
@@ -227,18 +229,24 @@ def whisper(fields: Fields) -> Architecture:
     return Architecture(
         fields.model_type,
         (
-            Linear("model.encoder.conv1", 3 * mels, hidden, True, None, Source(1), reads=("frames",), writes="e"),
-            Linear("model.encoder.conv2", 3 * hidden, hidden, True, None, half, reads=("e",), writes="e"),
+            replace(_conv("conv1", mels, hidden, Source(1), reads="frames"), opened=True),
+            _conv("conv2", hidden, hidden, half, reads="e"),
             Embedding("model.encoder.embed_positions", encoded, hidden, reads=(), writes="e"),
             _sided_layers(fields, "encoder", half, "e", norm_first=True, key_bias=False),
-            _norm("model.encoder.layer_norm", hidden, "e", bias=True),
+            side_norm("model.encoder.layer_norm", hidden, "e", bias=True),
             Embedding("model.decoder.embed_tokens", vocab_size, hidden, words=True, reads=()),
             Embedding("model.decoder.embed_positions", targets, hidden, reads=()),
             _sided_layers(fields, "decoder", TOKENS, "x", norm_first=True, key_bias=False),
-            _norm("model.decoder.layer_norm", hidden, "x", bias=True),
+            side_norm("model.decoder.layer_norm", hidden, "x", bias=True),
             Linear("proj_out", hidden, vocab_size, tied=tied, role="head"),
         ),
         max_seq_len=targets,
         inputs="frames and tokens",
         causal=False,
+        sound_frames=2 * encoded,
     )
+
+
+def _conv(name: str, channels: int, out: int, rows: Rows, *, reads: str) -> Linear:
+    """One of the convolutions over time that Whisper's encoder begins with."""
+    return Linear(f"model.encoder.{name}", 3 * channels, out, True, None, rows, reads=(reads,), writes="e")

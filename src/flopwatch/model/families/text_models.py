@@ -42,8 +42,10 @@ _INSIDE: Mapping[str, Builder] = MappingProxyType(
     {
         "qwen2_vl_text": llama.qwen2,
         "qwen2_5_vl_text": llama.qwen2,
+        "qwen2_5_omni_text": llama.qwen2,
         "qwen3_vl_text": llama.qwen3,
         "qwen3_vl_moe_text": moe.qwen3_moe,
+        "qwen3_omni_moe_text": moe.qwen3_moe,
         "glm4v_text": llama.glm4v_text,
         "glm4v_moe_text": moe.glm4v_moe_text,
     }

@@ -14,6 +14,7 @@ from flopwatch.model.families import blocks
 from flopwatch.model.families.composite import (
     all_pairs,
     both_ways,
+    completed,
     features_of,
     joined,
     language_of,
@@ -65,7 +66,7 @@ def _two_layers(
 
 def _vision(fields: Fields, *kinds: str) -> tuple[Fields, str]:
     """The encoder's fields and its kind, one of those that are known; the first where the config does not say."""
-    vision = needs_mapping(fields, "vision_config")
+    vision = completed(needs_mapping(fields, "vision_config"))
     kind = vision.values.get("model_type", kinds[0])
     if kind not in kinds:
         raise vision.unusable("model_type", " or ".join(map(repr, kinds)))
@@ -108,9 +109,9 @@ def gemma3(fields: Fields) -> Architecture:
 
     The tokens of one image see each other also forwards. The pooling head of SigLIP runs, but nothing reads it.
     """
-    vision = needs_mapping(fields, "vision_config")
+    vision = completed(needs_mapping(fields, "vision_config"))
     tokens, seen = fields.size("mm_tokens_per_image", 256), vision.size("hidden_size", 768)
-    language = both_ways(language_of(fields, "gemma3_text", tied=True, only=("gemma3_text",)), tokens)
+    language = both_ways(language_of(fields, "gemma3_text", tied=True, only=("gemma3_text",)), PerImage(tokens))
     hidden, path = needs_mapping(fields, "text_config").size("hidden_size"), f"{_PROJECTOR}.mm_input_projection_weight"
     projector = (
         image_norm(f"{_PROJECTOR}.mm_soft_emb_norm", seen, bias=False),
@@ -159,7 +160,7 @@ _LLAVA_NEXT_SIZES = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008
 def _tiled(
     fields: Fields, language: Architecture, encoder: tuple[Component, ...], default: tuple[tuple[int, int], ...] | None
 ) -> Architecture:
-    vision = needs_mapping(fields, "vision_config")
+    vision = completed(needs_mapping(fields, "vision_config"))
     stated = fields.values.get("image_grid_pinpoints") or default
     if not isinstance(stated, (list, tuple)) or any(len(each) != 2 for each in stated):
         raise fields.needed("image_grid_pinpoints", "a list of heights and widths")
@@ -345,6 +346,7 @@ def llama4(fields: Fields) -> Architecture:
             hidden,
             rows=patches(vision),
             role="patches",
+            opened=True,
             reads=("pixels",),
             writes="image",
         ),

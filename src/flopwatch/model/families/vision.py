@@ -54,7 +54,8 @@ def projection(
     """The convolution that turns patches into vectors; images have no gradient."""
     side, channels = fields.size("patch_size", 16), fields.size("num_channels", 3)
     rows = Pixels(patches.image_size, patches.steps)
-    return Linear(name, channels * side * side, hidden, bias, None, rows, "patches", reads=("pixels",), writes=stream)
+    values = channels * side * side
+    return Linear(name, values, hidden, bias, None, rows, "patches", reads=("pixels",), writes=stream, opened=True)
 
 
 def positions(fields: Fields, extra: int) -> int:
