@@ -8,6 +8,7 @@ from flopwatch.check.isolation import isolated
 from flopwatch.check.watching import Cost
 from tests.check.machines_of import CPU
 from tests.check.test_gpt import TINY
+from tests.versions import watches_compiled
 
 
 def test_a_step_is_timed_watched_and_not():
@@ -41,6 +42,7 @@ def test_nothing_compiled_proves_nothing():
     assert (line.outcome, line.expected, line.found, line.unit) == ("fail", 1, 0, " at least")
 
 
+@watches_compiled
 def test_what_cannot_be_compiled_is_not_here(monkeypatch, tmp_path):
     def refuse(*arguments, **named):
         raise RuntimeError("torch.compile is not supported on Python 3.14+")
@@ -51,6 +53,7 @@ def test_what_cannot_be_compiled_is_not_here(monkeypatch, tmp_path):
     assert lines[0].words == "RuntimeError: torch.compile is not supported on Python 3.14+"
 
 
+@watches_compiled
 def test_a_gpu_needs_triton_and_a_compiler(monkeypatch):
     cuda = torch.device("cuda")
     monkeypatch.setattr(watching.importlib.util, "find_spec", lambda name: None)

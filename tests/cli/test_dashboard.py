@@ -7,7 +7,10 @@ import pytest
 from flopwatch.cli import main
 from flopwatch.wandb import workspace
 from flopwatch.wandb.workspace import Saved, specification
+from tests.versions import workspaces
 from tests.wandb.test_workspace import ENTITY, PROJECT
+
+pytestmark = workspaces
 
 
 def test_the_command_prints_the_specification_without_network(capsys, monkeypatch):

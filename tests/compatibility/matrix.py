@@ -28,12 +28,6 @@ TOOLS = (
     "lightning",
     "tensorboard>=2.14",
 )
-NEEDS_HUGGING_FACE = (
-    "tests/model/test_backward.py",
-    "tests/model/test_conventions.py",
-    "tests/test_examples.py",
-    "tests/test_fuzz.py",
-)
 # Written down once and only right for the versions that CI pins.
 PINNED_BY_CI = ("tests/test_docs.py", "tests/test_security.py", "tests/test_layers.py", "tests/report/test_tail.py")
 
@@ -58,7 +52,6 @@ CELLS = (
         "3.10",
         ("torch==2.4.*", *LIGHTNING_2_2, "wandb==0.19.*", *OLDEST),
         more=(),
-        without=(*PINNED_BY_CI, *NEEDS_HUGGING_FACE),
     ),
     Cell("2.6", "3.11", ("torch==2.6.*", "pytorch-lightning==2.4.*", "lightning==2.4.*", "wandb==0.29.*")),
     Cell("2.9", "3.12", ("torch==2.9.*", "pytorch-lightning==2.5.*", "lightning==2.5.*", "wandb==0.30.*")),

@@ -12,7 +12,7 @@ from flopwatch.run.meter import Mark
 
 def trainer(**changes):
     """A Trainer in the middle of its first epoch of ten batches, without limits."""
-    counts = {name: SimpleNamespace(ready=0, processed=0, completed=0) for name in ("current", "total")}
+    counts = {name: SimpleNamespace(ready=0, started=0, processed=0, completed=0) for name in ("current", "total")}
     progress = SimpleNamespace(is_last_batch=False, **counts)
     epochs = SimpleNamespace(current=SimpleNamespace(started=1, processed=0))
     loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress), epoch_progress=epochs)

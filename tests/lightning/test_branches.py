@@ -9,6 +9,7 @@ from flopwatch.report.report import summarize
 from flopwatch.run.run_file import read_run
 from tests.lightning.attempts import Attempt, check, rounds, run, totals_of
 from tests.lightning.models import FLOPS_PER_BATCH
+from tests.versions import lightning_2_5
 
 STEPS = 24
 
@@ -38,6 +39,7 @@ def test_a_branch_that_is_rolled_back_twice_is_lost_with_its_checkpoints(tmp_pat
     assert report.seconds["lost"] == pytest.approx(totals.lost_seconds)
 
 
+@lightning_2_5
 def test_micro_batches_of_an_unfinished_step_are_lost(tmp_path):
     # Of three batches a step: 4 steps and 2 batches, killed; from step 3 again 1 step and 1 batch, failed; then all.
     # At its first batch the second saves step 3 anew, without the gradients of that batch, but to go on after it.

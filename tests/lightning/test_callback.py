@@ -30,6 +30,7 @@ from tests.lightning.models import (
     loader,
     trainer,
 )
+from tests.versions import lightning_2_5, watches_compiled
 
 PEAK = 1e6
 
@@ -112,6 +113,7 @@ class SlowLoader:
             yield batch
 
 
+@lightning_2_5
 def test_validation_and_checkpoints_do_not_dent_mfu(tmp_path, clock):
     logger = MemoryLogger()
     model = TinyGPT(lambda index: clock.advance(1.0))
@@ -140,6 +142,7 @@ class SlowCallback(Callback):
         self.clock.advance(self.seconds)
 
 
+@lightning_2_5
 @pytest.mark.parametrize("accumulation", [1, 4])
 def test_every_second_of_a_busy_fit_is_of_one_kind(tmp_path, clock, accumulation):
     logger = MemoryLogger()
@@ -434,8 +437,8 @@ def test_a_config_argument_and_hparams_will_do(tmp_path):
 
 def test_a_hugging_face_model_is_found_without_being_told(tmp_path):
     import pytorch_lightning as pl
-    import transformers
 
+    transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(
         vocab_size=32, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
     )
@@ -459,6 +462,7 @@ def test_a_hugging_face_model_is_found_without_being_told(tmp_path):
     assert (run.work.attention, run.work.model_type) == ("full", "llama")
 
 
+@watches_compiled
 def test_a_compiled_model_is_counted(tmp_path):
     import pytorch_lightning as pl
 
@@ -533,6 +537,7 @@ class CompiledBeside(TinyGPT):
             return self.compiled[0](tokens)
 
 
+@watches_compiled
 def test_what_is_compiled_beside_the_module_compiles_once_and_shows_its_precision(tmp_path):
     model = CompiledBeside()
     run = fit(tmp_path, FlopWatch(peak_flops_per_second=PEAK), model, max_steps=4)

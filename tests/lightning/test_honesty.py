@@ -24,6 +24,7 @@ from tests.lightning.models import (
     loader,
     trainer,
 )
+from tests.versions import watches_compiled
 
 
 def fit(folder, watch, model, data=None, others=(), **changes):
@@ -208,6 +209,7 @@ def test_a_model_that_is_fed_otherwise_later_is_noticed_and_counted_as_it_runs(t
     )
 
 
+@watches_compiled
 def test_a_module_compiled_as_a_whole_is_verified_as_it_runs(tmp_path):
     run = fit(tmp_path / "a", FlopWatch(), torch.compile(TinyGPT(), backend="eager"), max_steps=3)
     assert run.work.verification == "verified"

@@ -18,6 +18,7 @@ from flopwatch.run.run_file import read_run
 from tests.lightning.models import MemoryLogger, trainer
 from tests.model.families.families import FAMILIES
 from tests.model.families.models import AUTO, config_of
+from tests.versions import torch_2_9_for_groups
 
 PEAK = 1e12
 
@@ -160,6 +161,7 @@ def test_two_optimizers_that_take_turns_are_measured_as_they_train(tmp_path):
     assert run.end.totals.counts.flops == 3 * 4 * 2 * ((64 + 8 + 8 + 64) + (64 + 8 + 8))
 
 
+@torch_2_9_for_groups
 def test_a_head_that_makes_fewer_logits_than_tokens_is_measured(tmp_path):
     class LastLogit(Model):
         def training_step(self, batch, batch_idx):
@@ -172,6 +174,7 @@ def test_a_head_that_makes_fewer_logits_than_tokens_is_measured(tmp_path):
     assert run.end.totals.counts.flops == 3 * (whole - 3 * 2 * 78 * 64 * 320)
 
 
+@torch_2_9_for_groups
 def test_a_reference_pass_of_the_same_model_and_a_sample_for_the_log_count(tmp_path):
     class Reference(Model):
         def training_step(self, batch, batch_idx):
@@ -207,6 +210,7 @@ def test_images_that_reach_the_model_otherwise_than_the_batch_holds_them_are_mea
     assert run.end.totals.counts.flops == 2 * expected
 
 
+@torch_2_9_for_groups
 def test_a_loss_that_does_not_come_from_the_logits_has_no_backward_through_the_head(tmp_path):
     class Embeds(Model):
         def training_step(self, batch, batch_idx):
@@ -229,6 +233,7 @@ def test_switches_beside_the_tensors_tell_batches_apart(tmp_path):
     assert run.end.totals.counts.flops == 4 * 2 * 2 * (2 * 36 * 8 * 27 + 3 * 288 * 10)
 
 
+@torch_2_9_for_groups
 @pytest.mark.parametrize("kept_back", [False, True])
 def test_documents_that_the_model_is_not_told_of_do_not_count(tmp_path, kept_back):
     class KeepsBack(Model):
@@ -243,6 +248,7 @@ def test_documents_that_the_model_is_not_told_of_do_not_count(tmp_path, kept_bac
     assert run.end.totals.counts.flops == 2 * training_flops(architecture_of(config_of(name)), Batch(2, 40))
 
 
+@torch_2_9_for_groups
 def test_cumulative_lengths_alone_are_not_taken_for_one_document(tmp_path):
     batches = [{"input_ids": TOKENS, "cu_seq_lens_q": torch.tensor([0, 40, 80], dtype=torch.int32)}] * 2
 
@@ -275,6 +281,7 @@ def test_padding_is_computed_work_and_told_from_useful_tokens(tmp_path):
     assert run.end.totals.counts.flops == 4 * training_flops(architecture_of(config_of("llama")), Batch(2, 40))
 
 
+@torch_2_9_for_groups
 @pytest.mark.parametrize("use_cache", [False, True])
 def test_packed_documents_attend_within_themselves_where_the_model_sees_them(tmp_path, use_cache):
     positions = torch.cat([torch.arange(length) for length in (10, 30, 25, 15)]).view(2, 40)
@@ -384,6 +391,7 @@ def test_a_deep_model_is_checked_in_full_depth(tmp_path):
     assert run.end.totals.counts.flops == 2 * training_flops(architecture_of(config), Batch(2, 40))
 
 
+@torch_2_9_for_groups
 def test_a_model_that_does_more_than_its_config_says_is_counted_as_it_runs_with_both_numbers(tmp_path):
     class Busy(transformers.LlamaForCausalLM):
         def forward(self, *args, **named):

@@ -10,6 +10,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from flopwatch import FlopWatch
 from flopwatch.run.metric_table import METRICS
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH, TinyGPT, loader, trainer
+from tests.versions import lightning_2_5
 from tests.wandb import log as wandb_log
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -67,7 +68,7 @@ def test_the_users_hp_metric_in_tensorboard_stays(tmp_path):
     assert logger.hparams["flopwatch"]["model_type"] == "gpt2"
 
 
-@pytest.mark.parametrize("bar", [TQDMProgressBar, RichProgressBar])
+@pytest.mark.parametrize("bar", [TQDMProgressBar, pytest.param(RichProgressBar, marks=lightning_2_5)])
 def test_the_progress_bar_shows_mfu_and_time_left(tmp_path, bar, capsys):
     seen = []
 

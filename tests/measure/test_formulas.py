@@ -10,6 +10,7 @@ from flopwatch.measure.formulas import FORMULAS, FREE, HEAVY, formula_of, gradie
 from flopwatch.measure.packages import RULES
 from tests.measure.test_measure import Runs, X
 from tests.measure.test_watching import three, watched
+from tests.versions import torch_2_9
 
 aten = torch.ops.aten
 
@@ -56,6 +57,7 @@ def test_a_transposed_convolution_counts_input_positions():
     assert measured.forward_flops == 2 * 25 * 8 * 4 * 4
 
 
+@torch_2_9
 @pytest.mark.parametrize("shapes", [((24, 8), (3, 8, 16)), ((8, 24), (24, 16))])
 def test_grouped_products_of_experts_are_counted(shapes):
     class Experts(nn.Module):

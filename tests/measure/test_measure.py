@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flopwatch.errors import MeasurementError
 from flopwatch.measure import measure, register
+from tests.versions import torch_2_5
 
 
 class Runs(nn.Module):
@@ -43,6 +44,7 @@ class Attends(nn.Module):
         return functional.scaled_dot_product_attention(q, k, v, **self.options)
 
 
+@torch_2_5
 def test_causal_attention_counts_the_pairs_that_are_kept():
     x = torch.zeros(3, 10, 16)
     linear, per_pair = 2 * 30 * 16 * 48, 2 * 3 * 2 * 16
@@ -107,6 +109,7 @@ def test_plain_modules_equal_torchs_own_counter_on_meta(module):
     assert sum(measured.by_module.values()) == measured.forward_flops
 
 
+@torch_2_5
 @pytest.mark.parametrize(("reentrant", "again"), [(False, 1), (True, 2)])
 def test_recomputation_is_told_from_gradients(reentrant, again):
     class Checkpointed(nn.Module):
@@ -212,6 +215,7 @@ def test_a_backward_inside_of_the_forward_is_one():
     assert (measured.forward_flops, measured.backward_flops) == (2 * 512, 2 * 512)
 
 
+@torch_2_5
 def test_causal_attention_inside_of_pytorchs_layers_is_seen():
     class Causal(nn.Module):
         def __init__(self):
@@ -275,6 +279,7 @@ def test_other_threads_print_warn_and_draw_as_ever(real_data, capsys):
     assert [*drawn, torch.rand(1).item()] == expected
 
 
+@torch_2_5
 def test_two_threads_measure_one_after_the_other():
     def count(width):
         x = torch.zeros(2, width)

@@ -11,6 +11,7 @@ from flopwatch.errors import MeasurementError
 from flopwatch.measure import measure
 from flopwatch.measure.meta_counter import DataDependentError, MadeOnMeta, MetaCounter, causal_attention_whole
 from tests.measure.test_measure import Runs, X, meanwhile
+from tests.versions import torch_2_5
 
 
 def test_checks_of_all_and_any_are_taken_for_granted_and_said():
@@ -24,6 +25,7 @@ def test_checks_of_all_and_any_are_taken_for_granted_and_said():
     assert len(measured.assumptions) == 2
 
 
+@torch_2_5
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_causal_attention_is_masked_in_checkpointed_layers_too(reentrant):
     def attend(x):
@@ -38,6 +40,7 @@ def test_causal_attention_is_masked_in_checkpointed_layers_too(reentrant):
     assert (full.training_flops, full.recomputed_flops) == (2 * 768 + 6 * 16 * 36, 2 * 16 * 36)
 
 
+@torch_2_5
 @pytest.mark.parametrize(
     ("query", "key", "value"),
     [((4, 6, 8), (4, 6, 8), (4, 6, 2)), ((2, 2, 6, 8), (2, 1, 6, 8), (2, 1, 6, 2)), ((2, 2, 1, 6, 8),) * 3],
@@ -155,6 +158,7 @@ def test_tensors_are_made_on_meta_unless_the_code_says_where():
     assert torch.zeros(2).device.type == "cpu"
 
 
+@torch_2_5
 def test_attention_is_taken_apart_again_once_it_is_over():
     query = torch.zeros(1, 2, 6, 8, device="meta", requires_grad=True)
 

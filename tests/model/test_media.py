@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from flopwatch.model.batch import Batch
 from flopwatch.model.media import (
     Clips,
@@ -84,6 +86,7 @@ def test_what_values_say_of_images():
 
 
 def test_tiles_of_an_image_are_those_that_transformers_cuts():
+    pytest.importorskip("transformers")
     from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
     resolutions = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]

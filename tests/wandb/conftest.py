@@ -7,6 +7,7 @@ from tests.wandb.server import ENTITY, WandbServer
 @pytest.fixture
 def server(monkeypatch, tmp_path):
     """A server with a project `p`, and this process as a user of it; wandb forgets it afterwards."""
+    monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.chdir(tmp_path)

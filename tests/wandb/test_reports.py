@@ -6,8 +6,10 @@ import pytest
 
 from flopwatch.cli.command_line import main
 from flopwatch.wandb.panels import SECTIONS
+from tests.versions import wandb_online, workspaces
 from tests.wandb.server import ENTITY
 
+pytestmark = [wandb_online, workspaces]
 FACTS = {"device": "NVIDIA H100 80GB HBM3", "device_count": 8, "peak_flops_per_second": 989.4e12, "dtype": "bf16"}
 
 

@@ -13,6 +13,7 @@ from flopwatch.report.sources import open_run
 from tests import running, samples
 from tests.lightning.models import FLOPS_PER_BATCH, TOKENS_PER_BATCH
 from tests.run.test_run_file import write
+from tests.versions import wandb_online
 from tests.wandb.server import ENTITY
 
 SCRIPT = Path(__file__).parent / "scripts" / "train_offline.py"
@@ -86,6 +87,7 @@ def on_server(server):
     return put
 
 
+@wandb_online
 def test_a_run_on_a_server_is_told_from_all_its_rows(on_server):
     path = on_server("r1", [row(step, 1000.0 + step) for step in range(1, 2000)])
     report = summarize(open_run(path))
@@ -95,6 +97,7 @@ def test_a_run_on_a_server_is_told_from_all_its_rows(on_server):
     assert report.totals.device_seconds == pytest.approx(2 * 1999)
 
 
+@wandb_online
 def test_rows_of_a_restart_replace_what_was_logged_before(on_server):
     first = [row(step, 1000.0 + step) for step in (10, 20, 30)]
     again = [row(step, 2000.0 + step, **{"perf/device_tflops_per_sec": 250.0}) for step in (20, 30, 40)]
@@ -105,6 +108,7 @@ def test_rows_of_a_restart_replace_what_was_logged_before(on_server):
     assert report.mfu == pytest.approx(0.25)
 
 
+@wandb_online
 def test_after_a_restart_wall_time_and_run_mfu_are_of_the_whole_run(on_server):
     """Two processes of 20 s on two devices, 1,000 s between them, the second from step 0 again."""
     hours = [{"budget/device_hours": 2 * seconds / 3600} for seconds in (10, 20, 30, 40)]
@@ -119,6 +123,7 @@ def test_after_a_restart_wall_time_and_run_mfu_are_of_the_whole_run(on_server):
     assert summarize(open_run(on_server("r2", without))).run_mfu is None
 
 
+@wandb_online
 def test_the_run_files_that_are_attached_are_read_instead(on_server, tmp_path):
     first = write(tmp_path / "one" / "run.jsonl", samples.healthy_run())
     start = samples.start(time=1065.0, step=21, resumed_from="/gone/one/run.jsonl")
@@ -129,6 +134,7 @@ def test_the_run_files_that_are_attached_are_read_instead(on_server, tmp_path):
     assert (report.processes, report.totals.counts.flops) == (2, 24_800 * 10**12)
 
 
+@wandb_online
 def test_runs_of_a_project_are_compared_at_equal_flops(server, on_server, capsys):
     for name, losses in (("r1", (5.0, 4.0, 3.0)), ("r2", (6.0, 4.5))):
         rows = [row(step, 1000.0 + step, **{"loss/train": loss}) for step, loss in enumerate(losses, 1)]
@@ -149,12 +155,14 @@ def test_runs_of_a_project_are_compared_at_equal_flops(server, on_server, capsys
     assert re.findall(r"lr 0\.\d", capsys.readouterr().out)[:2] == ["lr 0.5", "lr 0.6"]
 
 
+@wandb_online
 def test_a_file_that_would_leave_its_folder_is_refused(on_server, capsys):
     path = on_server("r1", [], **{"../../run.jsonl": b""})
     assert main(["report", path]) == 1
     assert "points outside its folder" in capsys.readouterr().err
 
 
+@wandb_online
 @pytest.mark.parametrize(
     ("run", "said"),
     [

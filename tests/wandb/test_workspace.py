@@ -10,8 +10,10 @@ from flopwatch.run.metric_table import METRICS
 from flopwatch.wandb.online import Project
 from flopwatch.wandb.panels import SECTIONS, Panel, PanelSection
 from flopwatch.wandb.workspace import specification
+from tests.versions import wandb_online, workspaces
 from tests.wandb.server import ENTITY, KEY
 
+pytestmark = [wandb_online, workspaces]
 GOLDEN = Path(__file__).parent / "dashboard.json"
 PROJECT = Project(ENTITY, "p")
 

@@ -132,16 +132,19 @@ def read_chips(text: str, where: str) -> list[Chip]:
     Raises:
         ArgumentError: If it is not such a table.
     """
-    reader = csv.DictReader(text.splitlines())
+    try:
+        return _chips(csv.DictReader(text.splitlines()), where)
+    except csv.Error as error:
+        raise ArgumentError(f"{where}: expected CSV, got {error}") from None
+
+
+def _chips(reader: csv.DictReader[str], where: str) -> list[Chip]:
     known = (*_TEXT_COLUMNS, *_NUMBER_COLUMNS)
     unknown = [str(each) for each in reader.fieldnames or () if each not in known]
     if unknown or "names" not in (reader.fieldnames or ()):
         got = f"the unknown column {units.quoted(unknown[0])}" if unknown else "no column 'names'"
         raise ArgumentError(f"{where}: expected the columns {', '.join(known)}; got {got}")
-    try:
-        return [_chip(row, f"{where}, line {reader.line_num}") for row in reader]
-    except csv.Error as error:
-        raise ArgumentError(f"{where}: expected CSV, got {error}") from None
+    return [_chip(row, f"{where}, line {reader.line_num}") for row in reader]
 
 
 def _chip(row: Mapping[str | None, str | None], where: str) -> Chip:

@@ -32,7 +32,7 @@ from flopwatch.measure.results import Measurement, Uncounted
 from flopwatch.model.architecture import AttentionConvention
 
 Phase = Literal["forward", "backward", "recomputed", "optimizer"]
-CAN_WATCH_COMPILED = torch.__version__ >= (2, 10)  # torch 2.9 leaves it compiled, but compiles it once more
+CAN_WATCH_COMPILED = torch.__version__ >= "2.10"  # a TorchVersion; 2.9 leaves what is compiled, but compiles it again
 _RUNS_AGAIN = (
     "work with gradients enabled in the backward pass counts as the model's (double backward); recomputation inside"
     " a custom autograd Function cannot be told apart from it"

@@ -61,7 +61,7 @@ def test_what_works_is_handed_on(guarded):
     one.backward_begins("loss")
     one.release()
     expected = ["count", "settle", "parameters", "check_soon", "batch_begins", "backward_ends", "batch_ends", "skip"]
-    assert one._counting.calls == [*expected, "plan", "backward_begins", "batch_ends"]
+    assert one._counting.calls == [*expected, "plan", "backward_begins", "release"]
 
 
 def test_a_batch_that_cannot_be_counted_has_its_contents_alone_and_that_is_said_once(guarded, caplog):

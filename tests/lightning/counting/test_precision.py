@@ -18,6 +18,7 @@ from torch import nn
 from torch.distributed.fsdp import MixedPrecision as FSDPMixedPrecision
 
 from flopwatch.lightning.counting.precision import Precision, precision_of, precision_seen
+from tests.versions import torch_2_9
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -75,6 +76,7 @@ def test_float32_on_cuda_follows_torchs_setting(setting, expected):
     assert dtype_of(trainer(FullPrecision(), device="cpu"), weights()) == "fp32"
 
 
+@torch_2_9
 def test_torchs_newer_precision_attribute_is_understood(python):
     result = python(SCRIPTS / "matmul_attribute.py")
     assert result.stdout == "tf32\n"
@@ -118,9 +120,10 @@ def test_deepspeeds_own_config_counts(key, expected):
     assert dtype_of(trainer(FullPrecision(), device="cpu", config={key: {"enabled": False}}), weights()) == "fp32"
 
 
+@torch_2_9
 def test_fully_shards_compute_dtype_counts(python):
     result = python(SCRIPTS / "fully_shard.py")
-    assert result.stdout == "bf16 fp32\n", result.stderr
+    assert result.stdout.endswith("bf16 fp32\n"), result.stderr  # some torches print before it
 
 
 def test_weights_of_several_dtypes_are_no_precision():
@@ -235,6 +238,7 @@ def test_fsdp_that_keeps_fp32_weights_multiplies_under_its_autocast():
     assert precision_of(run, weights()).dtype == "bf16"
 
 
+@torch_2_9
 def test_convolutions_under_torchs_newer_attribute_are_understood(python):
     result = python(SCRIPTS / "convolution_attribute.py")
     assert result.stdout == "fp32\ntf32\n"

@@ -12,6 +12,7 @@ from flopwatch import FlopWatch
 from flopwatch.report.report import summarize
 from flopwatch.run.run_file import read_run
 from tests.lightning.models import MemoryLogger, TinyGPT, Tokens, loader, trainer
+from tests.versions import lightning_2_5
 
 
 class Growing(pl.LightningDataModule):
@@ -129,6 +130,7 @@ def test_a_second_fit_with_another_loader_counts_its_epochs(tmp_path):
     assert second.windows[-1].budget_fraction == 3 / 4
 
 
+@lightning_2_5
 def test_a_run_that_is_resumed_with_a_shorter_loader_has_its_epochs(tmp_path):
     save_at(4, tmp_path, loader(10))
     watch = FlopWatch("2 epochs", on_budget="stop", every_n_steps=1, dirpath=tmp_path / "b")
@@ -140,6 +142,7 @@ def test_a_run_that_is_resumed_with_a_shorter_loader_has_its_epochs(tmp_path):
     assert (two.global_step, epochs[-1]) == (16, 2)
 
 
+@lightning_2_5
 @pytest.mark.parametrize(("saved_at", "accumulate"), [(6, 1), (2, 3), (3, 2)])
 def test_a_run_that_is_resumed_from_the_last_batch_of_an_epoch_has_its_epochs(tmp_path, saved_at, accumulate):
     # Six batches an epoch: the checkpoint is saved with the sixth, before Lightning takes its epoch as done.
@@ -227,6 +230,7 @@ def test_training_that_ends_within_an_overstated_epoch_has_not_done_it(tmp_path)
     assert segment.end.epochs == 0.4
 
 
+@lightning_2_5
 def test_a_restart_in_the_middle_of_a_stream_teaches_no_length(tmp_path):
     save_at(2, tmp_path, stream(6))
     watch = FlopWatch(every_n_steps=1, dirpath=tmp_path / "b")
@@ -238,6 +242,7 @@ def test_a_restart_in_the_middle_of_a_stream_teaches_no_length(tmp_path):
     assert epochs[12:] == pytest.approx([2 + each / 6 for each in range(1, 6)] + [3])
 
 
+@lightning_2_5
 def test_a_resumed_epoch_that_training_ends_within_is_not_done(tmp_path):
     save_at(4, tmp_path, loader(10))
     two = trainer(tmp_path, FlopWatch("2 epochs", dirpath=tmp_path / "b"), max_steps=7)

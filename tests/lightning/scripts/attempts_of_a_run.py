@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import torch
+import torch._dynamo  # before the forks: older Lightnings import it in each fit, which takes a second
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from flopwatch import FlopWatch

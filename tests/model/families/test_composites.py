@@ -161,6 +161,8 @@ def test_adapters_under_checkpoints_have_the_gradients_that_transformers_opens(n
     """What a class names as its embeddings of words, images and sounds is made to require a gradient."""
     peft = pytest.importorskip("peft")
     model = build(name)
+    if not model.supports_gradient_checkpointing:
+        pytest.skip("the class has none")
     architecture = counted_as_it_runs(model.config)
     ours = fine_tuning(architecture, lora_rank=4, lora_targets="attention", checkpointing="non-reentrant").trainable
     model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -57,7 +57,9 @@ class Epochs:
         # Lightning takes an epoch that training ended within as processed.
         before = float(self._trainer.fit_loop.epoch_progress.current.processed - is_over)
         ran_out = is_over and self._ran_out
-        if batches.is_last_batch or ran == self._trainer.num_training_batches or ran_out:
+        # How Lightning before 2.6 skips the rest of an epoch.
+        skipped = ran > batches.current.started
+        if batches.is_last_batch or ran == self._trainer.num_training_batches or ran_out or skipped:
             return before + 1
         if self._length is None or ran >= self._length:
             return None

@@ -30,7 +30,7 @@ def _linear(name: str, width: int, out: int, rows: Rows, *, bias: bool = True, w
 
 def _first(name: str, values: int, out: int, rows: Rows) -> Linear:
     """The convolution over frames, which have no gradient."""
-    return Linear(f"{_TOWER}.{name}", values, out, True, None, rows, reads=("frames",), writes="sound")
+    return Linear(f"{_TOWER}.{name}", values, out, True, None, rows, reads=("frames",), writes="sound", opened=True)
 
 
 def _layers(audio: Fields, rows: Rows, *, key_bias: bool) -> tuple[Component, ...]:
