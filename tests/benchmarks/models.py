@@ -52,6 +52,7 @@ NEEDED: dict[str, dict[str, object]] = {
     "instructblipvideo": {"video_token_index": 5},
     "gemma4": {"vision_config": {"model_type": "gemma4_vision"}, "image_token_id": 5},
     "qwen3_omni_moe_thinker": {"vision_config": {"out_hidden_size": 2048}, "text_config": {"head_dim": 128}},
+    "granite_speech": {"projector_config": {"encoder_hidden_size": 1024}},
     "janus": {"vision_config": {"projection_dim": 4096}},
     "ovis2": {"hidden_size": 4096},
     "molmo2": {"adapter_config": {"text_hidden_size": 4096, "vision_feature_layer": [1, 0]}},
@@ -142,7 +143,11 @@ def _counted(name: str, path: Path, model: torch.nn.Module) -> Result:
     if architecture.parameters() != parameters:
         return Result(name, "wrong", f"{architecture.parameters():,} parameters, the class has {parameters:,}")
     reference, said = architecture.as_reference().with_full_attention(), ""
+    # Without a length of its sounds the class is run with one of 30 seconds, and the closed form counts none.
+    hears = architecture.inputs == "grids, sounds and tokens"
     for batch in batches():
+        if hears and not batch.source_len:
+            continue
         try:
             seen = huggingface.measured(model, batch, "full")
         except FlopwatchError as error:
