@@ -52,6 +52,8 @@ NEEDED: dict[str, dict[str, object]] = {
     "instructblipvideo": {"video_token_index": 5},
     "gemma4": {"vision_config": {"model_type": "gemma4_vision"}, "image_token_id": 5},
     "qwen3_omni_moe_thinker": {"vision_config": {"out_hidden_size": 2048}, "text_config": {"head_dim": 128}},
+    "glm_ocr": {"vision_config": {"out_hidden_size": 1024}},
+    **{name: {"vision_config": {"out_hidden_size": 4096}} for name in ("cosmos3_omni", "exaone4_5", "glm5_next")},
     "granite_speech": {"projector_config": {"encoder_hidden_size": 1024}},
     "janus": {"vision_config": {"projection_dim": 4096}},
     "ovis2": {"hidden_size": 4096},

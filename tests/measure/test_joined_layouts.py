@@ -56,6 +56,15 @@ CASES = {
         },
         [Batch(2, 90, images=2), Batch(2, 200, images=2, image_size=(40, 30))],
     ),
+    "video_llama_3": (
+        {
+            "text_config": {**GQA, "model_type": "qwen2"},
+            "vision_config": {**BERT, "patch_size": 4, "model_type": "video_llama_3_vision"},
+            "image_token_id": 100,
+            "video_token_id": 101,
+        },
+        [Batch(2, 40, images=2, image_size=(16, 24)), Batch(2, 90, images=4, image_size=(20, 8))],
+    ),
     "moss_transcribe_diarize": (
         {"text_config": {**GQA, "model_type": "qwen3"}, "audio_config": WHISPER, "audio_token_id": 100},
         [Batch(2, 30), Batch(2, 60, 230, clips=2)],

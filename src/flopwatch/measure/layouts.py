@@ -80,7 +80,10 @@ def _in_grids(model: Any, batch: Batch, device: torch.device) -> Inputs:
     grids = Grids(patch, merge, frames=frames).of(_sized(batch, config))
     rows = sum(count * height * width for count, height, width in grids)
     pixels = torch.ones(rows, *_patch_shape(model, (channels * frames * patch * patch, channels, patch)), device=device)
-    return {"pixel_values": pixels, "image_grid_thw": torch.tensor(grids, dtype=torch.long)}
+    given = {"pixel_values": pixels, "image_grid_thw": torch.tensor(grids, dtype=torch.long)}
+    if "image_merge_sizes" in inspect.signature(model.forward).parameters:  # VideoLLaMA 3 is told for each image
+        given["image_merge_sizes"] = torch.full((len(grids),), merge)
+    return given
 
 
 def _sized(batch: Batch, config: Any) -> Batch:
