@@ -140,10 +140,15 @@ COMPOSITES |= {
         | {"vision_config": {**_PLAIN_SIGLIP, "projection_dim": 64}, "projection_dim": 64},
         IMAGES,
     ),
-    "internvl": ("internvl", {"text_config": _QWEN2, "vision_config": _INTERN, "image_token_id": 300}, IMAGES),
+    "internvl": (
+        "internvl",
+        {"text_config": _QWEN2, "vision_config": _INTERN, "image_token_id": 300, "tie_word_embeddings": True},
+        IMAGES,
+    ),
     "internvl-large": (
         "internvl",
         {"text_config": {"model_type": "qwen3", **GATED, "head_dim": 16}, "image_token_id": 300}
+        | {"tie_word_embeddings": False}
         | {"vision_config": {**_INTERN, "use_qk_norm": True, "attention_bias": True, "norm_type": "rms_norm"}},
         IMAGES,
     ),
@@ -169,7 +174,11 @@ COMPOSITES |= {
         | {"alignment_intermediate_size": 96},
         IMAGES,
     ),
-    "deepseek_vl": ("deepseek_vl", {"text_config": _LLAMA, "vision_config": _SIGLIP, "image_token_id": 300}, IMAGES),
+    "deepseek_vl": (
+        "deepseek_vl",
+        {"text_config": _LLAMA, "vision_config": _SIGLIP, "image_token_id": 300, "tie_word_embeddings": True},
+        IMAGES,
+    ),
     "llama4": (
         "llama4",
         {"text_config": _LLAMA4, "image_token_index": 300, "boi_token_index": 301, "eoi_token_index": 302}
@@ -180,7 +189,7 @@ COMPOSITES |= {
     "mistral3": (
         "mistral3",
         {"text_config": {"model_type": "mistral", **GATED, "sliding_window": None}, "vision_config": _PIXTRAL}
-        | {"image_token_index": 300},
+        | {"image_token_index": 300, "tie_word_embeddings": True},
         UNEVEN,
     ),
     "lfm2_vl": (

@@ -26,6 +26,9 @@ KNOWN = {
     ("t5-v1.1-style", "tie_word_embeddings"),
     ("t5-v1.1-style", "feed_forward_proj"),
 }
+# transformers 5 says that these tie their head, and keeps the two matrices that their published checkpoints have.
+UNTIED = ("mistral3", "internvl", "internvl-large", "deepseek_vl", "kimi_k25", "granite_speech")
+KNOWN |= {(name, "tie_word_embeddings") for name in (*UNTIED, "granite_speech-asking-always")}
 
 
 def counted(config):

@@ -35,7 +35,7 @@ def split_heads(fields: Fields, hidden_size: int, heads: int) -> int:
     if hidden_size % heads:
         raise ConfigError(
             f"the {fields.model_type} config has no 'head_dim' and its hidden size {hidden_size} is not a multiple of"
-            f" its {heads} attention heads"
+            f" its {heads} attention heads; check 'hidden_size' and 'num_attention_heads'"
         )
     return hidden_size // heads
 

@@ -18,33 +18,42 @@ from flopwatch.model.families.encoders import needs_mapping
 from flopwatch.model.families.text_models import text_model
 from flopwatch.model.media import Told
 
-# What parts of published files leave out, since their class has it by default: LLaVA's Vicuna, encoders of 224 pixels.
+# Classes whose head is tied if their text model's config says so, whatever stands beside it.
+_EITHER = frozenset({"llava", "llava_onevision", "qwen2_vl", "qwen2_5_vl", "glm4v", "glm4v_moe"})
+_TIED = "tie_word_embeddings"
+_NAMES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+# What parts of published files leave out, since their class has it by default: width, its MLP's, layers, heads, others.
 _DEFAULTS: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
-        "llama": {
-            "hidden_size": 4096,
-            "intermediate_size": 11008,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "vocab_size": 32000,
-        },
-        "mistral": {
-            "hidden_size": 4096,
-            "intermediate_size": 14336,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 8,
-            "vocab_size": 32000,
-        },
-        "clip_vision_model": {"image_size": 224},
-        "siglip_vision_model": {"image_size": 224},
+        kind: {**dict(zip(_NAMES, sizes, strict=True)), **others}
+        for kind, sizes, others in (
+            ("llama", (4096, 11008, 32, 32), {"vocab_size": 32000}),
+            ("mistral", (4096, 14336, 32, 32), {"num_key_value_heads": 8, "vocab_size": 32000}),
+            ("qwen2", (4096, 22016, 32, 32), {"vocab_size": 151936}),
+            ("granite", (4096, 11008, 32, 32), {"vocab_size": 32000}),
+            ("cohere2", (8192, 22528, 40, 64), {"vocab_size": 256000}),
+            ("clip_text_model", (512, 2048, 12, 8), {"vocab_size": 49408}),
+            ("siglip_text_model", (768, 3072, 12, 12), {"vocab_size": 32000}),
+            ("clip_vision_model", (768, 3072, 12, 12), {"image_size": 224}),
+            ("siglip_vision_model", (768, 3072, 12, 12), {"image_size": 224}),
+            ("siglip2_vision_model", (768, 3072, 12, 12), {}),
+            ("pixtral", (1024, 4096, 24, 16), {}),
+            ("idefics3_vision", (1152, 3072, 12, 16), {"image_size": 224}),
+            ("smolvlm_vision", (1152, 3072, 12, 16), {"image_size": 224}),
+            ("internvl_vision", (1024, 4096, 24, 16), {"image_size": 448}),
+        )
     }
 )
 
 
-def completed(part: Fields) -> Fields:
-    """The part of a joined config with the sizes that its own class has where the file leaves them out."""
-    known = _DEFAULTS.get(str(part.values.get("model_type")), {})
+def completed(part: Fields, default: str = "") -> Fields:
+    """The part of a joined config with the sizes that its own class has where the file leaves them out.
+
+    Args:
+        part: The part's fields.
+        default: The part's `model_type` where the file does not say.
+    """
+    known = _DEFAULTS.get(str(part.values.get("model_type", default)), {})
     return replace(part, values={**known, **part.values})
 
 
@@ -62,17 +71,18 @@ def language_of(
     fields: Fields,
     default: str,
     *,
-    tied: bool = False,
     only: Sequence[str] = (),
     name: str = "text_config",
     without: Sequence[str] = (),
 ) -> Architecture:
     """Build the text model of a joined model.
 
+    Published files leave `tie_word_embeddings` to the text model: transformers 5 says true for many joined classes,
+    and still keeps the two matrices that the checkpoint has.
+
     Args:
-        fields: The whole config, whose `tie_word_embeddings` counts.
+        fields: The whole config, whose `tie_word_embeddings` counts before that of the text model.
         default: The text model's `model_type` where the config does not say.
-        tied: Whether embedding and head are one where the config does not say.
         only: The model types that the class takes, any by default.
         name: The part of the config.
         without: Fields that the joined model does otherwise.
@@ -85,8 +95,9 @@ def language_of(
     kind = text.values.get("model_type") or default
     if only and kind not in only:
         raise text.unusable("model_type", " or ".join(map(repr, only)))
-    shared = fields.flag("tie_word_embeddings", tied)
-    return text_model(replace(text, values={**text.values, "tie_word_embeddings": shared}), str(kind))
+    if _TIED in fields.values and not (fields.model_type in _EITHER and text.flag(_TIED, False)):
+        text = replace(text, values={**text.values, _TIED: fields.values[_TIED]})
+    return text_model(text, str(kind))
 
 
 def joined(

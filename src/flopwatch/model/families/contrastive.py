@@ -6,6 +6,7 @@ from flopwatch.model.architecture import Architecture, Component, Group
 from flopwatch.model.batch import PER_SEQUENCE, TOKENS, PerImage, Rows
 from flopwatch.model.components import AttentionCore, Contrast, Embedding, Linear, Norm, Vector
 from flopwatch.model.families import blocks
+from flopwatch.model.families.composite import completed
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.encoders import attention, needs_mapping
 from flopwatch.model.families.vision import encoder, patches, positions, projection, with_patch
@@ -16,7 +17,7 @@ _CLIP_QKVO = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 def clip(fields: Fields) -> Architecture:
     """CLIP (Radford et al., arXiv 2103.00020): a causal text and an image encoder, compared over the whole batch."""
-    text, vision = needs_mapping(fields, "text_config"), needs_mapping(fields, "vision_config")
+    text, vision = _parts(fields)
     width = fields.size("projection_dim", 512)
     hidden, seen = text.size("hidden_size", 512), vision.size("hidden_size", 768)
     return Architecture(
@@ -34,6 +35,13 @@ def clip(fields: Fields) -> Architecture:
         inputs="images and tokens",
         causal=False,
     )
+
+
+def _parts(fields: Fields) -> tuple[Fields, Fields]:
+    """The fields of both encoders."""
+    names = (f"{fields.model_type}_text_model", f"{fields.model_type}_vision_model")
+    text, vision = needs_mapping(fields, "text_config"), needs_mapping(fields, "vision_config")
+    return completed(text, names[0]), completed(vision, names[1])
 
 
 def clip_vision(fields: Fields, path: str) -> tuple[Component, ...]:
@@ -105,7 +113,7 @@ def transformer(fields: Fields, name: str, hidden: int, rows: Rows, stream: str,
 
 def siglip(fields: Fields) -> Architecture:
     """SigLIP (Zhai et al., arXiv 2303.15343): text in both directions, image tokens pooled by attention."""
-    text, vision = needs_mapping(fields, "text_config"), needs_mapping(fields, "vision_config")
+    text, vision = _parts(fields)
     hidden = text.size("hidden_size", 768)
     width = text.size("projection_size", hidden)
     if not vision.flag("vision_use_head", True):

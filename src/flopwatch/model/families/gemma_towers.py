@@ -38,7 +38,7 @@ def gemma4(fields: Fields) -> Architecture:
 
     In some models the tokens of an image see each other also forwards, in the layers with a window.
     """
-    language = language_of(fields, "gemma4_text", tied=True, only=("gemma4_text",))
+    language = language_of(fields, "gemma4_text", only=("gemma4_text",))
     text, hears = _part(fields, "text_config"), fields.values.get("audio_config") is not None
     hidden = text.size("hidden_size", 2304)
     if fields.values.get("vision_config") is None:
@@ -113,7 +113,7 @@ def gemma3n(fields: Fields) -> Architecture:
 
     Both projectors run on all tokens, too, for those that mark where an image or a sound begins and ends.
     """
-    language = language_of(fields, "gemma3n_text", tied=True, only=("gemma3n_text",))
+    language = language_of(fields, "gemma3n_text", only=("gemma3n_text",))
     vision, audio = _of_gemma3n(fields), _part(fields, "audio_config")
     hidden = _part(fields, "text_config").size("hidden_size", 2048)
     images = PerImage(fields.size("vision_soft_tokens_per_image", 256))

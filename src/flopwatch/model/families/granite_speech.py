@@ -30,7 +30,7 @@ def granite_speech(fields: Fields) -> Architecture:
         _linear(f"{_ENCODER}.input_linear", encoder.size("input_dim", 160), hidden, _FRAMES, reads="frames"),
         *_conformer(encoder, hidden),
     )
-    language = language_of(fields, "granite", tied=True)
+    language = language_of(fields, "granite")
     model = joined(fields, language, heard, _projector(fields, hidden), inputs="sounds in rows and tokens")
     return replace(model, frames_per_second=50)
 

@@ -10,7 +10,7 @@ from flopwatch.model.architecture import Architecture, Component, Group
 from flopwatch.model.batch import Rows
 from flopwatch.model.components import AttentionCore, Embedding, Leaf, Linear, Norm
 from flopwatch.model.families import blocks
-from flopwatch.model.families.composite import interleaved, joined, language_of, text_fields, unread
+from flopwatch.model.families.composite import completed, interleaved, joined, language_of, text_fields, unread
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.contrastive import pooling, transformer
 from flopwatch.model.families.encoders import attention, needs_mapping
@@ -323,7 +323,7 @@ def _behind_a_mask(part: Component, rows: Rows) -> Component:
 
 def mistral3(fields: Fields) -> Architecture:
     """Mistral Small 3.1 (Mistral 2025): Pixtral (arXiv 2410.07073), four patches to a token, a two-layer projector."""
-    vision, text = needs_mapping(fields, "vision_config"), text_fields(fields)
+    vision, text = completed(needs_mapping(fields, "vision_config"), "pixtral"), text_fields(fields)
     if vision.values.get("model_type", "pixtral") != "pixtral":
         raise vision.unusable("model_type", "'pixtral'")
     if fields.values.get("vision_feature_layer", -1) != -1:
@@ -337,13 +337,13 @@ def mistral3(fields: Fields) -> Architecture:
         linear(f"{path}.linear_1", seen, hidden, tokens, bias=bias),
         linear(f"{path}.linear_2", hidden, hidden, tokens, bias=bias, writes="x"),
     )
-    language = language_of(fields, "mistral", tied=True)
+    language = language_of(fields, "mistral")
     return joined(fields, language, tower, projector, told=TellsPixels(rows.patch))
 
 
 def lfm2_vl(fields: Fields) -> Architecture:
     """LFM2-VL (Liquid 2025): SigLIP 2 in images' own sizes, filled up to the same number of patches, and LFM2."""
-    vision, text = needs_mapping(fields, "vision_config"), text_fields(fields)
+    vision, text = completed(needs_mapping(fields, "vision_config"), "siglip2_vision_model"), text_fields(fields)
     hidden, side, channels = (
         vision.size("hidden_size", 768),
         vision.size("patch_size", 16),
@@ -373,5 +373,5 @@ def lfm2_vl(fields: Fields) -> Architecture:
         linear("model.multi_modal_projector.linear_1", wide, inner, tokens, bias=bias),
         linear("model.multi_modal_projector.linear_2", inner, text.size("hidden_size"), tokens, bias=bias, writes="x"),
     )
-    language = language_of(fields, "lfm2", tied=True)
+    language = language_of(fields, "lfm2")
     return joined(fields, language, tower, projector, inputs="grids and tokens", told=TellsGrids(("spatial_shapes",)))

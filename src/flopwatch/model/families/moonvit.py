@@ -78,7 +78,7 @@ def kimi_k25(fields: Fields) -> Architecture:
         norm(f"{tower}.final_layernorm", hidden),
     )
     projector = _projector("model.mm_projector", ("in_proj", "out_proj"), hidden, text.size("hidden_size"), rows)
-    language = language_of(fields, "deepseek_v3", tied=True, only=_TEXT)
+    language = language_of(fields, "deepseek_v3", only=_TEXT)
     return joined(fields, language, parts, projector, inputs="grids and tokens", told=TellsGrids())
 
 

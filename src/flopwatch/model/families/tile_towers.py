@@ -111,7 +111,7 @@ def gemma3(fields: Fields) -> Architecture:
     """
     vision = completed(needs_mapping(fields, "vision_config"))
     tokens, seen = fields.size("mm_tokens_per_image", 256), vision.size("hidden_size", 768)
-    language = both_ways(language_of(fields, "gemma3_text", tied=True, only=("gemma3_text",)), PerImage(tokens))
+    language = both_ways(language_of(fields, "gemma3_text", only=("gemma3_text",)), PerImage(tokens))
     hidden, path = needs_mapping(fields, "text_config").size("hidden_size"), f"{_PROJECTOR}.mm_input_projection_weight"
     projector = (
         image_norm(f"{_PROJECTOR}.mm_soft_emb_norm", seen, bias=False),
@@ -178,9 +178,7 @@ def paligemma(fields: Fields) -> Architecture:
     pairs count.
     """
     vision, _ = _vision(fields, _SIGLIP)
-    language = language_of(
-        fields, "gemma", tied=True, only=("gemma", "gemma2"), without=("use_bidirectional_attention",)
-    )
+    language = language_of(fields, "gemma", only=("gemma", "gemma2"), without=("use_bidirectional_attention",))
     path, out = f"{_PROJECTOR}.linear", fields.size("projection_dim", 2048)
     last = image_layer(path, vision.size("hidden_size", 768), out, patches(vision), writes="x")
     return joined(fields, all_pairs(language), _pooled_for_nothing(siglip_vision(vision, _TOWER)), (last,))
@@ -200,7 +198,7 @@ def internvl(fields: Fields) -> Architecture:
     wide = seen * factor**2
     projector = _two_layers(_PROJECTOR, (wide, hidden, hidden), _merged(vision, factor))
     norm = image_norm(f"{_PROJECTOR}.layer_norm", wide)
-    return joined(fields, language_of(fields, "qwen2", tied=True), tower, (norm, *projector))
+    return joined(fields, language_of(fields, "qwen2"), tower, (norm, *projector))
 
 
 def _shuffled(fields: Fields, name: str, default: float) -> int:
@@ -267,12 +265,12 @@ def internvl_vision(fields: Fields, path: str) -> tuple[Component, ...]:
 
 def idefics3(fields: Fields) -> Architecture:
     """Idefics 3 (Laurençon et al., arXiv 2408.12637): SigLIP on tiles, several patches to a token, one matrix."""
-    vision = with_patch(needs_mapping(fields, "vision_config"), 32)
+    vision = with_patch(completed(needs_mapping(fields, "vision_config"), f"{fields.model_type}_vision"), 32)
     vision = replace(vision, values={**vision.values, "vision_use_head": False})
     factor, text = fields.size("scale_factor", 2), text_fields(fields)
     wide, path = vision.size("hidden_size") * factor**2, "model.connector.modality_projection.proj"
     last = image_layer(path, wide, text.size("hidden_size"), _merged(vision, factor), bias=False, writes="x")
-    language = language_of(fields, "llama", tied=False)
+    language = language_of(fields, "llama")
     encoder = siglip_vision(vision, "model.vision_model")
     return joined(fields, language, encoder, (last,), body="model.text_model.", told=TellsPadding())
 
@@ -293,7 +291,7 @@ def aya_vision(fields: Fields) -> Architecture:
     projector = _two_layers(_PROJECTOR, (wide, inner, hidden), _merged(vision, factor), gated=True)
     norm = image_norm(f"{_PROJECTOR}.layernorm", wide)
     encoder = features_of(siglip_vision(vision, _TOWER), layers[0])
-    return joined(fields, language_of(fields, "cohere2", tied=True), encoder, (norm, *projector))
+    return joined(fields, language_of(fields, "cohere2"), encoder, (norm, *projector))
 
 
 def cohere2_vision(fields: Fields) -> Architecture:
@@ -303,7 +301,7 @@ def cohere2_vision(fields: Fields) -> Architecture:
     widths = vision.size("hidden_size") * factor**2, fields.size("alignment_intermediate_size", 36864), hidden
     projector = _two_layers(_PROJECTOR, widths, _merged(vision, factor), gated=True)
     encoder = _pooled_for_nothing(siglip_vision(vision, _TOWER))
-    return joined(fields, language_of(fields, "cohere2", tied=True), encoder, projector)
+    return joined(fields, language_of(fields, "cohere2"), encoder, projector)
 
 
 def deepseek_vl(fields: Fields) -> Architecture:
@@ -313,7 +311,7 @@ def deepseek_vl(fields: Fields) -> Architecture:
     widths, names = (vision.size("hidden_size"), hidden, hidden), ("linear1", "linear2")
     projector = _two_layers("model.aligner", widths, patches(vision), names=names)
     encoder = _pooled_for_nothing(siglip_vision(vision, "model.vision_model"))
-    return joined(fields, language_of(fields, "llama", tied=True), encoder, projector)
+    return joined(fields, language_of(fields, "llama"), encoder, projector)
 
 
 def llama4(fields: Fields) -> Architecture:
