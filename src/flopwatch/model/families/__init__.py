@@ -36,6 +36,22 @@ from flopwatch.model.families.text_models import DECODERS, Builder
 from flopwatch.units import quoted
 
 _LONGEST_LIST = 200
+# A field that gives away which other file it is.
+_OTHER_FILES = MappingProxyType(
+    {
+        "peft_type": "an adapter's config of PEFT",
+        "_diffusers_version": "a file of diffusers",
+        "weight_map": "the index of a checkpoint",
+        "image_processor_type": "an image processor's config",
+        "feature_extractor_type": "a feature extractor's config",
+        "tokenizer_class": "a tokenizer's config",
+        "added_tokens": "a tokenizer",
+        "zero_optimization": "a config of DeepSpeed",
+        "n_kv_heads": "a params.json of Meta's",
+        "multiple_of": "a params.json of Meta's",
+        "eos_token_id": "a generation config",
+    }
+)
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _MASKED = ("ForMaskedLM",)
 _SEQ2SEQ = ("ForConditionalGeneration", "MTModel")
@@ -96,8 +112,8 @@ def architecture_of(source: object, *, mtp: bool = False) -> Architecture:
     values = read_mapping(source)
     model_type = values.get("model_type")
     if not isinstance(model_type, str):
-        said = "expected a config with a 'model_type', such as 'llama' or 'bert', got one without"
-        raise UnknownModelError(said, measurable=False)
+        said = "expected a config with a 'model_type', such as 'llama' or 'bert', got"
+        raise UnknownModelError(f"{said} {_instead(values)}", measurable=False)
     if model_type not in ARCHITECTURES:
         raise _unknown(model_type, values)
     builder, endings = _FAMILIES[model_type]
@@ -108,6 +124,17 @@ def architecture_of(source: object, *, mtp: bool = False) -> Architecture:
     if other is None or mtp:
         raise _another_head(model_type, name, endings)
     return other
+
+
+def _instead(values: Mapping[str, object]) -> str:
+    """What a mapping without a model type is, and what to pass in its place."""
+    is_model = "architectures" in values or "hidden_size" in values
+    found = None if is_model else next((kind for field, kind in _OTHER_FILES.items() if field in values), None)
+    return (
+        f"{found} instead; pass the model's config.json"
+        if found
+        else "one without; pass the model's config.json, or add it"
+    )
 
 
 def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError:
