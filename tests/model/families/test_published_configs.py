@@ -1,8 +1,7 @@
 """Parameters, and active ones, of joined models and of mixtures, from configs in the form that is published.
 
-Configs and totals were written from memory of the published files, the totals before anything was counted; Mistral
-Small's config is as a public repository has it (kohya-ss/musubi-tuner). Keys that a published file leaves to its class
-are absent. Where only the rounded number of a model's page was known, that is held.
+Configs and totals were written from memory of the published files, the totals before anything was counted. Keys that a
+published file leaves to its class are absent. Where only the rounded number of a model's page was known, that is held.
 """
 
 import json
