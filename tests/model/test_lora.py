@@ -18,7 +18,7 @@ HEADS = r".*(classifier|text_projection|visual_projection|text_model\.head)"
 # Where "all-linear" means other layers in other versions of PEFT: experts, convolutions, state spaces.
 UNSURE = ("mixtral", "moe", "deepseek", "minimax", "mamba", "bamba", "h1", "nemotron_h", "qwen3_next", "qwen3_5")
 UNSURE += ("recurrent_gemma", "lfm2", "whisper", "convnext", "resnet", "jamba", "gpt_oss", "llama4", "rwkv")
-UNSURE += ("gemma4_text-experts", "deberta-v2-convolution")
+UNSURE += ("gemma4_text-experts", "deberta-v2-convolution", "parakeet")
 SURE = [name for name in FAMILIES if not any(each in name for each in UNSURE)]
 
 
