@@ -15,7 +15,7 @@ from flopwatch.measure.huggingface import estimate_of, notes_of
 from flopwatch.measure.results import Measurement, Uncounted
 from flopwatch.model.batch import Batch
 from tests.model.families.composites import COMPOSITES
-from tests.versions import torch_2_9
+from tests.versions import torch_2_10
 
 TINY = {"model_type": "tiny", "width": 4}
 
@@ -179,7 +179,7 @@ WAV2VEC2 |= {
 }
 
 
-@torch_2_9
+@torch_2_10
 def test_seconds_of_sound_are_16_000_samples_and_no_tokens(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     (tmp_path / "config.json").write_text(json.dumps({**WAV2VEC2, "architectures": ["Wav2Vec2ForCTC"]}))
@@ -188,7 +188,7 @@ def test_seconds_of_sound_are_16_000_samples_and_no_tokens(tmp_path, monkeypatch
     assert long == same
 
 
-@torch_2_9
+@torch_2_10
 def test_all_layers_count_also_where_the_class_alone_would_leave_some_out(tmp_path, monkeypatch):
     """Wav2Vec 2's class leaves out a tenth of its layers where the config does not say; what runs depends on chance."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")

@@ -2,8 +2,10 @@
 
 import pytest
 
+from flopwatch.errors import ConfigError
 from flopwatch.model.families import architecture_of
 from flopwatch.model.families.config import read_mapping
+from tests.model.families.families import FAMILIES
 
 
 class Config:
@@ -46,3 +48,9 @@ def test_attributes_of_a_class_are_a_config_and_the_nearest_value_counts(config,
 
 def test_methods_and_properties_are_no_values():
     assert set(read_mapping(Config())) == {"model_type", "n_embd", "n_layer", "n_head", "n_positions", "vocab_size"}
+
+
+def test_a_number_in_place_of_kinds_of_positions_is_refused():
+    config = {"model_type": "deberta-v2", **FAMILIES["deberta-v2"][2], "pos_att_type": 1}
+    with pytest.raises(ConfigError, match=r"needs a list such as \['p2c', 'c2p'\] for 'pos_att_type', got 1"):
+        architecture_of(config)

@@ -76,6 +76,8 @@ def _positions(fields: Fields, encoder: str, hidden: int) -> tuple[Component, ..
 def _kinds_of_scores(fields: Fields) -> frozenset[str]:
     """Which products with positions are added: c2p, of queries, and p2c, of keys."""
     stated = fields.values.get("pos_att_type") or ()
+    if not isinstance(stated, str | list | tuple):
+        raise fields.unusable("pos_att_type", "a list such as ['p2c', 'c2p']")
     kinds = stated.lower().split("|") if isinstance(stated, str) else [str(each) for each in stated]
     return frozenset(each.strip() for each in kinds) if fields.flag("relative_attention", False) else frozenset()
 
