@@ -31,7 +31,7 @@ INSIDE = {
             "media",
             "sounds",
             "resized",
-            "sound_blocks",
+            "row_blocks",
             "components",
             "architecture",
             "backward",

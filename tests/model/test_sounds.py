@@ -3,8 +3,6 @@
 from flopwatch.model.batch import Batch
 from flopwatch.model.sounds import (
     SOUND_MASK,
-    Blocks,
-    OnceHeard,
     Pieces,
     TellsGridsAndSounds,
     WholeSounds,
@@ -62,14 +60,6 @@ def test_several_pieces_attend_together():
 def test_a_pooling_goes_over_the_whole_sound():
     # 251 halved are 126, and 63 pairs; 5 are 3, of which one is left over.
     assert spans(WholeSounds((HALVED, (2, 2, 0))), Batch(2, 40, sounds=(251, 5, 1))) == [(1, 1), (63, 1)]
-
-
-def test_blocks_are_filled_up_and_have_rows_of_their_own():
-    # 40 frames are three blocks of 16, twice; 17 and 16 are two and one.
-    assert list(Blocks(16).spans(Batch(2, 64, 40))) == [(16, 6)]
-    assert list(Blocks(16, 3).spans(Batch(2, 64, sounds=(17, 16)))) == [(3, 3)]
-    assert list(Blocks(16).spans(Batch(2, 64))) == list(Blocks(16).spans(Batch(2, 64, 40, clips=0))) == []
-    assert (OnceHeard(3).count(Batch(2, 64, 40)), OnceHeard(3).count(Batch(2, 64, 40, clips=0))) == (3, 0)
 
 
 def test_values_tell_of_images_videos_and_sounds():

@@ -81,27 +81,3 @@ class TellsGridsAndSounds(TellsGrids):
         grids = TellsGrids().applied(batch, values)
         sounds = tuple(int(each) for each in values.get(SOUND_MASK, ()))
         return replace(grids, sounds=sounds, source_len=max(sounds, default=0), clips=None if sounds else 0)
-
-
-@dataclass(frozen=True)
-class Blocks(Counted):
-    """Frames of sounds in blocks of one size, the last of each sound filled up; or a number of rows for each block."""
-
-    size: int
-    each: int | None = None
-
-    def spans(self, batch: Batch) -> Iterable[Span]:
-        """Return one span per block."""
-        blocks = sum(-(-length // self.size) for length in lengths_of(batch))
-        return [(self.size if self.each is None else self.each, blocks)] if blocks else []
-
-
-@dataclass(frozen=True)
-class OnceHeard(Counted):
-    """So many rows for a whole pass, however many sounds there are, and none without a sound."""
-
-    each: int
-
-    def spans(self, batch: Batch) -> Iterable[Span]:
-        """Return one span."""
-        return [(self.each, 1)] if lengths_of(batch) else []

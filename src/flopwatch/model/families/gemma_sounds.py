@@ -11,7 +11,7 @@ from flopwatch.model.families import blocks
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.gemma3n import WHOLE, Blend
 from flopwatch.model.media import Clips
-from flopwatch.model.sound_blocks import Bands, Blocks, Once
+from flopwatch.model.row_blocks import Bands, Blocks, Once
 
 _TOWER = "model.audio_tower"
 _FIRST = f"{_TOWER}.subsample_conv_projection"

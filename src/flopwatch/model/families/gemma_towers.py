@@ -14,7 +14,7 @@ from flopwatch.model.families.gemma_sounds import gemma3n_sounds, gemma4_sounds,
 from flopwatch.model.families.mobilenet import OUT, mobilenet_v5
 from flopwatch.model.media import Grids, PaddedPatches
 from flopwatch.model.resized import TellsPlaces
-from flopwatch.model.sound_blocks import Once
+from flopwatch.model.row_blocks import Once
 
 _TOWER = "model.vision_tower"
 

@@ -12,7 +12,8 @@ from flopwatch.model.families.composite import interleaved, joined, language_of,
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.encoders import needs_mapping
 from flopwatch.model.media import Clips
-from flopwatch.model.sounds import Blocks, OnceHeard, Pieces
+from flopwatch.model.row_blocks import Blocks, Once
+from flopwatch.model.sounds import Pieces
 
 _ENCODER, _PROJECTOR = "model.encoder", "model.projector"
 _SOUND, _QUERY = "sound", "query"
@@ -82,7 +83,7 @@ def _attention(encoder: Fields, hidden: int) -> Group:
     heads, farthest = encoder.size("num_heads", 8), encoder.size("max_pos_emb", 512)
     head_dim = encoder.optional_size("dim_head") or hidden // heads
     width, size = heads * head_dim, encoder.size("context_size", 200)
-    filled, kept = Blocks(size), Pieces(size)
+    filled, kept = Blocks(_FRAMES, size), Pieces(size)
 
     def core(name: str, value_dim: int, reads: tuple[str, ...], writes: str) -> AttentionCore:
         """Over the frames that there are; Hugging Face's code computes filled blocks and masks them."""
@@ -129,11 +130,11 @@ def _projector(fields: Fields, seen: int) -> tuple[Component, ...]:
     if former.size("encoder_hidden_size", 1408) != seen:
         raise former.unusable("encoder_hidden_size", f"the encoder's width, {seen},")
     hidden, queries = former.size("hidden_size", 768), window // rate
-    rows, every = Blocks(window, queries), former.size("cross_attention_frequency", 2)
+    rows, every = Blocks(_FRAMES, window, queries), former.size("cross_attention_frequency", 2)
 
     def layer(label: str) -> tuple[Component, ...]:
-        alike: Rows = OnceHeard(queries) if label == "first" else rows
-        asks = _asking(former, hidden, seen, alike, rows, Blocks(window)) if label != "other" else ()
+        alike: Rows = Once(queries, _FRAMES) if label == "first" else rows
+        asks = _asking(former, hidden, seen, alike, rows, Blocks(_FRAMES, window)) if label != "other" else ()
         return (*_own(former, hidden, alike), *asks, *_answers(former, hidden, rows))
 
     kinds = [
@@ -142,7 +143,9 @@ def _projector(fields: Fields, seen: int) -> tuple[Component, ...]:
     ]
     text = text_fields(fields).size("hidden_size")
     return (
-        Vector(f"{_PROJECTOR}.query", queries * hidden, bare=True, reads=(), writes=_QUERY, rows=OnceHeard(queries)),
+        Vector(
+            f"{_PROJECTOR}.query", queries * hidden, bare=True, reads=(), writes=_QUERY, rows=Once(queries, _FRAMES)
+        ),
         _norm(f"{_PROJECTOR}.qformer.layernorm", hidden, _QUERY),
         blocks.stack_of(f"{_PROJECTOR}.qformer.encoder.layer", kinds, layer),
         _linear(f"{_PROJECTOR}.linear", hidden, text, rows, reads=_QUERY, writes="x"),

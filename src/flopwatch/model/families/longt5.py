@@ -12,20 +12,9 @@ from flopwatch.model.families import blocks
 from flopwatch.model.families.config import Fields
 from flopwatch.model.families.gpt import dropout
 from flopwatch.model.families.seq2seq import side_norm, t5_around, t5_mlp
+from flopwatch.model.row_blocks import Blocks
 
 _LOCAL, _GLOBAL = "local", "transient-global"
-
-
-@dataclass(frozen=True)
-class SourceBlocks(Counted):
-    """The source in blocks, the last one filled up; or so many rows for each of them."""
-
-    size: int
-    each: int
-
-    def spans(self, batch: Batch) -> Iterable[Span]:
-        """Return one span per block."""
-        return ((self.each, -(-batch.source_len // self.size) * batch.sequences),)
 
 
 @dataclass(frozen=True)
@@ -71,7 +60,7 @@ def _attention(fields: Fields, hidden: int, *, table: bool, everywhere: bool) ->
     size = fields.size("global_block_size", 16)
     reads = ("q", "k", "v", "e_bias")
     core = AttentionCore("core", heads, head_dim, head_dim, False, radius=radius, rows=SOURCE, reads=reads)
-    as_it_runs = replace(core, radius=None, rows=SourceBlocks(block, block), keys=SourceBlocks(block, 3 * block))
+    as_it_runs = replace(core, radius=None, rows=Blocks(SOURCE, block), keys=Blocks(SOURCE, block, 3 * block))
     tables = ("relative_attention_bias", *(("global_relative_attention_bias",) if everywhere else ()))
     buckets = fields.size("relative_attention_num_buckets", 32)
     positions = [Embedding(each, buckets, heads, reads=(), writes="e_bias") for each in tables if table]
@@ -104,4 +93,4 @@ def _beside(hidden: int, width: int, core: AttentionCore, block: int, size: int)
     """The same keys' and values' matrices on the sums, and the pairs of every token with every sum."""
     again = (replace(_projection(name, hidden, width, Sums(size)), reads=("g",), again=True) for name in ("k", "v"))
     pairs = replace(core, name="side core", radius=None, keys=Sums(size))
-    return (*again, replace(pairs, reference=replace(pairs, rows=SourceBlocks(block, block), keys=Sums(size, block))))
+    return (*again, replace(pairs, reference=replace(pairs, rows=Blocks(SOURCE, block), keys=Sums(size, block))))

@@ -19,7 +19,7 @@ from flopwatch.model.families.contrastive import siglip_vision
 from flopwatch.model.families.text_models import text_model
 from flopwatch.model.media import Clips
 from flopwatch.model.resized import OfTiles, TellsUseful, Tiled
-from flopwatch.model.sound_blocks import Bands, InPieces, Longer, Where
+from flopwatch.model.row_blocks import Bands, InPieces, Longer, Where
 
 _SEES, _HEARS = "model.embed_tokens_extend.image_embed", "model.embed_tokens_extend.audio_embed"
 _HALVED = (3, 2, 1)

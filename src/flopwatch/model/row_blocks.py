@@ -1,4 +1,4 @@
-"""Rows of sounds inside of their encoders, which are cut into blocks or pieces."""
+"""Rows made of other rows: in blocks or pieces, over bands, once for all, or only where there are images."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from flopwatch.model.batch import Batch
 from flopwatch.model.media import Clips
-from flopwatch.model.sound_blocks import Bands, Blocks, InPieces, Longer, Once, Where
+from flopwatch.model.row_blocks import Bands, Blocks, InPieces, Longer, Once, Where
 
 
 def test_sounds_in_blocks_and_bands():
