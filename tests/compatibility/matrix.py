@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TOOLS = (
     "pytest>=8",
+    "pytest-timeout",
     "pytest-xdist",
     "hypothesis",
     "jsonargparse[signatures]>=4.27.7",

@@ -1,6 +1,9 @@
-import pytest
-import wandb
+import os
+import subprocess
 
+import pytest
+
+from flopwatch.wandb.online import disconnect
 from tests.wandb.server import ENTITY, WandbServer
 
 
@@ -16,4 +19,5 @@ def server(monkeypatch, tmp_path):
             monkeypatch.setenv(name, value)
         server.state.run(ENTITY, "p", "r0")
         yield server
-        wandb.teardown()
+        disconnect()
+        subprocess.run(["pkill", "-P", str(os.getpid()), "wandb-core"])  # one that has missed its end

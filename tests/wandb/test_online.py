@@ -1,10 +1,14 @@
 """Names of projects and runs, errors in one line, and what is taken from a server's answers."""
 
+import os
+import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
+from flopwatch.cli.command_line import run as run_command
 from flopwatch.errors import ArgumentError, WandbError
 from flopwatch.wandb import online
 from flopwatch.wandb.online import (
@@ -13,12 +17,15 @@ from flopwatch.wandb.online import (
     RunPath,
     View,
     connect,
+    disconnect,
     ended_runs,
     guarded,
     parse_project,
     parse_run,
     views_of,
 )
+from tests.versions import wandb_online
+from tests.wandb.server import ENTITY
 
 
 @pytest.mark.parametrize(
@@ -241,3 +248,33 @@ def test_a_run_without_a_name_or_facts_has_its_id():
     bare.name, bare.config = None, {"flopwatch": "not ours"}
     (ended,) = ended_runs(SimpleNamespace(run=lambda path: bare), RunPath(Project("me", "p"), "a"))
     assert (ended.name, ended.config) == ("a", {})
+
+
+def services():
+    """W&B's services that this process started."""
+    command = ["pgrep", "-P", str(os.getpid()), "wandb-core"]
+    return [int(pid) for pid in subprocess.run(command, capture_output=True, text=True).stdout.split()]
+
+
+@wandb_online
+def test_a_command_leaves_no_service(server, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["flopwatch", "report", f"{ENTITY}/p"])
+    with pytest.raises(SystemExit, match="1"):
+        run_command()
+    assert "found none" in capsys.readouterr().err
+    assert services() == []
+
+
+@wandb_online
+def test_a_service_that_does_not_end_is_left_and_another_one_serves(server):
+    with pytest.raises(WandbError, match="found none"):
+        ended_runs(connect(), RunPath(Project(ENTITY, "p")))
+    (stuck,) = services()
+    os.kill(stuck, signal.SIGSTOP)
+    try:
+        disconnect(0.2)
+        assert services() == [stuck]
+        with pytest.raises(WandbError, match="found none"):
+            ended_runs(connect(), RunPath(Project(ENTITY, "p")))
+    finally:
+        os.kill(stuck, signal.SIGKILL)

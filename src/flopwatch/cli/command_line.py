@@ -45,7 +45,14 @@ _EXAMPLES = examples(
 
 def run() -> None:
     """Entry point of the console script."""
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+    finally:
+        if "wandb" in sys.modules:
+            from flopwatch.wandb.online import disconnect
+
+            disconnect()
+    sys.exit(code)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from flopwatch.units import quoted
 from flopwatch.wandb.live import MARKS, STEP_AXIS, SUMMARY, TENSORBOARD_AXIS, prefix_of
 
 _TIMEOUT_SECONDS = 10
+_TEARDOWN_SECONDS = 5.0
 _PAGE = 100
 _NAME = re.compile(r"[^/\\#?%:\s][^/\\#?%:]*")  # what W&B allows
 _ADDRESS = re.compile(r"(?:https?://[^/]+|wandb\.ai)/")
@@ -114,6 +116,26 @@ def connect() -> Any:
         if not known:
             raise WandbError("not logged in to W&B: run `wandb login`, or set WANDB_API_KEY")
         return wandb.Api(timeout=_TIMEOUT_SECONDS)
+
+
+def disconnect(seconds: float = _TEARDOWN_SECONDS) -> None:
+    """End W&B's service, if this process started one, and go on after a while where it does not end.
+
+    `wandb.teardown` waits for the service without limit, and wandb 0.31's may miss that it shall end (about once in
+    a few hundred times where the machine is busy). The service that is left ends when this process does.
+
+    Args:
+        seconds: How long to wait for it.
+    """
+    import wandb
+
+    def end() -> None:
+        with contextlib.suppress(Exception, SystemExit):
+            wandb.teardown()
+
+    thread = threading.Thread(target=end, name="flopwatch-wandb", daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from flopwatch import FlopWatch
+from flopwatch.wandb.online import disconnect
 from tests.lightning.models import TinyGPT, loader, trainer
 
 torch.set_num_threads(1)
@@ -58,3 +59,4 @@ if __name__ == "__main__":
     import wandb
 
     wandb.finish()
+    disconnect()
