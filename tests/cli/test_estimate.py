@@ -128,6 +128,44 @@ def test_bad_arguments_of_estimate_are_one_clear_line(arguments, said, config, a
     assert_known_failure(["estimate", str(config), *arguments], said)
 
 
+NO_CONFIGS = {
+    "empty.json": (b" \n", "got an empty file; copy it from the model again"),
+    "pointer.json": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "run `git lfs pull`"),
+    "page.json": (b"\n<!doctype html>", "got a web page; download the raw file"),
+    "config.yaml": (b"model_type: gpt2\n", "got YAML; write its fields as JSON"),
+    "comma.json": (b'{"model_type": "gpt2",\n}', "a comma before a closing bracket at line "),
+    "commas.json": (b'{"layer_types": ["full", "full" , ]}', "a comma before a closing bracket at line 1; remove it"),
+    "quotes.json": (b"{'model_type': 'gpt2'}", "at line 1, column 2 ("),
+    "weights.json": (b"\xff\xfe\x00", "got no text; give the config.json beside it"),
+    "list.json": (b"[1]", "got a list; give one config"),
+}
+
+
+@pytest.mark.parametrize("name", NO_CONFIGS)
+def test_what_a_file_is_instead_is_told_with_what_to_do(name, tmp_path, assert_known_failure):
+    content, said = NO_CONFIGS[name]
+    (tmp_path / name).write_bytes(content)
+    assert_known_failure(["estimate", str(tmp_path / name), "--seq-len", "8"], said)
+
+
+def test_of_a_folder_without_a_config_those_below_are_named(tmp_path, assert_known_failure):
+    for each in "ab":
+        (tmp_path / each).mkdir()
+        (tmp_path / each / "config.json").write_text("{}")
+    assert_known_failure(["estimate", str(tmp_path), "--seq-len", "8"], "there is one in each of a, b: give these")
+
+
+def test_nothing_is_downloaded(assert_known_failure):
+    address = "https://huggingface.co/gpt2/resolve/main/config.json"
+    assert_known_failure(["estimate", address, "--seq-len", "8"], "nothing is downloaded, so save that file here first")
+
+
+def test_names_of_publishers_code_lead_to_transformers_classes(tmp_path, assert_known_failure):
+    config = {"model_type": "internvl_chat", "llm_config": {}, "vision_config": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert_known_failure(["estimate", str(tmp_path), "--seq-len", "8"], "transformers has the model as internvl: give")
+
+
 def test_files_that_are_no_config_are_one_clear_line(tmp_path, assert_known_failure):
     assert_known_failure(["estimate", str(tmp_path / "no"), "--seq-len", "8"], "found no file at")
     assert_known_failure(["estimate", "meta-llama/Llama-3.1-8B", "--seq-len", "8"], "download its config.json first")

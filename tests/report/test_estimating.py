@@ -1,5 +1,7 @@
 """`flopwatch.estimate`, the function."""
 
+import re
+
 import pytest
 
 import flopwatch
@@ -125,3 +127,38 @@ def test_a_model_that_cannot_be_measured_says_both_reasons():
         flopwatch.estimate({"model_type": "transmogrifier"}, seq_len=8, lora_rank=4)
     with pytest.raises(ArgumentError, match=r"frames: .*; videos are counted in models with one only"):
         flopwatch.estimate({"model_type": "transmogrifier"}, seq_len=8, frames=4)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"attention": "casual"}, "attention: expected one of causal, full, got 'casual'"),
+        ({"convention": "nope"}, "convention: expected one of model, "),
+        ({"checkpointing": True}, "checkpointing: expected one of none, reentrant, non-reentrant, got True"),
+        ({"lora_rank": 2.5}, "lora_rank: expected a positive whole amount, got 2.5"),
+        ({"lora_rank": 4, "lora_targets": 3}, "lora_targets: expected a text or a list of them, got 3"),
+        ({"freeze": None}, "freeze: expected a text or a list of them, got None"),
+        ({"gpu": 3}, "gpu: expected the driver's name of a GPU, got 3"),
+        ({"gpu": H100, "mfu": "0.4"}, "mfu: expected a number, got '0.4'"),
+        ({"gpu": H100, "usd_per_gpu_hour": "2"}, "usd_per_gpu_hour: expected a number, got '2'"),
+        ({"image_size": "8xx"}, "image_size: expected height and width in pixels, like 800x600, got '8xx'"),
+        ({"image_size": (1, 2, 3)}, "image_size: expected height and width in pixels"),
+        ({"image_size": (5.5, 6)}, "image_size: expected a positive whole amount, got 5.5"),
+    ],
+)
+def test_what_an_argument_cannot_be_is_told_with_its_name(given, said):
+    with pytest.raises(ArgumentError, match=re.escape(said)):
+        flopwatch.estimate(GPT2, seq_len=8, **given)
+
+
+@pytest.mark.parametrize("size", [224, "224", "224x224", (224, 224), [224, 224]])
+def test_a_size_of_images_is_a_number_a_pair_or_a_text(size):
+    """An image of 224 x 224 has (224 / 16)^2 = 196 patches, whatever the size is told as."""
+    sized = flopwatch.estimate(VIT, image_size=size)
+    assert sized.forward_flops == counted(architecture_of(VIT), Batch(1, 0, image_size=(224, 224))).forward_flops
+
+
+def test_one_part_may_be_frozen_by_its_name_alone():
+    one, listed = (flopwatch.estimate(GPT2, seq_len=8, freeze=each) for each in ("transformer.h", ["transformer.h"]))
+    assert one == listed
+    assert one.training_flops < flopwatch.estimate(GPT2, seq_len=8).training_flops

@@ -9,17 +9,16 @@ from typing import Any, get_args
 from flopwatch import units
 from flopwatch.cli.arguments import add_chips
 from flopwatch.cli.parser import Parser, examples
-from flopwatch.errors import ArgumentError, FlopwatchError, QuantityError
+from flopwatch.errors import ArgumentError, FlopwatchError
 from flopwatch.hardware.chips import DTYPES
 from flopwatch.model.backward import Checkpointing
 from flopwatch.model.conventions import CONVENTIONS, DESCRIPTIONS
 from flopwatch.model.estimate import Estimate
 from flopwatch.model.lora import ALL_LINEAR, ATTENTION
 from flopwatch.report.estimating import estimate
-from flopwatch.units import parse_count
 
 _KEYWORDS = (
-    *("seq_len", "batch", "source_len", "seconds", "images", "frames"),
+    *("seq_len", "batch", "source_len", "seconds", "image_size", "images", "frames"),
     *("attention", "convention", "checkpointing", "mtp", "lora_rank"),
     *("tokens", "samples", "gpu", "dtype", "count", "mfu", "usd_per_gpu_hour", "chips"),
 )
@@ -175,13 +174,4 @@ def _keywords(arguments: argparse.Namespace) -> dict[str, Any]:
     targets = arguments.lora_targets or ALL_LINEAR
     keywords["lora_targets"] = targets if targets in (ALL_LINEAR, ATTENTION) else targets.split(",")
     keywords["freeze"] = [] if arguments.freeze is None else arguments.freeze.split(",")
-    keywords["image_size"] = None if arguments.image_size is None else _image_size(arguments.image_size)
     return keywords
-
-
-def _image_size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    try:
-        return parse_count(height), parse_count(width or height)
-    except QuantityError as error:
-        raise ArgumentError(f"--image-size: {error}") from None

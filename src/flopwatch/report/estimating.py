@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from flopwatch.errors import ArgumentError, MeasurementError, QuantityError, UnknownModelError
 from flopwatch.hardware.chips import Dtype
@@ -14,7 +14,7 @@ from flopwatch.model import estimate as counting
 from flopwatch.model.architecture import Architecture, AttentionConvention
 from flopwatch.model.backward import Checkpointing
 from flopwatch.model.batch import FRAMES_PER_SECOND, Batch
-from flopwatch.model.conventions import Convention
+from flopwatch.model.conventions import CONVENTIONS, Convention
 from flopwatch.model.estimate import Estimate, Plan
 from flopwatch.model.families import architecture_of
 from flopwatch.model.lora import ALL_LINEAR, fine_tuning
@@ -25,6 +25,11 @@ Amount = int | float | str
 CHINCHILLA = "chinchilla"
 # A context of "8k" is 8,192 tokens: lengths are told in powers of two, amounts of tokens in powers of ten.
 _LENGTH_PREFIXES = {"": 1, "K": 2**10, "M": 2**20}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "attention": get_args(AttentionConvention),
+    "convention": CONVENTIONS,
+    "checkpointing": get_args(Checkpointing),
+}
 
 
 def estimate(
@@ -34,16 +39,16 @@ def estimate(
     batch: Amount = 1,
     source_len: Amount | None = None,
     seconds: float | None = None,
-    image_size: int | tuple[int, int] | None = None,
+    image_size: int | str | tuple[int, int] | None = None,
     images: Amount | None = None,
     frames: Amount = 1,
     attention: AttentionConvention = "causal",
     convention: Convention = "model",
     checkpointing: Checkpointing = "none",
     mtp: bool = False,
-    lora_rank: int | None = None,
+    lora_rank: Amount | None = None,
     lora_targets: str | Sequence[str] = ALL_LINEAR,
-    freeze: Sequence[str] = (),
+    freeze: str | Sequence[str] = (),
     tokens: Amount | None = None,
     samples: Amount | None = None,
     gpu: str | None = None,
@@ -63,7 +68,7 @@ def estimate(
         batch: Sequences or images of one batch.
         source_len: Tokens or mel frames that the encoder reads.
         seconds: Length of each sound, instead of `source_len`.
-        image_size: Height and width in pixels; by default the config's.
+        image_size: Height and width in pixels, 448 or "800x600"; by default the config's.
         images: Images in the batch, 0 for text alone; by default one per sequence.
         frames: Frames of each image, which then is a video.
         attention: "causal" counts unmasked pairs only, "full" all pairs.
@@ -95,6 +100,7 @@ def estimate(
 
         flopwatch.estimate("config.json", seq_len=8192, tokens="15T", gpu="h100-sxm5-80gb", mfu=0.4).planned.usd
     """
+    _refuse_other_words(attention=attention, convention=convention, checkpointing=checkpointing)
     of_a_gpu = (mfu, usd_per_gpu_hour, count, chips)
     if gpu is None and any(each is not None for each in of_a_gpu):
         raise ArgumentError("expected gpu with mfu, count, usd_per_gpu_hour and chips: the device they are for")
@@ -102,18 +108,25 @@ def estimate(
     plan = None
     if gpu is not None:
         devices = _whole("count", 1 if count is None else count)
-        plan = Plan(driver_name(gpu, dtype, own), dtype, devices, mfu, usd_per_gpu_hour, own)
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if not isinstance(gpu, str):
+            raise ArgumentError(f"gpu: expected the driver's name of a GPU, got {quoted(gpu)}")
+        price = _number("usd_per_gpu_hour", usd_per_gpu_hour)
+        plan = Plan(driver_name(gpu, dtype, own), dtype, devices, _number("mfu", mfu), price, own)
     one_batch = Batch(
         _whole("batch", batch),
         0 if seq_len is None else _length("seq_len", seq_len),
         0 if source_len is None else _plain("source_len", source_len),
-        size,
+        None if image_size is None else _size(image_size),
         _none_or_more("images", images),
         frames=_whole("frames", frames),
     )
     length = _seconds(seconds, source_len)
-    tuning = {"lora_rank": lora_rank, "lora_targets": lora_targets, "freeze": freeze, "checkpointing": checkpointing}
+    tuning = {
+        "lora_rank": _optional("lora_rank", lora_rank),
+        "lora_targets": lora_targets if isinstance(lora_targets, str) else _texts("lora_targets", lora_targets),
+        "freeze": _texts("freeze", freeze),
+        "checkpointing": checkpointing,
+    }
     how = {"attention": attention, "convention": convention, "checkpointing": checkpointing, "plan": plan}
     one = _counted(config, mtp, one_batch, length, tuning, how)
     total = _tokens(tokens, one)
@@ -177,6 +190,36 @@ def _seconds(seconds: float | None, source_len: Amount | None) -> float | None:
     if read is None or read * FRAMES_PER_SECOND < 1:
         raise ArgumentError(f"seconds: expected a number of at least 0.01, one frame of sound, got {quoted(seconds)}")
     return read
+
+
+def _refuse_other_words(**words: str) -> None:
+    for name, word in words.items():
+        if word not in _CHOICES[name]:
+            raise ArgumentError(f"{name}: expected one of {', '.join(_CHOICES[name])}, got {quoted(word)}")
+
+
+def _texts(name: str, texts: object) -> list[str]:
+    """One text or several."""
+    several = [texts] if isinstance(texts, str) else texts
+    if not isinstance(several, (list, tuple)) or not all(isinstance(each, str) for each in several):
+        raise ArgumentError(f"{name}: expected a text or a list of them, got {quoted(texts)}")
+    return list(several)
+
+
+def _number(name: str, value: object) -> float | None:
+    read = None if value is None else number(value)
+    if read is None and value is not None:
+        raise ArgumentError(f"{name}: expected a number, got {quoted(value)}")
+    return read
+
+
+def _size(image_size: object) -> tuple[int, int]:
+    """Height and width; of one number, both."""
+    sides = image_size.lower().split("x") if isinstance(image_size, str) else image_size
+    sides = [sides] if isinstance(sides, (int, float)) else sides
+    if not isinstance(sides, (list, tuple)) or len(sides) not in (1, 2):
+        raise ArgumentError(f"image_size: expected height and width in pixels, like 800x600, got {quoted(image_size)}")
+    return _whole("image_size", sides[0]), _whole("image_size", sides[-1])
 
 
 def _optional(name: str, amount: Amount | None) -> int | None:

@@ -36,6 +36,8 @@ from flopwatch.model.families.text_models import DECODERS, Builder
 from flopwatch.units import quoted
 
 _LONGEST_LIST = 200
+# What publishers' own code calls models that transformers has under another name, with other fields.
+_OWN_CLASSES = {"internvl_chat": "internvl", "minimax_text_01": "minimax", "phi4mm": "phi4_multimodal"}
 # A field that gives away which other file it is.
 _OTHER_FILES = MappingProxyType(
     {
@@ -144,6 +146,11 @@ def _unknown(model_type: str, values: Mapping[str, object]) -> UnknownModelError
         return UnknownModelError(
             f"model_type {quoted(model_type)} combines several models in a way that has no closed form; to count the"
             f" text model only, pass its 'text_config' ({inner['model_type']})"
+        )
+    if model_type in _OWN_CLASSES:
+        return UnknownModelError(
+            f"model_type {quoted(model_type)} is code of its publisher; transformers has the model as"
+            f" {_OWN_CLASSES[model_type]}: give the config that is published for that"
         )
     if len(parts) > 1:
         return UnknownModelError(

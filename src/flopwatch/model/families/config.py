@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flopwatch import files
 from flopwatch.errors import ConfigError, UnknownModelError
+from flopwatch.model.families import config_file
 from flopwatch.units import quoted
 
 _LARGEST_DIMENSION = 2**40
 _MOST_LAYERS = 10_001
-_LARGEST_FILE_BYTES = 16 * 2**20
 _COUNTED = ("layer", "depth", "block", "expert", "label", "stage")
 _MEASURED = ("size", "dim", "rank", "width", "token", "length", "position", "_id", "stride", "window")
 
@@ -188,7 +186,7 @@ def read_mapping(source: object) -> dict[str, Any]:
         ConfigError: If it is none of these, or a file that is not a JSON object.
     """
     if isinstance(source, (str, Path)):
-        return _read_file(Path(source))
+        return config_file.read(Path(source))
     if isinstance(source, Mapping):
         return dict(source)
     if callable(getattr(source, "to_dict", None)) and not isinstance(source, type):
@@ -216,19 +214,3 @@ def _attributes(source: object) -> dict[str, Any]:
 
 def _is_of_the_language(name: str, value: object) -> bool:
     return name.startswith("_") or callable(value) or hasattr(value, "__get__")
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        path = path / "config.json" if path.is_dir() else path
-        values = json.loads(files.read_text(path, _LARGEST_FILE_BYTES))
-    except FileNotFoundError:
-        hint = "" if path.suffix == ".json" else "; models are not looked up by name, so download its config.json first"
-        raise ConfigError(f"expected a config.json or its folder, found no file at {path}{hint}") from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {str(path)[:200]}: {error.strerror}; check the path") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"expected JSON in {path}, got something else: {str(error)[:200]}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"expected a JSON object in {path}, got a {type(values).__name__}")
-    return values
