@@ -135,6 +135,8 @@ def test_a_model_that_cannot_be_measured_says_both_reasons():
         ({"attention": "casual"}, "attention: expected one of causal, full, got 'casual'"),
         ({"convention": "nope"}, "convention: expected one of model, "),
         ({"checkpointing": True}, "checkpointing: expected one of none, reentrant, non-reentrant, got True"),
+        ({"dtype": ["bf16"]}, "dtype: expected one of bf16, "),
+        ({"gpu": H100, "count": 10**400}, "count: expected a positive whole amount, got 1000"),
         ({"lora_rank": 2.5}, "lora_rank: expected a positive whole amount, got 2.5"),
         ({"lora_rank": 4, "lora_targets": 3}, "lora_targets: expected a text or a list of them, got 3"),
         ({"freeze": None}, "freeze: expected a text or a list of them, got None"),

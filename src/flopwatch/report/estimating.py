@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from flopwatch.errors import ArgumentError, MeasurementError, QuantityError, UnknownModelError
-from flopwatch.hardware.chips import Dtype
+from flopwatch.hardware.chips import DTYPES, Dtype
 from flopwatch.hardware.short_names import driver_name
 from flopwatch.hardware.user_chips import UserChips, user_chips
 from flopwatch.model import estimate as counting
@@ -29,6 +29,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "attention": get_args(AttentionConvention),
     "convention": CONVENTIONS,
     "checkpointing": get_args(Checkpointing),
+    "dtype": DTYPES,
 }
 
 
@@ -100,7 +101,7 @@ def estimate(
 
         flopwatch.estimate("config.json", seq_len=8192, tokens="15T", gpu="h100-sxm5-80gb", mfu=0.4).planned.usd
     """
-    _refuse_other_words(attention=attention, convention=convention, checkpointing=checkpointing)
+    _refuse_other_words(attention=attention, convention=convention, checkpointing=checkpointing, dtype=dtype)
     of_a_gpu = (mfu, usd_per_gpu_hour, count, chips)
     if gpu is None and any(each is not None for each in of_a_gpu):
         raise ArgumentError("expected gpu with mfu, count, usd_per_gpu_hour and chips: the device they are for")
@@ -258,6 +259,7 @@ def _whole(name: str, amount: Amount) -> int:
             return parse_count(amount)
         except QuantityError as error:
             raise ArgumentError(f"{name}: {error}") from None
-    if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not amount >= 1 or amount != amount // 1:
+    read = number(amount)
+    if read is None or read < 1 or amount != amount // 1:
         raise ArgumentError(f"{name}: expected a positive whole amount, got {quoted(amount)}")
     return int(amount)
