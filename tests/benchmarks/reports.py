@@ -39,7 +39,7 @@ H100 = Device(
     "NVIDIA H100 80GB HBM3", 8, "bf16", 989.4e12, "datasheet", flops_per_clock=540_672.0, boost_clock_hz=1.83e9
 )
 BLOCK, HEADER = 2**15, struct.Struct("<IHB")
-MAIN = "import sys; from flopwatch.cli import main; sys.exit(main(sys.argv[1:]))"
+MAIN = "from flopwatch.cli import run; run()"
 
 
 def run_file(path: Path, count: int) -> None:
@@ -83,13 +83,15 @@ def chunks(payload: bytes, at: int) -> bytes:
 def wandb_file(path: Path, count: int) -> None:
     facts = {"device": H100.name, "device_count": 8, "dtype": "bf16", "peak_flops_per_second": 989.4e12}
     config = ConfigRecord(update=[ConfigItem(key="flopwatch", value_json=json.dumps(facts))])
-    keys = ["trainer/global_step", "_timestamp", "_step", *list(METRICS)[:16]]
+    metrics = [key for key in METRICS if key.startswith(("perf/", "loss/", "budget/"))][:16]
+    keys = ["trainer/global_step", "_timestamp", "_step", *metrics]
     with path.open("wb") as file:
         file.write(struct.pack("<4sHB", b":W&B", 0xBEE1, 0))
         at = 7
         records = [Record(config=config)]
         for place in range(1, count + 1):
-            values = [10 * place - 1, 1000.0 + 10 * place, place, *(0.4 + place * key % 97 / 1000 for key in range(16))]
+            values = [10 * place - 1, 1000.0 + 10 * place, place]
+            values += [31e15 * place if key == "budget/flops" else 0.4 + place % 97 / 1000 for key in metrics]
             items = [(key, json.dumps(value)) for key, value in zip(keys, values, strict=True)]
             history = [HistoryItem(nested_key=[key], value_json=value) for key, value in items]
             summary = [SummaryItem(nested_key=[key], value_json=value) for key, value in items]

@@ -46,7 +46,7 @@ def main() -> None:
         logger = WandbLogger(save_dir=folder, project="benchmark", offline=True)
         sink = LoggerSink([logger])
         assert logger.experiment  # made by Lightning before a fit
-        announcing = timed(lambda: sink.announce(keys))[1]
+        announcing = timed(lambda: sink.open(keys))[1]
         for step in range(rounds):
             for count in random_.sample(counts, len(counts)):
                 row = {key: random_.random() for key in keys[:count]}

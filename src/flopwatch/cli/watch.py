@@ -8,17 +8,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flopwatch import units
 from flopwatch.cli.arguments import say_which
 from flopwatch.cli.parser import Parser, examples
 from flopwatch.errors import ArgumentError
-from flopwatch.report.tail import Follower, Row
+
+if TYPE_CHECKING:
+    from flopwatch.report.tail import Follower, Row
+
+    Draw = Callable[[Sequence[Row], str, int, int, Sequence[tuple[str, str]]], str]
 
 _CLEAR = "\x1b[H\x1b[2J"
 _MOST_ROWS = 10_000
 _SILENCE_SECONDS = 60.0
-Draw = Callable[[Sequence[Row], str, int, int, Sequence[tuple[str, str]]], str]
 
 
 def add_watch(parser: Parser) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flopwatch import files
 from flopwatch.errors import ArgumentError
 from flopwatch.hardware.chips import Chip, read_chips
 from flopwatch.units import is_positive, number, quoted
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 VARIABLE = "FLOPWATCH_CHIPS"
 GROUP = "flopwatch.chips"
@@ -31,6 +34,8 @@ def user_chips(given: UserChips = None) -> tuple[Chip, ...]:
     Raises:
         ArgumentError: If a file cannot be read as chips, or something else was given.
     """
+    from importlib.metadata import entry_points
+
     files = [each for each in os.environ.get(VARIABLE, "").split(os.pathsep) if each]
     try:
         named = [chip for path in files for chip in chips_from_file(path)]

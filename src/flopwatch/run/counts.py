@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,12 @@ COUNTED = tuple(each.name for each in dataclasses.fields(Counts))
 AMOUNTS = tuple(name for name in COUNTED if name not in ("batches", "steps"))
 UNKNOWN = Counts(**dict.fromkeys(AMOUNTS))  # type: ignore[arg-type]
 values: Callable[[Counts], tuple[Any, ...]] = operator.attrgetter(*COUNTED)
+
+
+def together(several: Iterable[Counts]) -> Counts:
+    """Return the sum of one or more."""
+    columns = zip(*map(values, several), strict=True)
+    return Counts(*(None if None in amounts else sum(amounts) for amounts in columns))  # type: ignore[arg-type]
 
 
 class Counted:

@@ -32,8 +32,13 @@ def nested(totals: Mapping[str, Any], absent: Mapping[str, Any] = _ADDED_LATER) 
         totals: Flat ones.
         absent: What those are that they lack.
     """
-    others = {name: value for name, value in totals.items() if name not in COUNTED}
-    return {**others, "counts": {**absent, **{name: totals[name] for name in COUNTED if name in totals}}}
+    values = dict(totals)
+    counts = dict(absent)
+    for name in COUNTED:
+        if name in values:
+            counts[name] = values.pop(name)
+    values["counts"] = counts
+    return values
 
 
 def nested_record(record: Mapping[str, Any]) -> dict[str, Any]:

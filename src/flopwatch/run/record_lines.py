@@ -139,21 +139,34 @@ def _decoded(line: bytes, kind: str) -> Record | None:
 def _believable(record: Any) -> Any:
     """A record without what contradicts it: hardware FLOPs below model FLOPs, phases longer than their step."""
     changes: dict[str, Any] = {}
-    if isinstance(record, _WITH_TOTALS):
-        changes["totals"] = _believable(record.totals)
-    if isinstance(record, (Window, Totals)):
-        changes["counts"] = _believable(record.counts)
-    if isinstance(record, (Counts, Work)):
-        flops = record.training_flops if isinstance(record, Work) else record.flops
-        if flops is not None and record.hardware_flops is not None and record.hardware_flops < flops:
-            changes["hardware_flops"] = None
-    if isinstance(record, Counts) and (record.useful_tokens or 0) > (record.tokens or 0):
-        changes["useful_tokens"] = None
+    if isinstance(record, _WITH_TOTALS) and not _agree(record.totals.counts):
+        changes["totals"] = dataclasses.replace(record.totals, counts=_agreeing(record.totals.counts))
     if isinstance(record, Window):
-        changes["phases"] = record.phases if record.phases is not None and _add_up(record.phases) else None
-        changes["memory"] = record.memory if record.memory is not None and _fits(record.memory) else None
-    changes = {name: value for name, value in changes.items() if value is not getattr(record, name)}
+        if not _agree(record.counts):
+            changes["counts"] = _agreeing(record.counts)
+        if record.phases is not None and not _add_up(record.phases):
+            changes["phases"] = None
+        if record.memory is not None and not _fits(record.memory):
+            changes["memory"] = None
+    if isinstance(record, Work) and _is_below(record.hardware_flops, record.training_flops):
+        changes["hardware_flops"] = None
     return dataclasses.replace(record, **changes) if changes else record
+
+
+def _agree(counts: Counts) -> bool:
+    """Whether no count is above one that it is a part of."""
+    return not _is_below(counts.hardware_flops, counts.flops) and (counts.useful_tokens or 0) <= (counts.tokens or 0)
+
+
+def _agreeing(counts: Counts) -> Counts:
+    """Return the counts without what is above or below what it cannot be."""
+    if _is_below(counts.hardware_flops, counts.flops):
+        counts = dataclasses.replace(counts, hardware_flops=None)
+    return counts if _agree(counts) else dataclasses.replace(counts, useful_tokens=None)
+
+
+def _is_below(amount: int | None, least: int | None) -> bool:
+    return amount is not None and least is not None and amount < least
 
 
 def _add_up(step: StepPhases) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from flopwatch.run import phases
-from flopwatch.run.counts import Counts
+from flopwatch.run.counts import together
 from flopwatch.run.records import Window
 
 _T = TypeVar("_T")
+_NAMES = tuple(each.name for each in dataclasses.fields(Window))
+_values = operator.attrgetter(*_NAMES)
 MOST_WINDOWS = 2**15
 _MOST_APART, _SHARE_APART = 1000, 4
 
@@ -104,40 +108,40 @@ def merged(windows: Sequence[Window]) -> Window:
     if len(windows) == 1:
         return windows[0]
     last = windows[-1]
-    walls = [window.wall_seconds for window in windows]
-    samples = [window.clock_samples for window in windows]
+    of = dict(zip(_NAMES, zip(*map(_values, windows), strict=True), strict=True))
+    walls, samples = of["wall_seconds"], of["clock_samples"]
     return Window(
         step=last.step,
         ended_at=last.ended_at,
-        seconds=sum([window.seconds for window in windows]),
+        seconds=sum(of["seconds"]),
         wall_seconds=sum(walls),
-        data_wait_seconds=sum([window.data_wait_seconds for window in windows]),
-        counts=sum([window.counts for window in windows], Counts()),
+        data_wait_seconds=sum(of["data_wait_seconds"]),
+        counts=together(of["counts"]),
         totals=last.totals,
         first=any(map(_is_apart, windows)),
-        sm_clock_hz=_mean([window.sm_clock_hz for window in windows], samples),
-        sm_clock_hz_min=min(_known(window.sm_clock_hz_min for window in windows), default=None),
+        sm_clock_hz=_mean(of["sm_clock_hz"], samples),
+        sm_clock_hz_min=min(_known(of["sm_clock_hz_min"]), default=None),
         clock_samples=sum(samples),
         budget_fraction=last.budget_fraction,
         seconds_left=last.seconds_left,
-        throttled=_means([window.throttled for window in windows], walls),
-        throttled_frac=_mean([window.throttled_frac for window in windows], walls),
-        throttle_counted=all(window.throttle_counted for window in windows),
-        slow_clock_frac=_mean([window.slow_clock_frac for window in windows], walls),
-        power_watts=_mean([window.power_watts for window in windows], walls),
-        tensor_active=_mean([window.tensor_active for window in windows], walls),
-        phases=phases.together(window.phases for window in windows),
-        memory=_last(window.memory for window in windows),
-        loss=_mean([window.loss for window in windows], [window.counts.batches for window in windows]),
-        validation_loss=_last(window.validation_loss for window in windows),
+        throttled=_means(of["throttled"], walls),
+        throttled_frac=_mean(of["throttled_frac"], walls),
+        throttle_counted=all(of["throttle_counted"]),
+        slow_clock_frac=_mean(of["slow_clock_frac"], walls),
+        power_watts=_mean(of["power_watts"], walls),
+        tensor_active=_mean(of["tensor_active"], walls),
+        phases=phases.together(of["phases"]),
+        memory=_last(of["memory"]),
+        loss=_mean(of["loss"], [counts.batches for counts in of["counts"]]),
+        validation_loss=_last(of["validation_loss"]),
         seconds_left_low=last.seconds_left_low,
         seconds_left_high=last.seconds_left_high,
         slowest_rank=_costliest_rank(windows),
-        slowest_rank_ratio=_mean([window.slowest_rank_ratio for window in windows], walls),
-        pause_seconds=_sums([window.pause_seconds for window in windows]),
+        slowest_rank_ratio=_mean(of["slowest_rank_ratio"], walls),
+        pause_seconds=_sums(of["pause_seconds"]),
         epochs=last.epochs,
         budgets=last.budgets,
-        profiled=any(window.profiled for window in windows),
+        profiled=any(of["profiled"]),
     )
 
 
@@ -159,7 +163,7 @@ def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def _mean(values: list[float | None], weights: Sequence[float]) -> float | None:
+def _mean(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
     """Return the weighted mean of known values."""
     if None in values:
         pairs = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
@@ -170,7 +174,7 @@ def _mean(values: list[float | None], weights: Sequence[float]) -> float | None:
     return sum(map(float.__mul__, map(float, values), map(float, weights))) / total if total > 0 else values[0]  # type: ignore[arg-type]
 
 
-def _means(shares: list[Mapping[str, float] | None], weights: Sequence[float]) -> Mapping[str, float] | None:
+def _means(shares: Sequence[Mapping[str, float] | None], weights: Sequence[float]) -> Mapping[str, float] | None:
     known = [each for each in shares if each is not None]
     if not known:
         return None
@@ -179,6 +183,6 @@ def _means(shares: list[Mapping[str, float] | None], weights: Sequence[float]) -
     return {key: value for key, value in means.items() if value is not None}
 
 
-def _sums(amounts: list[Mapping[str, float]]) -> Mapping[str, float]:
+def _sums(amounts: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
     keys = dict.fromkeys(key for each in amounts for key in each)
     return {key: sum([each.get(key, 0.0) for each in amounts]) for key in keys}

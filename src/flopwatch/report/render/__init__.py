@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from flopwatch.report.report import Report
+if TYPE_CHECKING:
+    from flopwatch.report.report import Report
 
 
 def _text(report: Report) -> str:
