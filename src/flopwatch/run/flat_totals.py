@@ -10,6 +10,7 @@ from flopwatch.run.counts import AMOUNTS, COUNTED, Counts
 from flopwatch.run.records import Totals, known_fields
 
 _ADDED_LATER = {"hardware_flops": None, "useful_tokens": None}  # the first flopwatch did not count these
+_UNKNOWN = dict.fromkeys(AMOUNTS)
 
 
 def flat(totals: Totals) -> dict[str, Any]:
@@ -20,31 +21,25 @@ def flat(totals: Totals) -> dict[str, Any]:
 
 def totals_from(state: Mapping[str, Any]) -> Totals:
     """The totals of a checkpoint; entries of other versions are left out."""
-    values = nested(state)
+    values = dict(state)
+    _nest(values, _ADDED_LATER)
     counts = Counts(**known_fields(Counts, values.pop("counts")))
     return Totals(**known_fields(Totals, values), counts=counts)
 
 
-def nested(totals: Mapping[str, Any], absent: Mapping[str, Any] = _ADDED_LATER) -> dict[str, Any]:
-    """Values with their counts apart.
-
-    Args:
-        totals: Flat ones.
-        absent: What those are that they lack.
-    """
-    values = dict(totals)
+def _nest(values: dict[str, Any], absent: Mapping[str, Any]) -> None:
     counts = dict(absent)
     for name in COUNTED:
         if name in values:
             counts[name] = values.pop(name)
     values["counts"] = counts
-    return values
 
 
-def nested_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of a run file with its counts apart."""
-    values = nested(record, dict.fromkeys(AMOUNTS)) if record["kind"] == "window" else dict(record)
-    totals = record.get("totals", {} if record["kind"] == "start" else None)
-    if isinstance(totals, Mapping):
-        values["totals"] = nested(totals)
-    return values
+def nest_record(record: dict[str, Any]) -> None:
+    """Put the counts of a record of a run file apart, in place."""
+    if record["kind"] == "window":
+        _nest(record, _UNKNOWN)
+    if record["kind"] == "start":
+        record.setdefault("totals", {})
+    if isinstance(record.get("totals"), dict):
+        _nest(record["totals"], _ADDED_LATER)

@@ -8,7 +8,6 @@ import json
 import operator
 import typing
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,7 +16,7 @@ import msgspec
 from flopwatch import units
 from flopwatch.errors import RunFileError
 from flopwatch.run.counts import Counts
-from flopwatch.run.flat_totals import nested_record
+from flopwatch.run.flat_totals import nest_record
 from flopwatch.run.hyperparameters import recordable
 from flopwatch.run.records import (
     SCHEMA,
@@ -92,8 +91,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-@dataclass(frozen=True)
-class _Heading:
+class _Heading(msgspec.Struct):
     """The kind and schema of the record that a line holds."""
 
     kind: str
@@ -132,7 +130,9 @@ def from_json(line: str | bytes) -> Record | None:
 def _decoded(line: bytes, kind: str) -> Record | None:
     cls = KINDS.get(kind)
     if cls in _WITH_TOTALS:
-        return typing.cast("Record", msgspec.convert(nested_record(msgspec.json.decode(line)), cls))
+        values = msgspec.json.decode(line)
+        nest_record(values)
+        return typing.cast("Record", msgspec.convert(values, cls))
     return None if cls is None else typing.cast("Record", _decoders[kind].decode(line))
 
 
