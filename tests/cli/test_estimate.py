@@ -155,7 +155,8 @@ def test_of_a_folder_without_a_config_those_below_are_named(tmp_path, assert_kno
     assert_known_failure(["estimate", str(tmp_path), "--seq-len", "8"], "there is one in each of a, b: give these")
 
 
-def test_nothing_is_downloaded(assert_known_failure):
+def test_what_can_be_no_path_is_told_and_nothing_is_downloaded(assert_known_failure):
+    assert_known_failure(["estimate", "a\0b", "--seq-len", "8"], "expected a config.json or its folder, got")
     address = "https://huggingface.co/gpt2/resolve/main/config.json"
     assert_known_failure(["estimate", address, "--seq-len", "8"], "nothing is downloaded, so save that file here first")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from flopwatch import files
 from flopwatch.errors import ConfigError, in_one_line
+from flopwatch.units import quoted
 
 _LARGEST_FILE_BYTES = 16 * 2**20
 _TRAILING_COMMA = re.compile(r"\s*,\s*[}\]]")
@@ -36,6 +37,8 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {str(path)[:200]}: {error.strerror}; check the path") from None
     except UnicodeDecodeError:
         raise ConfigError(f"expected JSON in {path}, got no text; give the config.json beside it") from None
+    except ValueError:  # a NUL
+        raise ConfigError(f"expected a config.json or its folder, got {quoted(str(path))}") from None
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
