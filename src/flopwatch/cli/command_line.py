@@ -23,7 +23,8 @@ from flopwatch.cli.watch import add_watch
 from flopwatch.errors import FlopwatchError
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
-_COLLECTED_AFTER = 100_000, 50, 100  # objects that a long run's records make are no garbage, and a quarter of the time
+# Looking for garbage among the records of a long run took a quarter of a report's time.
+_COLLECTED_AFTER = 100_000, 50, 100
 _Add = Callable[[Parser], None]
 _COMMANDS: Mapping[str, tuple[_Add, str]] = MappingProxyType(
     {
