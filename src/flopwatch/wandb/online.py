@@ -134,8 +134,9 @@ def disconnect(seconds: float = _TEARDOWN_SECONDS) -> None:
             wandb.teardown()
 
     thread = threading.Thread(target=end, name="flopwatch-wandb", daemon=True)
-    thread.start()
-    thread.join(seconds)
+    with contextlib.suppress(RuntimeError):  # no more threads
+        thread.start()
+        thread.join(seconds)
 
 
 @contextlib.contextmanager
