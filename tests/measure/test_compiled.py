@@ -7,6 +7,7 @@ from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import _disable_current_modes
 
 from flopwatch.measure import watching
@@ -202,7 +203,8 @@ def test_modules_that_are_not_compiled_are_not_asked():
 
 @pytest.fixture
 def one_rank():
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    """A mesh of one rank without gloo, whose group of one now and then does not end."""
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=1)
     yield init_device_mesh("cpu", (1,))
     torch.distributed.destroy_process_group()
 
