@@ -1,5 +1,6 @@
 import pytest
 
+from flopwatch.cli import main
 from flopwatch.errors import LargeTraceError, TraceError
 from flopwatch.trace import reader
 from flopwatch.trace.account import account_of
@@ -93,6 +94,14 @@ def test_a_trace_without_kernels_and_operators_is_refused(tmp_path):
         read(traces.written(tmp_path / "t.json", {"ph": "M", "name": "process_name"}))
     with pytest.raises(TraceError, match="1 without a usable time"):
         read(traces.written(tmp_path / "t.json", traces.kernel(5, 3)))
+
+
+@pytest.mark.parametrize("size", [640.5, True, -1, 2**63, "64", None, [64]])
+def test_a_tensor_whose_sizes_are_not_all_whole_has_no_shape(tmp_path, size):
+    events = [*steps(1), operator(0, 2, "aten::mm", (64, 63), (64, size)), launch(1, 9), kernel(30, 40, correlation=9)]
+    path = traces.written(tmp_path / "t.json", *events)
+    assert read(path).calls[-1].shapes == ((64, 63), ())
+    assert main(["trace", str(path)]) == 0
 
 
 def test_shapes_are_sizes_of_tensors_or_of_lists_of_tensors(tmp_path):

@@ -349,10 +349,11 @@ def _external(arguments: Mapping[str, Any]) -> int:
 
 
 def _frozen(shapes: Any, depth: int = 3) -> Any:
-    """Sizes as tuples of whole numbers, at most as deep as a list of tensors goes; anything else is empty."""
+    """Sizes as tuples of whole numbers, as deep as a list of tensors goes; a tensor with anything else is empty."""
     if isinstance(shapes, list) and depth:
-        return tuple(_frozen(each, depth - 1) for each in shapes)
-    return shapes if isinstance(shapes, int) and 0 <= shapes < 2**63 and depth < 2 else ()
+        sizes = tuple(_frozen(each, depth - 1) for each in shapes)
+        return () if len({type(each) for each in sizes}) > 1 else sizes
+    return shapes if type(shapes) is int and 0 <= shapes < 2**63 and depth < 2 else ()
 
 
 def _texts(values: Any) -> tuple[str, ...]:
