@@ -10,6 +10,7 @@ from tests.check.machines_of import CPU
 from tests.check.test_gpt import TINY
 
 
+@pytest.mark.alone
 def test_three_steps_add_up(capfd):
     with isolated() as folder:
         time, flops = profile.check_profile(CPU, folder / "run", TINY)
